@@ -1,0 +1,1 @@
+"""``keras.Input`` to a served model: branches, fusion, training, scores, export."""

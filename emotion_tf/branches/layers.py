@@ -1,0 +1,112 @@
+"""Layers that branches share: masks and pooling in which padding counts for nothing."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class PadFrames(keras.layers.Layer):
+    """Pads time with zeros to a multiple, so that strides fall on the same frames whatever the batch's length.
+
+    [batch, num_frames, ...] -> [batch, ceil(num_frames / multiple) * multiple, ...]
+    """
+
+    def __init__(self, multiple: int, **kwargs):
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, inputs):
+        missing = -ops.shape(inputs)[1] % self.multiple
+        return ops.pad(inputs, [[0, 0], [0, missing]] + [[0, 0]] * (len(inputs.shape) - 2))
+
+    def compute_output_shape(self, input_shape):
+        num_frames = input_shape[1]
+        padded = None if num_frames is None else -(-num_frames // self.multiple) * self.multiple
+        return (input_shape[0], padded, *input_shape[2:])
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class MaskFrames(keras.layers.Layer):
+    """Puts zeros behind each clip's end, `stride` frames of the clip to one of the input.
+
+    Inputs [batch, num_steps, ...] and num_frames [batch]; output as the first input.
+    """
+
+    def __init__(self, stride: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, inputs, num_frames):
+        mask = ops.cast(step_mask(inputs, num_frames, self.stride), inputs.dtype)
+        return inputs * ops.reshape(mask, ops.shape(mask) + (1,) * (len(inputs.shape) - 2))
+
+    def compute_output_shape(self, inputs_shape, num_frames_shape):
+        return inputs_shape
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class AttentionPooling(keras.layers.Layer):
+    """Pools steps by learned attention, and by their maximum beside it.
+
+    Inputs [batch, num_steps, width] and is_step [batch, num_steps] bool; output [batch, 2 * width]: the
+    attention-weighted mean, then the maximum. Pooling over nothing gives zeros.
+
+    Source: Lin et al. 2017, arXiv:1703.03130 (one head).
+    """
+
+    def __init__(self, attention_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        self.attention_dim = attention_dim
+        self.hidden = keras.layers.Dense(attention_dim, activation="tanh", name="hidden")
+        self.score = keras.layers.Dense(1, use_bias=False, name="score")
+
+    def build(self, inputs_shape, is_step_shape):
+        self.hidden.build(inputs_shape)
+        self.score.build((*inputs_shape[:-1], self.attention_dim))
+
+    def call(self, inputs, is_step):
+        is_step = ops.expand_dims(is_step, -1)
+        scores = ops.where(is_step, self.score(self.hidden(inputs)), -1e9)
+        weights = ops.softmax(scores, axis=1) * ops.cast(is_step, inputs.dtype)
+        mean = ops.sum(inputs * weights, axis=1)
+        highest = ops.max(ops.where(is_step, inputs, -1e9), axis=1)
+        return ops.concatenate([mean, ops.where(ops.any(is_step, axis=1), highest, 0.0)], axis=-1)
+
+    def compute_output_shape(self, inputs_shape, is_step_shape):
+        return (inputs_shape[0], 2 * inputs_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "attention_dim": self.attention_dim}
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class StepMask(keras.layers.Layer):
+    """Tells a clip's steps from its padding.
+
+    Inputs [batch, num_steps, ...] and num_frames [batch]; output [batch, num_steps] bool.
+    """
+
+    def __init__(self, stride: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, inputs, num_frames):
+        return step_mask(inputs, num_frames, self.stride)
+
+    def compute_output_spec(self, inputs, num_frames):
+        return keras.KerasTensor(inputs.shape[:2], dtype="bool")
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride}
+
+
+def step_mask(inputs, num_frames, stride: int):
+    """Returns [batch, num_steps] bool: whether a step, of `stride` frames, holds a frame of the clip."""
+    steps = -(-num_frames // stride)
+    return ops.arange(ops.shape(inputs)[1], dtype="int32")[None, :] < ops.cast(steps, "int32")[:, None]

@@ -1,0 +1,121 @@
+"""Whole models: one branch alone, branches joined at their embeddings, trained branches averaged."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+from keras import layers, ops
+
+from emotion_tf.branches.audio import audio_branch
+from emotion_tf.branches.text import text_branch
+from emotion_tf.config import Config
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class PriorWhereAbsent(keras.layers.Layer):
+    """Answers with the training prior where no modality is present.
+
+    Inputs logits [batch, num_emotions] and is_present [batch] bool; output logits. With the prior the logits are its
+    logarithm.
+    """
+
+    def __init__(self, prior: Sequence[float], **kwargs):
+        super().__init__(**kwargs)
+        self.prior = [float(share) for share in prior]
+
+    def call(self, logits, is_present):
+        prior = ops.log(ops.maximum(ops.convert_to_tensor(self.prior, logits.dtype), 1e-7))
+        return ops.where(is_present[:, None], logits, prior[None, :])
+
+    def compute_output_shape(self, logits_shape, is_present_shape):
+        return logits_shape
+
+    def get_config(self):
+        return {**super().get_config(), "prior": self.prior}
+
+
+def build_model(config: Config, mel_bins: int, vocabulary_size: int, prior: Sequence[float]) -> keras.Model:
+    """Builds a single branch, or early fusion: branches joined at their embeddings in one multi-input graph.
+
+    Args:
+      config: What to build.
+      mel_bins: Bands of the log-mels.
+      vocabulary_size: Pieces of the vocabulary.
+      prior: Share of each emotion in the training part, in label order.
+
+    Returns:
+      A model from inputs named like the dataset's features to logits [batch, num_emotions].
+    """
+    inputs = make_inputs(config.modalities, mel_bins)
+    embeddings = []
+    if "audio" in config.modalities:
+        embeddings.append(audio_branch(inputs["log_mel"], inputs["num_frames"], config.audio))
+    if "text" in config.modalities:
+        embeddings.append(text_branch(inputs["token_ids"], vocabulary_size, config.text))
+    present = presence(inputs)
+    if len(embeddings) > 1:
+        # A branch that hears nothing still has biases; its embedding is put to zero.
+        present_floats = [ops.cast(flag, "float32")[:, None] for flag in present]
+        joined = [embedding * flag for embedding, flag in zip(embeddings, present_floats, strict=True)]
+        x = layers.Concatenate(name="fusion_join")(joined)
+        x = layers.Dense(config.audio.embedding_dim, activation="relu", name="fusion_hidden")(x)
+        x = layers.Dropout(config.audio.dropout, name="fusion_dropout")(x)
+    else:
+        x = embeddings[0]
+    logits = layers.Dense(len(prior), name="emotions")(x)
+    logits = PriorWhereAbsent(prior, name="logits")(logits, _any(present))
+    return keras.Model(inputs, logits, name=f"{config.branch}")
+
+
+def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float]) -> keras.Model:
+    """Averages the probabilities of trained models as one graph; a model whose input is absent is left out.
+
+    Args:
+      models: Name -> a model of logits [batch, num_emotions]; equal label order.
+      prior: The answer where every input is absent.
+
+    Returns:
+      A model of logits whose softmax is the mean of the present models' probabilities.
+    """
+    mel_bins = next((model.input["log_mel"].shape[-1] for model in models.values() if "log_mel" in model.input), 1)
+    modalities = [
+        m for m, key in (("audio", "log_mel"), ("text", "token_ids")) if any(key in x.input for x in models.values())
+    ]
+    inputs = make_inputs(modalities, mel_bins)
+    total, count = 0, 0
+    for name, model in models.items():
+        own = {key: inputs[key] for key in model.input}
+        weight = ops.cast(_any(presence(own)), "float32")[:, None]
+        model.name = name
+        total = total + weight * ops.softmax(model(own))
+        count = count + weight
+    logits = ops.log(ops.maximum(total / ops.maximum(count, 1.0), 1e-30))
+    return keras.Model(inputs, PriorWhereAbsent(prior, name="logits")(logits, count[:, 0] > 0), name="late_fusion")
+
+
+def make_inputs(modalities: Sequence[str], mel_bins: int) -> dict[str, keras.KerasTensor]:
+    """Makes the inputs of the modalities, named like the dataset's features."""
+    inputs = {}
+    if "audio" in modalities:
+        inputs["log_mel"] = keras.Input((None, mel_bins), name="log_mel")
+        inputs["num_frames"] = keras.Input((), dtype="int32", name="num_frames")
+    if "text" in modalities:
+        inputs["token_ids"] = keras.Input((None,), dtype="int32", name="token_ids")
+    return inputs
+
+
+def presence(inputs: Mapping[str, keras.KerasTensor]) -> list[keras.KerasTensor]:
+    """Tells from the inputs of a model which modality is there: [batch] bool each, audio before text."""
+    present = []
+    if "num_frames" in inputs:
+        present.append(inputs["num_frames"] > 0)
+    if "token_ids" in inputs:
+        # [START] alone is an absent transcript.
+        present.append(ops.sum(ops.cast(ops.not_equal(inputs["token_ids"], 0), "int32"), axis=1) > 1)
+    return present
+
+
+def _any(present: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    flags = present[0]
+    for other in present[1:]:
+        flags = ops.logical_or(flags, other)
+    return flags

@@ -1,0 +1,74 @@
+"""What the command lines share: one sentence for a user's mistake, and a quiet start of TensorFlow."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """A user's mistake. Its text is one sentence that says what is wrong, where, and what to do."""
+
+
+def run_command(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
+    """Runs the main function of a command line and turns users' mistakes into sentences.
+
+    Args:
+      main: Takes the arguments (None: those of the process) and raises `InputError` on bad input.
+      argv: Arguments to hand on.
+
+    Returns:
+      The exit status: 0, 1 after a mistake or a full disk, 130 after Ctrl-C.
+    """
+    try:
+        main(argv)
+    except InputError as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command again continues where it stopped.", 130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) left: nothing to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        return _complain(f"the disk is full ({error}); free some space and run the same command again.", 1)
+    return 0
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tells whether an error, or its cause, is a full disk, in Python's words or in TensorFlow's."""
+    seen: BaseException | None = error
+    while seen is not None:
+        full = isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left on device" in str(seen) or "Disk quota exceeded" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without the dozen lines that it prints about this machine's processor and missing GPUs.
+
+    Set the environment variable TF_CPP_MIN_LOG_LEVEL yourself (0: everything) to see them.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    # Some lines come before TensorFlow reads the variable, written by C++ straight to the file descriptor.
+    sys.stderr.flush()
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow  # noqa: F401
+        import tensorflow_text  # noqa: F401  (an exported model needs its ops)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return status

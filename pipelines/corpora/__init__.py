@@ -1,0 +1,1 @@
+"""One reader a corpus. Each module's ``read(source, ...)`` returns a `pipelines.utterance.Corpus`."""

@@ -1,0 +1,101 @@
+"""RAVDESS, speech: the audio recordings of 24 actors in eight emotions (Livingstone & Russo 2018).
+
+File names are modality-channel-emotion-intensity-statement-repetition-actor, for instance 03-01-05-02-01-01-12.wav.
+Both layouts are read, `Actor_NN/` folders and a flat folder, with song and video beside the speech or without.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from pipelines.audio import AUDIO_SUFFIXES
+from pipelines.command import InputError
+from pipelines.corpora import synthetic
+from pipelines.emotions import RAVDESS
+from pipelines.utterance import Corpus, Utterance
+
+LICENCE = "CC BY-NC-SA 4.0, doi 10.1371/journal.pone.0196391"
+
+STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+
+_NAME = re.compile(r"\d\d(-\d\d){6}")
+_VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+_INTENSITIES = {"01": "normal", "02": "strong"}
+
+
+def read(source: Path) -> Corpus:
+    """Reads the file names below a folder; opens no file.
+
+    Raises:
+      InputError: A folder that is missing or without RAVDESS speech, or a name whose codes do not exist.
+    """
+    if not source.is_dir():
+        raise InputError(
+            f"{source} is not a folder: name the one that holds RAVDESS's Actor_01, Actor_02, ... folders."
+        )
+    if (source / synthetic.MARKER).exists():
+        raise InputError(f"{source} is the synthetic corpus, not RAVDESS: read it with --corpus synthetic.")
+    ignored: Counter[str] = Counter()
+    utterances: dict[str, Utterance] = {}
+    for path in sorted(source.rglob("*")):
+        kind = _kind(path)
+        if kind == "other":
+            continue
+        if kind == "speech" and path.stem in utterances:
+            kind = "a second file of the same name"
+        if kind != "speech":
+            ignored[kind] += 1
+            continue
+        utterances[path.stem] = _utterance(path)
+    if not utterances:
+        raise InputError(_nothing_found(source, ignored))
+    ordered = tuple(utterances[key] for key in sorted(utterances))
+    return Corpus("RAVDESS speech", source, LICENCE, RAVDESS, ordered, dict(ignored))
+
+
+def trial_of(stem: str) -> str:
+    """Names the performance: the file name without its modality, equal for sound and video of one trial."""
+    return stem.partition("-")[2]
+
+
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    is_audio = suffix in AUDIO_SUFFIXES
+    if not (is_audio or suffix in _VIDEO_SUFFIXES) or path.name.startswith(".") or not path.is_file():
+        return "other"
+    if not _NAME.fullmatch(path.stem):
+        return "recordings without a RAVDESS name"
+    if path.stem[3:5] == "02":
+        return "song"
+    return "speech" if is_audio else "video"
+
+
+def _utterance(path: Path) -> Utterance:
+    _, channel, emotion, intensity, statement, repetition, actor = path.stem.split("-")
+    known = channel == "01" and intensity in _INTENSITIES and statement in STATEMENTS
+    if not known or not 1 <= int(emotion) <= len(RAVDESS):
+        codes = "channel 01-02, emotion 01-08, intensity 01-02, statement 01-02"
+        raise InputError(f"{path} has a code that RAVDESS does not know ({codes}): correct its name or remove it.")
+    return Utterance(
+        utterance_id=path.stem,
+        speaker=actor,
+        emotion=RAVDESS[int(emotion) - 1],
+        audio=path,
+        transcript=STATEMENTS[statement],
+        trial=trial_of(path.stem),
+        attributes={
+            "intensity": _INTENSITIES[intensity],
+            "statement": statement,
+            "repetition": repetition,
+            "sex": "male" if int(actor) % 2 else "female",
+        },
+    )
+
+
+def _nothing_found(source: Path, ignored: Counter[str]) -> str:
+    beside = ", ".join(f"{count} {reason}" for reason, count in ignored.items())
+    found = f"only {beside}" if beside else "no recording at all"
+    return (
+        f"{source} holds no RAVDESS speech such as Actor_01/03-01-05-01-01-01-01.wav, {found}:"
+        " name the folder of the unpacked corpus, or use --corpus manifest for recordings of your own."
+    )

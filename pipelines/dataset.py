@@ -1,0 +1,173 @@
+"""Records to batches: `make_dataset` is one chain from TFRecord shards to what a model takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines import audio, records
+from pipelines.command import InputError
+
+MODALITIES = ("audio", "text")
+
+_METADATA_FIELDS = ("utterance_id", "speaker", "attributes")
+
+Tensors = dict[str, tf.Tensor]
+
+
+def make_dataset(
+    folder: Path,
+    speakers: Sequence[str],
+    modalities: Sequence[str] = MODALITIES,
+    *,
+    batch_size: int = 32,
+    training: bool = False,
+    num_frames: int | None = None,
+    max_tokens: int | None = None,
+    class_weights: Mapping[int, float] | None = None,
+    augment: Callable[[Tensors, tf.Tensor], Tensors] | None = None,
+    with_metadata: bool = False,
+    cache: bool = True,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Streams batches of the chosen speakers.
+
+    Args:
+      folder: Complete records.
+      speakers: Whose utterances to read.
+      modalities: "audio", "text" or both; what is not named is not read.
+      batch_size: Utterances a batch; the last batch may be smaller.
+      training: Shuffles anew in every epoch and crops long clips at a random place. Without it the order is that of
+        the shards and the crop is the middle.
+      num_frames: Frames that every log-mel is cropped or padded to; None: no crop, padded to the batch's longest.
+      max_tokens: Token ids kept of a transcript; None: all.
+      class_weights: Label -> weight, added as sample weights.
+      augment: Applied in training to one example after normalising and cropping, before padding: takes the example
+        and two int64 random numbers that are new in every epoch, returns the example.
+      with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element.
+      cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech).
+      seed: Of order and crops; the same seed gives the same batches in the same epoch.
+
+    Returns:
+      A dataset of (features, label[, weight][, metadata]). features: log_mel [batch, num_frames, mel_bins] float32
+      normalised and padded with each clip's silence, num_frames [batch] int32, token_ids [batch, num_tokens] int32
+      padded with 0. label: [batch] int32.
+
+    Raises:
+      InputError: Records that are not complete, or hold none of the speakers, or an unknown modality.
+    """
+    metadata = records.read_metadata(folder)
+    unknown = [modality for modality in modalities if modality not in MODALITIES]
+    if unknown or not modalities:
+        raise InputError(f"there is no modality {', '.join(unknown) or '(none named)'}: use {', '.join(MODALITIES)}.")
+    dataset = _read(folder, metadata, speakers, _fields(modalities, with_metadata))
+    dataset = dataset.map(_to_example(metadata, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
+    # Normalised before the cache (the same in every epoch), shuffled and cropped after it (different in every epoch).
+    if cache:
+        dataset = dataset.cache()
+    if training:
+        dataset = dataset.shuffle(metadata.num_utterances, seed=seed)
+    randoms = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    dataset = tf.data.Dataset.zip(dataset, randoms.batch(2))
+    dataset = dataset.map(_crop(num_frames, max_tokens, training), num_parallel_calls=tf.data.AUTOTUNE)
+    if training and augment is not None:
+        dataset = dataset.map(lambda example, pair: (augment(example, pair), pair), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(lambda example, _: example, num_parallel_calls=tf.data.AUTOTUNE).ragged_batch(batch_size)
+    to_batch = _to_batch(num_frames, class_weights, with_metadata)
+    dataset = dataset.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
+    num_utterances = sum(metadata.emotion_counts(speakers))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_utterances // batch_size)))
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _fields(modalities: Sequence[str], with_metadata: bool) -> list[str]:
+    chosen = {"audio": ["log_mel"], "text": ["token_ids"]}
+    fields = ["speaker", "label", *(field for modality in modalities for field in chosen[modality])]
+    return list(dict.fromkeys([*fields, *(_METADATA_FIELDS if with_metadata else ())]))
+
+
+def _read(folder: Path, metadata: records.Metadata, speakers: Sequence[str], fields: Sequence[str]) -> tf.data.Dataset:
+    """Interleaves the shards that hold one of the speakers and keeps those speakers' records."""
+    absent = sorted(set(speakers) - set(metadata.speakers))
+    if absent or not speakers:
+        raise InputError(
+            f"{folder} holds no speaker {', '.join(absent) or '(none named)'}: it holds {', '.join(metadata.speakers)}."
+        )
+    shards = [
+        str(folder / name) for name, shard in sorted(metadata.shards.items()) if set(shard["speakers"]) & set(speakers)
+    ]
+    wanted = tf.constant(sorted(speakers))
+    mel_bins = metadata.settings.mel_bins
+    dataset = tf.data.Dataset.from_tensor_slices(shards)
+    dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(lambda s: records.parse(s, fields, mel_bins), num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.filter(lambda record: tf.reduce_any(record["speaker"] == wanted))
+
+
+def _to_example(metadata: records.Metadata, with_metadata: bool) -> Callable[[Tensors], Tensors]:
+    """Keeps what a model and its user need, the log-mel normalised over the whole clip."""
+    silence = metadata.settings.silence
+
+    def to_example(record: Tensors) -> Tensors:
+        example = {"label": tf.cast(record["label"], tf.int32)}
+        if "log_mel" in record:
+            # One more frame, of silence: normalised with the clip, it is what the clip is padded with.
+            log_mel = tf.pad(record["log_mel"], [[0, 1], [0, 0]], constant_values=silence)
+            normalised = audio.normalise(log_mel[tf.newaxis], tf.shape(record["log_mel"])[:1])[0]
+            example |= {"log_mel": normalised[:-1], "silence": normalised[-1]}
+        if "token_ids" in record:
+            example["token_ids"] = record["token_ids"]
+        return example | ({name: record[name] for name in _METADATA_FIELDS} if with_metadata else {})
+
+    return to_example
+
+
+def _crop(num_frames: int | None, max_tokens: int | None, training: bool) -> Callable[..., tuple[Tensors, tf.Tensor]]:
+    """Cuts clips that are longer than num_frames: anywhere in training, else in the middle."""
+
+    def crop(example: Tensors, pair: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
+        if "log_mel" in example and num_frames is not None:
+            spare = tf.maximum(tf.shape(example["log_mel"], tf.int64)[0] - num_frames, 0)
+            start = pair[0] % (spare + 1) if training else spare // 2
+            example = example | {"log_mel": example["log_mel"][start : start + num_frames]}
+        if "token_ids" in example:
+            example = example | {"token_ids": example["token_ids"][:max_tokens]}
+        return example, pair
+
+    return crop
+
+
+def _to_batch(
+    num_frames: int | None, class_weights: Mapping[int, float] | None, with_metadata: bool
+) -> Callable[[Tensors], tuple[Any, ...]]:
+    """Pads a batch and puts it in the order that `model.fit` takes."""
+
+    def to_batch(batch: Tensors) -> tuple[Any, ...]:
+        features = {}
+        if "log_mel" in batch:
+            features["num_frames"] = tf.cast(batch["log_mel"].row_lengths(), tf.int32)
+            features["log_mel"] = _pad_with(batch["log_mel"], batch["silence"], num_frames)
+        if "token_ids" in batch:
+            features["token_ids"] = batch["token_ids"].to_tensor()
+        parts: tuple[Any, ...] = (features, batch["label"])
+        if class_weights is not None:
+            weights = tf.constant([class_weights[label] for label in range(len(class_weights))], tf.float32)
+            parts += (tf.gather(weights, batch["label"]),)
+        return parts + (({name: batch[name] for name in _METADATA_FIELDS},) if with_metadata else ())
+
+    return to_batch
+
+
+def _pad_with(log_mel: tf.RaggedTensor, silence: tf.Tensor, num_frames: int | None) -> tf.Tensor:
+    """Pads each clip with a row of its own; to one frame at least.
+
+    Args:
+      log_mel: [batch, (num_frames), mel_bins].
+      silence: [batch, mel_bins].
+      num_frames: Frames to pad to; None: those of the longest clip.
+    """
+    dense = log_mel.to_tensor(shape=[None, num_frames, silence.shape[1]])
+    dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0]])
+    is_frame = tf.sequence_mask(log_mel.row_lengths(), tf.shape(dense)[1])[:, :, tf.newaxis]
+    return tf.ensure_shape(tf.where(is_frame, dense, silence[:, tf.newaxis]), [None, num_frames, silence.shape[1]])

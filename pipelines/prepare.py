@@ -1,0 +1,480 @@
+"""Turns a corpus into records: `python -m pipelines.prepare --corpus ravdess --source data/ravdess`.
+
+Writes TFRecord shards of whole speakers to the folder of --records (default: data/records/<corpus>) and, last,
+metadata.json, which says that they are complete. A stopped run continues where it was when the same command runs again.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pipelines import audio, records, text
+from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.corpora import manifest, ravdess, synthetic
+from pipelines.emotions import LABEL_MAPS, RAVDESS
+from pipelines.utterance import Corpus, Utterance
+
+_BATCH = 32
+# Long recordings are transformed a few at a time: this many samples, padding included, at once (about 4 minutes).
+_MAX_SAMPLES = _BATCH * 8 * audio.SAMPLE_RATE
+# Softer than -60 dB of full scale throughout: nobody can hear an emotion in it.
+_SILENT_PEAK = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What to prepare, how, and where to.
+
+    Attributes:
+      corpus: Its utterances, relabelled already.
+      folder: Where the records go.
+      front_end: The settings of log_mel.
+      label_map: Name of the map that relabelled the corpus, or empty.
+      store_waveform: Keeps the 16 kHz samples in the records.
+    """
+
+    corpus: Corpus
+    folder: Path
+    front_end: audio.FrontEnd
+    label_map: str = ""
+    store_waveform: bool = False
+
+    @functools.cached_property
+    def shards(self) -> dict[str, list[Utterance]]:
+        """Shard -> its utterances."""
+        return records.plan_shards(self.corpus.utterances, self.front_end, self.store_waveform)
+
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Shard -> hash of all that it depends on: settings, labels, words, size and date of the recordings."""
+        settings = {
+            "schema_version": records.SCHEMA_VERSION,
+            "corpus": self.corpus.name,
+            "emotions": self.corpus.emotions,
+            "label_map": self.label_map,
+            "front_end": dataclasses.asdict(self.front_end),
+            "store_waveform": self.store_waveform,
+            "vocabulary": text.vocabulary_sha256(),
+        }
+        base = self.corpus.source if self.corpus.source.is_dir() else self.corpus.source.parent
+        return {
+            name: _hash([settings, [_identity(utterance, base) for utterance in shard]])
+            for name, shard in self.shards.items()
+        }
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of the whole."""
+        return _hash(self.fingerprints)
+
+
+@dataclasses.dataclass
+class _Summary:
+    """What is known of one finished shard; kept beside it until metadata.json is written."""
+
+    fingerprint: str
+    counts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    silent: list[str] = dataclasses.field(default_factory=list)
+    skipped: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    num_samples: int = 0
+    longest_frames: int = 0
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the command line, prepares and prints a table.
+
+    Raises:
+      InputError: Whatever the user can mend.
+    """
+    arguments = _parser().parse_args(argv)
+    front_end = _front_end(arguments)
+    corpus = _read_corpus(arguments)
+    name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
+    folder = arguments.records or Path("data/records") / name
+    preparation = Preparation(corpus, folder, front_end, arguments.label_map or "", arguments.store_waveform)
+    metadata = prepare(preparation, arguments.workers, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite)
+    print(describe(metadata, folder))
+
+
+def prepare(
+    preparation: Preparation, num_workers: int | None = None, *, skip_bad: bool = False, overwrite: bool = False
+) -> records.Metadata:
+    """Writes the records of a corpus, or finishes or recognises those that are there.
+
+    Args:
+      preparation: What, how and where to.
+      num_workers: Decoding processes; None: one a core.
+      skip_bad: Leaves unreadable recordings out instead of stopping.
+      overwrite: Replaces other records in the folder.
+
+    Returns:
+      The metadata of complete records.
+
+    Raises:
+      InputError: Settings that leave mel bands empty, other records in the folder, or unreadable recordings (all of
+        them are named).
+    """
+    audio.mel_matrix(preparation.front_end)
+    finished = _finished_before(preparation, overwrite)
+    if finished is not None:
+        _stop_on_skipped(finished.skipped, skip_bad)
+        return finished
+    _clear(preparation)
+    summaries = _write_shards(preparation, num_workers)
+    _stop_on_skipped([bad for summary in summaries.values() for bad in summary.skipped], skip_bad)
+    metadata = _metadata(preparation, summaries)
+    records.write_metadata(preparation.folder, metadata)
+    for name in summaries:
+        _summary_path(preparation.folder, name).unlink()
+    return metadata
+
+
+def describe(metadata: records.Metadata, folder: Path) -> str:
+    """Draws the table that ends a preparation."""
+    counts = zip(metadata.emotions, metadata.emotion_counts(metadata.speakers), strict=True)
+    megabytes = sum(shard["num_bytes"] for shard in metadata.shards.values()) / 1e6
+    rows = {
+        "corpus": metadata.corpus,
+        "clips": str(metadata.num_utterances),
+        "hours": f"{metadata.hours:.2f}",
+        "speakers": f"{len(metadata.speakers)}: {', '.join(metadata.speakers)}",
+        "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts),
+        "skipped": f"{len(metadata.skipped)} unreadable",
+        "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
+        "ignored": ", ".join(f"{count} {reason}" for reason, count in metadata.ignored.items()) or "0",
+        "records": f"{folder}: {len(metadata.shards)} shards, {megabytes:.1f} MB",
+    }
+    width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
+    return "\n".join(
+        textwrap.fill(value, width, initial_indent=f"{name:<9} ", subsequent_indent=" " * 10, max_lines=4)
+        for name, value in rows.items()
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = audio.FrontEnd()
+    parser = argparse.ArgumentParser(prog="python -m pipelines.prepare", description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", required=True, choices=("ravdess", "manifest", "synthetic"))
+    parser.add_argument(
+        "--source", type=Path, help="folder of the corpus (default: data/<corpus>), or the manifest's CSV"
+    )
+    parser.add_argument("--records", type=Path, help="folder to write (default: data/records/<corpus>)")
+    parser.add_argument(
+        "--transcripts", choices=("script",), default="script", help="script: words that the corpus gives"
+    )
+    parser.add_argument("--emotions", help="manifest: its labels in order, comma-separated (default: RAVDESS's eight)")
+    parser.add_argument("--label-map", choices=sorted(LABEL_MAPS), help="map the corpus's labels to another set")
+    parser.add_argument("--workers", type=_at_least_one, help="decoding processes (default: one a core)")
+    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable recordings out instead of stopping")
+    parser.add_argument("--store-waveform", action="store_true", help="keep the 16 kHz samples in the records")
+    parser.add_argument("--overwrite", action="store_true", help="replace other records in the folder")
+    front_end = parser.add_argument_group("front end")
+    front_end.add_argument("--frame-seconds", type=float, default=defaults.frame_seconds, help="window (%(default)s)")
+    front_end.add_argument("--hop-seconds", type=float, default=defaults.hop_seconds, help="hop (%(default)s)")
+    front_end.add_argument("--fft-length", type=int, help="samples (default: power of two that holds the window)")
+    front_end.add_argument("--mel-bins", type=int, default=defaults.mel_bins, help="bands (%(default)s)")
+    front_end.add_argument("--min-hz", type=float, default=defaults.min_hz, help="lowest edge (%(default)s)")
+    front_end.add_argument("--max-hz", type=float, default=defaults.max_hz, help="highest edge (%(default)s)")
+    front_end.add_argument(
+        "--trim-db", type=_decibels, default=defaults.trim_db, help="DB below the loudest frame, or off (%(default)s)"
+    )
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of processes: give 1 or more")
+    return int(text)
+
+
+def _decibels(text: str) -> float | None:
+    if text == "off":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is neither decibels nor off") from None
+
+
+def _front_end(arguments: argparse.Namespace) -> audio.FrontEnd:
+    names = [field.name for field in dataclasses.fields(audio.FrontEnd) if hasattr(arguments, field.name)]
+    return audio.FrontEnd(**{name: getattr(arguments, name) for name in names})
+
+
+def _read_corpus(arguments: argparse.Namespace) -> Corpus:
+    source = arguments.source or Path("data") / arguments.corpus
+    if arguments.emotions and arguments.corpus != "manifest":
+        raise InputError(f"--emotions declares the labels of a manifest; {arguments.corpus} has its own: leave it out.")
+    if arguments.corpus == "synthetic":
+        synthetic.make(source)
+        corpus = synthetic.read(source)
+    elif arguments.corpus == "ravdess":
+        corpus = ravdess.read(source)
+    else:
+        corpus = manifest.read(_manifest_path(arguments), _manifest_labels(arguments))
+    return corpus.relabelled(arguments.label_map) if arguments.label_map else corpus
+
+
+def _manifest_path(arguments: argparse.Namespace) -> Path:
+    if arguments.source is None:
+        raise InputError("--corpus manifest needs --source FILE.csv, a CSV with the columns path,emotion,speaker.")
+    return arguments.source
+
+
+def _manifest_labels(arguments: argparse.Namespace) -> tuple[str, ...]:
+    if arguments.emotions:
+        emotions = tuple(emotion.strip() for emotion in arguments.emotions.split(","))
+        if len(emotions) < 2 or len(set(emotions)) < len(emotions) or not all(emotions):
+            raise InputError(f"--emotions {arguments.emotions} must name two or more different labels: A,B,...")
+        return emotions
+    return tuple(LABEL_MAPS[arguments.label_map].targets) if arguments.label_map else RAVDESS
+
+
+def _identity(utterance: Utterance, base: Path) -> dict[str, Any]:
+    values = dataclasses.asdict(utterance)
+    path = values.pop("audio")
+    if path is not None:
+        stat = path.stat() if path.exists() else None
+        values["file"] = [os.path.relpath(path, base), stat and stat.st_size, stat and stat.st_mtime_ns]
+    return values
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _finished_before(preparation: Preparation, overwrite: bool) -> records.Metadata | None:
+    """Returns the metadata of records that this very preparation finished before."""
+    folder = preparation.folder
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give --records a folder.")
+    if overwrite or not (folder / records.METADATA).exists():
+        return None
+    metadata = records.read_metadata(folder)
+    if metadata.fingerprint != preparation.fingerprint:
+        raise InputError(
+            f"{folder} holds other records ({metadata.corpus}, {metadata.num_utterances} clips; other settings or"
+            " other recordings): give another --records, or --overwrite to replace them."
+        )
+    return metadata
+
+
+def _clear(preparation: Preparation) -> None:
+    """Removes what the plan has no use for: old metadata first, then shards that are not this preparation's."""
+    folder = preparation.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / records.METADATA).unlink(missing_ok=True)
+    for pattern in ("*.tfrecord", "*.tfrecord.tmp", "*.tfrecord.json", "*.tfrecord.json.tmp"):
+        for path in folder.glob(pattern):
+            name = path.name.removesuffix(".tmp").removesuffix(".json")
+            if path.suffix == ".tmp" or _read_summary(preparation, name) is None:
+                path.unlink()
+
+
+def _summary_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
+
+
+def _read_summary(preparation: Preparation, name: str) -> _Summary | None:
+    """Returns the summary of a shard that is finished and still what the plan asks for."""
+    if not (preparation.folder / name).exists():
+        return None
+    try:
+        values = json.loads(_summary_path(preparation.folder, name).read_text(encoding="utf-8"))
+        summary = _Summary(**values)
+    except (OSError, ValueError, TypeError):
+        return None
+    return summary if summary.fingerprint == preparation.fingerprints.get(name) else None
+
+
+def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str, _Summary]:
+    """Writes the shards that are not there yet; returns the summaries of all."""
+    folder, total = preparation.folder, len(preparation.corpus.utterances)
+    found = {name: _read_summary(preparation, name) for name in preparation.shards}
+    summaries = {name: summary for name, summary in found.items() if summary is not None}
+    pending = {name: shard for name, shard in preparation.shards.items() if name not in summaries}
+    batches = [shard[start : start + _BATCH] for shard in pending.values() for start in range(0, len(shard), _BATCH)]
+    with (
+        tqdm(total=total, desc=f"preparing {preparation.corpus.name}", unit="clip") as progress,
+        contextlib.closing(_decoded(batches, num_workers)) as decoded,
+    ):
+        progress.update(total - sum(map(len, batches)))
+        for name, shard in pending.items():
+            summary = _Summary(preparation.fingerprints[name])
+            shard_batches = itertools.islice(decoded, -(-len(shard) // _BATCH))
+            records.write_shard(folder / name, _records(preparation, shard_batches, summary, progress))
+            records.write_json(_summary_path(folder, name), dataclasses.asdict(summary))
+            summaries[name] = summary
+    return {name: summaries[name] for name in preparation.shards}
+
+
+def _decoded(
+    batches: Sequence[list[Utterance]], num_workers: int | None
+) -> Generator[list[tuple[Utterance, np.ndarray | str]], None, None]:
+    """Decodes batches in worker processes, a few ahead, in order; a string stands for an unreadable recording."""
+    num_workers = min(num_workers or len(os.sched_getaffinity(0)), max(1, len(batches)))
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(num_workers, context, _start_worker) as pool:
+        waiting: collections.deque[concurrent.futures.Future[list[np.ndarray | str]]] = collections.deque()
+        try:
+            for ahead in range(len(batches) + 2 * num_workers):
+                if ahead < len(batches):
+                    waiting.append(pool.submit(_decode_all, [utterance.audio for utterance in batches[ahead]]))
+                if ahead >= 2 * num_workers:
+                    yield list(zip(batches[ahead - 2 * num_workers], waiting.popleft().result(), strict=True))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leaves Ctrl-C to the parent, and ends with it even where it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _decode_all(paths: Sequence[Path | None]) -> list[np.ndarray | str]:
+    return [_decode(path) for path in paths]
+
+
+def _decode(path: Path | None) -> np.ndarray | str:
+    """Returns the waveform, an empty one where there is no recording, or the reason why it cannot be read."""
+    try:
+        return np.zeros(0, np.int16) if path is None else audio.decode(path)
+    except InputError as error:
+        return str(error)
+
+
+def _records(
+    preparation: Preparation,
+    batches: Iterable[list[tuple[Utterance, np.ndarray | str]]],
+    summary: _Summary,
+    progress: tqdm,
+) -> Iterator[dict[str, Any]]:
+    """Makes the records of one shard and fills its summary."""
+    import_tensorflow()  # Only now: the workers decode meanwhile.
+    log_mel = audio.compiled_log_mel(preparation.front_end)
+    for batch in batches:
+        readable = [(utterance, found) for utterance, found in batch if not isinstance(found, str)]
+        reasons = {utterance.utterance_id: found for utterance, found in batch if isinstance(found, str)}
+        summary.skipped += [{"utterance_id": name, "reason": reason} for name, reason in reasons.items()]
+        token_ids = text.token_ids([utterance.transcript for utterance, _ in readable]).to_list()
+        features = _log_mels([waveform for _, waveform in readable], log_mel)
+        for (utterance, waveform), ids, frames in zip(readable, token_ids, features, strict=True):
+            _count(summary, utterance, waveform, frames)
+            yield _record(preparation, utterance, waveform, np.asarray(ids), frames)
+        progress.update(len(batch))
+
+
+def _log_mels(waveforms: Sequence[np.ndarray], log_mel: Callable[..., Any]) -> Iterator[np.ndarray]:
+    """Transforms waveforms, as many at once as memory allows, which depends on nothing but their lengths."""
+    while waveforms:
+        longest = itertools.accumulate(map(len, waveforms), max)
+        fitting = sum(1 for count, length in enumerate(longest, 1) if count * length <= _MAX_SAMPLES)
+        head, waveforms = waveforms[: max(1, fitting)], waveforms[max(1, fitting) :]
+        features, num_frames = log_mel(audio.pad_together(head))
+        for frames, count in zip(features.numpy(), num_frames.numpy(), strict=True):
+            yield frames[:count]
+
+
+def _count(summary: _Summary, utterance: Utterance, waveform: np.ndarray, frames: np.ndarray) -> None:
+    counts = summary.counts.setdefault(utterance.speaker, {})
+    counts[utterance.emotion] = counts.get(utterance.emotion, 0) + 1
+    summary.num_samples += len(waveform)
+    summary.longest_frames = max(summary.longest_frames, len(frames))
+    if utterance.audio is not None and np.abs(waveform.astype(np.int32)).max() <= _SILENT_PEAK:
+        summary.silent.append(utterance.utterance_id)
+
+
+def _record(
+    preparation: Preparation, utterance: Utterance, waveform: np.ndarray, token_ids: np.ndarray, frames: np.ndarray
+) -> dict[str, Any]:
+    record = {
+        "utterance_id": utterance.utterance_id,
+        "speaker": utterance.speaker,
+        "label": preparation.corpus.emotions.index(utterance.emotion),
+        "attributes": json.dumps(dict(utterance.attributes), ensure_ascii=False, sort_keys=True),
+        "trial": utterance.trial,
+        # Absent sound is no recording that could be found twice.
+        "audio_sha256": audio.sha256(waveform) if waveform.any() else "",
+        "published_split": utterance.published_split,
+        "transcript": utterance.transcript,
+        "token_ids": token_ids,
+        "log_mel": frames,
+    }
+    return record | ({"waveform": waveform} if preparation.store_waveform else {})
+
+
+def _stop_on_skipped(skipped: Sequence[Mapping[str, str]], skip_bad: bool) -> None:
+    if skipped and not skip_bad:
+        reasons = "\n".join(f"  {bad['reason']}" for bad in skipped)
+        raise InputError(
+            f"{len(skipped)} recordings cannot be read; mend or remove them, or leave them out with --skip-bad:"
+            f"\n{reasons}"
+        )
+
+
+def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> records.Metadata:
+    corpus, folder = preparation.corpus, preparation.folder
+    counts = {speaker: count for summary in summaries.values() for speaker, count in summary.counts.items()}
+    if not counts:
+        raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
+    shards = {
+        name: {
+            "speakers": sorted(summary.counts),
+            "num_utterances": sum(sum(count.values()) for count in summary.counts.values()),
+            "num_bytes": (folder / name).stat().st_size,
+        }
+        for name, summary in summaries.items()
+    }
+    num_samples = sum(summary.num_samples for summary in summaries.values())
+    return records.Metadata(
+        schema_version=records.SCHEMA_VERSION,
+        corpus=corpus.name,
+        source=str(corpus.source),
+        licence=corpus.licence,
+        emotions=list(corpus.emotions),
+        label_map=preparation.label_map,
+        front_end=dataclasses.asdict(preparation.front_end),
+        vocabulary_sha256=text.vocabulary_sha256(),
+        transcript_source="script",
+        has_waveform=preparation.store_waveform,
+        shards=shards,
+        num_utterances=sum(shard["num_utterances"] for shard in shards.values()),
+        hours=round(num_samples / audio.SAMPLE_RATE / 3600, 4),
+        longest_frames=max(summary.longest_frames for summary in summaries.values()),
+        counts=dict(sorted(counts.items())),
+        ignored=dict(corpus.ignored),
+        skipped=[bad for summary in summaries.values() for bad in summary.skipped],
+        silent=[name for summary in summaries.values() for name in summary.silent],
+        fingerprint=preparation.fingerprint,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,239 @@
+"""Records on disk: the one schema, its writer and its reader, shards of whole speakers, and metadata.json.
+
+A folder of records is complete when it holds metadata.json, which is written last.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.audio import SAMPLE_RATE, FrontEnd
+from pipelines.command import InputError
+from pipelines.utterance import Utterance
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SCHEMA_VERSION = 1
+
+METADATA = "metadata.json"
+
+# One entry a field of a record, for writer and reader alike. Arrays are raw little-endian values of this type, whose
+# last axis (if they have two) is the number of mel bins; "text" is UTF-8; "number" an int64.
+SCHEMA: Mapping[str, str] = {
+    "utterance_id": "text",
+    "speaker": "text",
+    "label": "number",
+    "attributes": "text",
+    "trial": "text",
+    "audio_sha256": "text",
+    "published_split": "text",
+    "transcript": "text",
+    "token_ids": "int32",
+    "log_mel": "float32",
+    "waveform": "int16",
+}
+
+# Shards of this size are read fast and fit a shuffle; a small corpus is still cut in four, to be read side by side.
+_SHARD_BYTES = 32 * 2**20
+_MIN_SHARDS = 4
+_EXPECTED_SECONDS = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """Facts of a folder of records; the keys of its metadata.json.
+
+    Attributes:
+      schema_version: Of the records.
+      corpus, source, licence: Where they come from.
+      emotions: The label set, in label order.
+      label_map: The map that led to it, or empty.
+      front_end: The settings of log_mel.
+      vocabulary_sha256: Of the vocabulary that made the token ids.
+      transcript_source: Where the words come from.
+      has_waveform: Whether records hold waveforms.
+      shards: Shard -> {"speakers": [...], "num_utterances": N, "num_bytes": N}.
+      num_utterances, hours, longest_frames: Of all records together; hours of decoded sound.
+      counts: Speaker -> emotion -> number of records.
+      ignored: Reason -> number of files or rows that the corpus's reader left out on purpose.
+      skipped: Recordings that cannot be read, each {"utterance_id", "reason"}.
+      silent: Utterances whose recording is silent.
+      fingerprint: Hash of settings and sources, to recognise the same command.
+    """
+
+    schema_version: int
+    corpus: str
+    source: str
+    licence: str
+    emotions: list[str]
+    label_map: str
+    front_end: dict[str, Any]
+    vocabulary_sha256: str
+    transcript_source: str
+    has_waveform: bool
+    shards: dict[str, dict[str, Any]]
+    num_utterances: int
+    hours: float
+    longest_frames: int
+    counts: dict[str, dict[str, int]]
+    ignored: dict[str, int]
+    skipped: list[dict[str, str]]
+    silent: list[str]
+    fingerprint: str
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """All speakers, sorted."""
+        return tuple(sorted(self.counts))
+
+    def emotion_counts(self, speakers: Iterable[str]) -> list[int]:
+        """Counts the records of each emotion, in label order, over some speakers."""
+        chosen = [self.counts[speaker] for speaker in speakers]
+        return [sum(count.get(emotion, 0) for count in chosen) for emotion in self.emotions]
+
+    @property
+    def settings(self) -> FrontEnd:
+        """The settings of log_mel, as an object."""
+        return FrontEnd(**self.front_end)
+
+
+def read_metadata(folder: Path) -> Metadata:
+    """Reads metadata.json and makes sure that its shards are there.
+
+    Raises:
+      InputError: No complete records, a metadata.json that is no such file, another schema version, a missing shard.
+    """
+    again = "make them again with python -m pipelines.prepare --overwrite"
+    path = folder / METADATA
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{folder} holds no complete records ({METADATA} is missing): finish python -m pipelines.prepare."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is corrupt ({error}): {again}.") from None
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path} has schema version {version}, and this program reads {SCHEMA_VERSION}: {again}.")
+    names = {field.name for field in dataclasses.fields(Metadata)}
+    if set(values) != names:
+        differing = ", ".join(sorted(set(values) ^ names))
+        raise InputError(f"{path} is corrupt (missing or unknown: {differing}): {again}.")
+    try:
+        metadata = Metadata(**values)
+        for name, shard in metadata.shards.items():
+            if not (folder / name).is_file() or (folder / name).stat().st_size != shard["num_bytes"]:
+                raise InputError(f"{folder / name} is missing or cut off: {again}.")
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is corrupt ({error}): {again}.") from None
+    return metadata
+
+
+def write_metadata(folder: Path, metadata: Metadata) -> None:
+    """Writes metadata.json, which says that the records are complete."""
+    write_json(folder / METADATA, dataclasses.asdict(metadata))
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON to a temporary name and renames it, so that no reader meets half a file."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def plan_shards(utterances: Sequence[Utterance], front_end: FrontEnd, has_waveform: bool) -> dict[str, list[Utterance]]:
+    """Deals whole speakers to shards of about equal size.
+
+    Sentences without a speaker go by a hash of the text, so that equal sentences share a shard.
+
+    Returns:
+      File name of each shard -> its utterances, sorted by utterance_id.
+    """
+    groups: dict[str, list[Utterance]] = {}
+    for utterance in sorted(utterances, key=lambda utterance: utterance.utterance_id):
+        groups.setdefault(utterance.speaker or _bucket(utterance.transcript), []).append(utterance)
+    bytes_a_second = 4 * front_end.mel_bins / front_end.hop_seconds + has_waveform * 2 * SAMPLE_RATE
+    expected = len(utterances) * _EXPECTED_SECONDS * bytes_a_second
+    num_shards = min(len(groups), max(_MIN_SHARDS, round(expected / _SHARD_BYTES)))
+    shards: list[list[Utterance]] = [[] for _ in range(num_shards)]
+    for speaker in sorted(groups, key=lambda speaker: (-len(groups[speaker]), speaker)):
+        min(shards, key=len).extend(groups[speaker])
+    return {
+        f"{index:05d}-of-{num_shards:05d}.tfrecord": sorted(shard, key=lambda utterance: utterance.utterance_id)
+        for index, shard in enumerate(shards)
+    }
+
+
+def _bucket(transcript: str) -> str:
+    return "sentences-" + hashlib.sha256(transcript.encode()).hexdigest()[:2]
+
+
+def write_shard(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Writes records to a temporary name and renames it once they are safe on disk."""
+    import tensorflow as tf
+
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for record in records:
+                writer.write(serialise(record))
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def serialise(record: Mapping[str, Any]) -> bytes:
+    """Turns a record into the bytes of a `tf.train.Example`, the same bytes for the same record.
+
+    Args:
+      record: Fields of `SCHEMA`; those that a corpus lacks may be absent.
+    """
+    import tensorflow as tf
+
+    features = {}
+    for name, value in record.items():
+        kind = SCHEMA[name]
+        if kind == "number":
+            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        else:
+            stored = value.encode() if kind == "text" else np.asarray(value, np.dtype(kind).newbyteorder("<")).tobytes()
+            features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[stored]))
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def parse(serialised: "tf.Tensor", fields: Sequence[str], mel_bins: int) -> "dict[str, tf.Tensor]":
+    """Reads fields of one record, as a graph op.
+
+    Args:
+      serialised: A scalar string.
+      fields: Names of `SCHEMA`.
+      mel_bins: Bands of the log-mels.
+
+    Returns:
+      Field -> tensor: strings and int64 numbers are scalars, log_mel is [num_frames, mel_bins], token_ids and
+      waveform are vectors.
+    """
+    import tensorflow as tf
+
+    types = {name: tf.int64 if SCHEMA[name] == "number" else tf.string for name in fields}
+    parsed = tf.io.parse_single_example(serialised, {name: tf.io.FixedLenFeature([], types[name]) for name in fields})
+    for name in fields:
+        if SCHEMA[name] not in ("text", "number"):
+            parsed[name] = tf.io.decode_raw(parsed[name], tf.as_dtype(SCHEMA[name]))
+    if "log_mel" in fields:
+        parsed["log_mel"] = tf.reshape(parsed["log_mel"], [-1, mel_bins])
+    return parsed

@@ -1,0 +1,88 @@
+"""Utterance: one labelled recording or sentence; Corpus: all of them, with what a reader left out."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.command import InputError
+from pipelines.emotions import LABEL_MAPS
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """One labelled recording or sentence.
+
+    Attributes:
+      utterance_id: Unique in its corpus (RAVDESS: the file's stem).
+      speaker: As the corpus writes it (RAVDESS: "01" to "24"); empty for corpora without speakers.
+      emotion: A name of the corpus's label set.
+      audio: The recording, or None.
+      transcript: The words that the corpus gives; empty where it gives none.
+      trial: The performance; equal for all modalities of one trial. Defaults to the utterance_id.
+      published_split: "train", "validation", "test", or empty.
+      attributes: Anything else that the corpus says: intensity, statement, sex, repetition, ...
+    """
+
+    utterance_id: str
+    speaker: str
+    emotion: str
+    audio: Path | None = None
+    transcript: str = ""
+    trial: str = ""
+    published_split: str = ""
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """The utterances of one corpus.
+
+    Attributes:
+      name: The corpus, as a person would name it in a table.
+      source: The folder or file it was read from.
+      licence: The maker's licence, or what is known of it.
+      emotions: The label set, in label order.
+      utterances: Sorted by utterance_id.
+      ignored: Reason -> number of files or rows that were left out on purpose.
+    """
+
+    name: str
+    source: Path
+    licence: str
+    emotions: tuple[str, ...]
+    utterances: tuple[Utterance, ...]
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """All speakers, sorted."""
+        return tuple(sorted({utterance.speaker for utterance in self.utterances}))
+
+    def relabelled(self, label_map: str) -> "Corpus":
+        """Maps every emotion through a map of `pipelines.emotions`; what the map drops is counted in `ignored`.
+
+        Raises:
+          InputError: The map does not exist, or does not know a label of this corpus.
+        """
+        if label_map not in LABEL_MAPS:
+            raise InputError(f"there is no label map {label_map!r}: choose one of {', '.join(sorted(LABEL_MAPS))}.")
+        chosen = LABEL_MAPS[label_map]
+        dropped: Counter[str] = Counter()
+        kept = []
+        for utterance in self.utterances:
+            if utterance.emotion not in chosen.targets:
+                raise InputError(
+                    f"label map {label_map} does not know the label {utterance.emotion!r} of {utterance.utterance_id}:"
+                    f" it maps {', '.join(chosen.targets)}."
+                )
+            target = chosen.targets[utterance.emotion]
+            if target is None:
+                dropped[f"{utterance.emotion} (dropped by {label_map})"] += 1
+            else:
+                kept.append(dataclasses.replace(utterance, emotion=target))
+        return dataclasses.replace(
+            self, emotions=chosen.emotions, utterances=tuple(kept), ignored={**self.ignored, **dropped}
+        )
