@@ -10,9 +10,9 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,13 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".
 
 TRIM_MARGIN_SECONDS = 0.05
 """What trimming leaves before the first and after the last loud frame, so that soft consonants stay."""
+
+_LONGEST_FRAME_SECONDS = 4.0
+_LONGEST_FFT = 2**16
+# A file that says it has fewer samples a second is damaged, and resampling would fill the memory.
+_LOWEST_SAMPLE_RATE = 1000
+# 48 dB above full scale: not a loud recording but integers written as floating-point samples.
+_HIGHEST_PEAK = 256.0
 
 _STREAMED_BYTES = 2**31 - 2**16
 """A program that writes a wav to a pipe does not know its length and states one near 2**31 or 2**32 instead."""
@@ -61,15 +68,19 @@ class FrontEnd:
     trim_db: float | None = 30.0
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.frame_seconds) or self.frame_length < 2:
+        if not 0 < self.frame_seconds <= _LONGEST_FRAME_SECONDS or self.frame_length < 2:
             raise InputError(f"--frame-seconds {self.frame_seconds} is no window: give a length such as 0.025.")
-        if not np.isfinite(self.hop_seconds) or self.hop_length < 1:
-            raise InputError(f"--hop-seconds {self.hop_seconds} moves by less than a sample: give one such as 0.010.")
+        if not 0 < self.hop_seconds <= self.frame_seconds or self.hop_length < 1:
+            raise InputError(
+                f"--hop-seconds {self.hop_seconds} must be at least a sample and at most the window of"
+                f" {self.frame_seconds} s: give one such as 0.010."
+            )
         if self.fft_length is None:
             object.__setattr__(self, "fft_length", 1 << (self.frame_length - 1).bit_length())
         self._check_transform()
-        if self.trim_db is not None and not self.trim_db > 0:
-            raise InputError(f"--trim-db {self.trim_db} cuts everything: give decibels above 0, such as 30, or off.")
+        self._check_bands()
+        if self.trim_db is not None and not 0 < self.trim_db < float("inf"):
+            raise InputError(f"--trim-db {self.trim_db} is no threshold: give decibels above 0, such as 30, or off.")
 
     def _check_transform(self) -> None:
         if self.num_fft < self.frame_length:
@@ -77,15 +88,22 @@ class FrontEnd:
                 f"--fft-length {self.fft_length} is shorter than the window of {self.frame_length} samples"
                 f" ({self.frame_seconds} s): give at least {self.frame_length}."
             )
+        if self.num_fft > _LONGEST_FFT:
+            raise InputError(f"--fft-length {self.fft_length} is too long: give at most {_LONGEST_FFT}.")
+
+    def _check_bands(self) -> None:
         if self.max_hz > SAMPLE_RATE / 2:
             raise InputError(
                 f"--max-hz {self.max_hz:g} is above the Nyquist frequency: give at most {SAMPLE_RATE // 2} Hz."
             )
         if not 0 <= self.min_hz < self.max_hz:
             raise InputError(f"--min-hz {self.min_hz:g} must be at least 0 and below --max-hz {self.max_hz:g}.")
-        if self.mel_bins < 1:
-            raise InputError(f"--mel-bins {self.mel_bins} leaves no band: give at least 1.")
-        if not self.log_offset > 0:
+        if not 1 <= self.mel_bins <= self.num_fft // 2:
+            raise InputError(
+                f"--mel-bins {self.mel_bins} must be at least 1 and, with an --fft-length of {self.fft_length},"
+                f" at most {self.num_fft // 2}."
+            )
+        if not 0 < self.log_offset < float("inf"):
             raise InputError(f"a log_offset of {self.log_offset} has no logarithm: give one above 0.")
 
     @property
@@ -119,28 +137,34 @@ def decode(path: Path) -> np.ndarray:
       waveform [num_samples] int16 at 16 kHz: the mean of the channels, resampled (soxr, high quality), rounded.
 
     Raises:
-      InputError: A file that is missing, cut off, of another kind, empty, or holds NaN or infinite samples.
+      InputError: A file that is missing, cut off, of another kind, empty, or holds NaN or infinite samples, or
+        samples or a sample rate that no recording has.
     """
     import soxr
 
-    samples, sample_rate = _read_samples(path)
-    if not len(samples):
-        raise InputError(f"{path} holds no samples: record it again or remove it.")
-    mono = samples.mean(axis=1, dtype=np.float32)
+    mono, sample_rate = _read_mono(path)
     if not np.isfinite(mono).all():
         raise InputError(f"{path} holds NaN or infinite samples: export it again from its source.")
+    peak = np.abs(mono).max(initial=0.0)
+    if peak > _HIGHEST_PEAK:
+        raise InputError(f"{path} holds samples up to {peak:.3g}, not from -1 to 1: export it again, scaled.")
+    if sample_rate < _LOWEST_SAMPLE_RATE:
+        raise InputError(f"{path} states a sample rate of {sample_rate} Hz: export it again from its source.")
     if sample_rate != SAMPLE_RATE:
         mono = soxr.resample(mono, sample_rate, SAMPLE_RATE)
+    if not len(mono):
+        raise InputError(f"{path} holds no samples: record it again or remove it.")
     return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
 
 
-def _read_samples(path: Path) -> tuple[np.ndarray, int]:
-    """Returns samples [num_samples, num_channels] float32 and their rate, or says why there are none."""
+def _read_mono(path: Path) -> tuple[np.ndarray, int]:
+    """Returns the mean of the channels [num_samples] float32 and its rate, or says why there are none."""
     import soundfile
 
     try:
         with soundfile.SoundFile(path) as file:
-            samples = file.read(dtype="float32", always_2d=True)
+            # In blocks: all channels of a long recording at once would take several times the memory.
+            mono = np.concatenate([np.zeros(0, np.float32), *map(_mean, _blocks(file))])
             promised, log = file.frames, file.extra_info
             sample_rate = file.samplerate
     except FileNotFoundError:
@@ -149,9 +173,21 @@ def _read_samples(path: Path) -> tuple[np.ndarray, int]:
         raise InputError(f"{path} {_why_unreadable(path, str(error))}") from None
     stated = re.search(r"(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", log)
     is_cut = stated is not None and int(stated[2]) < int(stated[1]) < _STREAMED_BYTES
-    if is_cut or len(samples) < promised:
+    if is_cut or len(mono) < promised:
         raise InputError(f"{path} is cut off: it ends before the length that its header states; copy it again.")
-    return samples, sample_rate
+    return mono, sample_rate
+
+
+def _blocks(file: Any) -> Iterator[np.ndarray]:
+    """Reads an open `soundfile.SoundFile` to its end, [num_samples, num_channels] float32 at a time."""
+    while len(block := file.read(2**20, dtype="float32", always_2d=True)):
+        yield block
+
+
+def _mean(block: np.ndarray) -> np.ndarray:
+    # Infinite samples of opposite signs are found later.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return block.mean(axis=1, dtype=np.float32)
 
 
 def _why_unreadable(path: Path, error: str) -> str:

@@ -1,9 +1,10 @@
 """What the command lines share: one sentence for a user's mistake, and a quiet start of TensorFlow."""
 
+import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class InputError(ValueError):
@@ -53,16 +54,21 @@ def import_tensorflow() -> None:
 
     Set the environment variable TF_CPP_MIN_LOG_LEVEL yourself (0: everything) to see them.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    # Some lines come before TensorFlow reads the variable, written by C++ straight to the file descriptor.
+    is_loud = "TF_CPP_MIN_LOG_LEVEL" in os.environ
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with contextlib.nullcontext() if is_loud else _silent_stderr():
+        import tensorflow  # noqa: F401
+        import tensorflow_text  # noqa: F401  (an exported model needs its ops)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drops what C++ writes straight to the file descriptor before TensorFlow reads the variable."""
     sys.stderr.flush()
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow  # noqa: F401
-        import tensorflow_text  # noqa: F401  (an exported model needs its ops)
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

@@ -55,12 +55,12 @@ def make_dataset(
       padded with 0. label: [batch] int32.
 
     Raises:
-      InputError: Records that are not complete, or hold none of the speakers, or an unknown modality.
+      InputError: Records that are not complete, or lack one of the speakers, or an unknown modality.
+      ValueError: num_frames or max_tokens below 1, or class_weights that leave out a label.
     """
     metadata = records.read_metadata(folder)
-    unknown = [modality for modality in modalities if modality not in MODALITIES]
-    if unknown or not modalities:
-        raise InputError(f"there is no modality {', '.join(unknown) or '(none named)'}: use {', '.join(MODALITIES)}.")
+    _check_sizes(num_frames, max_tokens)
+    _check_weights(class_weights, metadata)
     dataset = _read(folder, metadata, speakers, _fields(modalities, with_metadata))
     dataset = dataset.map(_to_example(metadata, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
     # Normalised before the cache (the same in every epoch), shuffled and cropped after it (different in every epoch).
@@ -76,12 +76,26 @@ def make_dataset(
     dataset = dataset.map(lambda example, _: example, num_parallel_calls=tf.data.AUTOTUNE).ragged_batch(batch_size)
     to_batch = _to_batch(num_frames, class_weights, with_metadata)
     dataset = dataset.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    num_utterances = sum(metadata.emotion_counts(speakers))
+    num_utterances = sum(metadata.emotion_counts(set(speakers)))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_utterances // batch_size)))
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
+def _check_sizes(num_frames: int | None, max_tokens: int | None) -> None:
+    for name, size in (("num_frames", num_frames), ("max_tokens", max_tokens)):
+        if size is not None and size < 1:
+            raise ValueError(f"{name} is {size}, but must be at least 1, or None.")
+
+
+def _check_weights(class_weights: Mapping[int, float] | None, metadata: records.Metadata) -> None:
+    if class_weights is not None and sorted(class_weights) != list(range(len(metadata.emotions))):
+        raise ValueError(f"class_weights are for labels {sorted(class_weights)}, not one for each of 0, 1, ...")
+
+
 def _fields(modalities: Sequence[str], with_metadata: bool) -> list[str]:
+    unknown = [modality for modality in modalities if modality not in MODALITIES]
+    if unknown or not modalities:
+        raise InputError(f"there is no modality {', '.join(unknown) or '(none named)'}: use {', '.join(MODALITIES)}.")
     chosen = {"audio": ["log_mel"], "text": ["token_ids"]}
     fields = ["speaker", "label", *(field for modality in modalities for field in chosen[modality])]
     return list(dict.fromkeys([*fields, *(_METADATA_FIELDS if with_metadata else ())]))
@@ -97,7 +111,7 @@ def _read(folder: Path, metadata: records.Metadata, speakers: Sequence[str], fie
     shards = [
         str(folder / name) for name, shard in sorted(metadata.shards.items()) if set(shard["speakers"]) & set(speakers)
     ]
-    wanted = tf.constant(sorted(speakers))
+    wanted = tf.constant(sorted(set(speakers)))
     mel_bins = metadata.settings.mel_bins
     dataset = tf.data.Dataset.from_tensor_slices(shards)
     dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -6,21 +6,21 @@ metadata.json, which says that they are complete. A stopped run continues where 
 
 import argparse
 import collections
-import concurrent.futures
+import concurrent.futures.process
 import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
-import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import shutil
 import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines import audio, records, text
-from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.command import InputError, import_tensorflow, is_disk_full, run_command
 from pipelines.corpora import manifest, ravdess, synthetic
 from pipelines.emotions import LABEL_MAPS, RAVDESS
 from pipelines.utterance import Corpus, Utterance
@@ -38,6 +38,10 @@ _BATCH = 32
 _MAX_SAMPLES = _BATCH * 8 * audio.SAMPLE_RATE
 # Softer than -60 dB of full scale throughout: nobody can hear an emotion in it.
 _SILENT_PEAK = 32
+
+# A string stands for an unreadable recording and says why.
+_Decoded = list[tuple[Utterance, np.ndarray | str]]
+_Future = concurrent.futures.Future[list[np.ndarray | str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,8 +269,6 @@ def _hash(values: Any) -> str:
 def _finished_before(preparation: Preparation, overwrite: bool) -> records.Metadata | None:
     """Returns the metadata of records that this very preparation finished before."""
     folder = preparation.folder
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: give --records a folder.")
     if overwrite or not (folder / records.METADATA).exists():
         return None
     metadata = records.read_metadata(folder)
@@ -281,13 +283,24 @@ def _finished_before(preparation: Preparation, overwrite: bool) -> records.Metad
 def _clear(preparation: Preparation) -> None:
     """Removes what the plan has no use for: old metadata first, then shards that are not this preparation's."""
     folder = preparation.folder
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     (folder / records.METADATA).unlink(missing_ok=True)
     for pattern in ("*.tfrecord", "*.tfrecord.tmp", "*.tfrecord.json", "*.tfrecord.json.tmp"):
         for path in folder.glob(pattern):
             name = path.name.removesuffix(".tmp").removesuffix(".json")
             if path.suffix == ".tmp" or _read_summary(preparation, name) is None:
                 path.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise InputError(f"{folder} cannot be made ({error.strerror}): give another folder to --records.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder} cannot be written to: give another folder to --records, or allow it.")
 
 
 def _summary_path(folder: Path, name: str) -> Path:
@@ -315,9 +328,11 @@ def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str
     batches = [shard[start : start + _BATCH] for shard in pending.values() for start in range(0, len(shard), _BATCH)]
     with (
         tqdm(total=total, desc=f"preparing {preparation.corpus.name}", unit="clip") as progress,
-        contextlib.closing(_decoded(batches, num_workers)) as decoded,
+        _decoding(batches, num_workers) as decoded,
     ):
         progress.update(total - sum(map(len, batches)))
+        if pending:
+            import_tensorflow()  # Only now: the workers decode meanwhile.
         for name, shard in pending.items():
             summary = _Summary(preparation.fingerprints[name])
             shard_batches = itertools.islice(decoded, -(-len(shard) // _BATCH))
@@ -327,27 +342,58 @@ def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str
     return {name: summaries[name] for name in preparation.shards}
 
 
-def _decoded(
-    batches: Sequence[list[Utterance]], num_workers: int | None
-) -> Generator[list[tuple[Utterance, np.ndarray | str]], None, None]:
-    """Decodes batches in worker processes, a few ahead, in order; a string stands for an unreadable recording."""
-    num_workers = min(num_workers or len(os.sched_getaffinity(0)), max(1, len(batches)))
+@contextlib.contextmanager
+def _decoding(batches: Sequence[list[Utterance]], num_workers: int | None) -> Iterator[Iterator[_Decoded]]:
+    """Decodes batches in worker processes, in order, a few ahead of whoever takes them."""
+    num_workers = min(num_workers or _num_cores(), max(1, len(batches)))
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(num_workers, context, _start_worker) as pool:
-        waiting: collections.deque[concurrent.futures.Future[list[np.ndarray | str]]] = collections.deque()
         try:
-            for ahead in range(len(batches) + 2 * num_workers):
-                if ahead < len(batches):
-                    waiting.append(pool.submit(_decode_all, [utterance.audio for utterance in batches[ahead]]))
-                if ahead >= 2 * num_workers:
-                    yield list(zip(batches[ahead - 2 * num_workers], waiting.popleft().result(), strict=True))
+            with _ctrl_c_held():
+                waiting = collections.deque(_submit(pool, batch) for batch in batches[: 2 * num_workers])
+            yield _in_order(pool, batches, waiting)
+        except concurrent.futures.process.BrokenProcessPool:
+            raise InputError(
+                "a decoding process was killed, perhaps for lack of memory: run the same command again, which"
+                " continues where it stopped, with fewer --workers."
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _submit(pool: concurrent.futures.Executor, batch: list[Utterance]) -> _Future:
+    return pool.submit(_decode_all, [utterance.audio for utterance in batch])
+
+
+def _in_order(
+    pool: concurrent.futures.Executor, batches: Sequence[list[Utterance]], waiting: collections.deque[_Future]
+) -> Iterator[_Decoded]:
+    following = iter(batches[len(waiting) :])
+    for batch in batches:
+        decoded = waiting.popleft().result()
+        waiting.extend(_submit(pool, ahead) for ahead in itertools.islice(following, 1))
+        yield list(zip(batch, decoded, strict=True))
+
+
+def _num_cores() -> int:
+    """Counts the cores that this process may use; macOS only knows how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Starts processes to which Ctrl-C, which a terminal sends to all, means nothing: this one ends them."""
+    # It is started with the first process, and would let the signal through again.
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent, and ends with it even where it was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Makes a worker end with its parent even where that was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
@@ -372,12 +418,11 @@ def _decode(path: Path | None) -> np.ndarray | str:
 
 def _records(
     preparation: Preparation,
-    batches: Iterable[list[tuple[Utterance, np.ndarray | str]]],
+    batches: Iterable[_Decoded],
     summary: _Summary,
     progress: tqdm,
 ) -> Iterator[dict[str, Any]]:
     """Makes the records of one shard and fills its summary."""
-    import_tensorflow()  # Only now: the workers decode meanwhile.
     log_mel = audio.compiled_log_mel(preparation.front_end)
     for batch in batches:
         readable = [(utterance, found) for utterance, found in batch if not isinstance(found, str)]

@@ -129,6 +129,7 @@ def read_metadata(folder: Path) -> Metadata:
         raise InputError(f"{path} is corrupt (missing or unknown: {differing}): {again}.")
     try:
         metadata = Metadata(**values)
+        metadata.emotion_counts(metadata.settings and metadata.speakers)
         for name, shard in metadata.shards.items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != shard["num_bytes"]:
                 raise InputError(f"{folder / name} is missing or cut off: {again}.")

@@ -51,7 +51,7 @@ def _rows(source: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         # utf-8-sig: spreadsheets write a byte order mark.
         with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval="", strict=True)
+            reader = csv.DictReader(file, restkey="", restval="", skipinitialspace=True, strict=True)
             missing = [column for column in _REQUIRED if column not in (reader.fieldnames or ())]
             if missing:
                 found = ", ".join(reader.fieldnames or ()) or "nothing"
@@ -67,7 +67,8 @@ def _rows(source: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _utterance(row: dict[str, str], where: str, folder: Path, emotions: Collection[str]) -> Utterance:
-    if "" in row:
+    # Spreadsheets end every line in commas; only words without a column are a mistake.
+    if "".join(row.pop("", "")).strip():
         raise InputError(f"{where} has more cells than the header: put cells that hold a comma in double quotes.")
     row = {column: cell.strip() for column, cell in row.items()}
     for column in _REQUIRED:
@@ -81,13 +82,16 @@ def _utterance(row: dict[str, str], where: str, folder: Path, emotions: Collecti
     split = row.get("split", "")
     if split and split not in SPLITS:
         raise InputError(f"{where}: the split {split!r} is none of {', '.join(SPLITS)}: correct it or leave it empty.")
-    utterance_id = Path(row["path"]).with_suffix("").as_posix()
+    path = Path(row["path"])
+    if not path.name or "\0" in row["path"]:
+        raise InputError(f"{where}: the path {row['path']!r} names no file: correct it.")
+    utterance_id = path.with_suffix("").as_posix()
     others = {column: cell for column, cell in row.items() if column not in _REQUIRED + _OPTIONAL}
     return Utterance(
         utterance_id=utterance_id,
         speaker=row["speaker"],
         emotion=row["emotion"],
-        audio=folder / row["path"],
+        audio=folder / path,
         transcript=row.get("transcript", ""),
         trial=row.get("trial", "") or utterance_id,
         published_split=split,

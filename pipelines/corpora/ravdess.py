@@ -20,6 +20,7 @@ STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by t
 
 _NAME = re.compile(r"\d\d(-\d\d){6}")
 _VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+_NUM_ACTORS = 24
 _INTENSITIES = {"01": "normal", "02": "strong"}
 
 
@@ -67,14 +68,15 @@ def _kind(path: Path) -> str:
         return "recordings without a RAVDESS name"
     if path.stem[3:5] == "02":
         return "song"
-    return "speech" if is_audio else "video"
+    # The sound of modality 01 is that of 03, also where somebody saved it as a wav.
+    return "speech" if is_audio and path.stem[:2] not in ("01", "02") else "video"
 
 
 def _utterance(path: Path) -> Utterance:
-    _, channel, emotion, intensity, statement, repetition, actor = path.stem.split("-")
-    known = channel == "01" and intensity in _INTENSITIES and statement in STATEMENTS
-    if not known or not 1 <= int(emotion) <= len(RAVDESS):
-        codes = "channel 01-02, emotion 01-08, intensity 01-02, statement 01-02"
+    modality, channel, emotion, intensity, statement, repetition, actor = path.stem.split("-")
+    known = (modality, channel) == ("03", "01") and intensity in _INTENSITIES and statement in STATEMENTS
+    if not known or not 1 <= int(emotion) <= len(RAVDESS) or not 1 <= int(actor) <= _NUM_ACTORS:
+        codes = "modality 01-03, channel 01-02, emotion 01-08, intensity 01-02, statement 01-02, actor 01-24"
         raise InputError(f"{path} has a code that RAVDESS does not know ({codes}): correct its name or remove it.")
     return Utterance(
         utterance_id=path.stem,
