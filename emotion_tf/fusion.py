@@ -81,15 +81,16 @@ def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float]) -> ke
         m for m, key in (("audio", "log_mel"), ("text", "token_ids")) if any(key in x.input for x in models.values())
     ]
     inputs = make_inputs(modalities, mel_bins)
-    total, count = 0, 0
+    weighted, weights = [], []
     for name, model in models.items():
         own = {key: inputs[key] for key in model.input}
-        weight = ops.cast(_any(presence(own)), "float32")[:, None]
         model.name = name
-        total = total + weight * ops.softmax(model(own))
-        count = count + weight
-    logits = ops.log(ops.maximum(total / ops.maximum(count, 1.0), 1e-30))
-    return keras.Model(inputs, PriorWhereAbsent(prior, name="logits")(logits, count[:, 0] > 0), name="late_fusion")
+        weights.append(ops.cast(_any(presence(own)), "float32")[:, None])  # [batch, 1]
+        weighted.append(weights[-1] * ops.softmax(model(own)))
+    count = sum(weights)
+    logits = ops.log(ops.maximum(sum(weighted) / ops.maximum(count, 1.0), 1e-30))
+    logits = PriorWhereAbsent(prior, name="logits")(logits, ops.squeeze(count, -1) > 0)
+    return keras.Model(inputs, logits, name="late_fusion")
 
 
 def make_inputs(modalities: Sequence[str], mel_bins: int) -> dict[str, keras.KerasTensor]:

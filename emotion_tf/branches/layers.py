@@ -63,6 +63,7 @@ class AttentionPooling(keras.layers.Layer):
     def __init__(self, attention_dim: int, **kwargs):
         super().__init__(**kwargs)
         self.attention_dim = attention_dim
+        self.supports_masking = True  # is_step says it all; a mask that a recurrent layer attached may be dropped.
         self.hidden = keras.layers.Dense(attention_dim, activation="tanh", name="hidden")
         self.score = keras.layers.Dense(1, use_bias=False, name="score")
 
@@ -77,6 +78,9 @@ class AttentionPooling(keras.layers.Layer):
         mean = ops.sum(inputs * weights, axis=1)
         highest = ops.max(ops.where(is_step, inputs, -1e9), axis=1)
         return ops.concatenate([mean, ops.where(ops.any(is_step, axis=1), highest, 0.0)], axis=-1)
+
+    def compute_mask(self, inputs, is_step):
+        return None
 
     def compute_output_shape(self, inputs_shape, is_step_shape):
         return (inputs_shape[0], 2 * inputs_shape[-1])

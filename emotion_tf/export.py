@@ -1,0 +1,197 @@
+"""Exports a finished run for serving: `python -m emotion_tf.export --run saved_models/NAME [--output DIR]`.
+
+Writes DIR/1/saved_model.pb (default DIR: the run's export/) and DIR/metadata.json, the layout of TensorFlow Serving.
+Front end, tokenizer and label names are inside: `serving_default` takes `waveform` [batch, num_samples] float32 at
+16 kHz and `transcript` [batch] string, and returns `probabilities` and `emotions` [batch, num_emotions]; `features`
+takes log_mel, num_frames and token_ids instead. The export is loaded in a new process and compared first.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emotion_tf.evaluate import modalities_of
+from emotion_tf.run import Run
+from pipelines import audio
+from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.records import write_json
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+TOLERANCE = 1e-5
+NUM_CHECKED = 50
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the command line and exports.
+
+    Raises:
+      InputError: A run that is not finished, a folder of something else, or an export that does not agree with its run.
+    """
+    parser = argparse.ArgumentParser(prog="python -m emotion_tf.export", description=str(__doc__).splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="folder of a finished run")
+    parser.add_argument("--output", type=Path, help="folder to write (default: the run's export/)")
+    arguments = parser.parse_args(argv)
+    run = Run(arguments.run).require_finished()
+    print(export(run, arguments.output or run.export))
+
+
+def export(run: Run, output: Path) -> str:
+    """Exports a run, checks the export in a new process, and only then puts it in place.
+
+    Returns:
+      A sentence that says what was written and how it was checked.
+    """
+    if output.exists() and any(output.iterdir()) and not (output / "metadata.json").exists():
+        raise InputError(f"{output} holds files that are no export: give --output another folder.")
+    import_tensorflow()
+    model, metadata = run.model(), _export_metadata(run)
+    metadata["modalities"] = modalities_of(model)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary:
+        made = Path(temporary) / "export"
+        _save(model, metadata, made / "1")
+        write_json(made / "metadata.json", metadata)
+        worst, source = _check(run, model, metadata, made)
+        if output.exists():
+            shutil.rmtree(output)
+        made.rename(output)
+    return (
+        f"{output}: {', '.join(metadata['modalities'])} -> {', '.join(metadata['emotions'])};"
+        f" agrees with the run on {NUM_CHECKED} {source} to {worst:.1e}, loaded in a new process"
+    )
+
+
+def _export_metadata(run: Run) -> dict[str, Any]:
+    found = run.metadata()
+    names = ("corpus", "marks", "emotions", "front_end", "vocabulary_sha256")
+    facts = {name: found[name] for name in names}
+    hop_seconds = found["front_end"]["hop_seconds"]
+    return facts | {
+        "run": run.folder.name,
+        "sample_rate": audio.SAMPLE_RATE,
+        "max_tokens": run.config().training.max_tokens,
+        "longest_seconds": round(found["longest_frames"] * hop_seconds, 2),
+    }
+
+
+def _save(model: "keras.Model", metadata: dict[str, Any], folder: Path) -> None:
+    """Writes the SavedModel with its two signatures."""
+    import keras
+    import tensorflow as tf
+
+    front_end = audio.FrontEnd(**metadata["front_end"])
+    waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
+    transcript = tf.TensorSpec([None], tf.string, name="transcript")
+    specs = {key: tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for key, tensor in model.input.items()}
+
+    def serve(waveform: "tf.Tensor", transcript: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        features = raw_features(waveform, transcript, front_end, metadata["max_tokens"])
+        return _answer(model({key: features[key] for key in model.input}), metadata["emotions"])
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serving_default", serve, [waveform, transcript])
+    archive.add_endpoint("features", lambda **features: _answer(model(features), metadata["emotions"]), **specs)
+    archive.write_out(str(folder), verbose=False)
+
+
+def raw_features(
+    waveform: "tf.Tensor", transcript: "tf.Tensor", front_end: audio.FrontEnd, max_tokens: int
+) -> "dict[str, tf.Tensor]":
+    """Computes a model's inputs as the records and the dataset do, as graph ops.
+
+    Args:
+      waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz.
+      transcript: [batch] string.
+      front_end: The settings of log_mel.
+      max_tokens: Token ids kept of a transcript.
+
+    Returns:
+      log_mel [batch, num_frames, mel_bins] normalised, num_frames [batch], token_ids [batch, num_tokens].
+    """
+    from pipelines import text
+
+    log_mel, num_frames = audio.log_mel(waveform, front_end)
+    return {
+        "log_mel": audio.normalise(log_mel, num_frames),
+        "num_frames": num_frames,
+        "token_ids": text.token_ids(transcript, max_tokens).to_tensor(),
+    }
+
+
+def _answer(logits: "tf.Tensor", emotions: list[str]) -> "dict[str, tf.Tensor]":
+    import tensorflow as tf
+
+    # One batch size over all outputs: TensorFlow Serving's row format wants it (tensorflow/serving#1047).
+    names = tf.tile(tf.constant([emotions]), [tf.shape(logits)[0], 1])
+    return {"probabilities": tf.nn.softmax(logits), "emotions": names}
+
+
+def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path) -> tuple[float, str]:
+    """Compares the run's model with the export, loaded in a new process; returns the largest difference."""
+    import numpy as np
+    import tensorflow as tf
+
+    waveform, transcripts, source = _examples(run)
+    features = raw_features(
+        tf.constant(waveform), tf.constant(transcripts), audio.FrontEnd(**metadata["front_end"]), metadata["max_tokens"]
+    )
+    expected = tf.nn.softmax(model({key: features[key] for key in model.input}, training=False)).numpy()
+    examples = made.parent / "examples.npz"
+    np.savez(examples, waveform=waveform, transcripts=np.array(transcripts), expected=expected)
+    script = "import sys; from emotion_tf import export; print(export.compare(sys.argv[1], sys.argv[2]))"
+    command = [sys.executable, "-c", script, str(made), str(examples)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise InputError(f"the export does not load in a new process: {answer.stderr.strip().splitlines()[-1]}")
+    worst = float(answer.stdout.split()[-1])
+    if not worst <= TOLERANCE:
+        raise InputError(
+            f"the export differs from {run.folder} by {worst:.1e}, more than {TOLERANCE:.0e}: it was not written;"
+            " report this with the run's config.json."
+        )
+    return worst, source
+
+
+def compare(export_folder: str, examples_path: str) -> float:
+    """Loads an export and returns how far its probabilities lie from the expected ones."""
+    import numpy as np
+
+    from emotion_tf.predict import ExportedModel
+
+    examples = np.load(examples_path, allow_pickle=False)
+    found = ExportedModel(Path(export_folder))(examples["waveform"], examples["transcripts"].tolist())
+    return float(np.abs(found - examples["expected"]).max())
+
+
+def _examples(run: Run) -> "tuple[np.ndarray, list[str], str]":
+    """Takes waveforms and words from the validation part, or makes waveforms where the records hold none."""
+    import numpy as np
+
+    from pipelines.records import read_examples
+
+    stored = []
+    if run.metadata()["has_waveform"]:
+        config = run.config()
+        stored = read_examples(Path(config.records), run.metadata()["fold"]["validation"], NUM_CHECKED)
+    if stored:
+        # Fewer where the validation part is small: the rows repeat.
+        chosen = [stored[index % len(stored)] for index in range(NUM_CHECKED)]
+        return audio.pad_together([waveform for waveform, _ in chosen]), [words for _, words in chosen], "stored clips"
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(audio.SAMPLE_RATE // 2, 3 * audio.SAMPLE_RATE, NUM_CHECKED)
+    made = [(3000 * rng.standard_normal(length)).clip(-32768, 32767).astype(np.int16) for length in lengths]
+    words = ["", "oh no", "what a lovely day", "the door is open"]
+    return audio.pad_together(made), [words[index % 4] for index in range(NUM_CHECKED)], "generated clips (none stored)"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

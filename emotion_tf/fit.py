@@ -1,0 +1,197 @@
+"""Trains a model: `python -m emotion_tf.fit --branch audio|text|fusion`.
+
+Writes saved_models/<run>/: config.json, metadata.json, checkpoints/, model.keras, history.csv, tensorboard/, plots/,
+predictions.csv and scores.json (both of the validation part; `python -m emotion_tf.evaluate` reads the test part).
+A stopped run continues where it was when the same command runs again.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emotion_tf.config import BRANCHES, AudioConfig, Config, TextConfig, TrainingConfig
+from emotion_tf.run import Run, next_free
+from pipelines import folds
+from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.records import Metadata, read_metadata, write_json
+
+RECORDS = Path("data/records")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the command line, trains and prints the scores of the validation part.
+
+    Raises:
+      InputError: Whatever the user can mend.
+    """
+    arguments = _parser().parse_args(argv)
+    config = _config(arguments)
+    name = config.branch if config.branch != "fusion" else config.fusion
+    fit(config, Run(arguments.run or next_free(f"{Path(config.records).name}-{name}", config)), arguments.overwrite)
+
+
+def fit(config: Config, run: Run, overwrite: bool = False) -> None:
+    """Trains what a config describes, or finishes it, and scores the validation part.
+
+    Args:
+      config: What to train on what.
+      run: Where it goes.
+      overwrite: Replaces another run in the folder.
+
+    Raises:
+      InputError: Records, folds, runs or settings that do not fit together; a finished run in the folder; a loss that
+        is no number.
+    """
+    records = read_metadata(Path(config.records))
+    fold = folds.choose_fold(config.folds, config.fold, records.speakers, config.seed)
+    metadata = _run_metadata(config, records, fold)
+    for source in config.sources:
+        _check_source(Run(Path(source)), metadata)
+    run.start(config, overwrite=overwrite)
+    write_json(run.metadata_path, metadata)
+    print(f"{run.folder}: {_describe(config, metadata)}", flush=True)
+    import_tensorflow()
+    from emotion_tf import training
+
+    if config.is_late:
+        training.average(run)
+    else:
+        training.train(run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m emotion_tf.fit", description=str(__doc__).splitlines()[0])
+    parser.add_argument("--branch", required=True, choices=BRANCHES)
+    parser.add_argument("--records", type=Path, help="folder of records (default: the only one under data/records)")
+    parser.add_argument("--run", type=Path, help="folder to write (default: saved_models/<records>-<branch>-<N>)")
+    parser.add_argument("--overwrite", action="store_true", help="replace another run in that folder")
+    parser.add_argument("--folds", default="holdout", help="holdout, lj5, or a JSON file of speakers (%(default)s)")
+    parser.add_argument("--fold", type=int, default=0, help="which of them, counted from 0 (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of holdout, weights, order and masks (%(default)s)")
+    fusion = parser.add_argument_group("fusion")
+    fusion.add_argument("--fusion", choices=("early", "late"), help="join embeddings (default), or average runs")
+    fusion.add_argument("--init-audio", type=Path, metavar="RUN", help="start early fusion from this audio run")
+    fusion.add_argument("--init-text", type=Path, metavar="RUN", help="start early fusion from this text run")
+    fusion.add_argument("--runs", type=Path, nargs="+", metavar="RUN", help="runs that late fusion averages")
+    training = parser.add_argument_group("training")
+    for field in dataclasses.fields(TrainingConfig):
+        flag = "--" + field.name.replace("_", "-")
+        training.add_argument(flag, type=type(field.default), metavar="N", help="(default: %(default)s)")
+        training.set_defaults(**{field.name: field.default})
+    return parser
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(TrainingConfig)}
+    _check_flags(arguments)
+    config = Config(
+        branch=arguments.branch,
+        records=str(arguments.records or _only_records()),
+        folds=arguments.folds,
+        fold=arguments.fold,
+        seed=arguments.seed,
+        fusion=arguments.fusion or ("early" if arguments.branch == "fusion" else ""),
+        init_audio=str(arguments.init_audio or ""),
+        init_text=str(arguments.init_text or ""),
+        runs=tuple(str(run) for run in arguments.runs or ()),
+        training=TrainingConfig(**values),
+    )
+    return dataclasses.replace(
+        config, audio=_branch_config(config.init_audio, "audio"), text=_branch_config(config.init_text, "text")
+    )
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    if arguments.seed < 0:
+        raise InputError(f"--seed {arguments.seed} cannot work: give a number of at least 0.")
+    inits = arguments.init_audio or arguments.init_text
+    if arguments.branch != "fusion" and (arguments.fusion or arguments.runs or inits):
+        raise InputError("--fusion, --runs, --init-audio and --init-text belong to --branch fusion: leave them out.")
+    if arguments.fusion == "late" and (inits or len(arguments.runs or ()) < 2):
+        raise InputError("--fusion late averages trained runs: give it two or more, --runs RUN RUN, and no --init-*.")
+    if arguments.fusion != "late" and arguments.runs:
+        raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and --init-text.")
+
+
+def _only_records() -> Path:
+    """Finds the only complete folder of records.
+
+    Raises:
+      InputError: None, or several.
+    """
+    complete = sorted(path.parent for path in RECORDS.glob("*/metadata.json"))
+    if not complete:
+        raise InputError(
+            f"there are no complete records under {RECORDS}: `make fit` makes synthetic ones,"
+            " python -m pipelines.prepare those of a corpus."
+        )
+    if len(complete) > 1:
+        raise InputError(f"there are several records, choose one: --records {', --records '.join(map(str, complete))}.")
+    return complete[0]
+
+
+def _branch_config(source: str, modality: str) -> Any:
+    """Takes over the widths of the run that a branch starts from."""
+    if not source:
+        return AudioConfig() if modality == "audio" else TextConfig()
+    run = Run(Path(source)).require_finished()
+    if run.config().branch != modality:
+        raise InputError(
+            f"--init-{modality} {source} is a run of the branch {run.config().branch}: give one of --branch {modality}."
+        )
+    return getattr(run.config(), modality)
+
+
+def _run_metadata(config: Config, records: Metadata, fold: folds.Fold) -> dict[str, Any]:
+    """Collects the facts that a run is read with: records, fold, and what was counted on its training part."""
+    counts = records.emotion_counts(fold.train)
+    missing = [emotion for emotion, count in zip(records.emotions, counts, strict=True) if not count]
+    if missing:
+        raise InputError(
+            f"the training speakers of {config.folds} fold {config.fold} have no clip of {', '.join(missing)}:"
+            " choose other folds, or prepare more speakers."
+        )
+    return {
+        "corpus": records.corpus,
+        "marks": ["synthetic"] if records.corpus == "synthetic" else [],
+        "emotions": records.emotions,
+        "front_end": records.front_end,
+        "vocabulary_sha256": records.vocabulary_sha256,
+        "transcript_source": records.transcript_source,
+        "longest_frames": records.longest_frames,
+        "has_waveform": records.has_waveform,
+        "fold": dataclasses.asdict(fold),
+        "training_counts": counts,
+        "prior": [count / sum(counts) for count in counts],
+    }
+
+
+def _check_source(source: Run, metadata: Mapping[str, Any]) -> None:
+    """Refuses a run to start from or to average that does not fit, or that knows speakers of the test part."""
+    found = source.require_finished().metadata()
+    for name, what in (("emotions", "labels"), ("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
+        if found[name] != metadata[name]:
+            raise InputError(f"{source.folder} has another {what} than these records: choose a run trained on them.")
+    for split in ("train", "validation"):
+        known = sorted(set(found["fold"][split]) & set(metadata["fold"]["test"]))
+        if known:
+            raise InputError(
+                f"{source.folder} has speaker {', '.join(known)} in its {split} part, whom this fold tests:"
+                " the score would be of known speakers; choose a run of the same fold."
+            )
+
+
+def _describe(config: Config, metadata: Mapping[str, Any]) -> str:
+    fold = metadata["fold"]
+    parts = ", ".join(f"{len(fold[split])} {split}" for split in ("train", "validation", "test"))
+    absent = f"; {len(fold['absent'])} listed speakers absent: {', '.join(fold['absent'])}" if fold["absent"] else ""
+    marks = f" [{', '.join(metadata['marks'])}]" if metadata["marks"] else ""
+    what = f"{config.fusion} fusion" if config.branch == "fusion" else config.branch
+    return f"{what} on {metadata['corpus']}{marks}, {config.folds} fold {config.fold}, speakers: {parts}{absent}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

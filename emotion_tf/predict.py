@@ -1,0 +1,177 @@
+"""Tells the emotion of recordings: `python -m emotion_tf.predict --model RUN FILE... [--transcript "..."]`.
+
+Prints one line of JSON a recording: file, transcript, emotion, probabilities, seconds (of sound), warnings. Recordings
+that cannot be used are named on stderr, the others are told all the same, and the exit status is 1.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import audio
+from pipelines.command import InputError, import_tensorflow, run_command
+
+MAX_SECONDS = 60.0
+"""An utterance that is longer is none: the models hear clips of seconds."""
+
+MAX_WORDS = 1000
+
+
+class ExportedModel:
+    """An exported model, loaded.
+
+    Args:
+      path: A run, an export folder, or a version folder in one.
+
+    Raises:
+      InputError: None of these, or one that does not load.
+    """
+
+    def __init__(self, path: Path):
+        self.folder = find_version(path)
+        self.metadata: dict[str, Any] = _read_metadata(self.folder.parent / "metadata.json")
+        import_tensorflow()
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401  (the tokenizer's ops)
+
+        try:
+            # Kept whole: its functions alone would lose their variables.
+            self._loaded = tf.saved_model.load(str(self.folder))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.folder} does not load ({reason}): export the run again.") from None
+        self._serve = self._loaded.signatures["serving_default"]
+
+    def __call__(self, waveform: np.ndarray, transcripts: Sequence[str]) -> np.ndarray:
+        """Predicts.
+
+        Args:
+          waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz; zeros where there is no sound.
+          transcripts: [batch]; empty where there are no words.
+
+        Returns:
+          probabilities [batch, num_emotions] float32.
+        """
+        import tensorflow as tf
+
+        words = tf.constant(list(transcripts), tf.string)
+        return self._serve(waveform=tf.constant(waveform, tf.float32), transcript=words)["probabilities"].numpy()
+
+
+def find_version(path: Path) -> Path:
+    """Finds the newest version folder of a run, an export folder, or the version folder itself."""
+    if (path / "config.json").exists():
+        if not (path / "export").exists():
+            raise InputError(f"{path} has no export: make it with python -m emotion_tf.export --run {path}.")
+        path = path / "export"
+    if (path / "saved_model.pb").exists():
+        return path.resolve()
+    versions = [folder for folder in path.glob("*") if folder.name.isdigit() and (folder / "saved_model.pb").exists()]
+    if not versions:
+        raise InputError(f"{path} holds no exported model: name a run, or a folder that emotion_tf.export wrote.")
+    return max(versions, key=lambda folder: int(folder.name)).resolve()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the command line and predicts.
+
+    Raises:
+      InputError: Whatever the user can mend.
+    """
+    parser = argparse.ArgumentParser(prog="python -m emotion_tf.predict", description=str(__doc__).splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="a run, an export folder or a version folder")
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="recordings (none: words alone)")
+    parser.add_argument(
+        "--transcript",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="what is said: once for all, or once a file",
+    )
+    arguments = parser.parse_args(argv)
+    transcripts = _transcripts(arguments.files, arguments.transcript)
+    model = ExportedModel(arguments.model)
+    bad = 0
+    for file, transcript in zip(arguments.files or [None], transcripts, strict=True):
+        try:
+            print(json.dumps(predict(model, file, transcript), ensure_ascii=False), flush=True)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            bad += 1
+    if bad:
+        raise InputError(f"{bad} of {len(transcripts)} inputs could not be used, as said above.")
+
+
+def predict(model: ExportedModel, file: Path | None, transcript: str) -> dict[str, Any]:
+    """Predicts one utterance; returns what one line of output holds.
+
+    Raises:
+      InputError: A recording that cannot be read or is no utterance, or a transcript that is none.
+    """
+    waveform = np.zeros(0, np.int16) if file is None else audio.decode(file)
+    seconds = len(waveform) / audio.SAMPLE_RATE
+    if seconds > MAX_SECONDS:
+        raise InputError(
+            f"{file} is {seconds:.0f} s long, and an utterance has at most {MAX_SECONDS:.0f} s: cut it up."
+        )
+    if len(transcript.split()) > MAX_WORDS:
+        raise InputError(
+            f"the transcript of {len(transcript.split())} words is no utterance (at most {MAX_WORDS}): cut it up."
+        )
+    probabilities = model(audio.pad_together([waveform]), [transcript])[0]
+    emotions = model.metadata["emotions"]
+    return {
+        "file": None if file is None else str(file),
+        "transcript": transcript,
+        "emotion": emotions[int(probabilities.argmax())],
+        "probabilities": {name: round(float(p), 6) for name, p in zip(emotions, probabilities, strict=True)},
+        "seconds": round(seconds, 3),
+        "warnings": list(_warnings(model.metadata, waveform, transcript)),
+    }
+
+
+def _warnings(metadata: Mapping[str, Any], waveform: np.ndarray, transcript: str) -> Iterator[str]:
+    """Says in sentences what a reader of the answer should know."""
+    modalities = metadata["modalities"]
+    given = {"audio": bool(waveform.any()), "text": bool(transcript.strip())}
+    heard = [modality for modality in modalities if given[modality]]
+    if not heard:
+        yield f"nothing that this model uses ({' and '.join(modalities)}) is there: the answer is the training prior"
+    elif len(heard) < len(modalities):
+        yield f"{', '.join(set(modalities) - set(heard))} is missing: the answer rests on {heard[0]} alone"
+    ignored = [modality for modality in given if given[modality] and modality not in modalities]
+    yield from (f"this model does not use {modality}: it was ignored" for modality in ignored)
+    seconds, longest = len(waveform) / audio.SAMPLE_RATE, metadata["longest_seconds"]
+    if "audio" in heard and seconds > 2 * longest:
+        yield f"{seconds:.1f} s is much longer than the clips it was trained on (up to {longest:.1f} s of speech)"
+    if "audio" in heard and np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
+        yield "the recording is almost silent"
+    if "text" in heard and len(transcript.split()) > metadata["max_tokens"] // 2:
+        yield f"the transcript is long: words past the first {metadata['max_tokens']} word pieces were not read"
+    yield from (f"the model carries the mark {mark!r}" for mark in metadata["marks"])
+
+
+def _transcripts(files: Sequence[Path], given: Sequence[str]) -> list[str]:
+    """Pairs words with files."""
+    count = max(1, len(files))
+    if not files and not given:
+        raise InputError('there is nothing to predict: name recordings, or give --transcript "...".')
+    if len(given) not in (0, 1, count):
+        raise InputError(f"{len(given)} transcripts for {count} recordings: give one for all of them, or one for each.")
+    return list(given) if len(given) == count else (list(given) or [""]) * count
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is missing or corrupt ({error}): export the run again.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,157 @@
+"""The files of a run: who may start in its folder, and how its parts are read and written."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emotion_tf.config import Config
+from pipelines.command import InputError
+from pipelines.records import write_json
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+ROOT = Path("saved_models")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A folder `saved_models/<run>/`; the properties name its files."""
+
+    folder: Path
+
+    config_path = property(lambda self: self.folder / "config.json")
+    metadata_path = property(lambda self: self.folder / "metadata.json")
+    checkpoints = property(lambda self: self.folder / "checkpoints")
+    model_path = property(lambda self: self.folder / "model.keras")
+    history_path = property(lambda self: self.folder / "history.csv")
+    tensorboard = property(lambda self: self.folder / "tensorboard")
+    scores_path = property(lambda self: self.folder / "scores.json")
+    predictions_path = property(lambda self: self.folder / "predictions.csv")
+    plots = property(lambda self: self.folder / "plots")
+    export = property(lambda self: self.folder / "export")
+
+    def start(self, config: Config, *, overwrite: bool = False) -> None:
+        """Makes the folder, or finds an unfinished run of the same config in it.
+
+        Raises:
+          InputError: A finished run, or a run of another config.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is a file: give --run a folder.")
+        if overwrite:
+            self._remove()
+        if self.config_path.exists():
+            self._refuse_another(config)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise InputError(f"{self.folder} holds files that are no run: give --run another folder.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.config_path.exists():
+            write_json(self.config_path, json.loads(config.to_json()))
+
+    def _refuse_another(self, config: Config) -> None:
+        if self.is_finished:
+            raise InputError(
+                f"{self.folder} holds a finished run: read it with python -m emotion_tf.evaluate --run {self.folder},"
+                " give another --run, or --overwrite to replace it."
+            )
+        found, asked = json.loads(self.config().to_json()), json.loads(config.to_json())
+        differing = [name for name in asked if found[name] != asked[name]]
+        if differing:
+            raise InputError(
+                f"{self.folder} holds an unfinished run with another {', '.join(differing)}:"
+                " give another --run, or --overwrite to replace it."
+            )
+
+    def _remove(self) -> None:
+        """Removes a run, and refuses to remove anything else."""
+        if not self.folder.exists():
+            return
+        if any(self.folder.iterdir()) and not self.config_path.exists():
+            raise InputError(f"{self.folder} holds files that are no run: --overwrite replaces runs only.")
+        shutil.rmtree(self.folder)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training came to its end: the scores of the validation part are written last."""
+        return self.scores_path.exists()
+
+    def require_finished(self) -> "Run":
+        """Returns the run itself.
+
+        Raises:
+          InputError: No run, or one whose training has not ended.
+        """
+        if not self.config_path.exists():
+            raise InputError(f"{self.folder} holds no run (config.json is missing): name a folder that fit made.")
+        if not self.is_finished:
+            raise InputError(f"{self.folder} is not finished: run the same python -m emotion_tf.fit command again.")
+        return self
+
+    def config(self) -> Config:
+        """Reads config.json."""
+        try:
+            return Config.from_json(self.config_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{self.folder} holds no run (config.json is missing): name one that fit made.") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{self.config_path} is corrupt ({error}): train again with --overwrite.") from None
+
+    def metadata(self) -> dict[str, Any]:
+        """Reads metadata.json: facts of the records, the fold, the training prior, the marks of the scores."""
+        return self._read_json(self.metadata_path)
+
+    def scores(self) -> dict[str, Any]:
+        """Reads scores.json."""
+        return self._read_json(self.scores_path)
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is missing or corrupt ({error}): train again with --overwrite.") from None
+
+    def model(self) -> "keras.Model":
+        """Loads model.keras, in safe mode."""
+        import keras
+
+        import emotion_tf.fusion  # noqa: F401  (its layers and those of the branches are registered on import)
+
+        try:
+            return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.model_path} is missing or corrupt ({reason}): train again.") from None
+
+    def write_predictions(self, predictions: "pd.DataFrame") -> None:
+        """Writes predictions.csv."""
+        write_csv(self.predictions_path, predictions)
+
+    def write_scores(self, scores: Mapping[str, Any]) -> None:
+        """Writes scores.json."""
+        write_json(self.scores_path, scores)
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """Writes a table under a temporary name and renames it."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        table.to_csv(temporary, index=False, float_format="%.7g")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def next_free(prefix: str, config: Config) -> Path:
+    """Names the first folder `saved_models/<prefix>-<N>` that is free, or holds this config unfinished."""
+    number = 1
+    while (folder := ROOT / f"{prefix}-{number}").exists():
+        run = Run(folder)
+        if run.config_path.exists() and not run.is_finished and run.config() == config:
+            break
+        number += 1
+    return folder

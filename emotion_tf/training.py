@@ -1,0 +1,166 @@
+"""One training with stock Keras, and late fusion, which trains nothing. The work of `python -m emotion_tf.fit`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from emotion_tf import callbacks, metrics, plots
+from emotion_tf.config import Config, TrainingConfig
+from emotion_tf.evaluate import Part, score_part
+from emotion_tf.fusion import build_model, late_fusion
+from emotion_tf.run import Run
+from pipelines import text
+from pipelines.augment import MixUp, SpecAugment
+from pipelines.dataset import make_dataset
+
+_NUM_SAMPLES = 8
+
+
+def train(run: Run) -> None:
+    """Trains the model of a started run, or goes on with it; writes model and scores.
+
+    Raises:
+      InputError: A loss that is no number, or a corrupt checkpoint.
+    """
+    config, metadata = run.config(), run.metadata()
+    keras.utils.set_random_seed(config.seed)
+    model = build_model(config, metadata["front_end"]["mel_bins"], text.VOCABULARY_SIZE, metadata["prior"])
+    _start_from(model, config)
+    dataset = training_dataset(config, metadata)
+    steps = int(dataset.cardinality())
+    _compile(model, config, steps)
+    part = Part(run, "validation", config.modalities)
+    validation = callbacks.Validation(run, part.predict, metadata["emotions"], config.training.patience)
+    validation.set_model(model)
+    first_epoch = validation.resume()
+    if first_epoch:
+        print(f"{run.folder}: goes on with epoch {first_epoch + 1}", flush=True)
+    if first_epoch < config.training.epochs:
+        beside = _callbacks(run, config, metadata, validation, steps, first_epoch)
+        model.fit(
+            dataset,
+            epochs=config.training.epochs,
+            initial_epoch=first_epoch,
+            verbose=0,
+            shuffle=False,
+            callbacks=beside,
+        )
+    validation.load_best()
+    _finish(run, model, pd.DataFrame(validation.history))
+
+
+def average(run: Run) -> None:
+    """Joins the trained models of a started run by the mean of their probabilities; writes model and scores."""
+    config, metadata = run.config(), run.metadata()
+    models = {f"run_{number}": Run(Path(source)).model() for number, source in enumerate(config.runs)}
+    _finish(run, late_fusion(models, metadata["prior"]), None)
+
+
+def training_dataset(config: Config, metadata: dict[str, Any]) -> tf.data.Dataset:
+    """Streams the training part as `model.fit` takes it: features, one-hot labels, sample weights.
+
+    Each emotion has the same weight in sum.
+    """
+    training, counts = config.training, np.array(metadata["training_counts"])
+    weights = counts.sum() / (len(counts) * counts)
+    dataset = make_dataset(
+        Path(config.records),
+        metadata["fold"]["train"],
+        config.modalities,
+        batch_size=training.batch_size,
+        training=True,
+        num_frames=min(training.num_frames, metadata["longest_frames"]),
+        max_tokens=training.max_tokens,
+        class_weights=dict(enumerate(weights.tolist())),
+        augment=_spec_augment(training),
+        seed=config.seed,
+    )
+    num_emotions = len(counts)
+    dataset = dataset.map(lambda features, label, weight: (features, tf.one_hot(label, num_emotions), weight))
+    mixes = training.mixup > 0 and config.modalities == ("audio",)
+    return dataset.map(MixUp(training.mixup)) if mixes else dataset
+
+
+def _spec_augment(training: TrainingConfig) -> SpecAugment:
+    names = ("mel_shift", "mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks")
+    return SpecAugment(**{name: getattr(training, name) for name in names})
+
+
+def _start_from(model: keras.Model, config: Config) -> None:
+    """Copies the weights of trained branches into early fusion."""
+    for source, modality in ((config.init_audio, "audio"), (config.init_text, "text")):
+        if source:
+            trained = Run(Path(source)).model()
+            for layer in model.layers:
+                if layer.name.startswith(f"{modality}_"):
+                    layer.set_weights(trained.get_layer(layer.name).get_weights())
+
+
+def _compile(model: keras.Model, config: Config, steps: int) -> None:
+    training = config.training
+    total = steps * training.epochs
+    warm_up = min(round(steps * training.warm_up_epochs), total - 1)
+    rate = keras.optimizers.schedules.CosineDecay(
+        training.learning_rate / 100, total - warm_up, warmup_target=training.learning_rate, warmup_steps=warm_up
+    )
+    momentum = 1 - 1 / max(2.0, training.ema_share * total)
+    optimizer = keras.optimizers.AdamW(
+        rate, training.weight_decay, use_ema=training.ema_share > 0, ema_momentum=momentum
+    )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
+    # XLA halves the time of a convolutional step; over the loops of a GRU it takes a minute to compile.
+    model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=config.modalities == ("audio",))
+
+
+def _callbacks(
+    run: Run,
+    config: Config,
+    metadata: dict[str, Any],
+    validation: callbacks.Validation,
+    steps: int,
+    first_epoch: int,
+) -> list[keras.callbacks.Callback]:
+    """Validation first: the others show what it adds to the logs."""
+    pictures = callbacks.Pictures(run, validation, metadata["emotions"], config.training.confusion_every)
+    if not first_epoch:
+        pictures.write_samples(config, _samples(config, metadata))
+    progress = callbacks.Progress(validation, config.training.epochs, steps, first_epoch)
+    return [validation, keras.callbacks.TensorBoard(run.tensorboard), pictures, progress]
+
+
+def _samples(config: Config, metadata: dict[str, Any]) -> Iterator[tuple[str, plots.Figure | None]]:
+    """Yields a few validation clips as the model gets them: title with label and words, and the spectrogram."""
+    dataset = make_dataset(
+        Path(config.records),
+        metadata["fold"]["validation"],
+        batch_size=1,
+        training=True,
+        seed=config.seed,
+        with_metadata=True,
+        cache=False,
+    )
+    for features, label, about in dataset.take(_NUM_SAMPLES):
+        words = " ".join(text.vocabulary()[token] for token in features["token_ids"][0].numpy()[1:]).replace(" ##", "")
+        title = f"{about['utterance_id'][0].numpy().decode()}: {metadata['emotions'][int(label[0])]}, “{words}”"
+        hop_seconds = metadata["front_end"]["hop_seconds"]
+        has_sound = "audio" in config.modalities and int(features["num_frames"][0])
+        yield title, plots.spectrogram(features["log_mel"][0].numpy(), title, hop_seconds) if has_sound else None
+
+
+def _finish(run: Run, model: keras.Model, history: pd.DataFrame | None) -> None:
+    """Writes the model, then what the validation part says of it; scores.json, which ends the run, comes last."""
+    temporary = run.folder / "unfinished.keras"
+    model.save(temporary)
+    temporary.replace(run.model_path)
+    if history is not None:
+        chance = 1 / len(run.metadata()["emotions"])
+        plots.save(plots.curves(history, chance), run.plots / "curves.png")
+    part, predictions = score_part(run, model, "validation")
+    run.write_predictions(predictions)
+    run.write_scores({"marks": run.metadata()["marks"], "validation": part, "test_reads": 0})
+    print(metrics.headline(part, f"{run.folder} validation", run.metadata()["marks"]), flush=True)
