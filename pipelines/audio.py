@@ -26,6 +26,9 @@ SAMPLE_RATE = 16000
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"})
 
+SILENT_PEAK = 32
+"""A recording whose int16 samples stay within this, -60 dB of full scale, is silent: nobody hears an emotion in it."""
+
 TRIM_MARGIN_SECONDS = 0.05
 """What trimming leaves before the first and after the last loud frame, so that soft consonants stay."""
 
@@ -236,7 +239,7 @@ def mel_matrix(front_end: FrontEnd) -> np.ndarray:
     Source: `librosa.filters.mel`.
     """
     import librosa
-    import librosa.filters
+    from librosa.filters import mel
 
     settings = {"sr": SAMPLE_RATE, "n_fft": front_end.num_fft, "n_mels": front_end.mel_bins}
     # A band above a narrow one only draws a warning from librosa; below, it is an error that says what to change.
@@ -249,7 +252,7 @@ def mel_matrix(front_end: FrontEnd) -> np.ndarray:
             f" a longer --fft-length than {front_end.num_fft}, or a wider range than"
             f" {front_end.min_hz:g} to {front_end.max_hz:g} Hz."
         )
-    return librosa.filters.mel(**settings, fmin=front_end.min_hz, fmax=front_end.max_hz).T.astype(np.float32)
+    return mel(**settings, fmin=front_end.min_hz, fmax=front_end.max_hz).T.astype(np.float32)
 
 
 def log_mel(waveform: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Tensor]:
@@ -275,7 +278,7 @@ def log_mel(waveform: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Ten
     num_frames = 1 + tf.maximum(num_samples - frame_length, 0) // hop_length
     num_frames = tf.where(num_samples > 0, num_frames, 0)
     waveform = tf.pad(waveform, [[0, 0], [0, tf.maximum(frame_length - tf.shape(waveform)[1], 0)]])
-    magnitude = tf.abs(tf.signal.stft(waveform, frame_length, hop_length, front_end.num_fft))
+    magnitude = tf.abs(tf.signal.stft(waveform, frame_length, hop_length, front_end.num_fft, _hann))
     mel = tf.einsum("btf,fm->btm", magnitude, mel_matrix(front_end))  # [batch, max_frames, mel_bins]
     features = tf.math.log(mel + front_end.log_offset)
     if front_end.trim_db is not None:
@@ -283,6 +286,13 @@ def log_mel(waveform: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Ten
         features = _shift_left(features, first)
     is_frame = tf.sequence_mask(num_frames, tf.shape(features)[1])[:, :, tf.newaxis]
     return tf.where(is_frame, features, front_end.silence), num_frames
+
+
+def _hann(frame_length: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Makes the periodic Hann window; that of tf.signal is not periodic where its length is odd."""
+    import tensorflow as tf
+
+    return tf.signal.hann_window(frame_length + 1, periodic=False, dtype=dtype)[:-1]
 
 
 @functools.cache

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from tqdm import tqdm
+
 
 class InputError(ValueError):
     """A user's mistake. Its text is one sentence that says what is wrong, where, and what to do."""
@@ -73,6 +75,12 @@ def _silent_stderr() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
+
+
+def progress_bar(total: int, description: str, unit: str, *, initial: int = 0, leave: bool = True) -> tqdm:
+    """Makes a bar with the time left on stderr, drawn often on a terminal and now and then in a file."""
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(total=total, desc=description, unit=unit, initial=initial, leave=leave, mininterval=interval)
 
 
 def _complain(sentence: str, status: int) -> int:

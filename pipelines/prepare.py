@@ -28,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines import audio, records, text
-from pipelines.command import InputError, import_tensorflow, is_disk_full, run_command
+from pipelines.command import InputError, import_tensorflow, is_disk_full, progress_bar, run_command
 from pipelines.corpora import manifest, ravdess, synthetic
 from pipelines.emotions import LABEL_MAPS, RAVDESS
 from pipelines.utterance import Corpus, Utterance
@@ -36,8 +36,6 @@ from pipelines.utterance import Corpus, Utterance
 _BATCH = 32
 # Long recordings are transformed a few at a time: this many samples, padding included, at once (about 4 minutes).
 _MAX_SAMPLES = _BATCH * 8 * audio.SAMPLE_RATE
-# Softer than -60 dB of full scale throughout: nobody can hear an emotion in it.
-_SILENT_PEAK = 32
 
 # A string stands for an unreadable recording and says why.
 _Decoded = list[tuple[Utterance, np.ndarray | str]]
@@ -327,7 +325,7 @@ def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str
     pending = {name: shard for name, shard in preparation.shards.items() if name not in summaries}
     batches = [shard[start : start + _BATCH] for shard in pending.values() for start in range(0, len(shard), _BATCH)]
     with (
-        tqdm(total=total, desc=f"preparing {preparation.corpus.name}", unit="clip") as progress,
+        progress_bar(total, f"preparing {preparation.corpus.name}", "clip") as progress,
         _decoding(batches, num_workers) as decoded,
     ):
         progress.update(total - sum(map(len, batches)))
@@ -452,7 +450,7 @@ def _count(summary: _Summary, utterance: Utterance, waveform: np.ndarray, frames
     counts[utterance.emotion] = counts.get(utterance.emotion, 0) + 1
     summary.num_samples += len(waveform)
     summary.longest_frames = max(summary.longest_frames, len(frames))
-    if utterance.audio is not None and np.abs(waveform.astype(np.int32)).max() <= _SILENT_PEAK:
+    if utterance.audio is not None and np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
         summary.silent.append(utterance.utterance_id)
 
 
@@ -489,7 +487,7 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> re
     counts = {speaker: count for summary in summaries.values() for speaker, count in summary.counts.items()}
     if not counts:
         raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
-    shards = {
+    shards: dict[str, dict[str, Any]] = {
         name: {
             "speakers": sorted(summary.counts),
             "num_utterances": sum(sum(count.values()) for count in summary.counts.values()),

@@ -129,7 +129,8 @@ def read_metadata(folder: Path) -> Metadata:
         raise InputError(f"{path} is corrupt (missing or unknown: {differing}): {again}.")
     try:
         metadata = Metadata(**values)
-        metadata.emotion_counts(metadata.settings and metadata.speakers)
+        metadata.emotion_counts(metadata.speakers)
+        _ = metadata.settings
         for name, shard in metadata.shards.items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != shard["num_bytes"]:
                 raise InputError(f"{folder / name} is missing or cut off: {again}.")
@@ -238,3 +239,23 @@ def parse(serialised: "tf.Tensor", fields: Sequence[str], mel_bins: int) -> "dic
     if "log_mel" in fields:
         parsed["log_mel"] = tf.reshape(parsed["log_mel"], [-1, mel_bins])
     return parsed
+
+
+def read_examples(folder: Path, speakers: Sequence[str], count: int) -> list[tuple[np.ndarray, str]]:
+    """Reads stored waveforms and their words, spread evenly over the records of some speakers.
+
+    Returns:
+      At most `count` pairs of waveform [num_samples] int16 and transcript.
+    """
+    import tensorflow as tf
+
+    metadata = read_metadata(folder)
+    shards = [str(folder / name) for name, shard in metadata.shards.items() if set(shard["speakers"]) & set(speakers)]
+    fields = ("speaker", "waveform", "transcript")
+    parsed = (parse(record, fields, metadata.settings.mel_bins) for record in tf.data.TFRecordDataset(shards))
+    found = [
+        (record["waveform"].numpy(), record["transcript"].numpy().decode())
+        for record in parsed
+        if record["speaker"].numpy().decode() in speakers
+    ]
+    return found[:: max(1, len(found) // count)][:count]

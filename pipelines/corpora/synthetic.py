@@ -37,9 +37,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from pipelines.command import InputError
+from pipelines.command import InputError, progress_bar
 from pipelines.emotions import RAVDESS
 from pipelines.utterance import Corpus, Utterance
 
@@ -120,9 +119,11 @@ def _make(source: Path, seed: int, num_speakers: int) -> None:
     absent = [clip for clip in clips if not (source / clip.path).is_file()]
     if absent:
         voices = {speaker: _draw_voice(seed, speaker) for speaker in {clip.speaker for clip in absent}}
-        for clip in tqdm(absent, desc="synthetic corpus", unit="clip"):
-            rng = np.random.default_rng([seed, _AUDIO_STREAM, clip.speaker, clip.number])
-            _write(source / clip.path, _wav(_speak(_GROUPS[clip.group], voices[clip.speaker], rng)))
+        with progress_bar(len(absent), "making the synthetic corpus", "clip") as progress:
+            for clip in absent:
+                rng = np.random.default_rng([seed, _AUDIO_STREAM, clip.speaker, clip.number])
+                _write(source / clip.path, _wav(_speak(_GROUPS[clip.group], voices[clip.speaker], rng)))
+                progress.update()
     if not (source / _SENTENCES).is_file():
         _write(source / _SENTENCES, _sentence_table(clips, seed))
 

@@ -1,0 +1,385 @@
+"""Tests of pipelines.audio: any recording to one waveform, one waveform to one log-mel, wherever it is computed."""
+
+import struct
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from pipelines import audio
+from pipelines.audio import FrontEnd
+from pipelines.command import InputError
+
+UNTRIMMED = FrontEnd(trim_db=None)
+
+
+def noise(num_samples, seed=0):
+    return (0.1 * np.random.default_rng(seed).standard_normal(num_samples)).astype(np.float32)
+
+
+def tone(frequency_hz, seconds=1.0, sample_rate=16000):
+    return (0.5 * np.sin(2 * np.pi * frequency_hz * np.arange(seconds * sample_rate) / sample_rate)).astype(np.float32)
+
+
+def features_of(waveform, front_end=UNTRIMMED):
+    """Computes the frames of one clip."""
+    log_mel, num_frames = audio.log_mel(tf.constant(waveform)[tf.newaxis], front_end)
+    return log_mel[0, : num_frames[0]].numpy()
+
+
+def reference(waveform, front_end):
+    """Computes the same with librosa, which centres a short window in the Fourier transform."""
+    shift = (front_end.num_fft - front_end.frame_length) // 2
+    magnitude = np.abs(
+        librosa.stft(
+            np.pad(waveform, (shift, front_end.num_fft)),
+            n_fft=front_end.num_fft,
+            hop_length=front_end.hop_length,
+            win_length=front_end.frame_length,
+            center=False,
+        )
+    )
+    filters = librosa.filters.mel(
+        sr=16000, n_fft=front_end.num_fft, n_mels=front_end.mel_bins, fmin=front_end.min_hz, fmax=front_end.max_hz
+    )
+    num_frames = 1 + max(len(waveform) - front_end.frame_length, 0) // front_end.hop_length
+    return np.log(filters @ magnitude + front_end.log_offset).T[:num_frames]
+
+
+# Log-mel.
+
+
+@pytest.mark.parametrize("frequency_hz", [440.0, 1000.0, 3000.0])
+def test_a_sine_peaks_in_the_band_that_holds_its_frequency(frequency_hz):
+    centres = librosa.mel_frequencies(66, fmin=50, fmax=8000)[1:-1]
+    peaks = features_of(tone(frequency_hz)).argmax(axis=1)
+    assert set(peaks) == {np.abs(centres - frequency_hz).argmin()}
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "num_frames"), [(1, 1), (399, 1), (400, 1), (559, 1), (560, 2), (16000, 98), (16001, 98)]
+)
+def test_frames_are_counted_without_padding(num_samples, num_frames):
+    assert features_of(noise(num_samples)).shape == (num_frames, 64)
+
+
+def test_silence_reads_the_logarithm_of_the_offset():
+    waveform = np.zeros(16000, np.float32)
+    waveform[-1] = 0.5
+    np.testing.assert_allclose(features_of(waveform)[:-3], np.log(1e-5), rtol=1e-6)
+    assert FrontEnd(log_offset=0.5).silence == pytest.approx(np.log(0.5))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"frame_seconds": 0.032, "hop_seconds": 0.016, "mel_bins": 40},
+        {"frame_seconds": 401 / 16000},
+        {"frame_seconds": 0.02, "fft_length": 401},
+        {"frame_seconds": 0.02, "fft_length": 2048, "mel_bins": 128, "min_hz": 0.0, "max_hz": 7000.0},
+    ],
+)
+def test_log_mel_agrees_with_librosa(settings):
+    front_end = FrontEnd(trim_db=None, **settings)
+    waveform = noise(16000)
+    np.testing.assert_allclose(features_of(waveform, front_end), reference(waveform, front_end), atol=1e-5)
+
+
+@pytest.mark.real_data
+def test_log_mel_of_real_clips_agrees_with_librosa_eagerly_batched_and_in_a_dataset(real_data):
+    paths = sorted((real_data / "ravdess").rglob("*.flac"))[::100]
+    waveforms = [audio.decode(path) for path in paths]
+    # Trailing zeros are padding, which librosa does not know.
+    expected = [reference(audio.to_float(np.trim_zeros(waveform, "b")), UNTRIMMED) for waveform in waveforms]
+    batch, num_frames = audio.log_mel(audio.pad_together(waveforms), UNTRIMMED)
+    dataset = tf.data.Dataset.from_tensor_slices(audio.pad_together(waveforms)).batch(5)
+    mapped = dataset.map(lambda waveform: audio.log_mel(waveform, UNTRIMMED)).unbatch()
+    alone = [features_of(audio.to_float(waveform)) for waveform in waveforms]
+    assert len(paths) == 12
+    for row, count, (streamed, streamed_count), one, wanted in zip(
+        batch.numpy(), num_frames.numpy(), mapped, alone, expected, strict=True
+    ):
+        assert count == streamed_count == len(one) == len(wanted)
+        np.testing.assert_allclose(row[:count], wanted, atol=1e-3)
+        np.testing.assert_allclose(streamed[:count], wanted, atol=1e-3)
+        np.testing.assert_allclose(one, wanted, atol=1e-3)
+
+
+def test_trimming_keeps_the_loud_part_and_a_margin_of_fifty_milliseconds():
+    waveform = 1e-4 * noise(48000)
+    waveform[16000:32000] = noise(16000)
+    whole, kept = features_of(waveform), features_of(waveform, FrontEnd())
+    first = next(start for start in range(len(whole)) if np.array_equal(whole[start : start + len(kept)], kept))
+    # The first frame that touches sample 16000 is 98, the last that touches 31999 is 199.
+    assert first in (98 - 5, 99 - 5)
+    assert first + len(kept) - 1 in (198 + 5, 199 + 5)
+
+
+def test_trimming_does_not_depend_on_loudness():
+    waveform = noise(32000) * np.linspace(0, 1, 32000, dtype=np.float32) ** 4
+    assert len(features_of(waveform, FrontEnd())) == len(features_of(waveform / 8, FrontEnd())) < 198
+
+
+def test_an_inaudible_clip_keeps_all_its_frames():
+    hum = np.full(16000, 2e-5, np.float32) * np.linspace(1, 2, 16000, dtype=np.float32)
+    assert len(features_of(hum, FrontEnd(min_hz=1000.0))) == 98
+
+
+def test_absence_has_no_frames_and_padding_of_silence():
+    for waveform in (np.zeros((2, 16000), np.float32), np.zeros((2, 0), np.float32)):
+        log_mel, num_frames = audio.log_mel(waveform, FrontEnd())
+        assert num_frames.numpy().tolist() == [0, 0]
+        assert log_mel.shape[1] >= 1
+        np.testing.assert_allclose(log_mel, np.log(1e-5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("front_end", [FrontEnd(), UNTRIMMED])
+def test_padding_and_neighbours_change_nothing(front_end):
+    clips = [noise(length, seed) for seed, length in enumerate((160, 5000, 16000))]
+    batch = np.zeros((3, 20000), np.float32)
+    for row, clip in zip(batch, clips, strict=True):
+        row[: len(clip)] = clip
+    together, num_frames = audio.log_mel(batch, front_end)
+    for clip, row, count in zip(clips, together.numpy(), num_frames.numpy(), strict=True):
+        np.testing.assert_allclose(row[:count], features_of(clip, front_end), atol=1e-5)
+        np.testing.assert_array_equal(row[count:], np.float32(front_end.silence))
+
+
+def test_log_mel_is_the_same_compiled_mapped_and_in_an_export(tmp_path):
+    batch, front_end = np.stack([noise(8000), noise(8000, 1)]), FrontEnd()
+    eager, num_frames = audio.log_mel(batch, front_end)
+    module = tf.Module()
+    signature = [tf.TensorSpec([None, None], tf.float32)]
+    module.serve = tf.function(lambda waveform: audio.log_mel(waveform, front_end), input_signature=signature)
+    tf.saved_model.save(module, tmp_path)
+    exported = tf.saved_model.load(tmp_path)
+    mapped = (
+        tf.data.Dataset.from_tensors(batch)
+        .map(lambda waveform: audio.log_mel(waveform, front_end))
+        .get_single_element()
+    )
+    for log_mel, count in (audio.compiled_log_mel(front_end)(batch), exported.serve(batch), mapped):
+        np.testing.assert_allclose(log_mel, eager, atol=1e-5)
+        np.testing.assert_array_equal(count, num_frames)
+
+
+# Normalisation.
+
+
+def test_normalise_gives_every_band_mean_zero_and_all_of_them_deviation_one():
+    log_mel = np.random.default_rng(0).normal(3.0, 2.0, (2, 50, 8)).astype(np.float32)
+    normalised = audio.normalise(log_mel, [50, 20]).numpy()
+    for row, count in zip(normalised, (50, 20), strict=True):
+        np.testing.assert_allclose(row[:count].mean(axis=0), 0, atol=1e-5)
+        assert row[:count].std() == pytest.approx(1, abs=1e-5)
+
+
+def test_normalise_forgets_loudness_and_padding():
+    log_mel = np.random.default_rng(0).normal(size=(1, 30, 8)).astype(np.float32)
+    longer = np.pad(log_mel, [(0, 0), (0, 9), (0, 0)], constant_values=-11.5)
+    expected = audio.normalise(log_mel, [30])
+    np.testing.assert_allclose(audio.normalise(log_mel + 2.0, [30]), expected, atol=1e-5)
+    np.testing.assert_allclose(audio.normalise(longer, [30])[:, :30], expected, atol=1e-6)
+    mapped = tf.data.Dataset.from_tensors(longer).map(lambda x: audio.normalise(x, [30])).get_single_element()
+    np.testing.assert_allclose(mapped[:, :30], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_frames", [0, 1])
+def test_normalise_of_nothing_or_one_frame_is_finite(num_frames):
+    assert np.isfinite(audio.normalise(np.full((1, 4, 8), -11.5, np.float32), [num_frames])).all()
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fft_length": 256}, "--fft-length 256 is shorter than the window of 400 samples"),
+        ({"fft_length": 10**9}, "--fft-length 1000000000 is too long"),
+        ({"frame_seconds": 0.0}, "is no window"),
+        ({"frame_seconds": -0.025}, "is no window"),
+        ({"frame_seconds": float("nan")}, "is no window"),
+        ({"frame_seconds": 1e300}, "is no window"),
+        ({"hop_seconds": 0.0}, "--hop-seconds 0.0 must be"),
+        ({"hop_seconds": -0.01}, "--hop-seconds -0.01 must be"),
+        ({"hop_seconds": float("nan")}, "--hop-seconds nan must be"),
+        ({"hop_seconds": 1.0}, "at most the window"),
+        ({"max_hz": 8001.0}, "above the Nyquist"),
+        ({"max_hz": float("nan")}, "below --max-hz nan"),
+        ({"max_hz": float("inf")}, "above the Nyquist"),
+        ({"min_hz": -1.0}, "--min-hz -1 must be at least 0"),
+        ({"min_hz": 8000.0}, "below --max-hz"),
+        ({"min_hz": float("nan")}, "--min-hz nan must be"),
+        ({"mel_bins": 0}, "--mel-bins 0 must be at least 1"),
+        ({"mel_bins": -3}, "--mel-bins -3 must be at least 1"),
+        ({"mel_bins": 10**12}, "--mel-bins 1000000000000 .* at most 256"),
+        ({"trim_db": 0.0}, "is no threshold"),
+        ({"trim_db": float("nan")}, "is no threshold"),
+        ({"trim_db": float("inf")}, "is no threshold"),
+        ({"log_offset": 0.0}, "has no logarithm"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        FrontEnd(**settings)
+
+
+def test_empty_mel_bands_are_refused_before_any_work():
+    with pytest.raises(InputError, match=r"of 200 mel bands would be empty: give fewer --mel-bins"):
+        audio.mel_matrix(FrontEnd(mel_bins=200))
+
+
+# Decoding.
+
+
+def test_sixteen_bit_samples_at_16_khz_are_read_exactly(tmp_path):
+    samples = np.random.default_rng(0).integers(-32768, 32768, 1000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    np.testing.assert_array_equal(audio.decode(tmp_path / "a.wav"), samples)
+    np.testing.assert_array_equal(audio.to_float(samples) * 32768, samples)
+
+
+def test_channels_are_averaged(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([noise(999), np.zeros(999)], axis=1), 16000, subtype="FLOAT")
+    np.testing.assert_allclose(audio.decode(tmp_path / "a.wav") / 32768, noise(999) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 11025, 22050, 24400, 44100, 48000, 96000])
+def test_any_sample_rate_becomes_16_khz(tmp_path, sample_rate):
+    soundfile.write(tmp_path / "a.wav", tone(440, 1.0, sample_rate), sample_rate)
+    waveform = audio.decode(tmp_path / "a.wav")
+    assert len(waveform) == pytest.approx(16000, abs=1)
+    np.testing.assert_allclose(waveform[1000:15000] / 32768, tone(440)[1000:15000], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "container"),
+    [("a.flac", "FLAC"), ("a.ogg", "OGG"), ("a.mp3", "MP3"), ("a.aiff", "AIFF"), ("aiff_inside.wav", "AIFF")],
+)
+def test_every_container_gives_the_same_sound(tmp_path, name, container):
+    stereo = np.stack([tone(440, 1.0, 48000)] * 2, axis=1)
+    soundfile.write(tmp_path / name, stereo, 48000, format=container)
+    waveform = audio.decode(tmp_path / name) / 32768
+    assert len(waveform) == pytest.approx(16000, abs=700)  # mp3 may pad
+    assert features_of(waveform.astype(np.float32))[20:80].argmax(axis=1) == pytest.approx(
+        features_of(tone(440))[20:80].argmax(axis=1)
+    )
+
+
+def test_floating_point_samples_out_of_range_are_clipped(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.float32([0.5, 1.0, 3.0, -3.0]), 16000, subtype="FLOAT")
+    assert audio.decode(tmp_path / "a.wav").tolist() == [16384, 32767, 32767, -32768]
+
+
+def test_integers_written_as_floating_point_samples_are_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 20000 * tone(440), 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"a\.wav holds samples up to 1e\+04, not from -1 to 1"):
+        audio.decode(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("bad", [[np.nan], [np.inf], [np.inf, -np.inf]])
+def test_nan_and_infinite_samples_are_refused(tmp_path, bad):
+    samples = np.stack([noise(100)] * 2, axis=1)
+    samples[50, : len(bad)] = bad
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match="NaN or infinite"):
+        audio.decode(tmp_path / "a.wav")
+
+
+def test_a_long_recording_reads_the_same_as_its_blocks(tmp_path):
+    samples = np.random.default_rng(0).integers(-9999, 9999, (2**20 + 17, 2)).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    np.testing.assert_array_equal(audio.decode(tmp_path / "a.wav"), np.rint(samples.mean(axis=1)).astype(np.int16))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "flac", "mp3"])
+def test_a_recording_that_was_cut_off_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(440, 2.0), 16000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"cut off|lost sync"):
+        audio.decode(path)
+
+
+def wav_with(offset, content, samples=None):
+    """Packs a wav whose header is changed at one place."""
+    data = (samples if samples is not None else np.full(100, 99, np.int16)).tobytes()
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        36 + len(data),
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        1,
+        16000,
+        32000,
+        2,
+        16,
+        b"data",
+        len(data),
+    )
+    packed = bytearray(head + data)
+    packed[offset : offset + len(content)] = content
+    return bytes(packed)
+
+
+@pytest.mark.parametrize("stated", [2**32 - 1, 2**31 - 1, 0x7FFFF000])
+def test_a_wav_that_a_pipe_wrote_is_read_to_its_end(tmp_path, stated):
+    (tmp_path / "a.wav").write_bytes(wav_with(40, struct.pack("<I", stated)))
+    assert audio.decode(tmp_path / "a.wav").tolist() == [99] * 100
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is an empty file"),
+        (b"Kids are talking by the door", "cannot be read as audio"),
+        (wav_with(24, struct.pack("<I", 0)), "cannot be read as audio"),
+        (wav_with(24, struct.pack("<I", 1)), "states a sample rate of 1 Hz"),
+        (wav_with(0, b"", np.zeros(0, np.int16)), "holds no samples"),
+        (wav_with(24, struct.pack("<I", 192000), np.zeros(2, np.int16)), "holds no samples"),
+        (wav_with(40, struct.pack("<I", 9999)), "is cut off"),
+    ],
+)
+def test_what_is_no_recording_is_refused_with_its_name(tmp_path, content, message):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.wav {message}"):
+        audio.decode(tmp_path / "a.wav")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.wav does not exist"):
+        audio.decode(tmp_path / "absent.wav")
+    with pytest.raises(InputError, match="is not a file"):
+        audio.decode(tmp_path)
+
+
+@pytest.mark.real_data
+def test_the_original_recordings_read_like_their_flac_copies(real_data):
+    paths = sorted((real_data / "ravdess_original_wav").rglob("*.wav"))
+    assert len(paths) == 8
+    for path in paths:
+        copy = real_data / "ravdess" / path.parent.name / f"{path.stem}.flac"
+        np.testing.assert_array_equal(audio.decode(path), audio.decode(copy))
+
+
+# Waveforms.
+
+
+def test_pad_together_puts_zeros_behind_the_shorter_ones():
+    batch = audio.pad_together([np.array([16384], np.int16), np.array([1, -32768], np.int16)])
+    assert batch.dtype == np.float32
+    assert batch.tolist() == [[0.5, 0.0], [1 / 32768, -1.0]]
+    assert audio.pad_together([]).shape == (0, 1)
+    assert audio.pad_together([np.zeros(0, np.int16)]).shape == (1, 1)
+
+
+def test_the_hash_is_of_the_samples():
+    one = np.array([1, 2, 3], np.int16)
+    assert audio.sha256(one) == audio.sha256(one.astype(">i2")) != audio.sha256(one[::-1])

@@ -1,0 +1,219 @@
+"""Tests of pipelines.dataset: every utterance once, whole or cropped, padded with silence, in an order of its own."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines import audio, prepare, records, text
+from pipelines.command import InputError
+from pipelines.corpora import manifest
+from pipelines.dataset import make_dataset
+
+SPEAKERS = ("01", "02", "03")
+
+
+def examples_of(dataset):
+    """Splits batches with metadata: utterance_id -> (features, label, metadata)."""
+    examples = {}
+    for features, label, metadata in dataset.unbatch():
+        assert metadata["utterance_id"].numpy().decode() not in examples
+        examples[metadata["utterance_id"].numpy().decode()] = (features, label, metadata)
+    return examples
+
+
+def order_of(dataset):
+    return [name.decode() for *_, metadata in dataset for name in metadata["utterance_id"].numpy()]
+
+
+@pytest.fixture(scope="module")
+def examples(three_speaker_records):
+    return examples_of(make_dataset(three_speaker_records, SPEAKERS, with_metadata=True))
+
+
+def test_every_utterance_of_the_chosen_speakers_comes_once(three_speakers, three_speaker_records):
+    dataset = make_dataset(three_speaker_records, ["03", "01"], with_metadata=True)
+    wanted = {one.utterance_id for one in three_speakers.utterances if one.speaker in ("01", "03")}
+    assert set(examples_of(dataset)) == wanted
+    assert len(dataset) == -(-60 // 32)
+    assert {features["log_mel"].shape[0] for features, *_ in dataset} == {32, 28}
+
+
+def test_labels_and_metadata_are_those_of_the_corpus(three_speakers, examples):
+    for utterance in three_speakers.utterances:
+        _, label, metadata = examples[utterance.utterance_id]
+        assert three_speakers.emotions[label.numpy()] == utterance.emotion
+        assert label.dtype == tf.int32
+        assert metadata["speaker"].numpy().decode() == utterance.speaker
+        assert json.loads(metadata["attributes"].numpy()) == utterance.attributes
+
+
+def test_features_are_what_the_front_end_gives_for_the_recording(three_speakers, examples):
+    for utterance in three_speakers.utterances[::20]:
+        features = examples[utterance.utterance_id][0]
+        waveform = audio.to_float(audio.decode(utterance.audio))[np.newaxis]
+        log_mel, num_frames = audio.log_mel(waveform, audio.FrontEnd())
+        expected = audio.normalise(log_mel, num_frames)[0]
+        count = num_frames.numpy()[0]
+        assert features["num_frames"] == count
+        np.testing.assert_allclose(features["log_mel"][:count], expected[:count], atol=1e-4)
+        ids = text.token_ids([utterance.transcript]).to_list()[0]
+        assert features["token_ids"].numpy()[: len(ids)].tolist() == ids
+        assert not features["token_ids"].numpy()[len(ids) :].any()
+
+
+def test_padding_is_the_normalised_silence_of_the_clip(three_speakers, examples):
+    utterance = three_speakers.utterances[0]
+    waveform = np.pad(audio.to_float(audio.decode(utterance.audio)), (0, 32000))[np.newaxis]
+    log_mel, num_frames = audio.log_mel(waveform, audio.FrontEnd())
+    expected = audio.normalise(log_mel, num_frames)[0]
+    features = examples[utterance.utterance_id][0]
+    padding = features["log_mel"][num_frames.numpy()[0] :]
+    assert len(padding) > 0
+    np.testing.assert_allclose(padding, expected[-len(padding) :], atol=1e-4)
+
+
+def test_batch_neighbours_change_nothing(three_speaker_records, examples):
+    alone = examples_of(make_dataset(three_speaker_records, SPEAKERS, batch_size=1, with_metadata=True))
+    for name, (features, *_) in examples.items():
+        count = features["num_frames"].numpy()
+        assert alone[name][0]["log_mel"].shape == (count, 64)
+        np.testing.assert_array_equal(alone[name][0]["log_mel"], features["log_mel"][:count])
+
+
+@pytest.mark.parametrize(
+    ("modalities", "keys"),
+    [
+        (["audio"], {"log_mel", "num_frames"}),
+        (["text"], {"token_ids"}),
+        (["text", "audio"], {"log_mel", "num_frames", "token_ids"}),
+    ],
+)
+def test_features_are_those_of_the_modalities(three_speaker_records, modalities, keys):
+    features, _ = next(iter(make_dataset(three_speaker_records, ["01"], modalities)))
+    assert set(features) == keys
+
+
+def test_long_clips_are_cropped_in_the_middle_and_short_ones_padded(three_speaker_records, examples):
+    cropped = examples_of(
+        make_dataset(three_speaker_records, SPEAKERS, num_frames=120, max_tokens=4, with_metadata=True)
+    )
+    for name, (features, *_) in examples.items():
+        count = features["num_frames"].numpy()
+        start = max(0, count - 120) // 2
+        assert cropped[name][0]["log_mel"].shape == (120, 64)
+        assert cropped[name][0]["num_frames"] == min(count, 120)
+        kept = slice(start, start + min(count, 120))
+        np.testing.assert_array_equal(cropped[name][0]["log_mel"][: min(count, 120)], features["log_mel"][kept])
+        np.testing.assert_array_equal(cropped[name][0]["token_ids"], features["token_ids"][:4])
+
+
+def test_training_crops_anywhere_and_anew_in_every_epoch(three_speaker_records, examples):
+    dataset = make_dataset(three_speaker_records, SPEAKERS, num_frames=50, training=True, with_metadata=True)
+    starts = []
+    for epoch in (examples_of(dataset), examples_of(dataset)):
+        for name, (features, *_) in epoch.items():
+            distance = np.abs(examples[name][0]["log_mel"] - features["log_mel"][0]).sum(axis=1)
+            start = distance.argmin()
+            np.testing.assert_array_equal(features["log_mel"], examples[name][0]["log_mel"][start : start + 50])
+            starts.append(start)
+    first, second = np.split(np.array(starts), 2)
+    assert len(set(starts)) > 40
+    assert np.mean(first == second) < 0.2
+
+
+def test_training_shuffles_anew_in_every_epoch_and_the_same_for_the_same_seed(three_speaker_records):
+    one, same, other = (
+        make_dataset(three_speaker_records, SPEAKERS, ["text"], training=True, with_metadata=True, seed=seed)
+        for seed in (0, 0, 1)
+    )
+    orders = [order_of(one), order_of(one)]
+    assert orders == [order_of(same), order_of(same)]
+    assert orders[0] != orders[1] != order_of(other)
+    assert len({tuple(sorted(order)) for order in orders}) == 1
+
+
+def test_without_training_every_epoch_has_the_order_of_the_shards(three_speaker_records):
+    orders = [
+        order_of(make_dataset(three_speaker_records, SPEAKERS, ["text"], with_metadata=True, cache=cache, seed=seed))
+        for cache, seed in ((True, 0), (False, 0), (True, 1))
+    ]
+    assert orders[0] == orders[1] == orders[2]
+
+
+def test_crops_are_the_same_for_the_same_seed(three_speaker_records):
+    def batches(seed):
+        dataset = make_dataset(three_speaker_records, SPEAKERS, ["audio"], num_frames=40, training=True, seed=seed)
+        return np.concatenate([features["log_mel"] for features, _ in dataset])
+
+    np.testing.assert_array_equal(batches(3), batches(3))
+    assert not np.array_equal(batches(3), batches(4))
+
+
+def test_class_weights_follow_the_labels(three_speaker_records):
+    weights = {label: 1.0 + label for label in range(8)}
+    for _, label, weight, metadata in make_dataset(
+        three_speaker_records, ["02"], ["text"], class_weights=weights, with_metadata=True
+    ):
+        np.testing.assert_array_equal(weight, 1.0 + label.numpy())
+        assert weight.dtype == tf.float32
+        assert len(metadata["speaker"]) == len(label)
+
+
+def test_augmentation_is_applied_in_training_only(three_speaker_records):
+    def augment(example):
+        return example | {"log_mel": tf.fill(tf.shape(example["log_mel"]), 7.0)}
+
+    for training in (True, False):
+        dataset = make_dataset(three_speaker_records, ["01"], ["audio"], training=training, augment=augment)
+        for features, _ in dataset:
+            assert np.all(features["log_mel"].numpy()[:, 0] == 7.0) == training
+
+
+def test_absent_recordings_have_no_frames_and_one_row_of_padding(tmp_path):
+    record = {"speaker": "a", "label": 0, "log_mel": np.zeros((0, 64), np.float32)}
+    records.write_shard(tmp_path / "0.tfrecord", [record, record])
+    size = (tmp_path / "0.tfrecord").stat().st_size
+    (tmp_path / "mine.csv").write_text("path,emotion,speaker\na.wav,neutral,a\n")
+    corpus = manifest.read(tmp_path / "mine.csv", ("neutral", "happy"))
+    preparation = prepare.Preparation(corpus, tmp_path, audio.FrontEnd())
+    summary = prepare._Summary("", counts={"a": {"neutral": 2}})
+    metadata = prepare._metadata(preparation, {"0.tfrecord": summary})
+    assert metadata.shards["0.tfrecord"]["num_bytes"] == size
+    records.write_metadata(tmp_path, metadata)
+    ((features, _),) = make_dataset(tmp_path, ["a"], ["audio"])
+    assert features["num_frames"].numpy().tolist() == [0, 0]
+    assert features["log_mel"].shape == (2, 1, 64)
+    assert np.isfinite(features["log_mel"]).all()
+    ((features, _),) = make_dataset(tmp_path, ["a"], ["audio"], num_frames=7)
+    assert features["log_mel"].shape == (2, 7, 64)
+
+
+def test_a_speaker_named_twice_is_read_once(three_speaker_records):
+    dataset = make_dataset(three_speaker_records, ["01", "01"], ["text"], with_metadata=True)
+    assert len(order_of(dataset)) == 30
+    assert len(dataset) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"speakers": ["01", "99"]}, InputError, "holds no speaker 99: it holds 01, 02, 03"),
+        ({"speakers": []}, InputError, r"holds no speaker \(none named\)"),
+        ({"modalities": ["audio", "smell"]}, InputError, "there is no modality smell: use audio, text"),
+        ({"modalities": []}, InputError, "there is no modality"),
+        ({"num_frames": 0}, ValueError, "num_frames is 0"),
+        ({"max_tokens": 0}, ValueError, "max_tokens is 0"),
+        ({"max_tokens": -1}, ValueError, "max_tokens is -1"),
+        ({"class_weights": {0: 1.0}}, ValueError, "class_weights are for labels"),
+    ],
+)
+def test_bad_arguments_are_refused(three_speaker_records, arguments, error, message):
+    with pytest.raises(error, match=message):
+        make_dataset(three_speaker_records, **{"speakers": SPEAKERS} | arguments)
+
+
+def test_incomplete_records_are_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no complete records"):
+        make_dataset(tmp_path, SPEAKERS)

@@ -1,0 +1,128 @@
+"""Tests of the house: who may import whom, and that importing a module does nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PATHS = sorted(path for package in ("pipelines", "emotion_tf") for path in (ROOT / package).rglob("*.py"))
+HEAVY = {"tensorflow", "keras", "keras_nlp", "tensorflow_text", "tensorflow_io", "librosa", "sklearn", "pandas"} | {
+    "matplotlib",
+    "torch",
+    "whisper",
+    "cv2",
+    "streamlit",
+    "fastapi",
+}
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in PATHS}
+COMMANDS = [
+    name
+    for name, tree in MODULES.items()
+    if any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in tree.body)
+]
+
+
+def is_for_types(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imported(tree):
+    """Yields every module that is imported anywhere in a tree, but for types alone."""
+    if isinstance(tree, ast.Import):
+        yield from (alias.name for alias in tree.names)
+    elif isinstance(tree, ast.ImportFrom):
+        yield tree.module or ""
+        yield from (f"{tree.module}.{alias.name}" for alias in tree.names)
+    for child in ast.iter_child_nodes(tree):
+        if not is_for_types(child):
+            yield from imported(child)
+
+
+def packages(name):
+    return {module.partition(".")[0] for module in imported(MODULES[name])}
+
+
+def modules_below(*prefixes):
+    return [name for name in MODULES if name.startswith(prefixes)]
+
+
+def test_imports_are_absolute():
+    for name, tree in MODULES.items():
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level], name
+
+
+@pytest.mark.parametrize("name", modules_below("pipelines"))
+def test_pipelines_import_no_emotion_tf_and_no_keras(name):
+    assert not packages(name) & {"emotion_tf", "keras"}
+    assert "keras_nlp" not in packages(name) or name == "pipelines.text"
+
+
+@pytest.mark.parametrize("name", modules_below("emotion_tf.branches", "emotion_tf.fusion"))
+def test_branches_and_fusion_know_keras_numpy_and_their_configuration_only(name):
+    allowed = ("keras", "numpy", "math", "dataclasses", "functools", "typing", "collections.abc", "__future__")
+    own = ("emotion_tf.config", "emotion_tf.branches", "emotion_tf.fusion")
+    for module in imported(MODULES[name]):
+        is_keras_nlp = module.startswith("keras_nlp") and name == "emotion_tf.branches.text"
+        assert module == "emotion_tf" or module.startswith((*allowed, *own)) or is_keras_nlp, module
+    assert not [node for node in ast.walk(MODULES[name]) if isinstance(node, ast.Name) and node.id == "open"]
+
+
+@pytest.mark.parametrize("name", modules_below("emotion_tf.predict", "emotion_tf.serve", "emotion_tf.demo"))
+def test_what_uses_an_export_knows_no_model_code(name):
+    forbidden = ("emotion_tf.branches", "emotion_tf.fusion", "emotion_tf.fit")
+    assert not [module for module in imported(MODULES[name]) if module.startswith(forbidden)]
+
+
+def test_no_module_imports_in_a_circle():
+    arrows = {name: {module for module in imported(tree) if module in MODULES} for name, tree in MODULES.items()}
+    while free := [name for name, targets in arrows.items() if not targets]:
+        for name in free:
+            del arrows[name]
+        arrows = {name: targets - set(free) for name, targets in arrows.items()}
+    assert arrows == {}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_importing_a_module_runs_definitions_only(name):
+    """Calls at the top of a module may make constants, but print, write and start nothing."""
+    for node in MODULES[name].body:
+        if isinstance(node, ast.Expr):
+            assert isinstance(node.value, ast.Constant), ast.unparse(node)
+        assert not isinstance(node, (ast.For, ast.While, ast.Try)), ast.unparse(node)
+    called = {ast.unparse(call.func) for call in ast.walk(MODULES[name]) if isinstance(call, ast.Call)}
+    assert not called & {"logging.basicConfig", "exec", "eval", "pickle.load", "pickle.loads"}
+
+
+def test_importing_every_command_loads_no_heavy_package():
+    """So `--help` answers in under a second. One process for all: the modules that they share are the same."""
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint(*sys.modules)"
+    command = [sys.executable, "-c", code, *COMMANDS]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "pipelines.prepare" in COMMANDS
+    assert not {module.partition(".")[0] for module in finished.stdout.split()} & HEAVY
+    assert finished.stderr == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_the_command_and_touches_nothing(name, tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        f"import runpy, sys; sys.argv = ['x', '--help']; runpy.run_module('{name}', run_name='__main__')",
+    ]
+    finished = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert f"python -m {name}" in finished.stdout
+    assert finished.stderr == ""
+    assert list(tmp_path.iterdir()) == []

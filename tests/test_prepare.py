@@ -1,0 +1,522 @@
+"""Tests of pipelines.prepare: one command, the same bytes however often it was stopped, a sentence for bad input."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from pipelines import audio, prepare, records, text
+from pipelines.command import InputError, run_command
+from pipelines.corpora import ravdess
+
+ROOT = Path(prepare.__file__).parents[1]
+
+
+def noise(seconds, seed=0):
+    return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * 16000))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """RAVDESS-like noise of five actors, eight clips each."""
+    folder = tmp_path_factory.mktemp("clips")
+    for actor in range(1, 6):
+        for emotion in range(1, 9):
+            path = folder / f"Actor_{actor:02}" / f"03-01-{emotion:02}-01-01-01-{actor:02}.wav"
+            path.parent.mkdir(exist_ok=True)
+            soundfile.write(path, noise(0.3 + 0.02 * emotion, 8 * actor + emotion), 16000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(clips, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records") / "whole"
+    run("--corpus", "ravdess", "--source", clips, "--records", folder)
+    return folder
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Decodes in this process: a worker costs a second, and few tests are about them."""
+
+    class Executor:
+        def __init__(self, *arguments):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def submit(self, function, *arguments):
+            future = prepare.concurrent.futures.Future()
+            future.set_result(function(*arguments))
+            return future
+
+        def shutdown(self, **settings):
+            pass
+
+    monkeypatch.setattr(prepare.concurrent.futures, "ProcessPoolExecutor", Executor)
+
+
+def run(*arguments):
+    """Runs the command in this process and raises what it would complain about."""
+    prepare.main([*map(str, arguments), "--workers", "1"])
+
+
+def status(*arguments):
+    return run_command(prepare.main, [*map(str, arguments), "--workers", "1"])
+
+
+def start(*arguments, **environment):
+    """Starts the command as a terminal does: a process group of its own, Ctrl-C not ignored."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.prepare", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def manifest_of(folder, rows, header="path,emotion,speaker"):
+    (folder / "mine.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return folder / "mine.csv"
+
+
+def tree(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def read_back(folder):
+    """Reads every record: utterance_id -> fields as numpy."""
+    metadata = records.read_metadata(folder)
+    fields = [name for name in records.SCHEMA if name != "waveform" or metadata.has_waveform]
+    found = {}
+    for name in metadata.shards:
+        for serialised in tf.data.TFRecordDataset(str(folder / name)):
+            record = {
+                field: value.numpy()
+                for field, value in records.parse(serialised, fields, metadata.settings.mel_bins).items()
+            }
+            found[record["utterance_id"].decode()] = record
+    return found
+
+
+# What is written.
+
+
+def test_records_hold_what_the_corpus_and_the_recordings_say(three_speakers, three_speaker_records):
+    found = read_back(three_speaker_records)
+    assert set(found) == {utterance.utterance_id for utterance in three_speakers.utterances}
+    for utterance in three_speakers.utterances[::11]:
+        record = found[utterance.utterance_id]
+        waveform = audio.decode(utterance.audio)
+        log_mel, num_frames = audio.log_mel(audio.to_float(waveform)[np.newaxis], audio.FrontEnd())
+        np.testing.assert_allclose(record["log_mel"], log_mel[0, : num_frames[0]], atol=1e-5)
+        np.testing.assert_array_equal(record["waveform"], waveform)
+        assert record["audio_sha256"].decode() == audio.sha256(waveform)
+        assert record["token_ids"].tolist() == text.token_ids([utterance.transcript]).to_list()[0]
+        assert record["transcript"].decode() == utterance.transcript
+        assert record["trial"].decode() == ravdess.trial_of(utterance.utterance_id)
+        assert record["speaker"].decode() == utterance.speaker
+        assert three_speakers.emotions[record["label"]] == utterance.emotion
+        assert json.loads(record["attributes"]) == utterance.attributes
+
+
+def test_metadata_counts_what_the_records_hold(three_speakers, three_speaker_records):
+    metadata = records.read_metadata(three_speaker_records)
+    samples = sum(len(audio.decode(utterance.audio)) for utterance in three_speakers.utterances)
+    found = read_back(three_speaker_records)
+    assert metadata.num_utterances == len(found) == 90
+    assert metadata.hours == pytest.approx(samples / 16000 / 3600, abs=1e-4)
+    assert metadata.longest_frames == max(len(record["log_mel"]) for record in found.values())
+    assert metadata.emotion_counts(["01", "02", "03"]) == [6, 12, 12, 12, 12, 12, 12, 12]
+    assert sorted(speaker for shard in metadata.shards.values() for speaker in shard["speakers"]) == ["01", "02", "03"]
+    assert metadata.vocabulary_sha256 == text.vocabulary_sha256()
+    assert metadata.transcript_source == "script"
+    assert metadata.settings == audio.FrontEnd()
+    assert metadata.licence
+
+
+def test_nothing_but_shards_and_metadata_remains(finished):
+    metadata = records.read_metadata(finished)
+    assert set(tree(finished)) == {*metadata.shards, "metadata.json"}
+
+
+def test_settings_of_the_command_line_reach_the_front_end(clips, tmp_path, in_process):
+    settings = "--frame-seconds 0.032 --hop-seconds 0.016 --mel-bins 40 --min-hz 100 --max-hz 7000 --trim-db off"
+    run("--corpus", "ravdess", "--source", clips, "--records", tmp_path, *settings.split())
+    front_end = records.read_metadata(tmp_path).settings
+    assert front_end == audio.FrontEnd(0.032, 0.016, 512, 40, 100.0, 7000.0, trim_db=None)
+    for record in read_back(tmp_path).values():
+        assert record["log_mel"].shape[1] == 40
+
+
+def test_a_label_map_relabels_drops_and_counts(clips, tmp_path, in_process):
+    run("--corpus", "ravdess", "--source", clips, "--records", tmp_path, "--label-map", "ravdess-seven")
+    metadata = records.read_metadata(tmp_path)
+    assert metadata.num_utterances == 35
+    assert metadata.label_map == "ravdess-seven"
+    assert metadata.emotions[2] == "fear"
+    assert metadata.ignored == {"calm (dropped by ravdess-seven)": 5}
+
+
+def test_a_manifest_maps_the_labels_of_another_corpus(tmp_path, in_process):
+    soundfile.write(tmp_path / "1001_ANG.wav", np.stack([noise(0.5)] * 2, axis=1), 24400)
+    soundfile.write(tmp_path / "b.aiff", noise(0.5), 24400)
+    (tmp_path / "b.aiff").rename(tmp_path / "Änne 2.wav")
+    source = manifest_of(tmp_path, ["1001_ANG.wav,ANG,1001", f"{tmp_path}/Änne 2.wav,FEA,Änne"])
+    run("--corpus", "manifest", "--source", source, "--label-map", "crema-d-ravdess", "--records", tmp_path / "r")
+    labels = {name: record["label"] for name, record in read_back(tmp_path / "r").items()}
+    assert labels == {"1001_ANG": 4, f"{tmp_path}/Änne 2": 5}
+
+
+def test_a_manifest_of_one_speaker_with_declared_labels_and_words(tmp_path, in_process, capsys):
+    soundfile.write(tmp_path / "a.wav", noise(0.5), 16000)
+    source = manifest_of(tmp_path, ['a.wav,keen,me,"Well, yes",train'], "path,emotion,speaker,transcript,split")
+    run("--corpus", "manifest", "--source", source, "--emotions", "bored, keen", "--records", tmp_path / "r")
+    (record,) = read_back(tmp_path / "r").values()
+    assert (record["label"], record["transcript"], record["published_split"]) == (1, b"Well, yes", b"train")
+    assert len(records.read_metadata(tmp_path / "r").shards) == 1
+    printed = capsys.readouterr().out
+    assert "bored 0, keen 1" in printed
+    assert "1: me" in printed
+
+
+def test_silent_and_tiny_clips_are_kept_and_silence_is_counted(tmp_path, in_process, capsys):
+    soundfile.write(tmp_path / "zero.wav", np.zeros(16000), 16000)
+    soundfile.write(tmp_path / "hiss.wav", 1e-3 * noise(1), 16000)
+    soundfile.write(tmp_path / "tiny.wav", noise(0.01), 16000)
+    source = manifest_of(tmp_path, ["zero.wav,happy,a", "hiss.wav,happy,a", "tiny.wav,happy,b"])
+    run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r")
+    found = read_back(tmp_path / "r")
+    assert {name: len(record["log_mel"]) > 0 for name, record in found.items()} == {"zero": 0, "hiss": 1, "tiny": 1}
+    assert len(found["tiny"]["log_mel"]) == 1
+    assert found["zero"]["audio_sha256"] == b"" != found["hiss"]["audio_sha256"]
+    assert records.read_metadata(tmp_path / "r").silent == ["hiss", "zero"]
+    assert "2, hiss, zero" in capsys.readouterr().out
+
+
+def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():
+    front_end = audio.FrontEnd(trim_db=None)
+    lengths = (16000, 100, 3 * prepare._MAX_SAMPLES // 2, 0, 16000)
+    waveforms = [np.random.default_rng(length).integers(-999, 999, length).astype(np.int16) for length in lengths]
+    sizes = []
+
+    def log_mel(batch):
+        sizes.append(batch.size)
+        return audio.compiled_log_mel(front_end)(batch)
+
+    frames = list(prepare._log_mels(waveforms, log_mel))
+    assert [len(one) for one in frames] == [98, 1, 1 + (lengths[2] - 400) // 160, 0, 98]
+    assert sorted(sizes)[-1] == lengths[2]
+    np.testing.assert_array_equal(frames[0], frames[4])
+
+
+# The same command again.
+
+
+def test_the_same_command_again_says_what_is_there_and_writes_nothing(clips, finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
+    capsys.readouterr()
+    assert status("--corpus", "ravdess", "--source", clips, "--records", finished) == 0
+    assert "clips     40" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in finished.iterdir()} == before
+
+
+@pytest.mark.parametrize("change", [["--mel-bins", "32"], ["--store-waveform"], ["--label-map", "ravdess-seven"]])
+def test_other_records_in_the_folder_are_not_replaced_unasked(clips, finished, change):
+    before = tree(finished)
+    with pytest.raises(
+        InputError, match=r"holds other records \(RAVDESS speech, 40 clips.*--overwrite to replace them"
+    ):
+        run("--corpus", "ravdess", "--source", clips, "--records", finished, *change)
+    assert tree(finished) == before
+
+
+def test_overwrite_replaces_other_records_without_a_trace(clips, finished, tmp_path, in_process):
+    folder = tmp_path / "r"
+    run("--corpus", "ravdess", "--source", clips, "--records", folder, "--mel-bins", "32", "--store-waveform")
+    run("--corpus", "ravdess", "--source", clips, "--records", folder, "--overwrite")
+    assert tree(folder) == tree(finished)
+
+
+def test_a_changed_recording_makes_other_records(clips, finished, tmp_path, in_process):
+    shutil.copytree(clips, tmp_path / "clips")
+    run("--corpus", "ravdess", "--source", tmp_path / "clips", "--records", tmp_path / "r")
+    changed = next((tmp_path / "clips").rglob("*.wav"))
+    soundfile.write(changed, noise(0.7), 16000)
+    with pytest.raises(InputError, match="other settings or other recordings"):
+        run("--corpus", "ravdess", "--source", tmp_path / "clips", "--records", tmp_path / "r")
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema_version": 99}'])
+def test_records_that_cannot_be_understood_are_left_alone_unless_overwritten(
+    clips, finished, tmp_path, in_process, content
+):
+    shutil.copytree(finished, tmp_path / "r")
+    (tmp_path / "r" / "metadata.json").write_text(content)
+    with pytest.raises(InputError, match=r"is corrupt|has schema version 99"):
+        run("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r")
+    run("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r", "--overwrite")
+    assert tree(tmp_path / "r") == tree(finished)
+
+
+# Stopped in the middle.
+
+
+def wait_for(process, folder, pattern):
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+
+
+def children_of(process):
+    """Process ids of the group that a process leads, but its own."""
+    found = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [pid for pid in found if pid != process.pid and is_running(pid) and os.getpgid(pid) == process.pid]
+
+
+def is_running(pid):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def assert_all_end(pids):
+    assert len(pids) >= 2
+    deadline = time.monotonic() + 10
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline, "a worker outlived the command"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def many_clips(tmp_path):
+    """Enough work to be stopped in: 60 long recordings of 4 speakers."""
+    soundfile.write(tmp_path / "long.flac", noise(30), 16000)
+    for clip in range(60):
+        os.link(tmp_path / "long.flac", tmp_path / f"{clip:02}.flac")
+    return manifest_of(tmp_path, [f"{clip:02}.flac,happy,s{clip % 4}" for clip in range(60)])
+
+
+def test_a_killed_run_leaves_no_process_and_continues_to_the_same_bytes(many_clips, tmp_path):
+    command = ("--corpus", "manifest", "--source", many_clips, "--records")
+    process = start(*command, tmp_path / "killed", "--workers", "2", PYTHONHASHSEED="1")
+    wait_for(process, tmp_path / "killed", "00000-*.json")
+    children = children_of(process)
+    process.kill()
+    process.communicate()
+    done = tmp_path / "killed" / "00000-of-00004.tfrecord"
+    written = done.stat().st_mtime_ns
+    assert not (tmp_path / "killed" / "metadata.json").exists()
+    assert_all_end(children)
+
+    again = start(*command, tmp_path / "killed", "--workers", "1", PYTHONHASHSEED="2")
+    output, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert done.stat().st_mtime_ns == written
+    prepare.main([*map(str, command), str(tmp_path / "whole"), "--workers", "1"])
+    assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
+    assert output.splitlines()[:3] == ["corpus    mine", "clips     60", "hours     0.50"]
+
+
+def test_ctrl_c_ends_in_one_sentence_and_no_metadata(many_clips, tmp_path):
+    process = start("--corpus", "manifest", "--source", many_clips, "--records", tmp_path / "r")
+    wait_for(process, tmp_path / "r", "*.tmp")
+    children = children_of(process)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert output == ""
+    assert errors.splitlines()[-1].endswith("error: interrupted; the same command again continues where it stopped.")
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "r").glob("*.tmp"))
+    assert not (tmp_path / "r" / "metadata.json").exists()
+    assert_all_end(children)
+
+
+def test_a_killed_worker_ends_in_a_sentence(many_clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "_decode_all", _die)
+    with pytest.raises(InputError, match="a decoding process was killed, perhaps for lack of memory"):
+        run("--corpus", "manifest", "--source", many_clips, "--records", tmp_path / "r")
+    assert list((tmp_path / "r").iterdir()) == []
+
+
+def _die(paths):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_full_disk_ends_in_a_sentence_and_no_metadata(clips, tmp_path, in_process, monkeypatch, capsys):
+    """The same message came from a real full disk, a tmpfs, which only root can mount."""
+
+    def full_disk(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "a.tfrecord.tmp; No space left on device")
+
+    monkeypatch.setattr(records, "serialise", full_disk)
+    assert status("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r") == 1
+    assert "error: the disk is full" in capsys.readouterr().err
+    assert list((tmp_path / "r").iterdir()) == []
+    monkeypatch.undo()
+
+
+def test_a_disk_that_fills_with_the_metadata_leaves_none(clips, finished, tmp_path, in_process, monkeypatch, capsys):
+    def full_disk(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_metadata", full_disk)
+        assert status("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r") == 1
+    assert "error: the disk is full" in capsys.readouterr().err
+    assert not (tmp_path / "r" / "metadata.json").exists()
+    run("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r")
+    assert tree(tmp_path / "r") == tree(finished)
+
+
+# Bad input.
+
+
+def test_unreadable_recordings_are_all_named_in_one_pass_and_left_out_on_request(tmp_path, in_process, capsys):
+    soundfile.write(tmp_path / "good.wav", noise(0.5), 16000)
+    good = (tmp_path / "good.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(good[:5000])
+    (tmp_path / "text.wav").write_text("Kids are talking by the door")
+    soundfile.write(tmp_path / "nan.wav", np.full(9, np.nan), 16000, subtype="FLOAT")
+    rows = [f"{name}.wav,happy,{name}" for name in ("good", "cut", "text", "nan", "absent")]
+    command = ("--corpus", "manifest", "--source", manifest_of(tmp_path, rows), "--records", tmp_path / "r")
+    for _ in range(2):
+        assert status(*command) == 1
+        errors = capsys.readouterr().err
+        assert "error: 4 recordings cannot be read" in errors
+        for reason in ("cut.wav is cut off", "text.wav cannot be", "nan.wav holds NaN", "absent.wav does not exist"):
+            assert errors.count(reason) == 1
+        assert not (tmp_path / "r" / "metadata.json").exists()
+
+    assert status(*command, "--skip-bad") == 0
+    metadata = records.read_metadata(tmp_path / "r")
+    assert metadata.num_utterances == 1
+    assert metadata.speakers == ("good",)
+    assert {bad["utterance_id"] for bad in metadata.skipped} == {"cut", "text", "nan", "absent"}
+    assert set(read_back(tmp_path / "r")) == {"good"}
+    assert "4 unreadable" in capsys.readouterr().out
+    assert status(*command) == 1
+
+
+def test_a_mended_recording_is_read_by_the_next_run(tmp_path, in_process):
+    (tmp_path / "a.wav").write_bytes(b"")
+    command = (
+        "--corpus",
+        "manifest",
+        "--source",
+        manifest_of(tmp_path, ["a.wav,happy,a"]),
+        "--records",
+        tmp_path / "r",
+    )
+    with pytest.raises(InputError, match=r"1 recordings cannot be read(.|\n)*a\.wav is an empty file"):
+        run(*command)
+    soundfile.write(tmp_path / "a.wav", noise(0.5), 16000)
+    run(*command)
+    assert set(read_back(tmp_path / "r")) == {"a"}
+
+
+def test_recordings_none_of_which_can_be_read_make_no_records(tmp_path, in_process):
+    source = manifest_of(tmp_path, ["absent.wav,happy,a"])
+    with pytest.raises(InputError, match="not one recording could be read"):
+        run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r", "--skip-bad")
+    assert not (tmp_path / "r" / "metadata.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--corpus", "ravdess", "--source", "empty"], "holds no RAVDESS speech"),
+        (["--corpus", "ravdess", "--source", "absent"], "is not a folder"),
+        (["--corpus", "manifest"], r"needs --source FILE\.csv"),
+        (["--corpus", "manifest", "--source", "absent.csv"], "is not a file"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad,angry"], "line 2: the emotion 'happy'"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad"], "must name two or more"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad,sad"], "must name two or more"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--label-map", "crema-d-ravdess"], "line 2: the emotion"),
+        (["--corpus", "ravdess", "--emotions", "sad,happy"], "ravdess has its own"),
+        (["--corpus", "synthetic", "--source", "wrong"], "holds something other than a synthetic corpus"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--mel-bins", "200"], "mel bands would be empty"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--hop-seconds", "0"], "--hop-seconds 0.0 must be"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--fft-length", "100"], "is shorter than the window"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--max-hz", "9000"], "above the Nyquist"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--trim-db", "-1"], "is no threshold"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--records", "wrong/file"], "cannot be made"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--records", "wrong/file/below"], "cannot be made"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence_and_no_records(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / "file").touch()
+    manifest_of(tmp_path, ["a.wav,happy,a"])
+    before = sorted(tmp_path.rglob("*"))
+    assert status(*arguments) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    with pytest.raises(InputError, match=message):
+        run(*arguments)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--corpus", "iemocap"],
+        ["--corpus", "ravdess", "--workers", "0"],
+        ["--corpus", "ravdess", "--workers", "two"],
+        ["--corpus", "ravdess", "--trim-db", "loud"],
+        ["--corpus", "ravdess", "--mel-bins", "6.4"],
+        ["--corpus", "ravdess", "--transcripts", "guess"],
+        ["--corpus", "ravdess", "--label-map", "ekman"],
+        [],
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused_with_the_usage(capsys, arguments):
+    with pytest.raises(SystemExit, match="2"):
+        prepare.main(arguments)
+    assert "usage: python -m pipelines.prepare" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_refused(clips, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot be"):
+        run("--corpus", "ravdess", "--source", clips, "--records", tmp_path)
+
+
+# Real recordings.
+
+
+@pytest.mark.real_data
+def test_the_original_recordings_are_all_read(real_data, tmp_path, in_process):
+    run("--corpus", "ravdess", "--source", real_data / "ravdess_original_wav", "--records", tmp_path)
+    metadata = records.read_metadata(tmp_path)
+    assert (metadata.num_utterances, metadata.skipped, metadata.silent) == (8, [], [])
+    assert len(metadata.shards) == 4
+    found = read_back(tmp_path)
+    twins = [found[f"03-01-03-01-02-0{repetition}-07"]["audio_sha256"] for repetition in (1, 2)]
+    assert twins[0] == twins[1]
+    assert len({record["audio_sha256"] for record in found.values()}) == 7

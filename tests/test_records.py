@@ -1,0 +1,239 @@
+"""Tests of pipelines.records: what is written is what is read, and no speaker is in two shards."""
+
+import dataclasses
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines import records
+from pipelines.audio import FrontEnd
+from pipelines.command import InputError
+from pipelines.utterance import Utterance
+
+RECORD = {
+    "utterance_id": "03-01-05",
+    "speaker": "ä 01",
+    "label": 4,
+    "attributes": '{"sex": "female"}',
+    "trial": "01-05",
+    "audio_sha256": "ab",
+    "published_split": "",
+    "transcript": "Kids are talking 😂",
+    "token_ids": np.array([2, 8191], np.int32),
+    "log_mel": np.linspace(-11.5, 3, 12).reshape(3, 4).astype(np.float32),
+    "waveform": np.array([-32768, 0, 32767], np.int16),
+}
+
+
+def read_back(path, fields=tuple(RECORD), mel_bins=4):
+    return [records.parse(serialised, fields, mel_bins) for serialised in tf.data.TFRecordDataset(str(path))]
+
+
+def assert_equals(parsed, expected):
+    assert set(parsed) == set(expected)
+    for name, value in expected.items():
+        found = parsed[name].numpy()
+        if isinstance(value, str):
+            assert found.decode() == value
+        else:
+            np.testing.assert_array_equal(found, value)
+            assert found.dtype == np.asarray(value).dtype
+            assert found.shape == np.shape(value)
+
+
+def utterances_of(**counts):
+    return [Utterance(f"{speaker}-{n:03}", speaker, "happy") for speaker, count in counts.items() for n in range(count)]
+
+
+def id_of(utterance):
+    return utterance.utterance_id
+
+
+def metadata_of(folder):
+    """Writes one shard and metadata that fit each other."""
+    records.write_shard(folder / "0.tfrecord", [RECORD])
+    metadata = records.Metadata(
+        schema_version=records.SCHEMA_VERSION,
+        corpus="mine",
+        source="mine.csv",
+        licence="mine",
+        emotions=["happy", "sad"],
+        label_map="",
+        front_end=dataclasses.asdict(FrontEnd()),
+        vocabulary_sha256="",
+        transcript_source="script",
+        has_waveform=True,
+        shards={"0.tfrecord": {"speakers": ["b", "a"], "num_utterances": 3, "num_bytes": size_of(folder)}},
+        num_utterances=3,
+        hours=0.1,
+        longest_frames=3,
+        counts={"b": {"happy": 2}, "a": {"sad": 1}},
+        ignored={},
+        skipped=[],
+        silent=[],
+        fingerprint="",
+    )
+    records.write_metadata(folder, metadata)
+    return metadata
+
+
+def size_of(folder):
+    return (folder / "0.tfrecord").stat().st_size
+
+
+def edit(folder, **changes):
+    path = folder / "metadata.json"
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in values.items() if value is not None}))
+
+
+def test_a_record_is_read_as_it_was_written_eagerly_and_in_a_dataset(tmp_path):
+    assert set(RECORD) == set(records.SCHEMA)
+    records.write_shard(tmp_path / "0.tfrecord", [RECORD, RECORD])
+    for parsed in read_back(tmp_path / "0.tfrecord"):
+        assert_equals(parsed, RECORD)
+    dataset = tf.data.TFRecordDataset(str(tmp_path / "0.tfrecord"))
+    for parsed in dataset.map(lambda serialised: records.parse(serialised, list(RECORD), 4)):
+        assert_equals(parsed, RECORD)
+
+
+def test_only_the_fields_asked_for_are_read(tmp_path):
+    records.write_shard(tmp_path / "0.tfrecord", [RECORD])
+    (parsed,) = read_back(tmp_path / "0.tfrecord", ("label", "speaker"))
+    assert_equals(parsed, {"label": 4, "speaker": "ä 01"})
+
+
+def test_an_absent_recording_has_no_frames(tmp_path):
+    records.write_shard(tmp_path / "0.tfrecord", [RECORD | {"log_mel": np.zeros((0, 4), np.float32)}])
+    (parsed,) = read_back(tmp_path / "0.tfrecord", ("log_mel",))
+    assert parsed["log_mel"].shape == (0, 4)
+
+
+def test_the_same_record_gives_the_same_bytes_whatever_the_order_of_its_fields():
+    assert records.serialise(RECORD) == records.serialise(dict(reversed(RECORD.items())))
+
+
+def test_a_shard_that_fails_leaves_nothing_behind(tmp_path):
+    def failing():
+        yield RECORD
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        records.write_shard(tmp_path / "0.tfrecord", failing())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
+    records.write_json(tmp_path / "a.json", {"ä": 1})
+
+    def full_disk(*arguments, **settings):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        records.write_json(tmp_path / "a.json", {"ä": 2})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"ä": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_no_speaker_is_in_two_shards_and_no_utterance_is_lost():
+    utterances = utterances_of(a=5, b=1, c=30, d=7, e=7, f=2)
+    shards = records.plan_shards(utterances[::-1], FrontEnd(), False)
+    speakers = [{utterance.speaker for utterance in shard} for shard in shards.values()]
+    assert len(shards) == 4
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 6
+    assert {one for shard in shards.values() for one in map(id_of, shard)} == set(map(id_of, utterances))
+    for shard in shards.values():
+        assert shard == sorted(shard, key=id_of)
+
+
+def test_shards_are_of_equal_size_where_speakers_allow():
+    shards = records.plan_shards(utterances_of(a=10, b=10, c=10, d=10, e=5, f=5, g=5, h=5), FrontEnd(), False)
+    assert [len(shard) for shard in shards.values()] == [15] * 4
+
+
+def test_a_large_corpus_has_shards_of_10_to_100_megabytes():
+    utterances = utterances_of(**{f"s{speaker}": 200 for speaker in range(100)})
+    for front_end, has_waveform in ((FrontEnd(), False), (FrontEnd(mel_bins=128), True)):
+        shards = records.plan_shards(utterances, front_end, has_waveform)
+        second = 4 * front_end.mel_bins * 100 + has_waveform * 32000
+        assert len(shards) > 4
+        assert all(10e6 < len(shard) * 4 * second < 100e6 for shard in shards.values())
+
+
+def test_one_speaker_makes_one_shard():
+    assert list(records.plan_shards(utterances_of(a=9), FrontEnd(), False)) == ["00000-of-00001.tfrecord"]
+
+
+def test_equal_sentences_without_a_speaker_share_a_shard():
+    utterances = [Utterance(f"{n:03}", "", "happy", transcript=f"sentence {n % 50}") for n in range(200)]
+    shards = records.plan_shards(utterances, FrontEnd(), False)
+    sentences = [{utterance.transcript for utterance in shard} for shard in shards.values()]
+    assert len(shards) == 4
+    assert sum(map(len, sentences)) == len(set.union(*sentences)) == 50
+
+
+def test_metadata_is_read_as_it_was_written(tmp_path):
+    metadata = metadata_of(tmp_path)
+    assert records.read_metadata(tmp_path) == metadata
+    assert metadata.speakers == ("a", "b")
+    assert metadata.settings == FrontEnd()
+    assert metadata.emotion_counts(["a", "b"]) == [2, 1]
+    assert metadata.emotion_counts([]) == [0, 0]
+
+
+@pytest.mark.parametrize("where", ["absent", "file", "."])
+def test_a_folder_without_metadata_holds_no_complete_records(tmp_path, where):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"holds no complete records \(metadata.json is missing\)"):
+        records.read_metadata(tmp_path / where)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b'{"schema_version": 1}', b'{"schema_version": 1,}'])
+def test_corrupt_metadata_is_named(tmp_path, content):
+    (tmp_path / "metadata.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"metadata.json is corrupt .*make them again with .*--overwrite"):
+        records.read_metadata(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shards": 5},
+        {"shards": {"0.tfrecord": {}}},
+        {"shards": {"0.tfrecord": 5}},
+        {"counts": 5},
+        {"counts": {"a": 5}},
+        {"emotions": None},
+        {"front_end": {"mel_bins": "many"}},
+        {"front_end": {"bands": 64}},
+        {"something": "else"},
+    ],
+)
+def test_metadata_of_another_shape_is_corrupt(tmp_path, changes):
+    metadata_of(tmp_path)
+    edit(tmp_path, **changes)
+    with pytest.raises(InputError, match="is corrupt"):
+        records.read_metadata(tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"schema_version": 0}', '{"schema_version": 99}', "{}", "[]", "5"])
+def test_another_schema_version_is_refused(tmp_path, content):
+    (tmp_path / "metadata.json").write_text(content)
+    with pytest.raises(InputError, match=r"has schema version .*, and this program reads 1"):
+        records.read_metadata(tmp_path)
+
+
+def test_a_missing_or_shortened_shard_is_noticed(tmp_path):
+    metadata_of(tmp_path)
+    content = (tmp_path / "0.tfrecord").read_bytes()
+    (tmp_path / "0.tfrecord").write_bytes(content[:-1])
+    with pytest.raises(InputError, match=r"0\.tfrecord is missing or cut off"):
+        records.read_metadata(tmp_path)
+    (tmp_path / "0.tfrecord").unlink()
+    with pytest.raises(InputError, match=r"0\.tfrecord is missing or cut off"):
+        records.read_metadata(tmp_path)
