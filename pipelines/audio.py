@@ -39,6 +39,8 @@ _LOWEST_SAMPLE_RATE = 1000
 # 48 dB above full scale: not a loud recording but integers written as floating-point samples.
 _HIGHEST_PEAK = 256.0
 
+_BLOCK_SAMPLES = 2**20
+
 _STREAMED_BYTES = 2**31 - 2**16
 """A program that writes a wav to a pipe does not know its length and states one near 2**31 or 2**32 instead."""
 
@@ -167,7 +169,7 @@ def _read_mono(path: Path) -> tuple[np.ndarray, int]:
     try:
         with soundfile.SoundFile(path) as file:
             # In blocks: all channels of a long recording at once would take several times the memory.
-            mono = np.concatenate([np.zeros(0, np.float32), *map(_mean, _blocks(file))])
+            mono = np.concatenate([_mean(block) for block in _blocks(file)])
             promised, log = file.frames, file.extra_info
             sample_rate = file.samplerate
     except FileNotFoundError:
@@ -182,12 +184,17 @@ def _read_mono(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _blocks(file: Any) -> Iterator[np.ndarray]:
-    """Reads an open `soundfile.SoundFile` to its end, [num_samples, num_channels] float32 at a time."""
-    while len(block := file.read(2**20, dtype="float32", always_2d=True)):
+    """Reads an open `soundfile.SoundFile` to its end; yields [num_samples, num_channels] float32, once at least."""
+    is_end = False
+    while not is_end:
+        block = file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)
+        is_end = len(block) < _BLOCK_SAMPLES
         yield block
 
 
 def _mean(block: np.ndarray) -> np.ndarray:
+    if block.shape[1] == 1:
+        return block[:, 0]
     # Infinite samples of opposite signs are found later.
     with np.errstate(invalid="ignore", over="ignore"):
         return block.mean(axis=1, dtype=np.float32)
@@ -206,7 +213,7 @@ def _why_unreadable(path: Path, error: str) -> str:
 
 def to_float(waveform: np.ndarray) -> np.ndarray:
     """Turns int16 samples into float32 in [-1, 1), exactly."""
-    return waveform.astype(np.float32) / 32768
+    return np.multiply(waveform, np.float32(1 / 32768), dtype=np.float32)
 
 
 def pad_together(waveforms: Sequence[np.ndarray]) -> np.ndarray:
@@ -215,10 +222,10 @@ def pad_together(waveforms: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
       waveform [batch, num_samples] float32, at least one sample long.
     """
-    batch = np.zeros((len(waveforms), max([1, *map(len, waveforms)])), np.float32)
+    batch = np.zeros((len(waveforms), max([1, *map(len, waveforms)])), np.int16)
     for row, waveform in zip(batch, waveforms, strict=True):
-        row[: len(waveform)] = to_float(waveform)
-    return batch
+        row[: len(waveform)] = waveform
+    return to_float(batch)
 
 
 def sha256(waveform: np.ndarray) -> str:

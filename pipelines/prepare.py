@@ -252,7 +252,7 @@ def _manifest_labels(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _identity(utterance: Utterance, base: Path) -> dict[str, Any]:
-    values = dataclasses.asdict(utterance)
+    values = {**vars(utterance), "attributes": dict(utterance.attributes)}
     path = values.pop("audio")
     if path is not None:
         stat = path.stat() if path.exists() else None
