@@ -1,7 +1,7 @@
 """Measures how fast recordings become records: `python benchmarks/prepare.py --source DIR`.
 
-DIR holds `ravdess/` (default: the folder that EMOTION_TF_REAL_DATA names). Every repetition runs `prepare` and, over the
-same clips, a plain loop of `librosa.load(sr=16000)` and `librosa.feature.melspectrogram`, one after the other in this
+DIR holds `ravdess/` (default: what EMOTION_TF_REAL_DATA names). Every repetition runs `prepare` and, over the same
+clips, a plain loop of `librosa.load(sr=16000)` and `librosa.feature.melspectrogram`, one after the other in this
 process, both warm; what a preparation of four clips takes, the start of the decoding processes, is subtracted. Once,
 the whole command runs with its start. Writes results/prepare.json beside this file.
 """

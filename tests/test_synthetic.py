@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipelines.command import InputError
 from pipelines.corpora import synthetic
+from pipelines.corpora.synthetic import speech
 from pipelines.emotions import RAVDESS
 
 
@@ -146,17 +147,17 @@ def test_speakers_differ_in_pitch_and_loudness():
 
 
 def test_a_steady_source_has_its_energy_on_multiples_of_its_pitch():
-    source = synthetic._source(np.full(125, 200.0), np.ones(125), np.random.default_rng(0))
+    source = speech._source(np.full(125, 200.0), np.ones(125), np.random.default_rng(0))
     power = np.square(np.abs(np.fft.rfft(source)))
     near = np.abs((np.fft.rfftfreq(len(source), 1 / 16000) + 100.0) % 200.0 - 100.0) < 15.0
     assert power[near].sum() > 0.9 * power.sum()
 
 
 def test_the_filter_rings_at_its_formants():
-    click = np.zeros(50 * synthetic._HOP)
+    click = np.zeros(50 * speech._HOP)
     click[len(click) // 2] = 1.0
     formants_hz = np.tile((500.0, 1500.0, 2500.0, 3500.0, 4500.0), (50, 1))
-    magnitude = np.abs(np.fft.rfft(synthetic._filter(click, formants_hz, np.zeros(50))))
+    magnitude = np.abs(np.fft.rfft(speech._filter(click, formants_hz, np.zeros(50))))
     frequencies_hz = np.fft.rfftfreq(len(click), 1 / 16000)
     for formant_hz in formants_hz[0, :4]:
         near = np.abs(frequencies_hz - formant_hz) < 250.0
@@ -167,7 +168,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process_and_with_fewer_sp
     code = (
         "import pathlib, sys; from pipelines.corpora import synthetic; synthetic._make(pathlib.Path(sys.argv[1]), 0, 2)"
     )
-    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(synthetic.__file__).parents[2])}
+    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(synthetic.__file__).parents[3])}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, env=environment)
     for actor in ("Actor_01", "Actor_02"):
         assert _tree(tmp_path / actor) == _tree(corpus.source / actor)
@@ -186,7 +187,7 @@ def test_another_seed_gives_other_clips_and_sentences(corpus, tmp_path):
 
 def test_a_killed_making_continues_where_it_stopped(tmp_path, monkeypatch):
     synthetic._make(tmp_path / "whole", 0, 1)
-    killed, speak, spoken = tmp_path / "killed", synthetic._speak, []
+    killed, speak, spoken = tmp_path / "killed", speech.speak, []
 
     def speak_until_killed(*arguments):
         spoken.append(arguments)
@@ -194,7 +195,7 @@ def test_a_killed_making_continues_where_it_stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return speak(*arguments)
 
-    monkeypatch.setattr(synthetic, "_speak", speak_until_killed)
+    monkeypatch.setattr(speech, "speak", speak_until_killed)
     with pytest.raises(KeyboardInterrupt):
         synthetic._make(killed, 0, 1)
     monkeypatch.undo()
