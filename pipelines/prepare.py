@@ -283,8 +283,10 @@ def _clear(preparation: Preparation) -> None:
     folder = preparation.folder
     _make_folder(folder)
     (folder / records.METADATA).unlink(missing_ok=True)
-    for pattern in ("*.tfrecord", "*.tfrecord.tmp", "*.tfrecord.json", "*.tfrecord.json.tmp"):
-        for path in folder.glob(pattern):
+    # Names of ours alone: the folder may hold records that another program made.
+    ours = f"{'[0-9]' * 5}-of-{'[0-9]' * 5}.tfrecord"
+    for ending in ("", ".tmp", ".json", ".json.tmp"):
+        for path in folder.glob(ours + ending):
             name = path.name.removesuffix(".tmp").removesuffix(".json")
             if path.suffix == ".tmp" or _read_summary(preparation, name) is None:
                 path.unlink()

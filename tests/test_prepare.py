@@ -256,6 +256,15 @@ def test_overwrite_replaces_other_records_without_a_trace(clips, finished, tmp_p
     assert tree(folder) == tree(finished)
 
 
+def test_files_of_others_in_the_folder_are_left_alone(clips, tmp_path, in_process):
+    for name in ("train.tfrecord", "notes.json"):
+        (tmp_path / name).write_text("not ours")
+    (tmp_path / "00007-of-00009.tfrecord").write_text("left over by another plan")
+    run("--corpus", "ravdess", "--source", clips, "--records", tmp_path)
+    assert {"train.tfrecord", "notes.json"} <= set(tree(tmp_path))
+    assert "00007-of-00009.tfrecord" not in tree(tmp_path)
+
+
 def test_a_changed_recording_makes_other_records(clips, finished, tmp_path, in_process):
     shutil.copytree(clips, tmp_path / "clips")
     run("--corpus", "ravdess", "--source", tmp_path / "clips", "--records", tmp_path / "r")
