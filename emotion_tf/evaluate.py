@@ -55,14 +55,11 @@ def evaluate(run: Run) -> dict[str, Any]:
     """
     import pandas as pd
 
-    model = run.model()
-    parts, tables = {}, []
-    for split in ("validation", "test"):
-        parts[split], predictions = score_part(run, model, split)
-        tables.append(predictions)
+    part, predictions = score_part(run, run.model(), "test")
+    before = run.predictions()
+    run.write_predictions(pd.concat([before[before["split"] != "test"], predictions]))
     scores = run.scores()
-    scores = scores | parts | {"test_reads": scores["test_reads"] + 1}
-    run.write_predictions(pd.concat(tables))
+    scores = scores | {"test": part, "test_reads": scores["test_reads"] + 1}
     run.write_scores(scores)
     return scores
 

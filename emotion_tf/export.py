@@ -99,7 +99,7 @@ def _save(model: "keras.Model", metadata: dict[str, Any], folder: Path) -> None:
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint("serving_default", serve, [waveform, transcript])
-    archive.add_endpoint("features", lambda **features: _answer(model(features), metadata["emotions"]), **specs)
+    archive.add_endpoint("features", lambda features: _answer(model(features), metadata["emotions"]), [specs])
     archive.write_out(str(folder), verbose=False)
 
 

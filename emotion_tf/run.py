@@ -127,6 +127,15 @@ class Run:
             reason = str(error).splitlines()[0]
             raise InputError(f"{self.model_path} is missing or corrupt ({reason}): train again.") from None
 
+    def predictions(self) -> "pd.DataFrame":
+        """Reads predictions.csv."""
+        import pandas as pd
+
+        try:
+            return pd.read_csv(self.predictions_path, dtype={"utterance_id": str, "speaker": str})
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.predictions_path} is missing or corrupt ({error}): train again.") from None
+
     def write_predictions(self, predictions: "pd.DataFrame") -> None:
         """Writes predictions.csv."""
         write_csv(self.predictions_path, predictions)

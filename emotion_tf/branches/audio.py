@@ -22,7 +22,7 @@ def audio_branch(log_mel: keras.KerasTensor, num_frames: keras.KerasTensor, conf
     x = PadFrames(stride, name="audio_pad")(log_mel)
     x = MaskFrames(name="audio_mask")(x, num_frames)
     x = layers.Reshape((-1, log_mel.shape[-1], 1), name="audio_image")(x)  # [batch, time, mel_bins, 1]
-    x = layers.Conv2D(config.channels[0], 5, (2, 1), "same", use_bias=False, name="audio_stem")(x)
+    x = layers.Conv2D(config.channels[0], 5, 2, "same", use_bias=False, name="audio_stem")(x)
     x = layers.BatchNormalization(momentum=0.9, name="audio_stem_norm")(x)
     x = MaskFrames(2, name="audio_stem_mask")(layers.ReLU(name="audio_stem_relu")(x), num_frames)
     for stage, channels in enumerate(config.channels):
