@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-
-matplotlib.use("Agg")
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -59,8 +59,10 @@ def import_tensorflow() -> None:
     is_loud = "TF_CPP_MIN_LOG_LEVEL" in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.nullcontext() if is_loud else _silent_stderr():
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
         import tensorflow_text  # noqa: F401  (an exported model needs its ops)
+    if not is_loud:
+        tf.get_logger().setLevel("ERROR")
 
 
 @contextlib.contextmanager

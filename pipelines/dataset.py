@@ -26,7 +26,7 @@ def make_dataset(
     num_frames: int | None = None,
     max_tokens: int | None = None,
     class_weights: Mapping[int, float] | None = None,
-    augment: Callable[[Tensors, tf.Tensor], Tensors] | None = None,
+    augment: Callable[[Tensors], Tensors] | None = None,
     with_metadata: bool = False,
     cache: bool = True,
     seed: int = 0,
@@ -43,8 +43,7 @@ def make_dataset(
       num_frames: Frames that every log-mel is cropped or padded to; None: no crop, padded to the batch's longest.
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights.
-      augment: Applied in training to one example after normalising and cropping, before padding: takes the example
-        and two int64 random numbers that are new in every epoch, returns the example.
+      augment: Applied in training to one example after normalising and cropping, before padding.
       with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element.
       cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech).
       seed: Of order and crops; the same seed gives the same batches in the same epoch.
@@ -69,11 +68,11 @@ def make_dataset(
     if training:
         dataset = dataset.shuffle(metadata.num_utterances, seed=seed)
     randoms = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    dataset = tf.data.Dataset.zip(dataset, randoms.batch(2))
+    dataset = tf.data.Dataset.zip(dataset, randoms)
     dataset = dataset.map(_crop(num_frames, max_tokens, training), num_parallel_calls=tf.data.AUTOTUNE)
     if training and augment is not None:
-        dataset = dataset.map(lambda example, pair: (augment(example, pair), pair), num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.map(lambda example, _: example, num_parallel_calls=tf.data.AUTOTUNE).ragged_batch(batch_size)
+        dataset = dataset.map(augment)  # One after the other: its random numbers come from one generator.
+    dataset = dataset.ragged_batch(batch_size)
     to_batch = _to_batch(num_frames, class_weights, with_metadata)
     dataset = dataset.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
     num_utterances = sum(metadata.emotion_counts(set(speakers)))
@@ -137,17 +136,17 @@ def _to_example(metadata: records.Metadata, with_metadata: bool) -> Callable[[Te
     return to_example
 
 
-def _crop(num_frames: int | None, max_tokens: int | None, training: bool) -> Callable[..., tuple[Tensors, tf.Tensor]]:
+def _crop(num_frames: int | None, max_tokens: int | None, training: bool) -> Callable[[Tensors, tf.Tensor], Tensors]:
     """Cuts clips that are longer than num_frames: anywhere in training, else in the middle."""
 
-    def crop(example: Tensors, pair: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
+    def crop(example: Tensors, random: tf.Tensor) -> Tensors:
         if "log_mel" in example and num_frames is not None:
             spare = tf.maximum(tf.shape(example["log_mel"], tf.int64)[0] - num_frames, 0)
-            start = pair[0] % (spare + 1) if training else spare // 2
+            start = random % (spare + 1) if training else spare // 2
             example = example | {"log_mel": example["log_mel"][start : start + num_frames]}
         if "token_ids" in example:
             example = example | {"token_ids": example["token_ids"][:max_tokens]}
-        return example, pair
+        return example
 
     return crop
 
