@@ -4,11 +4,31 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
+RECORDS := data/records/synthetic
+RUNS := saved_models/synthetic-audio saved_models/synthetic-text saved_models/synthetic-early saved_models/synthetic-late
+CLIP := data/synthetic/Actor_11/03-01-08-01-01-01-11.wav
+
+# $(call train,NAME,FLAGS) trains saved_models/synthetic-NAME, or says that it exists.
+define train
+@if [ -f saved_models/synthetic-$(1)/scores.json ]; then echo "saved_models/synthetic-$(1) exists"; \
+else (set -x; $(BIN)/python -m emotion_tf.fit --records $(RECORDS) --run saved_models/synthetic-$(1) $(2)); fi
+endef
+
 .PHONY: fit test lint clean
 
-# The main job on the built-in synthetic corpus.
+# The main job on the built-in synthetic corpus: records, three trainings and a late fusion, scores, export, prediction.
 fit: $(VENV)/lean
-	$(BIN)/python -m pipelines.prepare --corpus synthetic --store-waveform
+	$(BIN)/python -m pipelines.prepare --corpus synthetic --records $(RECORDS) --store-waveform
+	$(call train,audio,--branch audio --epochs 12 --num-frames 128)
+	$(call train,text,--branch text --epochs 10)
+	$(call train,early,--branch fusion --init-audio saved_models/synthetic-audio \
+	  --init-text saved_models/synthetic-text --epochs 6 --num-frames 128)
+	$(call train,late,--branch fusion --fusion late --runs saved_models/synthetic-audio saved_models/synthetic-text)
+	$(BIN)/python -m emotion_tf.evaluate --run $(RUNS)
+	$(BIN)/python -m emotion_tf.export --run saved_models/synthetic-early
+	$(BIN)/python -m emotion_tf.predict --model saved_models/synthetic-early $(CLIP) \
+	  --transcript "They met a crowd with the teacher today."
+	@echo "Look at the runs: $(BIN)/tensorboard --logdir saved_models"
 
 test: $(VENV)/all
 	$(BIN)/python -m pytest
@@ -21,16 +41,16 @@ lint: $(VENV)/all
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-# What running needs (no torch): a few minutes and about 3 GB.
+# What running needs (no torch): a minute or more, and about 3 GB.
 $(VENV)/lean: setup.cfg pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 12) else "$(PYTHON) is Python %d.%d: this needs 3.11 or 3.12, for instance make PYTHON=python3.11 $(MAKECMDGOALS)" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing the packages of setup.cfg into $(VENV), a few minutes the first time"
+	@echo "installing what setup.cfg needs into $(VENV): a few minutes the first time"
 	$(PIP) -c requirements.txt -e .
 	@touch $@
 
-# Everything, the extras and the tools of development among it.
+# Everything: the extras, and the tools of development.
 $(VENV)/all: $(VENV)/lean
-	@echo "installing requirements.txt into $(VENV), a few minutes the first time"
+	@echo "installing requirements.txt into $(VENV): a few minutes the first time"
 	$(PIP) -r requirements.txt
 	@touch $@
