@@ -6,20 +6,15 @@ metadata.json, which says that they are complete. A stopped run continues where 
 
 import argparse
 import collections
-import concurrent.futures.process
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
-import multiprocessing.resource_tracker
 import os
 import shutil
-import signal
 import sys
 import textwrap
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,16 +25,13 @@ from tqdm import tqdm
 from pipelines import audio, records, text
 from pipelines.command import InputError, import_tensorflow, is_disk_full, progress_bar, run_command
 from pipelines.corpora import manifest, ravdess, synthetic
+from pipelines.decoding import Decoded, decoding
 from pipelines.emotions import LABEL_MAPS, RAVDESS
 from pipelines.utterance import Corpus, Utterance
 
 _BATCH = 32
 # Long recordings are transformed a few at a time: this many samples, padding included, at once (about 4 minutes).
 _MAX_SAMPLES = _BATCH * 8 * audio.SAMPLE_RATE
-
-# A string stands for an unreadable recording and says why.
-_Decoded = list[tuple[Utterance, np.ndarray | str]]
-_Future = concurrent.futures.Future[list[np.ndarray | str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +131,7 @@ def prepare(
     finished = _finished_before(preparation, overwrite)
     if finished is not None:
         _stop_on_skipped(finished.skipped, skip_bad)
+        print(f"{preparation.folder} holds these records already, complete", file=sys.stderr)
         return finished
     _clear(preparation)
     summaries = _write_shards(preparation, num_workers)
@@ -328,7 +321,7 @@ def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str
     batches = [shard[start : start + _BATCH] for shard in pending.values() for start in range(0, len(shard), _BATCH)]
     with (
         progress_bar(total, f"preparing {preparation.corpus.name}", "clip") as progress,
-        _decoding(batches, num_workers) as decoded,
+        decoding(batches, num_workers) as decoded,
     ):
         progress.update(total - sum(map(len, batches)))
         if pending:
@@ -342,83 +335,9 @@ def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str
     return {name: summaries[name] for name in preparation.shards}
 
 
-@contextlib.contextmanager
-def _decoding(batches: Sequence[list[Utterance]], num_workers: int | None) -> Iterator[Iterator[_Decoded]]:
-    """Decodes batches in worker processes, in order, a few ahead of whoever takes them."""
-    num_workers = min(num_workers or _num_cores(), max(1, len(batches)))
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(num_workers, context, _start_worker) as pool:
-        try:
-            with _ctrl_c_held():
-                waiting = collections.deque(_submit(pool, batch) for batch in batches[: 2 * num_workers])
-            yield _in_order(pool, batches, waiting)
-        except concurrent.futures.process.BrokenProcessPool:
-            raise InputError(
-                "a decoding process was killed, perhaps for lack of memory: run the same command again, which"
-                " continues where it stopped, with fewer --workers."
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _submit(pool: concurrent.futures.Executor, batch: list[Utterance]) -> _Future:
-    return pool.submit(_decode_all, [utterance.audio for utterance in batch])
-
-
-def _in_order(
-    pool: concurrent.futures.Executor, batches: Sequence[list[Utterance]], waiting: collections.deque[_Future]
-) -> Iterator[_Decoded]:
-    following = iter(batches[len(waiting) :])
-    for batch in batches:
-        decoded = waiting.popleft().result()
-        waiting.extend(_submit(pool, ahead) for ahead in itertools.islice(following, 1))
-        yield list(zip(batch, decoded, strict=True))
-
-
-def _num_cores() -> int:
-    """Counts the cores that this process may use; macOS only knows how many there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Starts processes to which Ctrl-C, which a terminal sends to all, means nothing: this one ends them."""
-    # It is started with the first process, and would let the signal through again.
-    multiprocessing.resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker() -> None:
-    """Makes a worker end with its parent even where that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-
-
-def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
-
-
-def _decode_all(paths: Sequence[Path | None]) -> list[np.ndarray | str]:
-    return [_decode(path) for path in paths]
-
-
-def _decode(path: Path | None) -> np.ndarray | str:
-    """Returns the waveform, an empty one where there is no recording, or the reason why it cannot be read."""
-    try:
-        return np.zeros(0, np.int16) if path is None else audio.decode(path)
-    except InputError as error:
-        return str(error)
-
-
 def _records(
     preparation: Preparation,
-    batches: Iterable[_Decoded],
+    batches: Iterable[Decoded],
     summary: _Summary,
     progress: tqdm,
 ) -> Iterator[dict[str, Any]]:
@@ -486,7 +405,10 @@ def _stop_on_skipped(skipped: Sequence[Mapping[str, str]], skip_bad: bool) -> No
 
 def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> records.Metadata:
     corpus, folder = preparation.corpus, preparation.folder
-    counts = {speaker: count for summary in summaries.values() for speaker, count in summary.counts.items()}
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for summary in summaries.values():
+        for speaker, count in summary.counts.items():
+            counts[speaker].update(count)
     if not counts:
         raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
     shards: dict[str, dict[str, Any]] = {
@@ -513,7 +435,7 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> re
         num_utterances=sum(shard["num_utterances"] for shard in shards.values()),
         hours=round(num_samples / audio.SAMPLE_RATE / 3600, 4),
         longest_frames=max(summary.longest_frames for summary in summaries.values()),
-        counts=dict(sorted(counts.items())),
+        counts={speaker: dict(count) for speaker, count in sorted(counts.items())},
         ignored=dict(corpus.ignored),
         skipped=[bad for summary in summaries.values() for bad in summary.skipped],
         silent=[name for summary in summaries.values() for name in summary.silent],

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from pipelines import audio, prepare, records, text
+from pipelines import audio, decoding, prepare, records, text
 from pipelines.command import InputError, run_command
 from pipelines.corpora import ravdess
 
@@ -60,14 +60,14 @@ def in_process(monkeypatch):
             pass
 
         def submit(self, function, *arguments):
-            future = prepare.concurrent.futures.Future()
+            future = decoding.concurrent.futures.Future()
             future.set_result(function(*arguments))
             return future
 
         def shutdown(self, **settings):
             pass
 
-    monkeypatch.setattr(prepare.concurrent.futures, "ProcessPoolExecutor", Executor)
+    monkeypatch.setattr(decoding.concurrent.futures, "ProcessPoolExecutor", Executor)
 
 
 def run(*arguments):
@@ -362,7 +362,7 @@ def test_ctrl_c_ends_in_one_sentence_and_no_metadata(many_clips, tmp_path):
 
 
 def test_a_killed_worker_ends_in_a_sentence(many_clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "_decode_all", _die)
+    monkeypatch.setattr(decoding, "_decode_all", _die)
     with pytest.raises(InputError, match="a decoding process was killed, perhaps for lack of memory"):
         run("--corpus", "manifest", "--source", many_clips, "--records", tmp_path / "r")
     assert list((tmp_path / "r").iterdir()) == []
