@@ -34,10 +34,6 @@ class Fold:
     test: tuple[str, ...]
     absent: tuple[str, ...] = ()
 
-    def split_of(self, speaker: str) -> str:
-        """Names the part that a speaker belongs to; empty for a speaker that the fold does not name."""
-        return next((split for split in SPLITS if speaker in getattr(self, split)), "")
-
 
 def make_folds(name: str, speakers: Sequence[str], seed: int = 0) -> list[Fold]:
     """Makes the folds of one name for the speakers at hand.
