@@ -95,6 +95,12 @@ def test_lj5_without_test_actors_fails_the_audit():
         folds.choose_fold("lj5", 0, [actor for actor in ACTORS if actor not in folds.LJ5_TEST[0]])
 
 
+def test_a_file_is_read_as_it_stands(tmp_path):
+    listed = [{"train": ["c", "a"], "validation": ["b"], "test": ["d"]}]
+    fold = folds.choose_fold(write(tmp_path / "mine.json", listed), 0, ["a", "b", "c", "d", "e"])
+    assert fold == Fold(("a", "c"), ("b",), ("d",))
+
+
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
