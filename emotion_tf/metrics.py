@@ -114,7 +114,8 @@ def headline(part: Mapping[str, Any], name: str, marks: Sequence[str] = ()) -> s
         f"{name}: UAR {uar:.3f} {_range(part['unweighted_average_recall_interval'])}"
         f" (chance {chance['unweighted_average_recall']:.3f}),"
         f" accuracy {rate:.3f} {_range(part['accuracy_interval'])} (commonest emotion {chance['accuracy']:.3f}),"
-        f" {part['num_utterances']} clips of {len(part['speakers'])} speakers" + "".join(f" [{note}]" for note in notes)
+        f" {part['num_utterances']} clips of {len(part['speakers'])} speaker{'s' * (len(part['speakers']) > 1)}"
+        + "".join(f" [{note}]" for note in notes)
     )
 
 
