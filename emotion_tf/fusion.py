@@ -84,9 +84,9 @@ def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float]) -> ke
     weighted, weights = [], []
     for name, model in models.items():
         own = {key: inputs[key] for key in model.input}
-        model.name = name
+        renamed = keras.Model(model.input, model.output, name=name)  # Two runs of one branch have one name.
         weights.append(ops.cast(_any(presence(own)), "float32")[:, None])  # [batch, 1]
-        weighted.append(weights[-1] * ops.softmax(model(own)))
+        weighted.append(weights[-1] * ops.softmax(renamed(own)))
     count = sum(weights)
     logits = ops.log(ops.maximum(sum(weighted) / ops.maximum(count, 1.0), 1e-30))
     logits = PriorWhereAbsent(prior, name="logits")(logits, ops.squeeze(count, -1) > 0)

@@ -74,8 +74,9 @@ class AttentionPooling(keras.layers.Layer):
     def call(self, inputs, is_step):
         is_step = ops.expand_dims(is_step, -1)
         scores = ops.where(is_step, self.score(self.hidden(inputs)), -1e9)
-        weights = ops.softmax(scores, axis=1) * ops.cast(is_step, inputs.dtype)
-        mean = ops.sum(inputs * weights, axis=1)
+        # Not ops.softmax, which warns about a single step and has no answer to none.
+        weights = ops.exp(scores - ops.max(scores, axis=1, keepdims=True)) * ops.cast(is_step, inputs.dtype)
+        mean = ops.sum(inputs * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1e-9)
         highest = ops.max(ops.where(is_step, inputs, -1e9), axis=1)
         return ops.concatenate([mean, ops.where(ops.any(is_step, axis=1), highest, 0.0)], axis=-1)
 

@@ -1,0 +1,116 @@
+"""Tests of emotion_tf.fusion: joined graphs, absent modalities, and what late fusion averages."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_branches import MEL_BINS, VOCABULARY_SIZE, clip, randomise, sound, words
+
+from emotion_tf.config import AudioConfig, Config, TextConfig
+from emotion_tf.fusion import build_model, late_fusion
+
+PRIOR = (0.2, 0.5, 0.3)
+
+
+def build(branch, fusion="", seed=0):
+    config = Config(branch, "x", fusion=fusion, audio=AudioConfig((4, 4), 4, 6), text=TextConfig(4, (4,), 4, 6))
+    return randomise(build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR), seed)
+
+
+@pytest.fixture(scope="module")
+def models():
+    audio, text, second = build("audio"), build("text"), build("text", seed=1)
+    return {"audio": audio, "text": text, "second": second, "early": build("fusion", "early")}
+
+
+def probabilities(model, features):
+    return keras.ops.softmax(model({key: features[key] for key in model.input})).numpy()
+
+
+def batch(*pairs, length=20):
+    """Features of pairs (num_frames, ids)."""
+    return sound([clip(frames) for frames, _ in pairs], length) | words([ids for _, ids in pairs], 8)
+
+
+BOTH, SOUND_ALONE, WORDS_ALONE, NOTHING = (13, [2, 7, 4]), (13, [2]), (0, [2, 7, 4]), (0, [2])
+
+
+@pytest.mark.parametrize("name", ["audio", "text", "early"])
+def test_padding_and_neighbours_change_no_probability(models, name):
+    alone = probabilities(models[name], sound([clip(13)], 13) | words([[2, 7, 4]], 3))[0]
+    beside = probabilities(models[name], batch((20, [2, 9, 9, 9]), BOTH, NOTHING, length=26))[1]
+    np.testing.assert_allclose(beside, alone, atol=1e-5)
+
+
+def test_a_gradient_reaches_every_weight_of_both_branches(models):
+    model = models["early"]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.nn.log_softmax(model(batch(BOTH, (20, [2, 9, 5]))))[:, 0])
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    reached = {
+        prefix: np.mean(
+            [
+                np.abs(tf.convert_to_tensor(gradient)).max() > 0
+                for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+                if variable.path.startswith(prefix)
+            ]
+        )
+        for prefix in ("audio_", "text_")
+    }
+    assert min(reached.values()) > 0.8
+
+
+@pytest.mark.parametrize("name", ["audio", "text", "early"])
+def test_with_everything_absent_the_answer_is_the_training_prior(models, name):
+    np.testing.assert_allclose(probabilities(models[name], batch(NOTHING)), [PRIOR], atol=1e-6)
+
+
+@pytest.mark.parametrize(("present", "zeros"), [(SOUND_ALONE, slice(6, 12)), (WORDS_ALONE, slice(0, 6))])
+def test_early_fusion_puts_zeros_for_the_embedding_of_an_absent_modality(models, present, zeros):
+    joined = keras.Model(models["early"].input, models["early"].get_layer("fusion_join").output)
+    found = joined(batch(present)).numpy()[0]
+    assert not found[zeros].any()
+    assert found.any()
+
+
+def test_a_branch_that_hears_nothing_still_has_an_embedding_to_put_to_zero(models):
+    embedding = keras.Model(models["early"].input, models["early"].get_layer("text_embedding").output)
+    assert embedding(batch(SOUND_ALONE)).numpy().any()
+
+
+def test_late_fusion_is_the_average_by_hand(models):
+    chosen = {name: models[name] for name in ("audio", "text", "second")}
+    features = batch(BOTH, (20, [2, 9, 5]))
+    expected = np.mean([probabilities(model, features) for model in chosen.values()], axis=0)
+    np.testing.assert_allclose(probabilities(late_fusion(chosen, PRIOR), features), expected, atol=1e-6)
+
+
+def test_late_fusion_leaves_an_absent_modality_out(models):
+    fused = late_fusion({name: models[name] for name in ("audio", "text", "second")}, PRIOR)
+    found = probabilities(fused, batch(SOUND_ALONE, WORDS_ALONE, NOTHING))
+    np.testing.assert_allclose(found[0], probabilities(models["audio"], batch(SOUND_ALONE))[0], atol=1e-6)
+    both_texts = [probabilities(models[name], batch(WORDS_ALONE))[0] for name in ("text", "second")]
+    np.testing.assert_allclose(found[1], np.mean(both_texts, axis=0), atol=1e-6)
+    np.testing.assert_allclose(found[2], PRIOR, atol=1e-6)
+
+
+def test_late_fusion_takes_models_of_one_modality_and_fused_ones(models):
+    texts = late_fusion({"one": models["text"], "two": models["second"]}, PRIOR)
+    assert list(texts.input) == ["token_ids"]
+    fused = late_fusion({"one": models["early"], "two": models["text"]}, PRIOR)
+    expected = np.mean([probabilities(models[name], batch(BOTH)) for name in ("early", "text")], axis=0)
+    np.testing.assert_allclose(probabilities(fused, batch(BOTH)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["audio", "text", "early", "late"])
+def test_a_saved_model_gives_the_same_when_loaded_in_safe_mode(models, name, tmp_path):
+    fused = late_fusion({"audio": models["audio"], "text": models["text"]}, PRIOR)
+    model = fused if name == "late" else models[name]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    features = batch(BOTH, SOUND_ALONE, WORDS_ALONE, NOTHING)
+    np.testing.assert_array_equal(probabilities(loaded, features), probabilities(model, features))
+
+
+def test_inputs_are_named_like_the_features_of_the_dataset(models):
+    assert set(models["early"].input) == {"log_mel", "num_frames", "token_ids"}

@@ -1,0 +1,69 @@
+"""Tests of emotion_tf.branches.layers: padding counts for nothing, and nothing at all gives zeros."""
+
+import keras
+import numpy as np
+import pytest
+
+from emotion_tf.branches.layers import AttentionPooling, MaskFrames, PadFrames, StepMask
+
+
+def randoms(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(("num_frames", "padded"), [(1, 8), (7, 8), (8, 8), (9, 16)])
+def test_time_is_padded_with_zeros_to_the_next_multiple(num_frames, padded):
+    inputs = randoms(2, num_frames, 3)
+    outputs = PadFrames(8)(inputs).numpy()
+    np.testing.assert_array_equal(outputs[:, :num_frames], inputs)
+    assert outputs.shape == PadFrames(8).compute_output_shape(inputs.shape) == (2, padded, 3)
+    assert not outputs[:, num_frames:].any()
+
+
+def test_a_step_is_one_when_any_of_its_frames_is():
+    steps = StepMask(4)(np.zeros((4, 3, 2), np.float32), np.array([0, 1, 4, 5], np.int32))
+    np.testing.assert_array_equal(steps, [[0, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0]])
+
+
+def test_frames_behind_the_end_become_zeros_and_the_others_stay():
+    inputs = randoms(2, 4, 3, 5)
+    outputs = MaskFrames(2)(inputs, np.array([3, 8], np.int32)).numpy()
+    np.testing.assert_array_equal(outputs[0, :2], inputs[0, :2])
+    np.testing.assert_array_equal(outputs[1], inputs[1])
+    assert not outputs[0, 2:].any()
+
+
+def pooling():
+    layer = AttentionPooling(5)
+    layer.build((None, None, 3), (None, None))
+    return layer
+
+
+def test_pooling_is_the_attention_weighted_mean_beside_the_maximum():
+    layer, inputs = pooling(), randoms(1, 4, 3)
+    hidden_kernel, hidden_bias, score_kernel = layer.get_weights()
+    steps = inputs[0, :3]
+    scores = np.tanh(steps @ hidden_kernel + hidden_bias) @ score_kernel
+    weights = np.exp(scores) / np.exp(scores).sum()
+    expected = np.concatenate([(weights * steps).sum(axis=0), steps.max(axis=0)])
+    found = layer(inputs, np.array([[True, True, True, False]]))
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+
+
+def test_pooling_over_nothing_gives_zeros():
+    found = pooling()(randoms(2, 4, 3), np.zeros((2, 4), bool)).numpy()
+    np.testing.assert_array_equal(found, np.zeros((2, 6)))
+
+
+def test_pooling_over_negative_steps_keeps_their_maximum():
+    inputs = -np.abs(randoms(1, 2, 3))
+    found = pooling()(inputs, np.array([[True, False]])).numpy()
+    np.testing.assert_allclose(found[0], np.tile(inputs[0, 0], 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [PadFrames(8), MaskFrames(4), AttentionPooling(5), StepMask(2)])
+def test_a_layer_is_rebuilt_from_its_config(layer):
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    registered = keras.saving.get_registered_name(type(layer))
+    assert registered == f"emotion_tf>{type(layer).__name__}"
