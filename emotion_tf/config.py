@@ -91,9 +91,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "num_frames", "max_tokens"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("patience", "mel_shift", "mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("warm_up_epochs", "weight_decay", "confusion_every"):
+        for name in ("warm_up_epochs", "weight_decay", "patience", "mel_shift", "confusion_every"):
+            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 0")
+        for name in ("mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("label_smoothing", "ema_share", "mixup"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")

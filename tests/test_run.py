@@ -1,0 +1,140 @@
+"""Tests of emotion_tf.run: who may start in a folder, and how the parts of a run are read."""
+
+import dataclasses
+import json
+
+import pandas as pd
+import pytest
+
+from emotion_tf import run as run_module
+from emotion_tf.config import Config, TrainingConfig
+from emotion_tf.run import Run, next_free, write_csv
+from pipelines.command import InputError
+
+CONFIG = Config("audio", "data/records/x")
+OTHER = dataclasses.replace(CONFIG, seed=1, training=TrainingConfig(epochs=3))
+
+
+@pytest.fixture
+def started(tmp_path):
+    run = Run(tmp_path / "run")
+    run.start(CONFIG)
+    return run
+
+
+@pytest.fixture
+def finished(started):
+    started.write_scores({"test_reads": 0})
+    return started
+
+
+def test_a_started_run_holds_its_config_and_is_not_finished(started):
+    assert started.config() == CONFIG
+    assert not started.is_finished
+
+
+def test_an_unfinished_run_of_the_same_config_goes_on(started):
+    started.history_path.write_text("epoch\n0\n")
+    started.start(CONFIG)
+    assert started.history_path.exists()
+
+
+def test_another_config_is_refused_by_name(started):
+    with pytest.raises(InputError, match="unfinished run with another seed, training: give another --run"):
+        started.start(OTHER)
+
+
+def test_a_finished_run_is_refused(finished):
+    with pytest.raises(InputError, match=r"holds a finished run: read it with .*evaluate.* or --overwrite"):
+        finished.start(CONFIG)
+
+
+def test_overwrite_replaces_a_run(finished):
+    finished.start(OTHER, overwrite=True)
+    assert [path.name for path in finished.folder.iterdir()] == ["config.json"]
+    assert finished.config() == OTHER
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_something_else_is_left_alone(tmp_path, overwrite):
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(InputError, match="holds files that are no run"):
+        Run(tmp_path).start(CONFIG, overwrite=overwrite)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_no_folder(tmp_path, overwrite):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="is a file: give --run a folder"):
+        Run(tmp_path / "file").start(CONFIG, overwrite=overwrite)
+
+
+def test_a_missing_and_an_unfinished_run_get_a_sentence(started, tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        Run(tmp_path / "nowhere").require_finished()
+    with pytest.raises(InputError, match=r"is not finished: run the same .*fit command again"):
+        started.require_finished()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"branch": 1}', "\udcff"])
+def test_a_corrupt_config_gets_a_sentence(started, content):
+    started.config_path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match="config.json is corrupt"):
+        started.config()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((name, content) for name in ("metadata", "scores", "model") for content in (None, b"", b"PK cut off")),
+        ("predictions", None),
+        ("predictions", b""),
+    ],
+)
+def test_a_missing_or_corrupt_file_gets_a_sentence(started, name, content):
+    paths = {"model": started.model_path, "predictions": started.predictions_path}
+    path = paths.get(name, started.folder / f"{name}.json")
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{path.name} is missing or corrupt"):
+        getattr(started, name)()
+
+
+def test_speakers_keep_their_leading_zero(started):
+    table = pd.DataFrame({"utterance_id": ["07"], "speaker": ["01"], "probability_calm": [1 / 3]})
+    started.write_predictions(table)
+    assert started.predictions()["speaker"][0] == "01"
+    assert started.predictions()["utterance_id"][0] == "07"
+    assert started.predictions()["probability_calm"][0] == pytest.approx(1 / 3, abs=1e-7)
+
+
+def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "history.csv"
+    write_csv(path, pd.DataFrame({"epoch": [0]}))
+
+    def fail(self, path, **settings):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_csv(path, pd.DataFrame({"epoch": [0, 1]}))
+    assert path.read_text() == "epoch\n0\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_bare_command_goes_on_with_its_own_unfinished_run_or_takes_the_next_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "ROOT", tmp_path)
+    assert next_free("x-audio", CONFIG) == tmp_path / "x-audio-1"
+    Run(tmp_path / "x-audio-1").start(CONFIG)
+    Run(tmp_path / "x-audio-1").write_scores({})
+    Run(tmp_path / "x-audio-2").start(OTHER)
+    assert next_free("x-audio", CONFIG) == tmp_path / "x-audio-3"
+    Run(tmp_path / "x-audio-3").start(CONFIG)
+    assert next_free("x-audio", CONFIG) == tmp_path / "x-audio-3"
+    assert next_free("x-audio", OTHER) == tmp_path / "x-audio-2"
+
+
+def test_scores_are_json(finished):
+    assert json.loads(finished.scores_path.read_text()) == finished.scores()
