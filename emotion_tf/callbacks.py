@@ -5,7 +5,9 @@ BackupAndRestore may be killed between its two files; `Validation` keeps all of 
 """
 
 import contextlib
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from tqdm import tqdm
 from emotion_tf import metrics, plots
 from emotion_tf.config import Config
 from emotion_tf.run import Run, write_csv
-from pipelines.command import InputError, progress_bar
+from pipelines.command import InputError, is_disk_full, progress_bar
 from pipelines.records import write_json
 
 UAR = "val_unweighted_average_recall"
@@ -53,7 +55,10 @@ class Validation(keras.callbacks.Callback):
     def best(self) -> dict[str, Any]:
         """Epoch and UAR of the best weights; epoch -1 before the first."""
         path = self.run.checkpoints / "best.json"
-        return json.loads(path.read_text()) if path.exists() else {"epoch": -1, "uar": -1.0}
+        if not path.exists():
+            return {"epoch": -1, "uar": -1.0, "file": "best-none.weights.h5"}
+        with _sentence_if_corrupt(path):
+            return json.loads(path.read_text(encoding="utf-8"))
 
     def resume(self) -> int:
         """Loads what an interrupted run left; returns the epoch to go on with."""
@@ -61,21 +66,22 @@ class Validation(keras.callbacks.Callback):
         if done:
             self.model.optimizer.build(self.model.trainable_variables)
             load_weights(self.model, _last_path(self.run, done - 1))
-            self.history = pd.read_csv(self.run.history_path).to_dict("records")[:done]
+            with _sentence_if_corrupt(self.run.history_path):
+                self.history = pd.read_csv(self.run.history_path).to_dict("records")[:done]
         return done
+
+    def is_out_of_patience(self, epoch: int) -> bool:
+        """Tells whether the best UAR lies so far back that training stops after this epoch."""
+        return self.patience > 0 and epoch - self.best["epoch"] >= self.patience
 
     def load_best(self) -> None:
         """Puts the best weights into the model."""
         load_weights(self.model, self.run.checkpoints / self.best["file"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        if not np.isfinite(logs["loss"]):
-            raise InputError(
-                f"the loss became {logs['loss']} in epoch {epoch + 1}: lower --learning-rate, now"
-                f" {float(self.model.optimizer.learning_rate):g}; {self.run.folder} keeps the epochs before."
-            )
         with averaged_weights(self.model):
             predictions, loss = self.predict(self.model)
+            self._require_finite(epoch, logs["loss"], loss)
             self.confusion = metrics.confusion(predictions, self.emotions)
             uar = float(metrics.unweighted_average_recall(self.confusion))
             logs |= {"val_loss": loss, "val_accuracy": float(metrics.accuracy(self.confusion)), UAR: uar}
@@ -85,8 +91,17 @@ class Validation(keras.callbacks.Callback):
         self.history = [*self.history[:epoch], {"epoch": epoch, **logs}]
         write_csv(self.run.history_path, pd.DataFrame(self.history))
         self._keep_last(epoch)
-        if self.patience and epoch - self.best["epoch"] >= self.patience:
+        if self.is_out_of_patience(epoch):
             self.model.stop_training = True
+
+    def _require_finite(self, epoch: int, *losses: float) -> None:
+        """Stops before the weights of an epoch gone wrong are written."""
+        if not np.isfinite(losses).all():
+            raise InputError(
+                f"the loss became {max(losses, key=np.isnan)} in epoch {epoch + 1}: train again with --overwrite and a"
+                f" --learning-rate below {self.run.config().training.learning_rate:g};"
+                f" {self.run.checkpoints} keeps the epochs before."
+            )
 
     def _keep_best(self, epoch: int, uar: float) -> None:
         """Writes the weights, then the file that points to them, then removes the ones before."""
@@ -143,13 +158,17 @@ class Pictures(keras.callbacks.Callback):
         self.writer = tf.summary.create_file_writer(str(run.tensorboard / "validation"))
 
     def write_samples(self, config: Config, samples: Iterator[tuple[str, plots.Figure | None]]) -> None:
-        """Writes the config as text, and for each sample its words and, where it has sound, its spectrogram."""
+        """Writes the model's graph, the config, and of each sample the words and, with sound, the spectrogram."""
+        specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in self.model.input.items()}
+        inference = tf.function(lambda inputs: self.model(inputs, training=False)).get_concrete_function(specs)
         with self.writer.as_default(step=0):
+            tf.summary.graph(inference.graph)
             tf.summary.text("config", f"```\n{config.to_json()}```")
             for number, (title, figure) in enumerate(samples):
-                tf.summary.text(f"sample/{number}", title)
+                # Two tags: TensorBoard shows one kind of data a tag.
+                tf.summary.text(f"sample_words/{number}", title)
                 if figure is not None:
-                    tf.summary.image(f"sample/{number}", plots.pixels(figure)[None])
+                    tf.summary.image(f"sample_spectrogram/{number}", plots.pixels(figure)[None])
         self.writer.flush()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
@@ -188,6 +207,10 @@ def save_weights(model: keras.Model, path: Path) -> None:
     try:
         model.save_weights(temporary)
         temporary.replace(path)
+    except Exception as error:
+        if is_disk_full(error):  # h5py says it in a dozen lines.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -198,14 +221,17 @@ def load_weights(model: keras.Model, path: Path) -> None:
     Raises:
       InputError: A file that is missing, cut off, or of another model.
     """
-    try:
+    with _sentence_if_corrupt(path):
         model.load_weights(path)
+
+
+@contextlib.contextmanager
+def _sentence_if_corrupt(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{path} is missing or corrupt ({reason}): remove {path.parent} and give the same command again to train"
-            " anew."
-        ) from None
+        raise InputError(f"{path} is missing or corrupt ({reason}): train anew with --overwrite.") from None
 
 
 def last_epoch(run: Run) -> int:

@@ -31,8 +31,7 @@ def train(run: Run) -> None:
     keras.utils.set_random_seed(config.seed)
     model = build_model(config, metadata["front_end"]["mel_bins"], text.VOCABULARY_SIZE, metadata["prior"])
     _start_from(model, config)
-    dataset = training_dataset(config, metadata)
-    steps = int(dataset.cardinality())
+    steps = -(-sum(metadata["training_counts"]) // config.training.batch_size)
     _compile(model, config, steps)
     part = Part(run, "validation", config.modalities)
     validation = callbacks.Validation(run, part.predict, metadata["emotions"], config.training.patience)
@@ -40,15 +39,15 @@ def train(run: Run) -> None:
     first_epoch = validation.resume()
     if first_epoch:
         print(f"{run.folder}: goes on with epoch {first_epoch + 1}", flush=True)
-    if first_epoch < config.training.epochs:
-        beside = _callbacks(run, config, metadata, validation, steps, first_epoch)
+    if first_epoch < config.training.epochs and not validation.is_out_of_patience(first_epoch - 1):
         model.fit(
-            dataset,
+            training_dataset(config, metadata, config.seed + first_epoch),
+            steps_per_epoch=steps,
             epochs=config.training.epochs,
             initial_epoch=first_epoch,
             verbose=0,
             shuffle=False,
-            callbacks=beside,
+            callbacks=_callbacks(run, config, metadata, validation, steps, first_epoch),
         )
     validation.load_best()
     _finish(run, model, pd.DataFrame(validation.history))
@@ -61,11 +60,13 @@ def average(run: Run) -> None:
     _finish(run, late_fusion(models, metadata["prior"]), None)
 
 
-def training_dataset(config: Config, metadata: dict[str, Any]) -> tf.data.Dataset:
-    """Streams the training part as `model.fit` takes it: features, one-hot labels, sample weights.
+def training_dataset(config: Config, metadata: dict[str, Any], seed: int) -> tf.data.Dataset:
+    """Streams the training part without end, as `model.fit` takes it: features, one-hot labels, sample weights.
 
-    Each emotion has the same weight in sum.
+    Each emotion has the same weight in sum. Order, crops, masks and mixtures differ from epoch to epoch, and are the
+    same for the same seed; it becomes TensorFlow's global seed.
     """
+    tf.random.set_seed(seed)
     training, counts = config.training, np.array(metadata["training_counts"])
     weights = counts.sum() / (len(counts) * counts)
     dataset = make_dataset(
@@ -78,12 +79,14 @@ def training_dataset(config: Config, metadata: dict[str, Any]) -> tf.data.Datase
         max_tokens=training.max_tokens,
         class_weights=dict(enumerate(weights.tolist())),
         augment=_spec_augment(training),
-        seed=config.seed,
+        seed=seed,
     )
     num_emotions = len(counts)
     dataset = dataset.map(lambda features, label, weight: (features, tf.one_hot(label, num_emotions), weight))
     mixes = training.mixup > 0 and config.modalities == ("audio",)
-    return dataset.map(MixUp(training.mixup)) if mixes else dataset
+    dataset = dataset.map(MixUp(training.mixup)) if mixes else dataset
+    # One iterator for all epochs: a new one would draw the masks of the first epoch again.
+    return dataset.repeat()
 
 
 def _spec_augment(training: TrainingConfig) -> SpecAugment:
@@ -113,8 +116,11 @@ def _compile(model: keras.Model, config: Config, steps: int) -> None:
         rate, training.weight_decay, use_ema=training.ema_share > 0, ema_momentum=momentum
     )
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
-    # XLA halves the time of a convolutional step; over the loops of a GRU it takes a minute to compile.
-    model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=config.modalities == ("audio",))
+    model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=False)
+    # XLA halves the time of a convolutional step; over the loops of a GRU it takes a minute to compile. Predictions do
+    # without it: their batches differ in length, and each length would be compiled anew.
+    model.make_predict_function()
+    model.jit_compile = config.modalities == ("audio",)
 
 
 def _callbacks(
@@ -127,10 +133,11 @@ def _callbacks(
 ) -> list[keras.callbacks.Callback]:
     """Validation first: the others show what it adds to the logs."""
     pictures = callbacks.Pictures(run, validation, metadata["emotions"], config.training.confusion_every)
+    pictures.set_model(validation.model)
     if not first_epoch:
         pictures.write_samples(config, _samples(config, metadata))
     progress = callbacks.Progress(validation, config.training.epochs, steps, first_epoch)
-    return [validation, keras.callbacks.TensorBoard(run.tensorboard), pictures, progress]
+    return [validation, keras.callbacks.TensorBoard(run.tensorboard, write_graph=False), pictures, progress]
 
 
 def _samples(config: Config, metadata: dict[str, Any]) -> Iterator[tuple[str, plots.Figure | None]]:
@@ -152,11 +159,19 @@ def _samples(config: Config, metadata: dict[str, Any]) -> Iterator[tuple[str, pl
         yield title, plots.spectrogram(features["log_mel"][0].numpy(), title, hop_seconds) if has_sound else None
 
 
+def write_model(model: keras.Model, path: Path) -> None:
+    """Writes a model under a temporary name and renames it."""
+    temporary = path.with_name("unfinished.keras")
+    try:
+        model.save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _finish(run: Run, model: keras.Model, history: pd.DataFrame | None) -> None:
     """Writes the model, then what the validation part says of it; scores.json, which ends the run, comes last."""
-    temporary = run.folder / "unfinished.keras"
-    model.save(temporary)
-    temporary.replace(run.model_path)
+    write_model(keras.Model(model.input, model.output, name=model.name), run.model_path)
     if history is not None:
         chance = 1 / len(run.metadata()["emotions"])
         plots.save(plots.curves(history, chance), run.plots / "curves.png")

@@ -1,0 +1,172 @@
+"""Tests of emotion_tf.callbacks: what is kept on disk, whose weights are scored, what TensorBoard shows."""
+
+import errno
+import json
+import re
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from emotion_tf import callbacks
+from emotion_tf.run import Run
+from pipelines.command import InputError
+
+
+@pytest.fixture
+def model():
+    """One weight of 1 with a moving average of 1/2 after one step of gradient 0."""
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(inputs))
+    model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.0, use_ema=True, ema_momentum=0.5))
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer._model_variables_moving_average[0].assign([[0.5]])
+    return model
+
+
+def test_validation_sees_the_average_and_training_goes_on_with_the_weights(model):
+    with callbacks.averaged_weights(model):
+        assert float(model.get_weights()[0][0, 0]) == 0.5
+    assert float(model.get_weights()[0][0, 0]) == 1.0
+
+
+def test_an_error_in_validation_leaves_the_weights(model):
+    with pytest.raises(ZeroDivisionError), callbacks.averaged_weights(model):
+        raise ZeroDivisionError
+    assert float(model.get_weights()[0][0, 0]) == 1.0
+
+
+def test_without_an_average_the_weights_themselves_are_scored(model):
+    model.optimizer.use_ema = False
+    with callbacks.averaged_weights(model):
+        assert float(model.get_weights()[0][0, 0]) == 1.0
+
+
+def test_weights_and_average_come_back_from_disk(model, tmp_path):
+    path = tmp_path / "checkpoints" / "x.weights.h5"
+    callbacks.save_weights(model, path)
+    model.set_weights([np.zeros((1, 1))])
+    model.optimizer._model_variables_moving_average[0].assign([[0.0]])
+    callbacks.load_weights(model, path)
+    assert float(model.get_weights()[0][0, 0]) == 1.0
+    assert float(model.optimizer._model_variables_moving_average[0][0, 0]) == 0.5
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("Can't write data (file write failed: errno = 28,\n error message = 'No space left on device')"),
+        RuntimeError("Disable slist on flush dest failure failed: 'No space left on device'"),
+    ],
+)
+def test_a_full_disk_is_an_os_error_of_one_line_and_leaves_no_half_file(model, tmp_path, monkeypatch, error):
+    def fail(path):
+        Path(path).write_text("half")
+        raise error
+
+    path = tmp_path / "x.weights.h5"
+    path.write_text("the one before")
+    monkeypatch.setattr(model, "save_weights", fail)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        callbacks.save_weights(model, path)
+    assert raised.value.errno == errno.ENOSPC
+    assert str(raised.value).count("\n") == 0
+    assert path.read_text() == "the one before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_and_foreign_weights_get_a_sentence(model, tmp_path):
+    with pytest.raises(InputError, match="is missing or corrupt"):
+        callbacks.load_weights(model, tmp_path / "none.weights.h5")
+    inputs = keras.Input((3,))
+    other = keras.Model(inputs, keras.layers.Dense(7)(inputs))
+    callbacks.save_weights(other, tmp_path / "other.weights.h5")
+    warnings.simplefilter("ignore")  # Keras warns before it fails.
+    with pytest.raises(InputError, match="is missing or corrupt"):
+        callbacks.load_weights(model, tmp_path / "other.weights.h5")
+
+
+def test_the_best_and_the_last_weights_are_kept_and_no_others(model, tmp_path):
+    run = Run(tmp_path)
+    validation = callbacks.Validation(run, lambda model: None, ("calm", "sad"), patience=2)
+    validation.set_model(model)
+    assert callbacks.last_epoch(run) == validation.best["epoch"] == -1
+    for epoch, uar in enumerate([0.3, 0.5, 0.4, 0.5]):
+        if uar > validation.best["uar"]:
+            validation._keep_best(epoch, uar)
+        validation._keep_last(epoch)
+    names = sorted(path.name for path in run.checkpoints.iterdir())
+    assert names == ["best-0001.weights.h5", "best.json", "last-0003.weights.h5"]
+    assert json.loads((run.checkpoints / "best.json").read_text())["uar"] == 0.5
+    assert callbacks.last_epoch(run) == 3
+
+
+def test_patience_counts_epochs_since_the_best(model, tmp_path):
+    validation = callbacks.Validation(Run(tmp_path), lambda model: None, ("calm", "sad"), patience=2)
+    validation.set_model(model)
+    validation._keep_best(3, 0.5)
+    assert [validation.is_out_of_patience(epoch) for epoch in (3, 4, 5, 6)] == [False, False, True, True]
+    validation.patience = 0
+    assert not validation.is_out_of_patience(100)
+
+
+@pytest.fixture(scope="module")
+def boards(audio_run):
+    """What TensorBoard reads of a run: part -> events."""
+    boards = {part: EventAccumulator(str(audio_run.tensorboard / part)) for part in ("train", "validation")}
+    return {part: board.Reload() for part, board in boards.items()}
+
+
+def test_tensorboard_holds_loss_uar_and_rate_of_every_epoch(boards, audio_run):
+    for part, tag in (
+        ("train", "epoch_loss"),
+        ("train", "epoch_accuracy"),
+        ("train", "epoch_learning_rate"),
+        ("validation", "epoch_loss"),
+        ("validation", "epoch_unweighted_average_recall"),
+    ):
+        assert [event.step for event in boards[part].Tensors(tag)] == [0, 1], tag
+    found = [
+        np.frombuffer(event.tensor_proto.tensor_content, np.float32)[0]
+        for event in boards["validation"].Tensors("epoch_unweighted_average_recall")
+    ]
+    history = np.genfromtxt(audio_run.history_path, delimiter=",", names=True)
+    np.testing.assert_allclose(found, history["val_unweighted_average_recall"], rtol=1e-5)
+
+
+def test_tensorboard_holds_the_graph(boards):
+    assert boards["validation"].Tags()["graph"]
+    names = {node.name for node in boards["validation"].Graph().node} if boards["validation"].Graph() else set()
+    assert any("audio_stem" in name for name in names)
+
+
+def strings(board, tag):
+    """The bytes of a text or an image: of an image width and height come first."""
+    [event] = board.Tensors(tag)
+    return list(event.tensor_proto.string_val)
+
+
+def test_tensorboard_holds_a_confusion_matrix_and_samples_with_their_words(boards):
+    board = boards["validation"]
+    assert [event.step for event in board.Tensors("confusion")] == [1]
+    assert strings(board, "confusion")[2].startswith(b"\x89PNG")
+    for number in range(8):
+        assert strings(board, f"sample_spectrogram/{number}")[2].startswith(b"\x89PNG")
+        [title] = strings(board, f"sample_words/{number}")
+        assert re.fullmatch(r"[-\d]+: [a-z]+, “.+”", title.decode())
+
+
+def test_tensorboard_holds_the_config(boards, audio_run):
+    [text] = strings(boards["validation"], "config")
+    assert audio_run.config_path.read_text().strip() in text.decode()
+
+
+def test_confusion_matrices_are_drawn_every_n_epochs(audio_run, text_run):
+    drawn = sorted(path.name for path in audio_run.plots.glob("*epoch*"))
+    assert drawn == ["confusion-validation-epoch-002.png"]
+    assert sorted(path.name for path in text_run.plots.iterdir()) == ["confusion-validation.png", "curves.png"]

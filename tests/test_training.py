@@ -1,0 +1,287 @@
+"""Tests of emotion_tf.training: what is configured is what is done, twice the same, however often it was stopped."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from emotion_tf import callbacks, training
+from emotion_tf.config import Config, TextConfig, TrainingConfig
+from emotion_tf.fit import fit
+from emotion_tf.fusion import build_model
+from emotion_tf.run import Run
+from pipelines.command import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+def history_of(run):
+    return pd.read_csv(run.history_path)
+
+
+def compiled(steps=10, **values):
+    """A tiny text model with the optimizer of a config."""
+    config = Config("text", "x", text=TextConfig(2, (2,), 2, 2), training=TrainingConfig(**values))
+    model = build_model(config, 8, 20, [0.5, 0.5])
+    training._compile(model, config, steps)
+    return model
+
+
+def test_the_rate_warms_up_in_a_line_and_falls_with_a_cosine():
+    schedule = compiled(steps=10, epochs=10, warm_up_epochs=2, learning_rate=1e-3).optimizer._learning_rate
+    rates = np.array([float(schedule(step)) for step in range(101)])
+    np.testing.assert_allclose(rates[:21], 1e-5 + np.arange(21) / 20 * (1e-3 - 1e-5), rtol=1e-4)
+    falling = 0.5 * 1e-3 * (1 + np.cos(np.pi * np.arange(81) / 80))
+    np.testing.assert_allclose(rates[20:], falling, atol=1e-8)
+
+
+def test_a_warm_up_longer_than_the_training_still_trains():
+    schedule = compiled(steps=2, epochs=1, warm_up_epochs=3, learning_rate=1e-3).optimizer._learning_rate
+    assert [float(schedule(step)) for step in range(2)] == pytest.approx([1e-5, 1e-3])
+
+
+def test_the_average_looks_back_over_its_share_of_all_steps():
+    optimizer = compiled(steps=20, epochs=10, ema_share=0.1, weight_decay=0.03).optimizer
+    assert (optimizer.use_ema, optimizer.ema_momentum) == (True, pytest.approx(1 - 1 / 20))
+    assert optimizer.weight_decay == 0.03
+    assert not compiled(ema_share=0.0).optimizer.use_ema
+
+
+def test_the_loss_is_cross_entropy_with_smoothed_labels():
+    logits = np.array([[2.0, -1.0, 0.5]], np.float32)
+    target = np.array([[0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3]])
+    expected = -(target * (logits - np.log(np.exp(logits).sum()))).sum()
+    loss = compiled(label_smoothing=0.1).loss
+    assert float(loss(np.array([[1.0, 0.0, 0.0]]), logits)) == pytest.approx(expected, rel=1e-5)
+
+
+def batches(config, metadata, seed, count):
+    return [
+        (features, label.numpy(), weight.numpy())
+        for features, label, weight in training.training_dataset(config, metadata, seed).take(count)
+    ]
+
+
+def test_each_emotion_has_the_same_weight_in_sum(text_run):
+    steps = -(-sum(text_run.metadata()["training_counts"]) // 16)
+    seen = batches(text_run.config(), text_run.metadata(), 0, steps)
+    sums = sum((label * weight[:, None]).sum(axis=0) for _, label, weight in seen)
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-5)
+    assert sum(len(weight) for *_, weight in seen) == pytest.approx(sums.sum(), rel=1e-5)
+
+
+def test_masks_and_order_differ_from_epoch_to_epoch_and_are_the_same_for_the_same_seed(audio_run):
+    config, metadata = audio_run.config(), audio_run.metadata()
+    first, second = batches(config, metadata, 3, 2), batches(config, metadata, 3, 4)
+    for (features, *_), (again, *_) in zip(first, second[:2], strict=True):
+        np.testing.assert_array_equal(features["log_mel"], again["log_mel"])
+    is_hidden = [np.all(features["log_mel"].numpy() == 0, axis=1) for features, *_ in second]
+    assert len({hidden.tobytes() for hidden in is_hidden}) == 4
+
+
+def test_the_same_seed_gives_the_same_numbers(audio_run, tmp_path):
+    again = Run(tmp_path / "again")
+    fit(audio_run.config(), again)
+    assert again.history_path.read_text() == audio_run.history_path.read_text()
+    assert again.predictions_path.read_text() == audio_run.predictions_path.read_text()
+
+
+def test_the_kept_model_is_that_of_the_best_epoch(text_run):
+    history, scores = history_of(text_run), text_run.scores()
+    best = history["val_unweighted_average_recall"].max()
+    assert scores["validation"]["unweighted_average_recall"] == pytest.approx(best)
+    assert scores["test_reads"] == 0
+    assert "test" not in scores
+    pointer = json.loads((text_run.checkpoints / "best.json").read_text())
+    assert history["val_unweighted_average_recall"][pointer["epoch"]] == pytest.approx(best)
+
+
+def test_the_kept_model_has_no_optimizer_and_loads_like_the_best_checkpoint(text_run):
+    model = text_run.model()
+    assert not model.compiled
+    config = text_run.config()
+    checkpoint = build_model(config, 64, 8192, text_run.metadata()["prior"])
+    training._compile(checkpoint, config, 2)
+    pointer = json.loads((text_run.checkpoints / "best.json").read_text())
+    checkpoint.optimizer.build(checkpoint.trainable_variables)
+    callbacks.load_weights(checkpoint, text_run.checkpoints / pointer["file"])
+    for kept, saved in zip(model.get_weights(), checkpoint.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, saved)
+
+
+def test_early_fusion_starts_from_exactly_the_weights_of_its_branches(early_run, audio_run, text_run):
+    config = early_run.config()
+    model = build_model(config, 64, 8192, early_run.metadata()["prior"])
+    training._start_from(model, config)
+    copied = 0
+    for source, prefix in ((audio_run.model(), "audio_"), (text_run.model(), "text_")):
+        for layer in source.layers:
+            if layer.name.startswith(prefix):
+                for ours, theirs in zip(model.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
+                    np.testing.assert_array_equal(ours, theirs)
+                    copied += 1
+    assert copied > 30
+    trained = early_run.model().get_layer("text_embedding").get_weights()[0]
+    assert (trained != text_run.model().get_layer("text_embedding").get_weights()[0]).any()
+
+
+def test_late_fusion_saves_the_average_of_its_runs(late_run, audio_run, text_run):
+    columns = [f"probability_{emotion}" for emotion in late_run.metadata()["emotions"]]
+    found = late_run.predictions().set_index("utterance_id")[columns]
+    parts = [run.predictions().set_index("utterance_id")[columns] for run in (audio_run, text_run)]
+    pd.testing.assert_frame_equal(found, (parts[0] + parts[1].loc[parts[0].index]) / 2, atol=1e-5)
+
+
+def test_nothing_half_written_is_left(audio_run, text_run, early_run, late_run):
+    for run in (audio_run, text_run, early_run, late_run):
+        names = [path.name for path in run.folder.rglob("*")]
+        assert not [name for name in names if "unfinished" in name or name.endswith(".tmp")]
+    assert len(list(text_run.checkpoints.iterdir())) == 3
+
+
+class KilledError(Exception):
+    """Stands for kill -9 between two steps."""
+
+
+def kill_in_epoch(monkeypatch, epoch):
+    """Stops training at the first step of an epoch; earlier epochs are whole."""
+    begin = callbacks.Progress.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        begin(self, batch, logs)
+        if len(self.validation.history) == epoch:
+            raise KilledError
+
+    monkeypatch.setattr(callbacks.Progress, "on_train_batch_end", stop)
+
+
+def test_a_resumed_run_goes_on_with_optimizer_average_and_rate(make_config, tmp_path, monkeypatch):
+    run, config = Run(tmp_path / "run"), make_config("text", epochs=3, patience=2)
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 1)
+        with pytest.raises(KilledError):
+            fit(config, run)
+    before = history_of(run)
+    assert list(before["epoch"]) == [0]
+    states = []
+    resume = callbacks.Validation.resume
+
+    def resume_and_look(self):
+        done = resume(self)
+        optimizer = self.model.optimizer
+        averages = [variable.numpy() for variable in optimizer._model_variables_moving_average]
+        states.append((done, int(optimizer.iterations), averages, self.best["epoch"], self.model.get_weights()))
+        return done
+
+    monkeypatch.setattr(callbacks.Validation, "resume", resume_and_look)
+    fit(config, run)
+    [(done, iterations, averages, best, weights)] = states
+    assert (done, iterations, best) == (1, 2, 0)
+    assert any(np.abs(average).max() > 0 for average in averages)
+    assert any((average != weight).any() for average, weight in zip(averages, weights, strict=False))
+    history = history_of(run)
+    pd.testing.assert_frame_equal(history[:1], before)
+    assert list(history["epoch"]) == list(range(len(history)))
+    schedule = training.keras.optimizers.schedules.CosineDecay(2e-5, 1, warmup_target=2e-3, warmup_steps=5)
+    np.testing.assert_allclose(history["learning_rate"][:2], [float(schedule(step)) for step in (2, 4)], rtol=1e-4)
+
+
+def test_early_stopping_survives_a_resume(text_run, tmp_path):
+    """A run that ran out of patience, and was killed before its scores were written, trains no further."""
+    run = Run(tmp_path / "run")
+    shutil.copytree(text_run.folder, run.folder)
+    run.scores_path.unlink()
+    last, best = callbacks.last_epoch(run), json.loads((run.checkpoints / "best.json").read_text())
+    (run.checkpoints / "best.json").write_text(json.dumps(best | {"epoch": last - 1}))
+    config = run.config()
+    patient = dataclasses.replace(config, training=dataclasses.replace(config.training, patience=1, epochs=50))
+    run.config_path.write_text(patient.to_json())
+    before = run.history_path.read_text()
+    fit(patient, run)
+    assert run.is_finished
+    assert run.history_path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("last-*.h5", b"cut off"), ("best-*.h5", b""), ("best.json", b"{"), ("../history.csv", b"")],
+)
+def test_a_corrupt_checkpoint_gets_a_sentence(text_run, tmp_path, name, content):
+    run = Run(tmp_path / "run")
+    shutil.copytree(text_run.folder, run.folder)
+    run.scores_path.unlink()
+    [path] = run.checkpoints.glob(name) if "*" in name else [run.checkpoints / name]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"is missing or corrupt \(.*\): train anew with --overwrite"):
+        fit(run.config(), run)
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence(make_config, tmp_path, monkeypatch):
+    run, config = Run(tmp_path / "run"), make_config("text", epochs=3)
+    predict, calls = training.Part.predict, []
+
+    def nan_in_the_second_epoch(self, model):
+        calls.append(predict(self, model))
+        return (calls[-1][0], np.nan) if len(calls) == 2 else calls[-1]
+
+    monkeypatch.setattr(training.Part, "predict", nan_in_the_second_epoch)
+    with pytest.raises(InputError, match=r"the loss became nan in epoch 2: .* --learning-rate below 0.002"):
+        fit(config, run)
+    assert callbacks.last_epoch(run) == 0
+    assert list(history_of(run)["epoch"]) == [0]
+    assert not run.is_finished
+
+
+def test_a_full_disk_leaves_the_model_before_and_no_half_one(tmp_path, monkeypatch):
+    path = tmp_path / "model.keras"
+    path.write_text("the one before")
+
+    def fail(self, path):
+        Path(path).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", fail)
+    inputs = keras.Input((1,), name="x")
+    with pytest.raises(OSError, match="No space left"):
+        training.write_model(keras.Model({"x": inputs}, inputs), path)
+    assert path.read_text() == "the one before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def start_fit(run, records):
+    command = [sys.executable, "-m", "emotion_tf.fit", "--branch", "text", "--records", str(records)]
+    command += ["--run", str(run.folder), "--epochs", "4", "--batch-size", "8"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_killed_run_finishes_with_the_same_command(three_speaker_records, tmp_path):
+    run = Run(tmp_path / "run")
+    process = start_fit(run, three_speaker_records)
+    deadline = time.monotonic() + 120
+    while callbacks.last_epoch(run) < 1 and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    done, before = callbacks.last_epoch(run), history_of(run)
+    again = start_fit(run, three_speaker_records)
+    output = again.communicate(timeout=120)[0]
+    assert again.returncode == 0, output
+    assert f"goes on with epoch {done + 2}" in output
+    history = history_of(run)
+    pd.testing.assert_frame_equal(history[: done + 1], before[: done + 1])
+    assert list(history["epoch"]) == [0, 1, 2, 3]
+    best = history["val_unweighted_average_recall"].max()
+    assert run.scores()["validation"]["unweighted_average_recall"] >= best - 1e-6
+    assert tf.io.gfile.glob(str(run.tensorboard / "train" / "*"))
