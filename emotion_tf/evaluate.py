@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.run import Run
-from pipelines.command import import_tensorflow, run_command
+from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.records import read_metadata
 
 if TYPE_CHECKING:
     import keras
@@ -78,6 +79,17 @@ def score_part(run: Run, model: "keras.Model", split: str) -> "tuple[dict[str, A
     return scores, predictions
 
 
+def _check_records(run: Run) -> None:
+    """Makes sure that the records are what the run was trained on."""
+    folder, metadata = Path(run.config().records), run.metadata()
+    found = read_metadata(folder)
+    for name, what in (("emotions", "label set"), ("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
+        if getattr(found, name) != metadata[name]:
+            raise InputError(
+                f"{folder} were made with another {what} since {run.folder} was trained: prepare them as before."
+            )
+
+
 def modalities_of(model: "keras.Model") -> tuple[str, ...]:
     """Tells from a model's inputs what it listens to."""
     return tuple(m for m, key in (("audio", "log_mel"), ("text", "token_ids")) if key in model.input)
@@ -98,6 +110,7 @@ class Part:
         from pipelines.dataset import make_dataset
 
         config, metadata = run.config(), run.metadata()
+        _check_records(run)
         self.split, self.emotions = split, metadata["emotions"]
         dataset = make_dataset(
             Path(config.records),

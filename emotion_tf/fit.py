@@ -7,6 +7,7 @@ A stopped run continues where it was when the same command runs again.
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,9 +50,11 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
     fold = folds.choose_fold(config.folds, config.fold, records.speakers, config.seed)
     metadata = _run_metadata(config, records, fold)
     for source in config.sources:
+        if Path(source).resolve() == run.folder.resolve():
+            raise InputError(f"{source} cannot be the run to write and one to start from: give another --run.")
         _check_source(Run(Path(source)), metadata)
     run.start(config, overwrite=overwrite)
-    write_json(run.metadata_path, metadata)
+    _write_metadata(run, metadata)
     print(f"{run.folder}: {_describe(config, metadata)}", flush=True)
     import_tensorflow()
     from emotion_tf import training
@@ -105,8 +108,8 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
-    if arguments.seed < 0:
-        raise InputError(f"--seed {arguments.seed} cannot work: give a number of at least 0.")
+    if not 0 <= arguments.seed < 2**31:
+        raise InputError(f"--seed {arguments.seed} cannot work: give a number from 0 to below 2**31.")
     inits = arguments.init_audio or arguments.init_text
     if arguments.branch != "fusion" and (arguments.fusion or arguments.runs or inits):
         raise InputError("--fusion, --runs, --init-audio and --init-text belong to --branch fusion: leave them out.")
@@ -169,10 +172,20 @@ def _run_metadata(config: Config, records: Metadata, fold: folds.Fold) -> dict[s
     }
 
 
+def _write_metadata(run: Run, metadata: dict[str, Any]) -> None:
+    """Writes metadata.json of a run, or makes sure that a run to go on with was started on these records."""
+    if run.metadata_path.exists() and run.metadata() != json.loads(json.dumps(metadata)):
+        raise InputError(
+            f"the records or folds changed since {run.folder} was started: give another --run, or --overwrite to"
+            " train anew."
+        )
+    write_json(run.metadata_path, metadata)
+
+
 def _check_source(source: Run, metadata: Mapping[str, Any]) -> None:
     """Refuses a run to start from or to average that does not fit, or that knows speakers of the test part."""
     found = source.require_finished().metadata()
-    for name, what in (("emotions", "labels"), ("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
+    for name, what in (("emotions", "label set"), ("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
         if found[name] != metadata[name]:
             raise InputError(f"{source.folder} has another {what} than these records: choose a run trained on them.")
     for split in ("train", "validation"):

@@ -80,7 +80,7 @@ def test_a_missing_and_an_unfinished_run_get_a_sentence(started, tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"branch": 1}', "\udcff"])
 def test_a_corrupt_config_gets_a_sentence(started, content):
     started.config_path.write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match="config.json is corrupt"):
+    with pytest.raises(InputError, match=r"config\.json is corrupt"):
         started.config()
 
 

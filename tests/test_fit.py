@@ -1,0 +1,225 @@
+"""Tests of emotion_tf.fit: what the command line makes of flags, records, folds and other runs."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from emotion_tf import fit as fit_module
+from emotion_tf.config import AudioConfig, TrainingConfig
+from emotion_tf.fit import fit, main
+from emotion_tf.run import Run
+from pipelines import records
+from pipelines.command import InputError, run_command
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Collects what would be trained, instead of training it."""
+    collected = []
+    monkeypatch.setattr("emotion_tf.training.train", collected.append)
+    monkeypatch.setattr("emotion_tf.training.average", collected.append)
+    return collected
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, trained):
+    """A working folder without records; nothing is trained in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def with_records(folder, three_speaker_records):
+    """A working folder with one folder of records."""
+    (folder / "data" / "records").mkdir(parents=True)
+    (folder / "data" / "records" / "synthetic").symlink_to(three_speaker_records)
+    return folder
+
+
+def changed_records(source, folder, **values):
+    """A copy of records that differ in metadata.json."""
+    shutil.copytree(source, folder)
+    metadata = json.loads((folder / "metadata.json").read_text())
+    (folder / "metadata.json").write_text(json.dumps(metadata | values))
+    return folder
+
+
+def test_the_bare_command_finds_the_records_and_names_the_run(with_records, trained):
+    main(["--branch", "audio"])
+    [run] = trained
+    assert str(run.folder) == "saved_models/synthetic-audio-1"
+    assert run.config().training == TrainingConfig()
+    assert run.metadata()["marks"] == ["synthetic"]
+
+
+def test_fusion_without_flags_is_early_and_from_scratch(with_records, trained):
+    main(["--branch", "fusion"])
+    config = trained[0].config()
+    assert (config.fusion, config.sources) == ("early", ())
+    assert str(trained[0].folder) == "saved_models/synthetic-early-1"
+
+
+def test_the_bare_command_goes_on_with_an_unfinished_run_and_passes_a_finished_one(with_records, trained):
+    main(["--branch", "text"])
+    main(["--branch", "text"])
+    trained[0].write_scores({})
+    main(["--branch", "text"])
+    assert [run.folder.name for run in trained] == ["synthetic-text-1", "synthetic-text-1", "synthetic-text-2"]
+
+
+def test_without_records_a_sentence_names_make_fit(folder):
+    with pytest.raises(InputError, match=r"no complete records under data/records: `make fit`"):
+        main(["--branch", "audio"])
+
+
+def test_of_several_records_one_must_be_chosen(with_records, three_speaker_records):
+    (with_records / "data" / "records" / "other").symlink_to(three_speaker_records)
+    with pytest.raises(InputError, match=r"choose one: --records data/records/other, --records data/records/synthetic"):
+        main(["--branch", "audio"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--epochs", "0"], "--epochs 0 cannot work: give a number at least 1"),
+        (["--batch-size", "-3"], "--batch-size -3 cannot work"),
+        (["--learning-rate", "nan"], "--learning-rate nan cannot work"),
+        (["--mixup", "nan"], "--mixup nan cannot work"),
+        (["--seed", "-1"], "--seed -1 cannot work"),
+        (["--seed", str(2**40)], "--seed .* cannot work"),
+        (["--fold", "1"], "--fold 1 is none of the 1 folds of holdout"),
+        (["--fold", "-1"], "--fold -1 is none"),
+        (["--folds", "nonsense"], "there are no folds 'nonsense'"),
+        (["--records", "nowhere"], "nowhere holds no complete records"),
+        (["--init-audio", "x"], "belong to --branch fusion"),
+        (["--fusion", "early"], "belong to --branch fusion"),
+    ],
+)
+def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, capsys, flags, sentence):
+    with pytest.raises(InputError, match=sentence):
+        main(["--branch", "audio", *flags])
+    assert run_command(main, ["--branch", "audio", *flags]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not trained
+    assert not (with_records / "saved_models").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--fusion", "late"], "averages trained runs: give it two or more"),
+        (["--fusion", "late", "--runs", "a"], "averages trained runs: give it two or more"),
+        (["--fusion", "late", "--runs", "a", "b", "--init-text", "t"], r"and no --init-\*"),
+        (["--runs", "a", "b"], "--runs belongs to --fusion late"),
+        (["--init-audio", "nowhere"], "nowhere holds no run"),
+        (["--fusion", "late", "--runs", "nowhere", "x"], "nowhere holds no run"),
+    ],
+)
+def test_flags_of_fusion_that_do_not_fit_get_a_sentence(with_records, trained, flags, sentence):
+    with pytest.raises(InputError, match=sentence):
+        main(["--branch", "fusion", *flags])
+    assert not trained
+
+
+def test_a_run_of_another_branch_cannot_start_a_branch(with_records, text_run):
+    with pytest.raises(InputError, match="is a run of the branch text: give one of --branch audio"):
+        main(["--branch", "fusion", "--init-audio", str(text_run.folder)])
+
+
+def test_an_unfinished_run_cannot_start_a_branch(with_records, make_config):
+    Run(with_records / "begun").start(make_config("audio"))
+    with pytest.raises(InputError, match="begun is not finished"):
+        main(["--branch", "fusion", "--init-audio", "begun"])
+
+
+def test_a_branch_takes_over_the_widths_of_the_run_it_starts_from(with_records, trained, audio_run):
+    main(["--branch", "fusion", "--init-audio", str(audio_run.folder)])
+    assert trained[0].config().audio == audio_run.config().audio == AudioConfig((4,), 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"front_end": {"mel_bins": 32}}, "has another front end than these records"),
+        (
+            {"emotions": ["neutral", "calm", "happy", "sad", "angry", "fearful", "surprised", "disgust"]},
+            "has another label set than these records",
+        ),
+        ({"vocabulary_sha256": "other"}, "has another vocabulary than these records"),
+    ],
+)
+def test_a_run_on_records_that_do_not_fit_is_refused(
+    tmp_path, trained, make_config, three_speaker_records, audio_run, values, sentence
+):
+    changed = changed_records(three_speaker_records, tmp_path / "records", **values)
+    config = make_config("fusion", fusion="early", records=str(changed), init_audio=str(audio_run.folder))
+    with pytest.raises(InputError, match=sentence):
+        fit(config, Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_knows_a_test_speaker_is_refused(tmp_path, trained, make_config, audio_run):
+    fold = audio_run.metadata()["fold"]
+    swapped = [{"train": fold["test"], "validation": fold["validation"], "test": fold["train"]}]
+    (tmp_path / "folds.json").write_text(json.dumps(swapped))
+    config = make_config("fusion", fusion="early", folds=str(tmp_path / "folds.json"), init_audio=str(audio_run.folder))
+    with pytest.raises(InputError, match="in its train part, whom this fold tests"):
+        fit(config, Run(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("fold", "sentence"),
+    [
+        ({"train": ["01"], "validation": ["02"], "test": []}, "has no test speakers"),
+        ({"train": ["01"], "validation": ["02"], "test": ["99"]}, "99"),
+        ({"train": ["01"], "validation": ["02"], "test": ["02"]}, "is in validation and in test"),
+    ],
+)
+def test_a_fold_that_cannot_be_believed_is_refused(with_records, trained, fold, sentence):
+    (with_records / "folds.json").write_text(json.dumps([fold]))
+    with pytest.raises(InputError, match=sentence):
+        main(["--branch", "audio", "--folds", "folds.json"])
+    assert not trained
+
+
+def test_an_emotion_without_training_clips_is_named(tmp_path, trained, make_config, three_speaker_records):
+    counts = {s: c | {"calm": 0} for s, c in records.read_metadata(three_speaker_records).counts.items()}
+    changed = changed_records(three_speaker_records, tmp_path / "records", counts=counts)
+    with pytest.raises(InputError, match="training speakers of holdout fold 0 have no clip of calm"):
+        fit(make_config("audio", records=str(changed)), Run(tmp_path / "run"))
+
+
+def test_an_unfinished_run_does_not_go_on_with_records_that_changed(
+    tmp_path, trained, make_config, three_speaker_records
+):
+    copy = changed_records(three_speaker_records, tmp_path / "records")
+    config = make_config("audio", records=str(copy))
+    fit(config, Run(tmp_path / "run"))
+    shutil.rmtree(copy)
+    changed_records(three_speaker_records, copy, longest_frames=1000)
+    with pytest.raises(InputError, match=r"the records or folds changed since .* was started"):
+        fit(config, Run(tmp_path / "run"))
+    fit(config, Run(tmp_path / "run"), overwrite=True)
+    assert len(trained) == 2
+
+
+def test_a_run_cannot_replace_the_run_it_starts_from(tmp_path, trained, make_config, audio_run, text_run):
+    config = make_config("fusion", fusion="late", runs=(str(audio_run.folder), str(text_run.folder)))
+    with pytest.raises(InputError, match="cannot be the run to write and one to start from"):
+        fit(config, Run(audio_run.folder), overwrite=True)
+    assert audio_run.is_finished
+
+
+def test_metadata_holds_the_fold_and_the_prior_of_its_training_part(audio_run, three_speaker_records):
+    metadata, found = audio_run.metadata(), records.read_metadata(three_speaker_records)
+    assert sum(len(metadata["fold"][split]) for split in ("train", "validation", "test")) == 3
+    counts = found.emotion_counts(metadata["fold"]["train"])
+    assert metadata["training_counts"] == counts
+    assert metadata["prior"] == pytest.approx([count / sum(counts) for count in counts])
+
+
+def test_every_setting_of_training_has_a_flag():
+    flags = fit_module._parser().format_help()
+    assert all("--" + field.name.replace("_", "-") in flags for field in dataclasses.fields(TrainingConfig))
