@@ -49,8 +49,8 @@ def export(run: Run, output: Path) -> str:
     Returns:
       A sentence that says what was written and how it was checked.
     """
-    if output.exists() and any(output.iterdir()) and not (output / "metadata.json").exists():
-        raise InputError(f"{output} holds files that are no export: give --output another folder.")
+    if output.exists() and not _is_replaceable(output):
+        raise InputError(f"{output} holds something that is no export: give --output another folder.")
     import_tensorflow()
     model, metadata = run.model(), _export_metadata(run)
     metadata["modalities"] = modalities_of(model)
@@ -67,6 +67,12 @@ def export(run: Run, output: Path) -> str:
         f"{output}: {', '.join(metadata['modalities'])} -> {', '.join(metadata['emotions'])};"
         f" agrees with the run on {NUM_CHECKED} {source} to {worst:.1e}, loaded in a new process"
     )
+
+
+def _is_replaceable(output: Path) -> bool:
+    """Whether a folder is empty or holds an export and nothing else; runs and records have a metadata.json, too."""
+    names = {path.name for path in output.iterdir()} if output.is_dir() else {str(output)}
+    return names <= {"metadata.json", "1"} and (not names or (output / "1" / "saved_model.pb").exists())
 
 
 def _export_metadata(run: Run) -> dict[str, Any]:
@@ -90,16 +96,23 @@ def _save(model: "keras.Model", metadata: dict[str, Any], folder: Path) -> None:
     front_end = audio.FrontEnd(**metadata["front_end"])
     waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
     transcript = tf.TensorSpec([None], tf.string, name="transcript")
-    specs = {key: tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for key, tensor in model.input.items()}
+    # All of them, whatever the run listens to: a client need not know.
+    specs = {
+        "log_mel": tf.TensorSpec([None, None, front_end.mel_bins], tf.float32, name="log_mel"),
+        "num_frames": tf.TensorSpec([None], tf.int32, name="num_frames"),
+        "token_ids": tf.TensorSpec([None, None], tf.int32, name="token_ids"),
+    }
+
+    def answer(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        return _answer(model({key: features[key] for key in model.input}), metadata["emotions"])
 
     def serve(waveform: "tf.Tensor", transcript: "tf.Tensor") -> "dict[str, tf.Tensor]":
-        features = raw_features(waveform, transcript, front_end, metadata["max_tokens"])
-        return _answer(model({key: features[key] for key in model.input}), metadata["emotions"])
+        return answer(raw_features(waveform, transcript, front_end, metadata["max_tokens"]))
 
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint("serving_default", serve, [waveform, transcript])
-    archive.add_endpoint("features", lambda features: _answer(model(features), metadata["emotions"]), [specs])
+    archive.add_endpoint("features", answer, [specs])
     archive.write_out(str(folder), verbose=False)
 
 
@@ -151,7 +164,8 @@ def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path)
     command = [sys.executable, "-c", script, str(made), str(examples)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
-        raise InputError(f"the export does not load in a new process: {answer.stderr.strip().splitlines()[-1]}")
+        reason = (answer.stderr.strip() or f"it ended with status {answer.returncode}").splitlines()[-1]
+        raise InputError(f"the export does not load in a new process: {reason}")
     worst = float(answer.stdout.split()[-1])
     if not worst <= TOLERANCE:
         raise InputError(

@@ -1,0 +1,179 @@
+"""Tests of emotion_tf.export: the export answers like its run, whatever is missing, and a bad one is not written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from emotion_tf import export as export_module
+from emotion_tf.export import export, main
+from emotion_tf.predict import ExportedModel
+from emotion_tf.run import Run
+from pipelines import audio
+from pipelines.command import InputError
+from pipelines.records import read_examples
+
+
+@pytest.fixture(scope="module")
+def loaded(early_export):
+    return tf.saved_model.load(str(early_export / "1"))
+
+
+@pytest.fixture(scope="module")
+def text_export(text_run, tmp_path_factory):
+    """An export of a run that hears nothing; the check in a new process has its own tests."""
+    folder = tmp_path_factory.mktemp("exports") / "text"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "_check", lambda *arguments: (0.0, "clips"))
+        export(text_run, folder)
+    return folder
+
+
+@pytest.fixture
+def agreeing(monkeypatch):
+    monkeypatch.setattr(export_module, "_check", lambda *arguments: (0.0, "clips"))
+
+
+def noise(num_samples, seed=0):
+    return (0.1 * np.random.default_rng(seed).standard_normal(num_samples)).astype(np.float32)
+
+
+def serve(loaded, waveform, words):
+    signature = loaded.signatures["serving_default"]
+    return signature(waveform=tf.constant(waveform, tf.float32), transcript=tf.constant(words, tf.string))
+
+
+def together(*waveforms):
+    batch = np.zeros((len(waveforms), max(map(len, waveforms))), np.float32)
+    for row, waveform in zip(batch, waveforms, strict=True):
+        row[: len(waveform)] = waveform
+    return batch
+
+
+def test_it_has_two_signatures_with_these_names_types_and_shapes(loaded):
+    assert set(loaded.signatures) == {"serving_default", "features"}
+    specs = {name: loaded.signatures[name].structured_input_signature[1] for name in loaded.signatures}
+    found = {name: {key: (s.dtype.name, s.shape.as_list()) for key, s in spec.items()} for name, spec in specs.items()}
+    assert found["serving_default"] == {"waveform": ("float32", [None, None]), "transcript": ("string", [None])}
+    assert found["features"] == {
+        "log_mel": ("float32", [None, None, 64]),
+        "num_frames": ("int32", [None]),
+        "token_ids": ("int32", [None, None]),
+    }
+    for signature in loaded.signatures.values():
+        outputs = {key: spec.dtype.name for key, spec in signature.structured_outputs.items()}
+        assert outputs == {"probabilities": "float32", "emotions": "string"}
+
+
+def test_signatures_are_the_same_where_the_run_lacks_a_modality(text_export, loaded):
+    text = tf.saved_model.load(str(text_export / "1"))
+    for name in ("serving_default", "features"):
+        found, expected = (model.signatures[name].structured_input_signature[1] for model in (text, loaded))
+        assert set(found) == set(expected)
+    words = ["oh no", ""]
+    silent, loud = (
+        serve(text, sound, words)["probabilities"] for sound in (np.zeros((2, 1)), together(noise(9000))[[0, 0]])
+    )
+    np.testing.assert_array_equal(silent, loud)
+
+
+def test_emotions_are_the_names_in_every_row_and_probabilities_add_up(loaded, early_run):
+    answer = serve(loaded, together(noise(20000), noise(9000)), ["oh no", ""])
+    names = [name.encode() for name in early_run.metadata()["emotions"]]
+    assert answer["emotions"].numpy().tolist() == [names, names]
+    np.testing.assert_allclose(answer["probabilities"].numpy().sum(axis=1), 1, atol=1e-6)
+
+
+def test_a_batch_equals_one_by_one(loaded):
+    sounds = [noise(20000), noise(301), noise(9000, 1)]
+    words = ["oh no", "what a lovely day it was", ""]
+    beside = serve(loaded, together(*sounds), words)["probabilities"]
+    alone = [serve(loaded, sound[None], [word])["probabilities"][0] for sound, word in zip(sounds, words, strict=True)]
+    np.testing.assert_allclose(beside, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("waveform", [np.zeros((2, 0)), np.zeros((2, 1)), np.zeros((2, 20000))])
+@pytest.mark.parametrize("words", ["", "  \n"])
+def test_with_nothing_there_the_answer_is_the_training_prior(loaded, early_run, waveform, words):
+    found = serve(loaded, waveform, [words, words])["probabilities"]
+    np.testing.assert_allclose(found, [early_run.metadata()["prior"]] * 2, atol=1e-6)
+
+
+def test_the_features_signature_answers_like_serving_default(loaded, early_run):
+    waveform, words = together(noise(20000), noise(9000)), ["oh no", ""]
+    front_end = audio.FrontEnd(**early_run.metadata()["front_end"])
+    features = export_module.raw_features(tf.constant(waveform), tf.constant(words), front_end, 64)
+    found = loaded.signatures["features"](**features)["probabilities"]
+    np.testing.assert_allclose(found, serve(loaded, waveform, words)["probabilities"], atol=1e-6)
+
+
+def test_stored_clips_get_the_probabilities_of_predictions_csv(early_export, early_run):
+    config, metadata = early_run.config(), early_run.metadata()
+    examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
+    model = ExportedModel(early_export)
+    found = model(audio.pad_together([sound for sound, _ in examples]), [words for _, words in examples])
+    columns = [f"probability_{emotion}" for emotion in metadata["emotions"]]
+    expected = early_run.predictions()[columns].to_numpy()
+    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-5)
+
+
+def test_metadata_says_what_a_user_of_the_export_must_know(early_export):
+    metadata = json.loads((early_export / "metadata.json").read_text())
+    assert metadata["modalities"] == ["audio", "text"]
+    assert metadata["marks"] == ["synthetic"]
+    assert (metadata["sample_rate"], metadata["max_tokens"], metadata["run"]) == (16000, 64, "early")
+    assert len(metadata["emotions"]) == 8
+
+
+def test_an_export_that_disagrees_is_refused_and_leaves_nothing(text_run, tmp_path, monkeypatch):
+    class Disagreeing:
+        returncode, stdout, stderr = 0, "0.25\n", ""
+
+    monkeypatch.setattr(export_module.subprocess, "run", lambda *arguments, **settings: Disagreeing)
+    with pytest.raises(InputError, match=r"differs from .* by 2\.5e-01, more than 1e-05: it was not written"):
+        export(text_run, tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_does_not_load_is_refused(text_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module.sys, "executable", "/bin/false")
+    with pytest.raises(InputError, match="the export does not load in a new process"):
+        export(text_run, tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_stored_waveforms_the_check_makes_some_and_says_so(text_run, tmp_path):
+    run = Run(tmp_path / "text")
+    shutil.copytree(text_run.folder, run.folder)
+    run.metadata_path.write_text(json.dumps(run.metadata() | {"has_waveform": False}))
+    assert "agrees with the run on 50 generated clips (none stored)" in export(run, run.export)
+    assert sorted(path.name for path in run.export.iterdir()) == ["1", "metadata.json"]
+
+
+def test_an_export_replaces_an_older_one_where_output_says(text_run, tmp_path, agreeing, capsys):
+    output = tmp_path / "some" / "export"
+    for _ in range(2):
+        main(["--run", str(text_run.folder), "--output", str(output)])
+        assert capsys.readouterr().out.startswith(f"{output}: text -> neutral, calm")
+        assert sorted(path.name for path in output.iterdir()) == ["1", "metadata.json"]
+        (output / "1" / "old").write_text("x")
+    assert [path.name for path in output.parent.iterdir()] == ["export"]
+    assert not text_run.export.exists()
+
+
+def test_a_run_records_and_other_folders_are_never_replaced(text_run, three_speaker_records, tmp_path, agreeing):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "x.txt").write_text("x")
+    for folder in (text_run.folder, three_speaker_records, tmp_path / "notes", tmp_path / "notes" / "x.txt"):
+        with pytest.raises(InputError, match="holds something that is no export: give --output another folder"):
+            export(text_run, folder)
+        assert folder.exists()
+    assert text_run.is_finished
+
+
+def test_a_run_that_is_none_gets_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        main(["--run", str(tmp_path)])
