@@ -126,7 +126,7 @@ def predict(model: ExportedModel, file: Path | None, transcript: str) -> dict[st
     probabilities = model(audio.pad_together([waveform]), [transcript])[0]
     emotions = model.metadata["emotions"]
     return {
-        "file": None if file is None else str(file),
+        "file": None if file is None else _printable(str(file)),
         "transcript": transcript,
         "emotion": emotions[int(probabilities.argmax())],
         "probabilities": {name: round(float(p), 6) for name, p in zip(emotions, probabilities, strict=True)},
@@ -152,7 +152,7 @@ def _warnings(metadata: Mapping[str, Any], waveform: np.ndarray, transcript: str
     if "audio" in heard and np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
         yield "the recording is almost silent"
     if "text" in heard and len(transcript.split()) > metadata["max_tokens"] // 2:
-        yield f"the transcript is long: words past the first {metadata['max_tokens']} word pieces were not read"
+        yield f"the transcript is long: no more than its first {metadata['max_tokens']} word pieces are read"
     yield from (f"the model carries the mark {mark!r}" for mark in metadata["marks"])
 
 
@@ -163,7 +163,13 @@ def _transcripts(files: Sequence[Path], given: Sequence[str]) -> list[str]:
         raise InputError('there is nothing to predict: name recordings, or give --transcript "...".')
     if len(given) not in (0, 1, count):
         raise InputError(f"{len(given)} transcripts for {count} recordings: give one for all of them, or one for each.")
-    return list(given) if len(given) == count else (list(given) or [""]) * count
+    # Bytes of an argument that are no UTF-8 fit neither into the model nor into JSON.
+    words = [_printable(transcript) for transcript in given]
+    return words if len(words) == count else (words or [""]) * count
+
+
+def _printable(argument: str) -> str:
+    return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:

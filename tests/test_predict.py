@@ -1,0 +1,179 @@
+"""Tests of emotion_tf.predict: any recording in, one line of JSON out, and a sentence for what is no utterance."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from emotion_tf.predict import ExportedModel, find_version, main
+from emotion_tf.predict import predict as predict_one
+from pipelines.command import InputError, run_command
+
+
+@pytest.fixture(scope="module")
+def model(early_export):
+    return ExportedModel(early_export)
+
+
+@pytest.fixture
+def predict(early_export, capsys, model, monkeypatch):
+    """Runs the command in this process; the model is loaded once for all."""
+    monkeypatch.setattr("emotion_tf.predict.ExportedModel", lambda path: model)
+
+    def run(*arguments):
+        status = run_command(main, ["--model", str(early_export), *map(str, arguments)])
+        output = capsys.readouterr()
+        return status, [json.loads(line) for line in output.out.splitlines()], output.err.splitlines()
+
+    return run
+
+
+def tone(path, sample_rate=16000, seconds=1.5, channels=1, **settings):
+    times = np.arange(round(seconds * sample_rate)) / sample_rate
+    samples = 0.3 * np.sin(2 * np.pi * 220 * times) * (1 + 0.5 * np.sin(2 * np.pi * 4 * times))
+    soundfile.write(path, np.tile(samples[:, None], channels), sample_rate, **settings)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "sample_rate", "channels"),
+    [("a.wav", 16000, 1), ("b.wav", 44100, 2), ("c.flac", 48000, 1), ("d.mp3", 44100, 1), ("e.wav", 8000, 2)],
+)
+def test_any_format_and_rate_gives_one_line_of_json(predict, tmp_path, name, sample_rate, channels):
+    path = tone(tmp_path / name, sample_rate, channels=channels)
+    status, [answer], errors = predict(path, "--transcript", "oh no")
+    assert (status, errors) == (0, [])
+    assert list(answer) == ["file", "transcript", "emotion", "probabilities", "seconds", "warnings"]
+    assert answer["emotion"] == max(answer["probabilities"], key=answer["probabilities"].get)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert answer["seconds"] == pytest.approx(1.5, abs=0.1)
+    assert (answer["file"], answer["transcript"]) == (str(path), "oh no")
+    assert answer["warnings"] == ["the model carries the mark 'synthetic'"]
+
+
+def test_the_rate_of_a_recording_changes_little(predict, tmp_path):
+    paths = [tone(tmp_path / f"{rate}.wav", rate) for rate in (16000, 48000)]
+    _, (one, other), _ = predict(*paths)
+    for emotion, probability in one["probabilities"].items():
+        assert other["probabilities"][emotion] == pytest.approx(probability, abs=0.02)
+
+
+def test_a_bad_file_is_named_and_the_others_are_told(predict, tmp_path):
+    good = tone(tmp_path / "good.wav")
+    (tmp_path / "bad.wav").write_text("no sound")
+    status, answers, errors = predict(good, tmp_path / "bad.wav", good, tmp_path / "none.wav")
+    assert status == 1
+    assert [answer["file"] for answer in answers] == [str(good)] * 2
+    assert len(errors) == 3
+    assert "bad.wav cannot be read as audio" in errors[0]
+    assert "none.wav does not exist" in errors[1]
+    assert errors[2] == "error: 2 of 4 inputs could not be used, as said above."
+
+
+def test_files_that_are_no_utterance_get_one_sentence_each(predict, tmp_path):
+    tone(tmp_path / "empty.wav", seconds=0)
+    soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan]), 16000, subtype="FLOAT")
+    tone(tmp_path / "long.flac", seconds=20 * 60)
+    for name, sentence in (
+        ("empty.wav", "holds no samples"),
+        ("nan.wav", "holds NaN or infinite samples"),
+        ("long.flac", "is 1200 s long, and an utterance has at most 60 s: cut it up"),
+    ):
+        status, answers, errors = predict(tmp_path / name)
+        assert (status, answers, len(errors)) == (1, [], 2)
+        assert sentence in errors[0]
+
+
+def test_a_transcript_of_ten_thousand_words_gets_a_sentence(predict):
+    status, answers, errors = predict("--transcript", "word " * 10_000)
+    assert (status, answers) == (1, [])
+    assert "the transcript of 10000 words is no utterance (at most 1000)" in errors[0]
+
+
+def test_words_alone_are_enough(predict):
+    status, [answer], _ = predict("--transcript", "Größe, 好, 😀")
+    assert status == 0
+    assert (answer["file"], answer["seconds"], answer["transcript"]) == (None, 0, "Größe, 好, 😀")
+    assert "audio is missing: the answer rests on text alone" in answer["warnings"]
+
+
+def test_bytes_that_are_no_text_do_not_stop_it(predict):
+    status, [answer], _ = predict("--transcript", "oh \udcff no")
+    assert (status, answer["transcript"]) == (0, "oh \ufffd no")
+
+
+def warnings_of(model, *arguments):
+    return " | ".join(predict_one(model, *arguments)["warnings"])
+
+
+def test_warnings_say_what_a_reader_should_know(model, tmp_path):
+    sound = tone(tmp_path / "a.wav")
+    assert "text is missing: the answer rests on audio alone" in warnings_of(model, sound, "")
+    assert "the answer is the training prior" in warnings_of(model, None, " ")
+    assert "much longer than the clips" in warnings_of(model, tone(tmp_path / "long.wav", seconds=30), "oh no")
+    assert "the transcript is long" in warnings_of(model, sound, "word " * 100)
+    soundfile.write(tmp_path / "faint.wav", np.full(16000, 2 / 32768), 16000)
+    assert "almost silent" in warnings_of(model, tmp_path / "faint.wav", "oh no")
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    assert "audio is missing" in warnings_of(model, tmp_path / "silent.wav", "oh no")
+
+
+def test_what_a_model_does_not_use_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(model.metadata, "modalities", ["text"])
+    assert "this model does not use audio: it was ignored" in warnings_of(model, tone(tmp_path / "a.wav"), "oh no")
+
+
+def test_everything_absent_is_the_training_prior(model, early_run):
+    found = predict_one(model, None, "")["probabilities"]
+    prior = dict(zip(early_run.metadata()["emotions"], early_run.metadata()["prior"], strict=True))
+    assert found == pytest.approx(prior, abs=1e-5)
+
+
+def test_one_transcript_serves_all_files_or_each_has_its_own(predict, tmp_path):
+    one, other = tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav")
+    _, answers, _ = predict(one, other, "--transcript", "oh no")
+    assert [answer["transcript"] for answer in answers] == ["oh no", "oh no"]
+    _, answers, _ = predict(one, other, "--transcript", "oh no", "--transcript", "hello")
+    assert [answer["transcript"] for answer in answers] == ["oh no", "hello"]
+    status, _, [error] = predict(one, "--transcript", "oh no", "--transcript", "hello")
+    assert (status, error) == (1, "error: 2 transcripts for 1 recordings: give one for all of them, or one for each.")
+
+
+def test_nothing_to_predict_gets_a_sentence(predict):
+    status, answers, [error] = predict()
+    assert (status, answers) == (1, [])
+    assert "there is nothing to predict" in error
+
+
+def test_a_run_an_export_and_a_version_are_found(early_export, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"has no export: make it with python -m emotion_tf.export --run"):
+        find_version(run)
+    (run / "export").symlink_to(early_export)
+    assert find_version(run) == find_version(early_export) == find_version(early_export / "1") == early_export / "1"
+
+
+def test_the_newest_version_is_taken(tmp_path):
+    for version in ("2", "10"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "saved_model.pb").touch()
+    assert find_version(tmp_path).name == "10"
+
+
+def test_a_folder_that_is_no_model_gets_a_sentence(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="holds no exported model: name a run"):
+            ExportedModel(folder)
+
+
+def test_a_corrupt_export_gets_a_sentence(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"cut off")
+    with pytest.raises(InputError, match=r"metadata\.json is missing or corrupt"):
+        ExportedModel(tmp_path)
+    (tmp_path / "metadata.json").write_text("{}")
+    with pytest.raises(InputError, match="does not load"):
+        ExportedModel(tmp_path)
