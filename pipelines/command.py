@@ -36,7 +36,8 @@ def run_command(main: Callable[[list[str] | None], None], argv: list[str] | None
     except Exception as error:
         if not is_disk_full(error):
             raise
-        return _complain(f"the disk is full ({error}); free some space and run the same command again.", 1)
+        reason = str(error).partition("\n")[0]
+        return _complain(f"the disk is full ({reason}); free some space and run the same command again.", 1)
     return 0
 
 
