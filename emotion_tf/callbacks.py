@@ -100,7 +100,7 @@ class Validation(keras.callbacks.Callback):
             raise InputError(
                 f"the loss became {max(losses, key=np.isnan)} in epoch {epoch + 1}: train again with --overwrite and a"
                 f" --learning-rate below {self.run.config().training.learning_rate:g};"
-                f" {self.run.checkpoints} keeps the epochs before."
+                " the checkpoints of the epochs before are kept."
             )
 
     def _keep_best(self, epoch: int, uar: float) -> None:

@@ -137,7 +137,8 @@ class Part:
         from emotion_tf import metrics
 
         logits = model.predict(self.features, verbose=0)
-        likelihoods = scipy.special.log_softmax(logits.astype(np.float64), axis=1)
+        with np.errstate(invalid="ignore"):  # The caller looks at the loss.
+            likelihoods = scipy.special.log_softmax(logits.astype(np.float64), axis=1)
         loss = -likelihoods[np.arange(len(logits)), self.utterances["label"]].mean()
         return metrics.predictions_table(self.utterances, np.exp(likelihoods), self.emotions, self.split), float(loss)
 

@@ -243,6 +243,14 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence(make_config, tmp_path, m
     assert not run.is_finished
 
 
+def test_weights_that_run_away_stop_with_the_same_sentence(make_config, tmp_path):
+    run = Run(tmp_path / "run")
+    with pytest.raises(InputError, match=r"the loss became nan in epoch 1: .* below 1e\+30"):
+        fit(make_config("text", learning_rate=1e30), run)
+    assert callbacks.last_epoch(run) == -1
+    assert not run.checkpoints.exists()
+
+
 def test_a_full_disk_leaves_the_model_before_and_no_half_one(tmp_path, monkeypatch):
     path = tmp_path / "model.keras"
     path.write_text("the one before")
