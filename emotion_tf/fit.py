@@ -48,7 +48,7 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
     """
     records = read_metadata(Path(config.records))
     fold = folds.choose_fold(config.folds, config.fold, records.speakers, config.seed)
-    metadata = _run_metadata(config, records, fold)
+    metadata = run_metadata(config, records, fold)
     for source in config.sources:
         if Path(source).resolve() == run.folder.resolve():
             raise InputError(f"{source} cannot be the run to write and one to start from: give another --run.")
@@ -148,8 +148,12 @@ def _branch_config(source: str, modality: str) -> Any:
     return getattr(run.config(), modality)
 
 
-def _run_metadata(config: Config, records: Metadata, fold: folds.Fold) -> dict[str, Any]:
-    """Collects the facts that a run is read with: records, fold, and what was counted on its training part."""
+def run_metadata(config: Config, records: Metadata, fold: folds.Fold) -> dict[str, Any]:
+    """Collects the facts that a run is read with: records, fold, and what was counted on its training part.
+
+    Raises:
+      InputError: An emotion that no training speaker has.
+    """
     counts = records.emotion_counts(fold.train)
     missing = [emotion for emotion, count in zip(records.emotions, counts, strict=True) if not count]
     if missing:

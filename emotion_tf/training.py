@@ -29,10 +29,8 @@ def train(run: Run) -> None:
     """
     config, metadata = run.config(), run.metadata()
     keras.utils.set_random_seed(config.seed)
-    model = build_model(config, metadata["front_end"]["mel_bins"], text.VOCABULARY_SIZE, metadata["prior"])
-    _start_from(model, config)
     steps = -(-sum(metadata["training_counts"]) // config.training.batch_size)
-    _compile(model, config, steps)
+    model = make_model(config, metadata, steps)
     part = Part(run, "validation", config.modalities)
     validation = callbacks.Validation(run, part.predict, metadata["emotions"], config.training.patience)
     validation.set_model(model)
@@ -58,6 +56,20 @@ def average(run: Run) -> None:
     config, metadata = run.config(), run.metadata()
     models = {f"run_{number}": Run(Path(source)).model() for number, source in enumerate(config.runs)}
     _finish(run, late_fusion(models, metadata["prior"]), None)
+
+
+def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Model:
+    """Builds and compiles the model of a config; trained branches that it starts from are in place.
+
+    Args:
+      config: What to build and how to train it.
+      metadata: Of the run.
+      steps: Steps an epoch.
+    """
+    model = build_model(config, metadata["front_end"]["mel_bins"], text.VOCABULARY_SIZE, metadata["prior"])
+    _start_from(model, config)
+    _compile(model, config, steps)
+    return model
 
 
 def training_dataset(config: Config, metadata: dict[str, Any], seed: int) -> tf.data.Dataset:
@@ -112,6 +124,11 @@ def _compile(model: keras.Model, config: Config, steps: int) -> None:
         training.learning_rate / 100, total - warm_up, warmup_target=training.learning_rate, warmup_steps=warm_up
     )
     momentum = 1 - 1 / max(2.0, training.ema_share * total)
+    if training.ema_share > 0:
+        # Statistics that look back less far than the weights that they go with make the validation jump.
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = momentum
     optimizer = keras.optimizers.AdamW(
         rate, training.weight_decay, use_ema=training.ema_share > 0, ema_momentum=momentum
     )
