@@ -1,7 +1,7 @@
 """Measures input pipeline against training step: `python benchmarks/training.py --records DIR`.
 
-Counts the clips a second that the training dataset delivers (cache filled; shuffled, cropped, augmented, mixed) and those
-that a training step of the audio branch consumes, both with the defaults of `fit`, in one run. Writes
+Counts the clips a second that the training dataset delivers (cache filled; shuffled, cropped, augmented, mixed) and
+those that a training step of the audio branch consumes, both with the defaults of `fit`, in one run. Writes
 results/training.json beside this file.
 """
 

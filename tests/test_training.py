@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from emotion_tf import callbacks, training
-from emotion_tf.config import Config, TextConfig, TrainingConfig
+from emotion_tf.config import AudioConfig, Config, TextConfig, TrainingConfig
 from emotion_tf.fit import fit
 from emotion_tf.fusion import build_model
 from emotion_tf.run import Run
@@ -44,6 +44,14 @@ def test_the_rate_warms_up_in_a_line_and_falls_with_a_cosine():
     np.testing.assert_allclose(rates[:21], 1e-5 + np.arange(21) / 20 * (1e-3 - 1e-5), rtol=1e-4)
     falling = 0.5 * 1e-3 * (1 + np.cos(np.pi * np.arange(81) / 80))
     np.testing.assert_allclose(rates[20:], falling, atol=1e-8)
+
+
+def test_normalisation_looks_back_as_far_as_the_average_of_the_weights():
+    config = Config("audio", "x", audio=AudioConfig((4, 4), 2, 2), training=TrainingConfig(epochs=10, ema_share=0.1))
+    model = build_model(config, 8, 20, [0.5, 0.5])
+    training._compile(model, config, 20)
+    momenta = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert momenta == pytest.approx([1 - 1 / 20] * 5)
 
 
 def test_a_warm_up_longer_than_the_training_still_trains():
