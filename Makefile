@@ -19,10 +19,10 @@ endef
 # The main job on the built-in synthetic corpus: records, three trainings and a late fusion, scores, export, prediction.
 fit: $(VENV)/lean
 	$(BIN)/python -m pipelines.prepare --corpus synthetic --records $(RECORDS) --store-waveform
-	$(call train,audio,--branch audio --epochs 12 --num-frames 128)
+	$(call train,audio,--branch audio --epochs 10 --num-frames 128)
 	$(call train,text,--branch text --epochs 10)
 	$(call train,early,--branch fusion --init-audio saved_models/synthetic-audio \
-	  --init-text saved_models/synthetic-text --epochs 6 --num-frames 128)
+	  --init-text saved_models/synthetic-text --epochs 5 --num-frames 128)
 	$(call train,late,--branch fusion --fusion late --runs saved_models/synthetic-audio saved_models/synthetic-text)
 	$(BIN)/python -m emotion_tf.evaluate --run $(RUNS)
 	$(BIN)/python -m emotion_tf.export --run saved_models/synthetic-early

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from emotion_tf import metrics, plots
 from emotion_tf.config import Config
 from emotion_tf.run import Run, write_csv
-from pipelines.command import InputError, is_disk_full, progress_bar
+from pipelines.command import InputError, is_disk_full
 from pipelines.records import write_json
 
 UAR = "val_unweighted_average_recall"
@@ -119,10 +119,9 @@ class Validation(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """Shows a bar over all steps with the time left, and one line an epoch."""
 
-    def __init__(self, validation: Validation, epochs: int, steps: int, first_epoch: int):
+    def __init__(self, validation: Validation, epochs: int, bar: tqdm):
         super().__init__()
-        self.validation, self.epochs = validation, epochs
-        self.bar = progress_bar(epochs * steps, "training", "step", initial=first_epoch * steps, leave=False)
+        self.validation, self.epochs, self.bar = validation, epochs, bar
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.bar.update()
@@ -137,9 +136,6 @@ class Progress(keras.callbacks.Callback):
             f"  (best {best['uar']:.3f}, epoch {best['epoch'] + 1})"
             f"  {tqdm.format_interval((left['total'] - left['n']) / max(rate, 1e-9))} left"
         )
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.bar.close()
 
 
 class Pictures(keras.callbacks.Callback):

@@ -166,4 +166,4 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _range(interval: Sequence[float] | None) -> str:
-    return f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "[one speaker]"
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "[too few speakers]"

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from tqdm import tqdm
 
 from emotion_tf import callbacks, metrics, plots
 from emotion_tf.config import Config, TrainingConfig
@@ -16,6 +17,7 @@ from emotion_tf.fusion import build_model, late_fusion
 from emotion_tf.run import Run
 from pipelines import text
 from pipelines.augment import MixUp, SpecAugment
+from pipelines.command import progress_bar
 from pipelines.dataset import make_dataset
 
 _NUM_SAMPLES = 8
@@ -38,15 +40,17 @@ def train(run: Run) -> None:
     if first_epoch:
         print(f"{run.folder}: goes on with epoch {first_epoch + 1}", flush=True)
     if first_epoch < config.training.epochs and not validation.is_out_of_patience(first_epoch - 1):
-        model.fit(
-            training_dataset(config, metadata, config.seed + first_epoch),
-            steps_per_epoch=steps,
-            epochs=config.training.epochs,
-            initial_epoch=first_epoch,
-            verbose=0,
-            shuffle=False,
-            callbacks=_callbacks(run, config, metadata, validation, steps, first_epoch),
-        )
+        epochs = config.training.epochs
+        with progress_bar(steps * epochs, "training", "step", initial=steps * first_epoch, leave=False) as bar:
+            model.fit(
+                training_dataset(config, metadata, config.seed + first_epoch),
+                steps_per_epoch=steps,
+                epochs=epochs,
+                initial_epoch=first_epoch,
+                verbose=0,
+                shuffle=False,
+                callbacks=_callbacks(run, config, metadata, validation, bar),
+            )
     validation.load_best()
     _finish(run, model, pd.DataFrame(validation.history))
 
@@ -133,27 +137,19 @@ def _compile(model: keras.Model, config: Config, steps: int) -> None:
         rate, training.weight_decay, use_ema=training.ema_share > 0, ema_momentum=momentum
     )
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
+    # XLA saves no time on a processor, and compiles each length of a batch anew.
     model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=False)
-    # XLA halves the time of a convolutional step; over the loops of a GRU it takes a minute to compile. Predictions do
-    # without it: their batches differ in length, and each length would be compiled anew.
-    model.make_predict_function()
-    model.jit_compile = config.modalities == ("audio",)
 
 
 def _callbacks(
-    run: Run,
-    config: Config,
-    metadata: dict[str, Any],
-    validation: callbacks.Validation,
-    steps: int,
-    first_epoch: int,
+    run: Run, config: Config, metadata: dict[str, Any], validation: callbacks.Validation, bar: tqdm
 ) -> list[keras.callbacks.Callback]:
     """Validation first: the others show what it adds to the logs."""
     pictures = callbacks.Pictures(run, validation, metadata["emotions"], config.training.confusion_every)
     pictures.set_model(validation.model)
-    if not first_epoch:
+    if not validation.history:
         pictures.write_samples(config, _samples(config, metadata))
-    progress = callbacks.Progress(validation, config.training.epochs, steps, first_epoch)
+    progress = callbacks.Progress(validation, config.training.epochs, bar)
     return [validation, keras.callbacks.TensorBoard(run.tensorboard, write_graph=False), pictures, progress]
 
 

@@ -7,6 +7,9 @@ import scipy.stats
 
 NUM_RESAMPLES = 10_000
 
+FEWEST_SPEAKERS = 3
+"""Of two speakers every resample is one, the other, or both: no interval comes of it."""
+
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
@@ -24,14 +27,14 @@ def speaker_interval(
       seed: Of the resampling.
 
     Returns:
-      Lower and upper end; None for a single speaker, who says nothing about others.
+      Lower and upper end; None for fewer than three speakers, who say too little about others.
 
     Source:
       Hesterberg 2015, doi 10.1080/00031305.2015.1089789, section 3.2: percentiles widened by Student's t and
       sqrt(n / (n - 1)), for plain ones are too narrow over few speakers.
     """
     num_speakers = len(confusions)
-    if num_speakers < 2:
+    if num_speakers < FEWEST_SPEAKERS:
         return None
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(num_speakers, np.full(num_speakers, 1 / num_speakers), NUM_RESAMPLES)

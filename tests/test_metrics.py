@@ -82,7 +82,7 @@ def test_the_headline_names_chance_marks_and_few_speakers(predictions):
 
 def test_the_headline_of_one_speaker_has_no_interval(predictions):
     part = metrics.scores(predictions[predictions["speaker"] == "00"], EMOTIONS)
-    assert "[one speaker]" in metrics.headline(part, "x")
+    assert "[too few speakers]" in metrics.headline(part, "x")
     assert part["accuracy_interval"] is None
 
 

@@ -17,6 +17,7 @@ def speakers(rates, num_clips=50, seed=0):
 
 def test_one_speaker_says_nothing_about_others():
     assert speaker_interval(speakers([0.5]), accuracy) is None
+    assert speaker_interval(speakers([0.4, 0.6]), accuracy) is None
 
 
 def test_the_same_seed_gives_the_same_interval():
