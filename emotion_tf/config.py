@@ -47,46 +47,36 @@ class TextConfig:
     dropout: float = 0.4
 
 
+def _setting(default: Any, meaning: str) -> Any:
+    """Makes a field whose meaning is also the help of its flag."""
+    return dataclasses.field(default=default, metadata={"help": meaning})
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """The course of one training.
+    """The course of one training; each field says what it is, and is a flag of `python -m emotion_tf.fit`.
 
-    Attributes:
-      epochs: At most; the cosine ends there.
-      batch_size: Utterances a step.
-      learning_rate: At its highest, after the warm-up.
-      warm_up_epochs: Epochs over which the rate rises from near 0.
-      weight_decay: Of AdamW.
-      label_smoothing: Share of the target given to all emotions alike.
-      ema_share: The moving average of the weights, which is what is kept, looks back over this share of all steps; 0:
-        no average.
-      patience: Epochs without a better validation UAR before training stops; 0: never.
-      num_frames: Frames that training clips are cropped or padded to.
-      max_tokens: Token ids kept of a transcript.
-      mel_shift: Bands that training clips are shifted by at most.
-      mel_mask, num_mel_masks: SpecAugment, widest mask over bands and how many.
-      frame_mask, num_frame_masks: SpecAugment, widest mask over frames and how many.
-      mixup: Share of another clip mixed in at most, audio only; 0: none.
-      confusion_every: Epochs between confusion matrices of the validation part; 0: none.
+    Raises:
+      InputError: A number that cannot work.
     """
 
-    epochs: int = 60
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    warm_up_epochs: int = 3
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.1
-    ema_share: float = 0.05
-    patience: int = 0
-    num_frames: int = 256
-    max_tokens: int = 64
-    mel_shift: int = 3
-    mel_mask: int = 10
-    num_mel_masks: int = 2
-    frame_mask: int = 25
-    num_frame_masks: int = 2
-    mixup: float = 0.4
-    confusion_every: int = 10
+    epochs: int = _setting(60, "at most; the cosine ends there")
+    batch_size: int = _setting(32, "utterances a step")
+    learning_rate: float = _setting(2e-3, "at its highest, after the warm-up")
+    warm_up_epochs: int = _setting(3, "over which the rate rises from near 0")
+    weight_decay: float = _setting(1e-2, "of AdamW")
+    label_smoothing: float = _setting(0.1, "share of the target given to all emotions alike")
+    ema_share: float = _setting(0.05, "share of all steps that the weights' average looks back over; 0: no average")
+    patience: int = _setting(0, "epochs without a better validation UAR before training stops; 0: never")
+    num_frames: int = _setting(256, "frames that training clips are cropped or padded to")
+    max_tokens: int = _setting(64, "token ids kept of a transcript")
+    mel_shift: int = _setting(3, "bands that training clips are shifted by at most")
+    mel_mask: int = _setting(10, "widest mask over bands (SpecAugment)")
+    num_mel_masks: int = _setting(2, "how many of them")
+    frame_mask: int = _setting(25, "widest mask over frames (SpecAugment)")
+    num_frame_masks: int = _setting(2, "how many of them")
+    mixup: float = _setting(0.4, "share of another clip mixed in at most, audio only; 0: none")
+    confusion_every: int = _setting(10, "epochs between confusion matrices of the validation part; 0: none")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "num_frames", "max_tokens"):

@@ -30,8 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     """
     arguments = _parser().parse_args(argv)
     config = _config(arguments)
-    name = config.branch if config.branch != "fusion" else config.fusion
-    fit(config, Run(arguments.run or next_free(f"{Path(config.records).name}-{name}", config)), arguments.overwrite)
+    prefix = f"{Path(config.records).name}-{config.branch}"
+    fit(config, Run(arguments.run or next_free(prefix, config)), arguments.overwrite)
 
 
 def fit(config: Config, run: Run, overwrite: bool = False) -> None:
@@ -82,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     training = parser.add_argument_group("training")
     for field in dataclasses.fields(TrainingConfig):
         flag = "--" + field.name.replace("_", "-")
-        training.add_argument(flag, type=type(field.default), metavar="N", help="(default: %(default)s)")
+        meaning = f"{field.metadata['help']} (%(default)s)"
+        training.add_argument(flag, type=type(field.default), metavar="N", help=meaning)
         training.set_defaults(**{field.name: field.default})
     return parser
 

@@ -58,7 +58,7 @@ def test_fusion_without_flags_is_early_and_from_scratch(with_records, trained):
     main(["--branch", "fusion"])
     config = trained[0].config()
     assert (config.fusion, config.sources) == ("early", ())
-    assert str(trained[0].folder) == "saved_models/synthetic-early-1"
+    assert str(trained[0].folder) == "saved_models/synthetic-fusion-1"
 
 
 def test_the_bare_command_goes_on_with_an_unfinished_run_and_passes_a_finished_one(with_records, trained):
