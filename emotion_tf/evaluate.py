@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.run import Run
+from emotion_tf.run import Run, misfit
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.records import read_metadata
 
@@ -81,13 +81,11 @@ def score_part(run: Run, model: "keras.Model", split: str) -> "tuple[dict[str, A
 
 def _check_records(run: Run) -> None:
     """Makes sure that the records are what the run was trained on."""
-    folder, metadata = Path(run.config().records), run.metadata()
-    found = read_metadata(folder)
-    for name, what in (("emotions", "label set"), ("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
-        if getattr(found, name) != metadata[name]:
-            raise InputError(
-                f"{folder} were made with another {what} since {run.folder} was trained: prepare them as before."
-            )
+    folder = Path(run.config().records)
+    if what := misfit(vars(read_metadata(folder)), run.metadata()):
+        raise InputError(
+            f"{folder} were made with another {what} since {run.folder} was trained: prepare them as before."
+        )
 
 
 def modalities_of(model: "keras.Model") -> tuple[str, ...]:

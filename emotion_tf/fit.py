@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion_tf.config import BRANCHES, AudioConfig, Config, TextConfig, TrainingConfig
-from emotion_tf.run import Run, next_free
+from emotion_tf.run import Run, misfit, next_free
 from pipelines import folds
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.records import Metadata, read_metadata, write_json
@@ -190,9 +190,8 @@ def _write_metadata(run: Run, metadata: dict[str, Any]) -> None:
 def _check_source(source: Run, metadata: Mapping[str, Any]) -> None:
     """Refuses a run to start from or to average that does not fit, or that knows speakers of the test part."""
     found = source.require_finished().metadata()
-    for name, what in (("emotions", "label set"), ("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
-        if found[name] != metadata[name]:
-            raise InputError(f"{source.folder} has another {what} than these records: choose a run trained on them.")
+    if what := misfit(found, metadata):
+        raise InputError(f"{source.folder} has another {what} than these records: choose a run trained on them.")
     for split in ("train", "validation"):
         known = sorted(set(found["fold"][split]) & set(metadata["fold"]["test"]))
         if known:

@@ -145,6 +145,16 @@ class Run:
         write_json(self.scores_path, scores)
 
 
+def misfit(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Names what keeps a model made for the records of `one` from those of `other`; empty where nothing does.
+
+    Args:
+      one, other: Metadata of runs or records.
+    """
+    parts = {"emotions": "label set", "front_end": "front end", "vocabulary_sha256": "vocabulary"}
+    return next((what for name, what in parts.items() if one[name] != other[name]), "")
+
+
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Writes a table under a temporary name and renames it."""
     temporary = path.with_name(path.name + ".tmp")
