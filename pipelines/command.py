@@ -57,8 +57,8 @@ def import_tensorflow() -> None:
 
     Set the environment variable TF_CPP_MIN_LOG_LEVEL yourself (0: everything) to see them.
     """
-    is_loud = "TF_CPP_MIN_LOG_LEVEL" in os.environ
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A process that this one starts inherits the 3, and is to be as quiet.
+    is_loud = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3"
     with contextlib.nullcontext() if is_loud else _silent_stderr():
         import tensorflow as tf
         import tensorflow_text  # noqa: F401  (an exported model needs its ops)

@@ -18,9 +18,11 @@ Tensors = dict[str, tf.Tensor]
 
 def make_dataset(
     folder: Path,
-    speakers: Sequence[str],
+    members: Sequence[str],
     modalities: Sequence[str] = MODALITIES,
     *,
+    by: str = "speaker",
+    shuffled: str = "",
     batch_size: int = 32,
     training: bool = False,
     num_frames: int | None = None,
@@ -31,12 +33,15 @@ def make_dataset(
     cache: bool = True,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """Streams batches of the chosen speakers.
+    """Streams batches of the chosen utterances, those of some speakers as a rule.
 
     Args:
       folder: Complete records.
-      speakers: Whose utterances to read.
+      members: Which utterances to read: values of the field `by`.
       modalities: "audio", "text" or both; what is not named is not read.
+      by: "speaker", "published_split" or "utterance_id".
+      shuffled: "audio", "transcripts" or "labels", which are then dealt anew among the chosen utterances, in the same
+        way in every epoch; empty: nothing.
       batch_size: Utterances a batch; the last batch may be smaller.
       training: Shuffles anew in every epoch and crops long clips at a random place. Without it the order is that of
         the shards and the crop is the middle.
@@ -46,7 +51,7 @@ def make_dataset(
       augment: Applied in training to one example after normalising and cropping, before padding.
       with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element.
       cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech).
-      seed: Of order and crops; the same seed gives the same batches in the same epoch.
+      seed: Of order, crops and what is shuffled; the same seed gives the same batches in the same epoch.
 
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: log_mel [batch, num_frames, mel_bins] float32
@@ -54,13 +59,20 @@ def make_dataset(
       padded with 0. label: [batch] int32.
 
     Raises:
-      InputError: Records that are not complete, or lack one of the speakers, or an unknown modality.
+      InputError: Records that are not complete, or lack one of the speakers, or an unknown modality, or one that is to
+        be shuffled and is not read.
       ValueError: num_frames or max_tokens below 1, or class_weights that leave out a label.
     """
     metadata = records.read_metadata(folder)
     _check_sizes(num_frames, max_tokens)
     _check_weights(class_weights, metadata)
-    dataset = _read(folder, metadata, speakers, _fields(modalities, with_metadata))
+    fields = _fields(modalities, with_metadata)
+    dataset = _read(folder, metadata, members, by, fields)
+    if shuffled:
+        moved = _moved(shuffled, fields)
+        others = _read(folder, metadata, members, by, moved).ragged_batch(metadata.num_utterances)
+        dataset = tf.data.Dataset.zip(dataset, others.map(_deal_anew(moved, seed)).unbatch())
+        dataset = dataset.map(lambda record, other: record | other)
     dataset = dataset.map(_to_example(metadata, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
     # Normalised before the cache (the same in every epoch), shuffled and cropped after it (different in every epoch).
     if cache:
@@ -75,8 +87,9 @@ def make_dataset(
     dataset = dataset.ragged_batch(batch_size)
     to_batch = _to_batch(num_frames, class_weights, with_metadata)
     dataset = dataset.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    num_utterances = sum(metadata.emotion_counts(set(speakers)))
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_utterances // batch_size)))
+    if by == "speaker":
+        num_utterances = sum(metadata.emotion_counts(set(members)))
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_utterances // batch_size)))
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
@@ -96,26 +109,50 @@ def _fields(modalities: Sequence[str], with_metadata: bool) -> list[str]:
     if unknown or not modalities:
         raise InputError(f"there is no modality {', '.join(unknown) or '(none named)'}: use {', '.join(MODALITIES)}.")
     chosen = {"audio": ["log_mel"], "text": ["token_ids"]}
-    fields = ["speaker", "label", *(field for modality in modalities for field in chosen[modality])]
+    fields = ["label", *(field for modality in modalities for field in chosen[modality])]
     return list(dict.fromkeys([*fields, *(_METADATA_FIELDS if with_metadata else ())]))
 
 
-def _read(folder: Path, metadata: records.Metadata, speakers: Sequence[str], fields: Sequence[str]) -> tf.data.Dataset:
-    """Interleaves the shards that hold one of the speakers and keeps those speakers' records."""
-    absent = sorted(set(speakers) - set(metadata.speakers))
-    if absent or not speakers:
-        raise InputError(
-            f"{folder} holds no speaker {', '.join(absent) or '(none named)'}: it holds {', '.join(metadata.speakers)}."
-        )
-    shards = [
-        str(folder / name) for name, shard in sorted(metadata.shards.items()) if set(shard["speakers"]) & set(speakers)
-    ]
-    wanted = tf.constant(sorted(set(speakers)))
+def _read(
+    folder: Path, metadata: records.Metadata, members: Sequence[str], by: str, fields: Sequence[str]
+) -> tf.data.Dataset:
+    """Interleaves the shards and keeps the chosen records; shards without one of the speakers are not opened."""
+    shards = dict(sorted(metadata.shards.items()))
+    if by == "speaker":
+        absent = sorted(set(members) - set(metadata.speakers))
+        if absent or not members:
+            raise InputError(
+                f"{folder} holds no speaker {', '.join(absent) or '(none named)'}:"
+                f" it holds {', '.join(metadata.speakers)}."
+            )
+        shards = {name: shard for name, shard in shards.items() if set(shard["speakers"]) & set(members)}
+    keys = tf.constant(sorted(set(members)))
+    chosen = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.int32)), 0)
     mel_bins = metadata.settings.mel_bins
-    dataset = tf.data.Dataset.from_tensor_slices(shards)
+    fields = list(dict.fromkeys([by, *fields]))
+    dataset = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in shards])
     dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.map(lambda s: records.parse(s, fields, mel_bins), num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.filter(lambda record: tf.reduce_any(record["speaker"] == wanted))
+    return dataset.filter(lambda record: chosen.lookup(record[by]) > 0)
+
+
+def _moved(shuffled: str, fields: Sequence[str]) -> list[str]:
+    """Names the fields that change their record; for audio all others, which take less memory."""
+    field = {"audio": "log_mel", "transcripts": "token_ids", "labels": "label"}[shuffled]
+    if field not in fields:
+        raise InputError(f"a model that reads no {shuffled} has none to shuffle: choose another --control.")
+    return [name for name in fields if (name == field) != (shuffled == "audio")]
+
+
+def _deal_anew(moved: Sequence[str], seed: int) -> Callable[[Tensors], Tensors]:
+    """Puts the fields of all records at once into another order, the same in every epoch and process."""
+
+    def deal_anew(batch: Tensors) -> Tensors:
+        count = batch[moved[0]].shape[0] or tf.shape(batch[moved[0]])[0]
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, 0])
+        return {name: tf.gather(batch[name], order) for name in moved}
+
+    return deal_anew
 
 
 def _to_example(metadata: records.Metadata, with_metadata: bool) -> Callable[[Tensors], Tensors]:

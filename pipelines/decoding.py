@@ -4,16 +4,13 @@ import collections
 import concurrent.futures.process
 import contextlib
 import itertools
-import multiprocessing.resource_tracker
-import os
-import signal
-import threading
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pipelines import audio
+from pipelines import audio, processes
 from pipelines.command import InputError
 from pipelines.utterance import Utterance
 
@@ -37,11 +34,11 @@ def decoding(batches: Sequence[list[Utterance]], num_workers: int | None = None)
     Raises:
       InputError: A process was killed.
     """
-    num_workers = min(num_workers or _num_cores(), max(1, len(batches)))
+    num_workers = min(num_workers or processes.num_cores(), max(1, len(batches)))
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(num_workers, context, _start_worker) as pool:
+    with concurrent.futures.ProcessPoolExecutor(num_workers, context, processes.end_with_parent) as pool:
         try:
-            with _ctrl_c_held():
+            with processes.ctrl_c_held():
                 waiting = collections.deque(_submit(pool, batch) for batch in batches[: 2 * num_workers])
             yield _in_order(pool, batches, waiting)
         except concurrent.futures.process.BrokenProcessPool:
@@ -65,35 +62,6 @@ def _in_order(
         decoded = waiting.popleft().result()
         waiting.extend(_submit(pool, ahead) for ahead in itertools.islice(following, 1))
         yield list(zip(batch, decoded, strict=True))
-
-
-def _num_cores() -> int:
-    """Counts the cores that this process may use; macOS only knows how many there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Starts processes to which Ctrl-C, which a terminal sends to all, means nothing: this one ends them."""
-    # It is started with the first process, and would let the signal through again.
-    multiprocessing.resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker() -> None:
-    """Makes a worker end with its parent even where that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-
-
-def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _decode_all(paths: Sequence[Path | None]) -> list[np.ndarray | str]:

@@ -1,13 +1,21 @@
-"""Speaker-disjoint folds, published and generated, and their audit."""
+"""Folds, published and generated: who trains, who validates, who tests; and their audit."""
 
 import dataclasses
+import itertools
 import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipelines.command import InputError
 from pipelines.utterance import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = ("holdout", "lj5", "emobox6", "loso", "group-kfold", "published", "random")
+"""What folds are called on a command line, beside the path of a JSON file."""
 
 LJ5_TEST = (
     ("02", "05", "14", "15", "16"),
@@ -19,86 +27,148 @@ LJ5_TEST = (
 LJ5_VALIDATION = (("03", "06"), ("10", "11"), ("08", "17"), ("01", "14"), ("02", "05"))
 """Five folds over the 24 actors of RAVDESS. Source: Luna-Jimenez et al. 2021, doi 10.3390/s21227665."""
 
+EMOBOX6_TEST = (
+    ("01", "11", "20", "21"),
+    ("04", "10", "12", "14"),
+    ("08", "09", "19", "23"),
+    ("03", "05", "07", "24"),
+    ("02", "15", "16", "18"),
+    ("06", "13", "17", "22"),
+)
+"""Six folds over the same actors, without validation parts. Source: EmoBox, Ma et al. 2024, arXiv 2406.07162."""
+
+# What must stand in one part only: the name that a person reads -> the column.
+_KINDS = {"speakers": "speaker", "trials": "trial", "recordings": "recording", "sentences": "sentence"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
     """Who trains, who validates, who tests.
 
     Attributes:
-      train, validation, test: Speakers, sorted.
+      train, validation, test: Values of one column of the index, sorted.
       absent: Speakers that the list names and the records lack.
+      by: That column: "speaker", "published_split" or "utterance_id".
     """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    by: str = "speaker"
+
+    def parts(self, index: "pd.DataFrame") -> "pd.Series":
+        """Names the part of each row of an index: "train", "validation", "test" or ""."""
+        import pandas as pd
+
+        part_of = {value: split for split in SPLITS for value in getattr(self, split)}
+        return pd.Series([part_of.get(value, "") for value in index[self.by]], index.index, str, "part")
 
 
-def make_folds(name: str, speakers: Sequence[str], seed: int = 0) -> list[Fold]:
-    """Makes the folds of one name for the speakers at hand.
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What an audit found in a fold that it did not stop.
+
+    Attributes:
+      marks: What every score of the fold has to carry.
+      parts: Split -> {"speakers": [...], "num_utterances": N}.
+      left_out: Utterances in no part.
+      overlaps: How many speakers, trials, recordings (identical samples) and sentences stand in more than one part.
+    """
+
+    marks: tuple[str, ...]
+    parts: dict[str, dict[str, Any]]
+    left_out: int
+    overlaps: dict[str, int]
+
+
+def make_folds(name: str, index: "pd.DataFrame", *, num_folds: int = 5, seed: int = 0) -> list[Fold]:
+    """Makes the folds of one name for the records at hand.
 
     Args:
-      name: "holdout", "lj5", or the path of a JSON file: a list of objects with lists of speakers under "train",
+      name: One of `NAMES`, or the path of a JSON file: a list of objects with lists of speakers under "train",
         "validation" and "test".
-      speakers: The speakers of the records.
-      seed: Of the generated folds; the same for every process and machine.
+      index: The records, as `pipelines.records.read_index` gives them.
+      num_folds: Of group-kfold.
+      seed: Of holdout, group-kfold and random; the same folds in every process and on every machine.
 
     Returns:
       The folds, not audited yet: one of them may lack test speakers where actors are absent.
 
     Raises:
-      InputError: An unknown name, a file that is no such list, or too few speakers.
+      InputError: An unknown name, a file that is no such list, too few speakers, or none.
     """
-    present = sorted(set(speakers))
+    if name == "published":
+        return [_published(index)]
+    if name == "random":
+        return [_random(index, seed)]
+    if name not in NAMES and not name.endswith(".json"):
+        raise InputError(f"there are no folds {name!r}: choose {', '.join(NAMES)}, or a file that ends in .json.")
+    present = _speakers(name, index)
     if name == "holdout":
         return [_holdout(present, seed)]
     if name == "lj5":
         return _literature("lj5", LJ5_TEST, LJ5_VALIDATION, present)
-    if name.endswith(".json"):
-        return _from_file(Path(name), present)
-    raise InputError(f"there are no folds {name!r}: choose holdout, lj5, or a file that ends in .json.")
+    if name == "emobox6":
+        return _literature("emobox6", EMOBOX6_TEST, [()] * len(EMOBOX6_TEST), present)
+    if name == "loso":
+        return _leave_one_out(present)
+    if name == "group-kfold":
+        return _group_kfold(present, num_folds, seed)
+    return _from_file(Path(name), present)
 
 
-def choose_fold(name: str, index: int, speakers: Sequence[str], seed: int = 0) -> Fold:
-    """Makes the folds of one name, takes one of them and audits it.
-
-    Raises:
-      InputError: As `make_folds`; a number that is none of theirs; a fold that fails the audit.
-    """
-    folds = make_folds(name, speakers, seed)
-    if not 0 <= index < len(folds):
-        raise InputError(f"--fold {index} is none of the {len(folds)} folds of {name}: they count from 0.")
-    audit(folds[index], f"fold {index} of {name}")
-    return folds[index]
-
-
-def audit(fold: Fold, where: str) -> None:
-    """Stops on a fold whose score could not be believed.
+def choose_fold(name: str, number: int, index: "pd.DataFrame", *, num_folds: int = 5, seed: int = 0) -> Fold:
+    """Makes the folds of one name and takes one of them; `audit` is another step.
 
     Raises:
-      InputError: A speaker in two parts, or a part without speakers.
+      InputError: As `make_folds`; a number that is none of theirs.
     """
-    for split in SPLITS:
-        if not getattr(fold, split):
-            raise InputError(f"{where} has no {split} speakers: give it at least one.")
-    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        shared = sorted(set(getattr(fold, one)) & set(getattr(fold, other)))
-        if shared:
-            raise InputError(
-                f"{where}: speaker {', '.join(shared)} is in {one} and in {other}; scores would measure"
-                " recognition of the speaker, so keep each speaker in one part."
-            )
+    folds = make_folds(name, index, num_folds=num_folds, seed=seed)
+    if not 0 <= number < len(folds):
+        raise InputError(f"--fold {number} is none of the {len(folds)} folds of {name}: they count from 0.")
+    return folds[number]
+
+
+def _speakers(name: str, index: "pd.DataFrame") -> list[str]:
+    present = sorted(set(index["speaker"]))
+    if "" in present:
+        raise InputError(
+            f"{name} deals out speakers, and the records hold utterances without one: use --folds published or random."
+        )
+    return present
+
+
+def _published(index: "pd.DataFrame") -> Fold:
+    """The split that the corpus was published with."""
+    missing = [split for split in SPLITS if split not in set(index["published_split"])]
+    if missing:
+        raise InputError(
+            f"the records have no utterance of a published part {', '.join(missing)}: choose other folds, or prepare"
+            " them with a column split in the manifest."
+        )
+    return Fold(("train",), ("validation",), ("test",), by="published_split")
+
+
+def _random(index: "pd.DataFrame", seed: int) -> Fold:
+    utterances = sorted(index["utterance_id"])
+    if len(utterances) < 3:
+        raise InputError(f"random needs at least three utterances, and the records hold {len(utterances)}: add some.")
+    return dataclasses.replace(_cut(utterances, seed), by="utterance_id")
 
 
 def _holdout(present: list[str], seed: int) -> Fold:
-    """60/20/20 of the speakers, sorted, shuffled with the seed, cut."""
     if len(present) < 3:
         raise InputError(
             f"holdout needs at least three speakers, one each to train, validate and test, and the records hold"
             f" {len(present)}: prepare recordings of more speakers."
         )
-    shuffled = list(present)
+    return _cut(present, seed)
+
+
+def _cut(units: Sequence[str], seed: int) -> Fold:
+    """60/20/20 of sorted units, shuffled with the seed, cut."""
+    shuffled = list(units)
     random.Random(seed).shuffle(shuffled)
     share = max(1, round(0.2 * len(shuffled)))
     test, validation, train = shuffled[:share], shuffled[share : 2 * share], shuffled[2 * share :]
@@ -108,11 +178,7 @@ def _holdout(present: list[str], seed: int) -> Fold:
 def _literature(
     name: str, tests: Sequence[Sequence[str]], validations: Sequence[Sequence[str]], present: list[str]
 ) -> list[Fold]:
-    """Folds of a published list for the actors present.
-
-    Where fewer than two validation speakers are present, the first two present test speakers of the following folds,
-    cyclically, take their place.
-    """
+    """Folds of a published list for the actors present."""
     listed = sorted({speaker for test in tests for speaker in test})
     unlisted = sorted(set(present) - set(listed))
     if unlisted:
@@ -121,32 +187,71 @@ def _literature(
             f" {', '.join(unlisted[:5])}: use --folds holdout, or a JSON file of your own."
         )
     absent = tuple(speaker for speaker in listed if speaker not in present)
-    folds = []
-    for index, validation in enumerate(validations):
-        test = _kept(tests[index], present)
-        validation = _kept(validation, present)
-        if len(validation) < 2:
-            following = [speaker for step in range(1, len(tests)) for speaker in tests[(index + step) % len(tests)]]
-            validation = _kept(following, present)[:2]
-        train = tuple(speaker for speaker in present if speaker not in test + validation)
-        folds.append(Fold(train, tuple(sorted(validation)), test, absent))
-    return folds
+    kept_tests = [_kept(test, present) for test in tests]
+    kept_validations = [_kept(validation, present) for validation in validations]
+    folds = _folds(kept_tests, _filled(kept_tests, kept_validations))
+    return [dataclasses.replace(fold, absent=absent) for fold in folds]
+
+
+def _leave_one_out(present: list[str]) -> list[Fold]:
+    if len(present) < 4:
+        raise InputError(
+            f"loso needs at least four speakers, one to test, two to validate and one to train, and the records hold"
+            f" {len(present)}: prepare recordings of more speakers."
+        )
+    tests = [(speaker,) for speaker in present]
+    return _folds(tests, _filled(tests, [()] * len(tests)))
+
+
+def _filled(tests: Sequence[tuple[str, ...]], validations: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Gives every fold validation speakers.
+
+    Where a list leaves fewer than two, the first two test speakers of the following folds, cyclically, take their
+    place.
+    """
+    filled = []
+    for number, validation in enumerate(validations):
+        following = itertools.chain(*tests[number + 1 :], *tests[:number])
+        filled.append(validation if len(validation) >= 2 else tuple(itertools.islice(following, 2)))
+    return filled
+
+
+def _folds(tests: Sequence[tuple[str, ...]], validations: Sequence[tuple[str, ...]]) -> list[Fold]:
+    """Trains on whoever neither tests nor validates."""
+    everyone = set(itertools.chain(*tests))
+    return [
+        Fold(tuple(sorted(everyone - {*test, *validation})), tuple(sorted(validation)), tuple(sorted(test)))
+        for test, validation in zip(tests, validations, strict=True)
+    ]
 
 
 def _kept(speakers: Sequence[str], present: list[str]) -> tuple[str, ...]:
     return tuple(speaker for speaker in speakers if speaker in present)
 
 
+def _group_kfold(present: list[str], num_folds: int, seed: int) -> list[Fold]:
+    """Groups of speakers whose sizes differ by at most one; each group tests once and validates once."""
+    if not 3 <= num_folds <= len(present):
+        raise InputError(
+            f"--num-folds {num_folds} cannot work for the {len(present)} speakers of the records: give at least 3,"
+            " one group each to train, validate and test, and at most one a speaker."
+        )
+    shuffled = list(present)
+    random.Random(seed).shuffle(shuffled)
+    groups = [tuple(shuffled[start::num_folds]) for start in range(num_folds)]
+    return _folds(groups, [*groups[1:], groups[0]])
+
+
 def _from_file(path: Path, present: list[str]) -> list[Fold]:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: give a JSON file of folds, or holdout, or lj5.") from None
+        raise InputError(f"{path} does not exist: give a JSON file of folds, or {', '.join(NAMES)}.") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no readable JSON ({error}): write a list of folds.") from None
     if not isinstance(listed, list) or not listed:
         raise InputError(f"{path} holds no list of folds: write [{{train: [...], validation: [...], test: [...]}}].")
-    return [_fold_of(entry, f"fold {index} of {path}", present) for index, entry in enumerate(listed)]
+    return [_fold_of(entry, f"fold {number} of {path}", present) for number, entry in enumerate(listed)]
 
 
 def _fold_of(entry: object, where: str, present: list[str]) -> Fold:
@@ -162,4 +267,112 @@ def _fold_of(entry: object, where: str, present: list[str]) -> Fold:
                 f" (they hold {', '.join(present)}): correct the file."
             )
         parts.append(tuple(sorted(set(speakers))))
-    return Fold(*parts)
+    train, validation, test = parts
+    return Fold(train, validation, test)
+
+
+def audit(fold: Fold, index: "pd.DataFrame", where: str) -> Findings:
+    """Stops on a fold whose score could not be believed, and marks one whose parts are not independent.
+
+    Folds of speakers are held to: no speaker, no trial and no identical samples in two parts (absent and all-zero
+    sound excepted). Under "published" and "random" overlaps are the corpus's own, or meant, and become marks.
+
+    Args:
+      fold: As `make_folds` makes it.
+      index: The records, as `pipelines.records.read_index` gives them.
+      where: Names the fold in a sentence, for instance "fold 0 of lj5".
+
+    Raises:
+      InputError: An empty part; in folds of speakers, the first of what stands in two parts, with two utterances.
+    """
+    _stop_on_lists(fold, index, where)
+    rows = comparable(index.assign(part=fold.parts(index)))
+    parts = {split: _part(rows[rows["part"] == split]) for split in SPLITS}
+    empty = [split for split in SPLITS if not parts[split]["num_utterances"]]
+    if empty:
+        raise InputError(f"{where} has no {empty[0]} utterances: choose other folds, or prepare more recordings.")
+    chosen = rows[rows["part"] != ""]
+    shared = {kind: _in_two_parts(chosen, column) for kind, column in _KINDS.items()}
+    if fold.by == "speaker":
+        _stop_on_shared(shared, where)
+    overlaps = {kind: found[_KINDS[kind]].nunique() for kind, found in shared.items()}
+    return Findings(_marks(fold, overlaps), parts, len(rows) - len(chosen), overlaps)
+
+
+def _stop_on_lists(fold: Fold, index: "pd.DataFrame", where: str) -> None:
+    """Stops on what the lists alone show: once rows have a part each, a speaker in two lists is in the last one."""
+    for split in SPLITS:
+        if not getattr(fold, split):
+            raise InputError(f"{where} has no {split} speakers: give it at least one.")
+    pairs = (("train", "validation"), ("train", "test"), ("validation", "test"))
+    found = [
+        (speaker, one, other)
+        for one, other in pairs
+        for speaker in sorted(set(getattr(fold, one)) & set(getattr(fold, other)))
+    ]
+    if found:
+        speaker, one, other = found[0]
+        example = index.loc[index[fold.by] == speaker, "utterance_id"].min()
+        raise InputError(
+            f"{where}: speaker {speaker} is in {one} and in {other}, for instance with {example}{_more(found)};"
+            " scores would measure recognition of the speaker, so keep each speaker in one part."
+        )
+
+
+def _more(found: Sequence[object]) -> str:
+    return f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+
+
+def comparable(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Sorts rows of an index by utterance and adds what is compared between parts.
+
+    Returns:
+      The rows with two further columns: recording, the hash of the samples, empty without sound; sentence, the
+      transcript in its one spelling, empty where blank.
+    """
+    from pipelines import text
+
+    spoken = rows["transcript"].unique().tolist()
+    sentences = dict(zip(spoken, (one.decode() for one in text.normalise(spoken).numpy()), strict=True))
+    return rows.assign(
+        recording=rows["audio_sha256"].where(rows["has_sound"], ""),
+        sentence=[sentences[transcript] for transcript in rows["transcript"]],
+    ).sort_values("utterance_id")
+
+
+def _part(rows: "pd.DataFrame") -> dict[str, Any]:
+    return {"speakers": sorted(set(rows["speaker"]) - {""}), "num_utterances": len(rows)}
+
+
+def _in_two_parts(rows: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """Keeps the first utterance of each part, for each value of a column that stands in more than one part."""
+    known = rows[rows[column] != ""].drop_duplicates([column, "part"])
+    return known[known.duplicated(column, keep=False)].sort_values([column, "utterance_id"])
+
+
+def _stop_on_shared(shared: "dict[str, pd.DataFrame]", where: str) -> None:
+    trials, recordings = shared["trials"], shared["recordings"]
+    if len(trials):
+        raise InputError(
+            f"{where}: {_pair(trials, 'trial')} are one trial ({trials['trial'].iloc[0]}); keep the recordings of one"
+            " performance in one part, or give each performance a trial of its own."
+        )
+    if len(recordings):
+        raise InputError(
+            f"{where}: {_pair(recordings, 'recording')} hold identical samples; remove the copy, or keep both in one"
+            " part."
+        )
+
+
+def _pair(shared: "pd.DataFrame", column: str) -> str:
+    """Names two utterances, their parts, and how many more such pairs there are."""
+    (_, one), (_, other) = shared.head(2).iterrows()
+    more = _more(range(shared[column].nunique()))
+    return f"{one['utterance_id']} in {one['part']} and {other['utterance_id']} in {other['part']}{more}"
+
+
+def _marks(fold: Fold, overlaps: dict[str, int]) -> tuple[str, ...]:
+    if fold.by == "speaker":
+        return ()
+    leaking = ("speaker-leaking",) if overlaps["speakers"] else ()
+    return leaking + ((f"text-overlap {overlaps['sentences']}",) if overlaps["sentences"] else ())

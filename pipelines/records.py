@@ -18,6 +18,7 @@ from pipelines.command import InputError
 from pipelines.utterance import Utterance
 
 if TYPE_CHECKING:
+    import pandas as pd
     import tensorflow as tf
 
 SCHEMA_VERSION = 1
@@ -241,21 +242,68 @@ def parse(serialised: "tf.Tensor", fields: Sequence[str], mel_bins: int) -> "dic
     return parsed
 
 
-def read_examples(folder: Path, speakers: Sequence[str], count: int) -> list[tuple[np.ndarray, str]]:
-    """Reads stored waveforms and their words, spread evenly over the records of some speakers.
+def read_index(folder: Path) -> "pd.DataFrame":
+    """Reads what folds and audits need of each record, from the shards themselves.
+
+    Args:
+      folder: Complete records.
+
+    Returns:
+      One row a record, shards in the order of their names: utterance_id, speaker, trial, audio_sha256,
+      published_split, transcript (strings), label (int), has_sound (False where log_mel holds no frame).
+
+    Raises:
+      InputError: Records that are not complete, or a shard that is cut off or no TFRecord.
+    """
+    import pandas as pd
+    import tensorflow as tf
+
+    texts = ("utterance_id", "speaker", "trial", "audio_sha256", "published_split", "transcript")
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in texts}
+    features |= {"label": tf.io.FixedLenFeature([], tf.int64), "log_mel": tf.io.FixedLenFeature([], tf.string, b"")}
+
+    def to_columns(serialised: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        columns = tf.io.parse_example(serialised, features)
+        return columns | {"log_mel": tf.strings.length(columns["log_mel"])}
+
+    shards = [str(folder / name) for name in sorted(read_metadata(folder).shards)]
+    try:
+        batches = list(tf.data.TFRecordDataset(shards).batch(256).map(to_columns).as_numpy_iterator())
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder} holds a corrupt shard ({reason}): prepare it again with --overwrite.") from None
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in features}
+    index = {name: [value.decode() for value in columns[name]] for name in texts}
+    return pd.DataFrame(index | {"label": columns["label"], "has_sound": columns["log_mel"] > 0})
+
+
+def read_examples(
+    folder: Path, members: Sequence[str], count: int, by: str = "speaker"
+) -> list[tuple[np.ndarray, str]]:
+    """Reads stored waveforms and their words, spread evenly over some records.
+
+    Args:
+      folder: Complete records.
+      members: Which of them: values of the field `by`.
+      count: How many, at most.
+      by: "speaker", "published_split" or "utterance_id".
 
     Returns:
       At most `count` pairs of waveform [num_samples] int16 and transcript.
     """
     import tensorflow as tf
 
-    metadata = read_metadata(folder)
-    shards = [str(folder / name) for name, shard in metadata.shards.items() if set(shard["speakers"]) & set(speakers)]
-    fields = ("speaker", "waveform", "transcript")
+    metadata, chosen = read_metadata(folder), set(members)
+    shards = [
+        str(folder / name)
+        for name, shard in metadata.shards.items()
+        if by != "speaker" or set(shard["speakers"]) & chosen
+    ]
+    fields = tuple(dict.fromkeys((by, "waveform", "transcript")))
     parsed = (parse(record, fields, metadata.settings.mel_bins) for record in tf.data.TFRecordDataset(shards))
     found = [
         (record["waveform"].numpy(), record["transcript"].numpy().decode())
         for record in parsed
-        if record["speaker"].numpy().decode() in speakers
+        if record[by].numpy().decode() in chosen
     ]
     return found[:: max(1, len(found) // count)][:count]

@@ -1,6 +1,10 @@
 """Tests of pipelines.dataset: every utterance once, whole or cropped, padded with silence, in an order of its own."""
 
+import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +34,19 @@ def order_of(dataset):
 @pytest.fixture(scope="module")
 def examples(three_speaker_records):
     return examples_of(make_dataset(three_speaker_records, SPEAKERS, with_metadata=True))
+
+
+@pytest.fixture(scope="module")
+def split_records(three_speakers, tmp_path_factory):
+    """Records without speakers: every third utterance is of the published part validation, the others of train."""
+    utterances = tuple(
+        dataclasses.replace(one, audio=None, speaker="", published_split="train" if number % 3 else "validation")
+        for number, one in enumerate(three_speakers.utterances)
+    )
+    folder = tmp_path_factory.mktemp("records") / "split"
+    corpus = dataclasses.replace(three_speakers, utterances=utterances)
+    prepare.prepare(prepare.Preparation(corpus, folder, audio.FrontEnd()), 1)
+    return folder
 
 
 def test_every_utterance_of_the_chosen_speakers_comes_once(three_speakers, three_speaker_records):
@@ -190,6 +207,100 @@ def test_absent_recordings_have_no_frames_and_one_row_of_padding(tmp_path):
     assert features["log_mel"].shape == (2, 7, 64)
 
 
+def test_published_parts_are_read_where_there_are_no_speakers(split_records, three_speakers):
+    chosen = dict.fromkeys(("train", "validation"), None)
+    for split in chosen:
+        dataset = make_dataset(split_records, [split], ["text"], by="published_split", with_metadata=True)
+        chosen[split] = set(order_of(dataset))
+    names = [one.utterance_id for one in three_speakers.utterances]
+    assert chosen == {"train": set(names) - set(names[::3]), "validation": set(names[::3])}
+
+
+def test_single_utterances_are_read_by_name(three_speaker_records, examples):
+    names = sorted(examples)[::7]
+    dataset = make_dataset(three_speaker_records, names, by="utterance_id", with_metadata=True)
+    assert sorted(order_of(dataset)) == names
+    for name, (features, label, _) in examples_of(dataset).items():
+        count = features["num_frames"].numpy()
+        np.testing.assert_array_equal(features["log_mel"][:count], examples[name][0]["log_mel"][:count])
+        assert label == examples[name][1]
+
+
+SHUFFLED = {"audio": "log_mel", "transcripts": "token_ids", "labels": "label"}
+
+
+def content_of(dataset):
+    """utterance_id -> the bytes of each thing that a control may deal anew, padding cut off."""
+    found = {}
+    for name, (features, label, metadata) in examples_of(dataset).items():
+        count, ids = features["num_frames"].numpy(), features["token_ids"].numpy()
+        found[name] = {
+            "log_mel": features["log_mel"][:count].numpy().tobytes(),
+            "token_ids": ids[ids > 0].tobytes(),
+            "label": int(label),
+            "speaker": metadata["speaker"].numpy(),
+        }
+    return found
+
+
+@pytest.mark.parametrize("shuffled", SHUFFLED)
+def test_what_is_shuffled_is_dealt_anew_among_the_chosen_and_all_else_stays(three_speaker_records, shuffled):
+    before, after = (
+        content_of(make_dataset(three_speaker_records, ["01", "03"], shuffled=chosen, with_metadata=True))
+        for chosen in ("", shuffled)
+    )
+    assert before.keys() == after.keys()
+    moved = SHUFFLED[shuffled]
+    for field in ("log_mel", "token_ids", "label", "speaker"):
+        old, new = ([content[name][field] for name in sorted(before)] for content in (before, after))
+        assert sorted(old) == sorted(new)
+        changed = np.mean([one != other for one, other in zip(old, new, strict=True)])
+        assert changed > 0.7 if field == moved else changed == 0
+
+
+def test_recordings_of_a_shuffled_part_keep_their_number_of_frames(three_speaker_records):
+    for features, *_ in make_dataset(three_speaker_records, ["02"], shuffled="audio"):
+        log_mel = features["log_mel"].numpy()
+        for clip, count in zip(log_mel, features["num_frames"].numpy(), strict=True):
+            assert np.all(clip[count:] == clip[count:][:1])
+            assert count == 1 or (clip[count - 1] != clip[count - 2]).any()
+
+
+def pairs_of(dataset):
+    """Which words go with which utterance."""
+    return {name: found["token_ids"] for name, found in content_of(dataset).items()}
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_shuffled_words_are_the_same_in_every_epoch_though_the_order_is_not(three_speaker_records, cache):
+    dataset = make_dataset(
+        three_speaker_records, ["01"], shuffled="transcripts", training=True, with_metadata=True, cache=cache
+    )
+    assert order_of(dataset) != order_of(dataset)
+    assert pairs_of(dataset) == pairs_of(dataset)
+
+
+def test_shuffled_labels_follow_the_seed_and_are_the_same_in_another_process(three_speaker_records):
+    def labels(seed):
+        dataset = make_dataset(three_speaker_records, ["01", "02"], ["text"], shuffled="labels", seed=seed)
+        return [int(label) for _, batch in dataset for label in batch]
+
+    script = (
+        "import sys; from pathlib import Path; from pipelines.dataset import make_dataset\n"
+        "dataset = make_dataset(Path(sys.argv[1]), ['01', '02'], ['text'], shuffled='labels', seed=5)\n"
+        "print([int(label) for _, batch in dataset for label in batch])"
+    )
+    command = [sys.executable, "-c", script, str(three_speaker_records)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert json.loads(answer.stdout) == labels(5) != labels(6)
+
+
+@pytest.mark.parametrize(("shuffled", "modality"), [("audio", "text"), ("transcripts", "audio")])
+def test_what_a_model_does_not_read_cannot_be_shuffled(three_speaker_records, shuffled, modality):
+    with pytest.raises(InputError, match=f"a model that reads no {shuffled} has none to shuffle"):
+        make_dataset(three_speaker_records, SPEAKERS, [modality], shuffled=shuffled)
+
+
 def test_a_speaker_named_twice_is_read_once(three_speaker_records):
     dataset = make_dataset(three_speaker_records, ["01", "01"], ["text"], with_metadata=True)
     assert len(order_of(dataset)) == 30
@@ -199,8 +310,8 @@ def test_a_speaker_named_twice_is_read_once(three_speaker_records):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"speakers": ["01", "99"]}, InputError, "holds no speaker 99: it holds 01, 02, 03"),
-        ({"speakers": []}, InputError, r"holds no speaker \(none named\)"),
+        ({"members": ["01", "99"]}, InputError, "holds no speaker 99: it holds 01, 02, 03"),
+        ({"members": []}, InputError, r"holds no speaker \(none named\)"),
         ({"modalities": ["audio", "smell"]}, InputError, "there is no modality smell: use audio, text"),
         ({"modalities": []}, InputError, "there is no modality"),
         ({"num_frames": 0}, ValueError, "num_frames is 0"),
@@ -211,7 +322,7 @@ def test_a_speaker_named_twice_is_read_once(three_speaker_records):
 )
 def test_bad_arguments_are_refused(three_speaker_records, arguments, error, message):
     with pytest.raises(error, match=message):
-        make_dataset(three_speaker_records, **{"speakers": SPEAKERS} | arguments)
+        make_dataset(three_speaker_records, **{"members": SPEAKERS} | arguments)
 
 
 def test_incomplete_records_are_refused(tmp_path):

@@ -5,14 +5,30 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 
-from pipelines import folds
+from pipelines import audio, folds, prepare, records
 from pipelines.command import InputError
+from pipelines.corpora import manifest
 from pipelines.folds import Fold
 
 ACTORS = [f"{actor:02}" for actor in range(1, 25)]
 PRESENT = [actor for actor in ACTORS if actor not in ("09", "12", "17", "20")]
+
+
+def index_of(speakers, num_clips=1, **columns):
+    """An index of some speakers, each clip a trial and a recording of its own."""
+    clips = [(speaker, f"{speaker}-{clip}") for speaker in speakers for clip in range(num_clips)]
+    index = pd.DataFrame(clips, columns=["speaker", "utterance_id"], dtype=str)
+    index = index.assign(trial=index["utterance_id"], audio_sha256=index["utterance_id"], has_sound=True)
+    return index.assign(**{"label": 0, "published_split": "", "transcript": "", **columns})
+
+
+def make(name, speakers, **settings):
+    return folds.make_folds(name, index_of(speakers), **settings)
 
 
 def parts(fold):
@@ -24,81 +40,160 @@ def write(path, content):
     return str(path)
 
 
-@pytest.mark.parametrize("speakers", [ACTORS, PRESENT, ACTORS[:3], ACTORS[:4], ["b", "a", "c", "ä", " "]])
-@pytest.mark.parametrize("seed", [0, 1, 7])
-def test_holdout_gives_every_speaker_one_part_and_every_part_a_speaker(speakers, seed):
-    (fold,) = folds.make_folds("holdout", speakers, seed)
-    assert sum(map(len, parts(fold))) == len(set.union(*parts(fold))) == len(speakers)
-    assert all(parts(fold))
-    folds.audit(fold, "holdout")
+@pytest.mark.parametrize(
+    ("name", "speakers"),
+    [
+        *(
+            (name, speakers)
+            for name in ("holdout", "lj5", "emobox6", "loso", "group-kfold")
+            for speakers in (ACTORS, PRESENT)
+        ),
+        *(("holdout", speakers) for speakers in (ACTORS[:3], ACTORS[:4], ["b", "a", "c", "ä", " "])),
+        *((name, ["b", "a", "c", "ä", " "]) for name in ("loso", "group-kfold")),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 7])
+def test_every_speaker_has_one_part_and_every_part_a_speaker(name, speakers, seed):
+    index = index_of(speakers, 2)
+    for fold in folds.make_folds(name, index, seed=seed):
+        assert sum(map(len, parts(fold))) == len(set.union(*parts(fold))) == len(speakers)
+        found = folds.audit(fold, index, name)
+        assert [found.parts[split]["num_utterances"] for split in folds.SPLITS] == [2 * len(p) for p in parts(fold)]
+        assert (found.marks, found.left_out) == ((), 0)
+
+
+@pytest.mark.parametrize("name", ["lj5", "emobox6", "loso", "group-kfold"])
+@pytest.mark.parametrize("speakers", [ACTORS, PRESENT])
+def test_all_folds_together_test_every_speaker_once(name, speakers):
+    assert sorted(sum((fold.test for fold in make(name, speakers)), ())) == speakers
 
 
 def test_holdout_is_60_20_20():
-    assert list(map(len, parts(folds.choose_fold("holdout", 0, PRESENT)))) == [12, 4, 4]
+    assert list(map(len, parts(folds.choose_fold("holdout", 0, index_of(PRESENT))))) == [12, 4, 4]
 
 
-def test_holdout_depends_on_the_seed_and_not_on_the_order_or_repetition_of_speakers():
-    fold = folds.choose_fold("holdout", 0, ACTORS)
-    assert fold == folds.choose_fold("holdout", 0, ACTORS[::-1] + ACTORS)
-    assert fold != folds.choose_fold("holdout", 0, ACTORS, seed=1)
+@pytest.mark.parametrize("name", ["holdout", "group-kfold", "random"])
+def test_drawn_folds_depend_on_the_seed_and_not_on_the_order_of_the_records(name):
+    index = index_of(ACTORS, 3)
+    made = folds.make_folds(name, index)
+    assert made == folds.make_folds(name, index[::-1])
+    assert made != folds.make_folds(name, index, seed=1)
 
 
-def test_holdout_is_the_same_under_another_hash_seed():
-    code = "from pipelines import folds; print(folds.make_folds('holdout', [f'{n:02}' for n in range(1, 25)]))"
+def test_drawn_folds_are_the_same_under_another_hash_seed():
+    code = (
+        "import pandas as pd; from pipelines import folds; names = [f'{n:02}' for n in range(1, 25)]\n"
+        "index = pd.DataFrame({'speaker': names, 'utterance_id': names})\n"
+        "print([folds.make_folds(name, index) for name in ('holdout', 'group-kfold', 'random', 'loso')])"
+    )
     environment = os.environ | {"PYTHONHASHSEED": "7"}
     printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert printed.stdout.strip() == str(folds.make_folds("holdout", ACTORS))
+    index = pd.DataFrame({"speaker": ACTORS, "utterance_id": ACTORS})
+    made = [folds.make_folds(name, index) for name in ("holdout", "group-kfold", "random", "loso")]
+    assert printed.stdout.strip() == str(made)
 
 
-@pytest.mark.parametrize("speakers", [[], ["a"], ["a", "b"], ["a", "b", "b"]])
+@pytest.mark.parametrize("speakers", [[], ["a"], ["a", "b"]])
 def test_fewer_than_three_speakers_are_refused(speakers):
     with pytest.raises(InputError, match="holdout needs at least three speakers"):
-        folds.make_folds("holdout", speakers)
+        make("holdout", speakers)
 
 
-def test_lj5_tests_every_actor_once_and_never_one_that_it_trains_on():
-    made = folds.make_folds("lj5", ACTORS)
-    assert sorted(sum((fold.test for fold in made), ())) == ACTORS
+def test_lj5_is_the_published_list():
+    made = make("lj5", ACTORS)
     assert made[0].test == ("02", "05", "14", "15", "16")
     assert made[0].validation == ("03", "06")
     assert [len(fold.train) for fold in made] == [17, 17, 17, 17, 18]
-    for fold in made:
-        folds.audit(fold, "lj5")
-        assert sorted(fold.train + fold.validation + fold.test) == ACTORS
-        assert fold.absent == ()
+    assert {fold.absent for fold in made} == {()}
 
 
 def test_lj5_drops_absent_actors_and_fills_the_validation_part_from_the_next_folds():
-    made = folds.make_folds("lj5", PRESENT)
+    made = make("lj5", PRESENT)
     # 17 is absent of fold 2's {08, 17}: the first two present test actors of fold 3 take their place.
     assert made[2].validation == ("08", "21")
     assert made[4].test == ("01", "04", "22")
-    for fold in made:
-        folds.audit(fold, "lj5")
-        assert sorted(fold.train + fold.validation + fold.test) == PRESENT
-        assert len(fold.validation) == 2
-        assert fold.absent == ("09", "12", "17", "20")
+    assert {len(fold.validation) for fold in made} == {2}
+    assert {fold.absent for fold in made} == {("09", "12", "17", "20")}
 
 
 def test_the_following_folds_count_cyclically():
     present = [actor for actor in ACTORS if actor not in folds.LJ5_VALIDATION[4]]
-    assert folds.make_folds("lj5", present)[4].validation == ("14", "15")
+    assert make("lj5", present)[4].validation == ("14", "15")
 
 
-def test_lj5_is_refused_for_speakers_that_it_does_not_list():
+def test_emobox6_validates_on_the_first_test_actors_of_the_next_fold():
+    made = make("emobox6", ACTORS)
+    assert [fold.validation for fold in made] == [
+        ("04", "10"), ("08", "09"), ("03", "05"), ("02", "15"), ("06", "13"), ("01", "11"),
+    ]  # fmt: skip
+    assert make("emobox6", PRESENT)[1].validation == ("08", "19")
+
+
+def test_loso_tests_one_speaker_and_validates_on_the_next_two():
+    made = make("loso", ["d", "c", "b", "a"])
+    assert made[0] == Fold(("d",), ("b", "c"), ("a",))
+    assert made[3] == Fold(("c",), ("a", "b"), ("d",))
+    with pytest.raises(InputError, match="loso needs at least four speakers"):
+        make("loso", ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(("num_speakers", "num_folds"), [(20, 3), (20, 7), (5, 5), (3, 3)])
+def test_group_kfold_deals_equal_groups_and_validates_on_the_next(num_speakers, num_folds):
+    made = make("group-kfold", ACTORS[:num_speakers], num_folds=num_folds)
+    assert len(made) == num_folds
+    assert {len(fold.test) for fold in made} <= {num_speakers // num_folds, -(-num_speakers // num_folds)}
+    assert [fold.validation for fold in made] == [fold.test for fold in [*made[1:], made[0]]]
+    assert all(fold.train for fold in made)
+
+
+@pytest.mark.parametrize("num_folds", [-1, 0, 2, 6])
+def test_group_kfold_refuses_numbers_that_leave_a_part_empty(num_folds):
+    with pytest.raises(InputError, match=f"--num-folds {num_folds} cannot work for the 5 speakers"):
+        make("group-kfold", ACTORS[:5], num_folds=num_folds)
+
+
+def test_a_literature_list_is_refused_for_speakers_that_it_does_not_name():
     with pytest.raises(InputError, match="the records hold speaker anna: use --folds holdout"):
-        folds.make_folds("lj5", ["01", "anna"])
+        make("lj5", ["01", "anna"])
 
 
 def test_lj5_without_test_actors_fails_the_audit():
+    index = index_of([actor for actor in ACTORS if actor not in folds.LJ5_TEST[0]])
     with pytest.raises(InputError, match="fold 0 of lj5 has no test speakers"):
-        folds.choose_fold("lj5", 0, [actor for actor in ACTORS if actor not in folds.LJ5_TEST[0]])
+        folds.audit(folds.choose_fold("lj5", 0, index), index, "fold 0 of lj5")
+
+
+def test_published_reads_the_split_of_the_corpus():
+    split = ["train", "train", "validation", "test", ""]
+    index = index_of([""], 5, published_split=split)
+    (fold,) = folds.make_folds("published", index)
+    assert fold.parts(index).tolist() == split
+    assert folds.audit(fold, index, "published").left_out == 1
+    with pytest.raises(InputError, match="no utterance of a published part validation"):
+        folds.make_folds("published", index[index["published_split"] != "validation"])
+
+
+def test_random_cuts_utterances_60_20_20():
+    index = index_of(["", "a"], 10)
+    (fold,) = folds.make_folds("random", index)
+    assert list(map(len, parts(fold))) == [12, 4, 4]
+    assert fold.parts(index).value_counts().to_dict() == {"train": 12, "validation": 4, "test": 4}
+    with pytest.raises(InputError, match="random needs at least three utterances"):
+        folds.make_folds("random", index[:2])
+
+
+@pytest.mark.parametrize("name", ["holdout", "lj5", "emobox6", "loso", "group-kfold", "mine.json"])
+def test_corpora_without_speakers_take_published_and_random_only(name):
+    with pytest.raises(InputError, match="without one: use --folds published or random"):
+        folds.make_folds(name, index_of([""], 9))
 
 
 def test_a_file_is_read_as_it_stands(tmp_path):
     listed = [{"train": ["c", "a"], "validation": ["b"], "test": ["d"]}]
-    fold = folds.choose_fold(write(tmp_path / "mine.json", listed), 0, ["a", "b", "c", "d", "e"])
+    index = index_of("abcde", 2)
+    fold = folds.choose_fold(write(tmp_path / "mine.json", listed), 0, index)
     assert fold == Fold(("a", "c"), ("b",), ("d",))
+    assert folds.audit(fold, index, "mine").left_out == 2
 
 
 @pytest.mark.parametrize(
@@ -111,30 +206,136 @@ def test_a_file_is_read_as_it_stands(tmp_path):
         ([{"train": [1], "validation": ["b"], "test": ["c"]}], "write them as strings"),
         ([{"train": ["a"], "validation": ["b"], "test": ["z"]}], "names speaker z under test, whom the records do not"),
         ([{"train": ["a"], "validation": [], "test": ["c"]}], "has no validation speakers"),
-        ([{"train": ["a", "c"], "validation": ["b"], "test": ["c"]}], "speaker c is in train and in test"),
+        ([{"train": ["a", "c"], "validation": ["b"], "test": ["c"]}], "speaker c is in train and in test.* with c-0;"),
         ([{"train": ["a", "b"], "validation": ["b"], "test": ["c"]}], "speaker b is in train and in validation"),
         ([{"train": ["a"], "validation": ["c"], "test": ["c"]}], "speaker c is in validation and in test"),
+        ([{"train": ["a", "b"], "validation": ["b"], "test": ["a", "c"]}], r"speaker b .* with b-0 \(and 1 more\)"),
     ],
 )
 def test_a_file_that_no_score_could_be_believed_of_is_refused(tmp_path, listed, message):
+    index = index_of("abc", 2)
     with pytest.raises(InputError, match=message):
-        folds.choose_fold(write(tmp_path / "mine.json", listed), 0, ["a", "b", "c"])
+        folds.audit(folds.choose_fold(write(tmp_path / "mine.json", listed), 0, index), index, "fold 0 of mine.json")
 
 
 def test_a_file_that_is_missing_or_no_json_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"absent\.json does not exist"):
-        folds.make_folds(str(tmp_path / "absent.json"), ["a"])
+        make(str(tmp_path / "absent.json"), ["a"])
     (tmp_path / "bad.json").write_text("[{")
     with pytest.raises(InputError, match="is no readable JSON"):
-        folds.make_folds(str(tmp_path / "bad.json"), ["a"])
+        make(str(tmp_path / "bad.json"), ["a"])
 
 
-@pytest.mark.parametrize("index", [-1, 5])
-def test_a_fold_that_does_not_exist_is_refused(index):
+@pytest.mark.parametrize("number", [-1, 5])
+def test_a_fold_that_does_not_exist_is_refused(number):
     with pytest.raises(InputError, match="is none of the 5 folds of lj5"):
-        folds.choose_fold("lj5", index, ACTORS)
+        folds.choose_fold("lj5", number, index_of(ACTORS))
 
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(InputError, match="there are no folds 'kfold': choose holdout, lj5"):
-        folds.make_folds("kfold", ACTORS)
+        make("kfold", ACTORS)
+
+
+# The audit.
+
+FOLD = Fold(("a",), ("b",), ("c",))
+
+
+def changed(index, **cells):
+    """Sets cells of an index: column -> {utterance_id: value}."""
+    index = index.set_index("utterance_id", drop=False)
+    for column, values in cells.items():
+        for utterance, value in values.items():
+            index.loc[utterance, column] = value
+    return index.reset_index(drop=True)
+
+
+def test_one_trial_in_two_parts_stops_and_both_utterances_are_named():
+    index = changed(index_of("abc", 3), trial={"a-1": "T", "a-2": "T", "c-0": "T"})
+    with pytest.raises(InputError, match=r"^here: a-1 in train and c-0 in test are one trial \(T\);"):
+        folds.audit(FOLD, index, "here")
+
+
+def test_identical_samples_in_two_parts_stop_and_the_others_are_counted():
+    index = changed(index_of("abc", 3), audio_sha256={"b-2": "x", "c-1": "x", "a-0": "y", "b-0": "y", "c-0": "y"})
+    with pytest.raises(InputError, match=r"b-2 in validation and c-1 in test \(and 1 more\) hold identical samples"):
+        folds.audit(FOLD, index, "here")
+
+
+def test_absent_and_silent_sound_is_no_copy():
+    index = changed(index_of("abc", 2), audio_sha256={"a-0": "x", "c-1": "x", "b-0": "", "c-0": ""})
+    index = changed(index, has_sound={"a-0": False, "c-1": False}, trial={"a-0": "", "c-0": ""})
+    assert folds.audit(FOLD, index, "here").overlaps == dict.fromkeys(
+        ("speakers", "trials", "recordings", "sentences"), 0
+    )
+
+
+def test_twins_within_one_part_and_among_the_left_out_are_fine():
+    index = changed(
+        index_of("abcd", 2), trial={"a-0": "T", "a-1": "T", "d-0": "T"}, audio_sha256={"c-0": "x", "c-1": "x"}
+    )
+    found = folds.audit(FOLD, index, "here")
+    assert found.left_out == 2
+    assert found.parts["train"] == {"speakers": ["a"], "num_utterances": 2}
+
+
+def test_sentences_may_stand_in_all_parts_of_a_fold_of_speakers():
+    found = folds.audit(FOLD, index_of("abc", 2, transcript="Kids are talking"), "here")
+    assert found.overlaps["sentences"] == 1
+    assert found.marks == ()
+
+
+def test_under_published_and_random_overlaps_are_marked_and_stop_nothing():
+    split = ["train", "train", "validation", "validation", "test", "test"]
+    words = ["One, two", "Three", "one,  TWO", "Four", " ", "three"]
+    index = index_of("abc", 2, published_split=split, transcript=words, trial="T", audio_sha256="x")
+    (fold,) = folds.make_folds("published", index)
+    found = folds.audit(fold, index, "published")
+    assert found.marks == ("text-overlap 2",)
+    assert found.overlaps == {"speakers": 0, "trials": 1, "recordings": 1, "sentences": 2}
+    index = index.assign(speaker="a", transcript="")
+    assert folds.audit(fold, index, "published").marks == ("speaker-leaking",)
+    (fold,) = folds.make_folds("random", index_of("a", 9))
+    assert folds.audit(fold, index_of("a", 9), "random").marks == ("speaker-leaking",)
+
+
+def test_published_sentences_without_speakers_leak_none():
+    index = index_of([""], 3, published_split=["train", "validation", "test"], transcript=["a", "b", "c"])
+    found = folds.audit(folds.make_folds("published", index)[0], index, "published")
+    assert found.marks == ()
+    assert found.parts["test"] == {"speakers": [], "num_utterances": 1}
+
+
+def test_a_part_that_lost_its_utterances_stops():
+    index = index_of("abc", 2)
+    with pytest.raises(InputError, match="here has no test utterances"):
+        folds.audit(FOLD, index[index["speaker"] != "c"], "here")
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Prepares a manifest of noise: from rows (file, speaker, trial, seed of the noise) to the index of its records."""
+
+    def prepare_rows(rows):
+        for name, _, _, seed in rows:
+            soundfile.write(tmp_path / f"{name}.wav", 0.1 * np.random.default_rng(seed).standard_normal(4000), 16000)
+        lines = [f"{name}.wav,happy,{speaker},{trial}" for name, speaker, trial, _ in rows]
+        (tmp_path / "mine.csv").write_text("\n".join(["path,emotion,speaker,trial", *lines]) + "\n")
+        corpus = manifest.read(tmp_path / "mine.csv", ("happy",))
+        prepare.prepare(prepare.Preparation(corpus, tmp_path / "records", audio.FrontEnd()), 1)
+        return records.read_index(tmp_path / "records")
+
+    return prepare_rows
+
+
+def test_a_file_copied_under_another_speakers_name_stops(prepared):
+    index = prepared([("one", "a", "", 1), ("two", "b", "", 2), ("copy", "c", "", 1)])
+    with pytest.raises(InputError, match="copy in test and one in train hold identical samples"):
+        folds.audit(FOLD, index, "here")
+
+
+def test_twin_trials_of_two_modalities_stop(prepared):
+    index = prepared([("01-x", "a", "x", 1), ("two", "b", "", 2), ("03-x", "c", "x", 3)])
+    with pytest.raises(InputError, match=r"01-x in train and 03-x in test are one trial \(x\)"):
+        folds.audit(FOLD, index, "here")

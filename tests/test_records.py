@@ -237,3 +237,50 @@ def test_a_missing_or_shortened_shard_is_noticed(tmp_path):
     (tmp_path / "0.tfrecord").unlink()
     with pytest.raises(InputError, match=r"0\.tfrecord is missing or cut off"):
         records.read_metadata(tmp_path)
+
+
+def index_of(folder, *shards):
+    """Writes shards of changes to RECORD, and reads their index."""
+    metadata = metadata_of(folder)
+    found = {}
+    for number, changes in enumerate(shards):
+        path = folder / f"{number}.tfrecord"
+        records.write_shard(path, [RECORD | change for change in changes])
+        found[path.name] = {"speakers": [], "num_utterances": len(changes), "num_bytes": path.stat().st_size}
+    reverse = dict(reversed(found.items()))
+    records.write_metadata(folder, dataclasses.replace(metadata, shards=reverse))
+    return records.read_index(folder)
+
+
+def test_the_index_holds_what_the_shards_hold_in_the_order_of_their_names(tmp_path):
+    changes = [{"utterance_id": f"{n:03}", "label": n, "published_split": "test"} for n in range(600)]
+    index = index_of(tmp_path, changes[:300], changes[300:])
+    assert index["utterance_id"].tolist() == [change["utterance_id"] for change in changes]
+    assert index["label"].tolist() == list(range(600))
+    for name in ("speaker", "trial", "audio_sha256", "transcript"):
+        assert index[name].unique().tolist() == [RECORD[name]]
+    assert set(index["published_split"]) == {"test"}
+    assert index["has_sound"].dtype == bool
+
+
+def test_the_index_knows_which_records_have_sound(tmp_path):
+    silent = {"log_mel": np.zeros((0, 4), np.float32)}
+    assert index_of(tmp_path, [{}, silent])["has_sound"].tolist() == [True, False]
+
+
+def test_a_record_of_words_alone_has_no_sound(tmp_path):
+    metadata = metadata_of(tmp_path)
+    words = {name: value for name, value in RECORD.items() if name not in ("log_mel", "waveform")}
+    records.write_shard(tmp_path / "0.tfrecord", [words])
+    shards = {"0.tfrecord": metadata.shards["0.tfrecord"] | {"num_bytes": size_of(tmp_path)}}
+    records.write_metadata(tmp_path, dataclasses.replace(metadata, shards=shards))
+    assert records.read_index(tmp_path)["has_sound"].tolist() == [False]
+
+
+def test_a_shard_with_a_flipped_byte_is_named(tmp_path):
+    metadata_of(tmp_path)
+    content = bytearray((tmp_path / "0.tfrecord").read_bytes())
+    content[20] ^= 255
+    (tmp_path / "0.tfrecord").write_bytes(bytes(content))
+    with pytest.raises(InputError, match="holds a corrupt shard"):
+        records.read_index(tmp_path)

@@ -1,0 +1,37 @@
+"""Manners of worker processes: how many, and how they end."""
+
+import contextlib
+import multiprocessing.resource_tracker
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+
+def num_cores() -> int:
+    """Counts the cores that this process may use; macOS only knows how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def ctrl_c_held() -> Iterator[None]:
+    """Starts processes to which Ctrl-C, which a terminal sends to all, means nothing: this one ends them."""
+    # It is started with the first process, and would let the signal through again.
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """Makes a worker end with its parent even where that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
