@@ -1,13 +1,16 @@
-"""Pictures of a run. Each function draws one figure and returns it; `save` writes it as PNG."""
+"""Pictures of a run: functions that draw one figure and return it, and `draw_scores`, which writes all of a part."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from emotion_tf import metrics
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -77,6 +80,140 @@ def spectrogram(log_mel: np.ndarray, title: str, hop_seconds: float) -> Figure:
     return figure
 
 
+def reliability(bins: pd.DataFrame, before: pd.DataFrame | None, title: str) -> Figure:
+    """Draws accuracy against confidence, and below how many clips have it.
+
+    Args:
+      bins: One row a bin of equal width: count, confidence and accuracy, NaN where empty.
+      before: The same before calibration, or None.
+      title: Above the picture.
+    """
+    figure = Figure(figsize=(6, 6.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot((0, 1), (0, 1), ":", color="grey", label="perfectly calibrated")
+    edges = np.linspace(0, 1, len(bins) + 1)
+    drawn = [("before calibration", before, "tab:orange")] if before is not None else []
+    for label, table, color in [*drawn, ("calibrated" if drawn else "this run", bins, "tab:blue")]:
+        filled = table[table["count"] > 0]
+        # Areas: a bin of three clips may lie anywhere.
+        sizes = 10 + 250 * filled["count"] / table["count"].sum()
+        above.plot(filled["confidence"], filled["accuracy"], ".-", color=color, label=label)
+        above.scatter(filled["confidence"], filled["accuracy"], sizes, color=color, alpha=0.6, clip_on=False)
+        below.stairs(table["count"], edges, color=color, fill=table is bins, alpha=0.6)
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    above.legend(loc="upper left")
+    below.set(xlabel="confidence (probability of the predicted emotion)", ylabel="clips")
+    below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    figure.suptitle(textwrap.fill(title, 65), fontsize="medium")
+    return figure
+
+
+def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+    """Draws the ROC curve of each emotion against the rest.
+
+    Args:
+      curves: Emotion -> rates of false and of true positives, both rising from 0 to 1.
+      title: Above the picture.
+    """
+    columns = 1 + len(curves) // 16
+    figure = Figure(figsize=(5 + 2.3 * columns, 5), layout="constrained")
+    axes = figure.subplots()
+    for index, (emotion, (false, true)) in enumerate(curves.items()):
+        # The tenth colour is the first again: another stroke tells them apart.
+        stroke = ("-", "--", "-.")[index // 10 % 3]
+        axes.plot(false, true, stroke, linewidth=1.5, label=f"{emotion} ({np.trapezoid(true, false):.3f})")
+    axes.plot((0, 1), (0, 1), ":", color="grey", label="chance (0.500)")
+    axes.set(xlabel="false positives (share of the other emotions' clips)", ylabel="true positives (recall)")
+    axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
+    figure.legend(title="emotion (area under curve)", loc="outside right center", ncols=columns, fontsize="small")
+    figure.suptitle(textwrap.fill(title, 80), fontsize="medium")
+    return figure
+
+
+def selective(shares: Mapping[str, float], majority: float, title: str) -> Figure:
+    """Draws the accuracy on the most confident clips against their share.
+
+    Args:
+      shares: Share of the clips that are kept ("1.0" to "0.1") -> accuracy on them.
+      majority: Accuracy of always naming the commonest emotion, drawn as a line.
+      title: Above the picture.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    kept = [float(share) for share in shares]
+    axes.plot(kept, list(shares.values()), ".-", label="most confident clips")
+    axes.axhline(shares[max(shares, key=float)], linestyle="--", color="tab:orange", label="all clips")
+    axes.axhline(majority, linestyle=":", color="grey", label="majority class")
+    axes.set(xlabel="share of clips kept, the most confident first", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend()
+    figure.suptitle(textwrap.fill(title, 70), fontsize="medium")
+    return figure
+
+
+def speakers(by_speaker: Mapping[str, Mapping[str, float]], chance: float, title: str) -> Figure:
+    """Draws the UAR of each speaker as a dot, the best above.
+
+    Args:
+      by_speaker: Speaker -> scores with a `unweighted_average_recall`, as in `by` of scores.json.
+      chance: UAR of guessing, drawn as a line.
+      title: Above the picture.
+    """
+    uars = {name: scores["unweighted_average_recall"] for name, scores in by_speaker.items()}
+    ranked = sorted(uars, key=lambda name: (uars[name], name))
+    figure = Figure(figsize=(6.5, 1.6 + 0.22 * len(ranked)), layout="constrained")
+    axes = figure.subplots()
+    places, values = range(len(ranked)), [uars[name] for name in ranked]
+    axes.hlines(places, chance, values, color="lightsteelblue")
+    axes.plot(values, places, "o", label="speaker")
+    axes.axvline(float(np.mean(values)), linestyle="--", color="tab:orange", label="mean of speakers")
+    axes.axvline(chance, linestyle=":", color="grey", label="chance")
+    axes.set_yticks(places, [_shortened(name) for name in ranked], fontsize="small")
+    axes.set(xlabel="UAR", xlim=(0, 1), ylim=(-0.8, len(ranked) - 0.2))
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    figure.suptitle(textwrap.fill(title, 75), fontsize="medium")
+    return figure
+
+
+def _shortened(name: str) -> str:
+    """Leaves out the middle of a long name: both ends may tell it from others."""
+    return name if len(name) <= 30 else f"{name[:16]}…{name[-13:]}"
+
+
+def forest(compared: Mapping[str, Any]) -> Figure:
+    """Draws the UAR of each run on the left, and the differences in points with their p-values on the right."""
+    runs, pairs = compared["runs"], compared["pairs"]
+    figure = Figure(figsize=(13, 1.8 + 0.45 * max(len(runs), len(pairs))), layout="constrained")
+    scores, differences = figure.subplots(1, 2)
+    _draw_rows(scores, runs, [_wrapped(run["name"], *(f"[{m}]" for m in run["marks"])) for run in runs], 1)
+    scores.axvline(compared["chance"]["unweighted_average_recall"], linestyle=":", color="grey", label="chance")
+    scores.set(xlabel=f"UAR ({compared['part']} part, 95 % over {compared['unit']}s)", title="Scores", xlim=(0, None))
+    scores.legend()
+    _draw_rows(differences, pairs, [_wrapped(f"{pair['first']} -", pair["second"]) for pair in pairs], 100)
+    differences.axvline(0, linestyle=":", color="grey")
+    differences.set(xlabel="difference in points of UAR", title="Differences")
+    right = differences.secondary_yaxis("right")
+    right.set_yticks(range(len(pairs)), [f"p = {pair['p_holm']:.2g}" for pair in pairs])
+    right.set_ylabel("after Holm" if len(pairs) > 1 else "permutation test")
+    return figure
+
+
+def _draw_rows(axes: Any, rows: Sequence[dict[str, Any]], names: Sequence[str], scale: float) -> None:
+    """Draws a UAR and its interval a line, the first one on top."""
+    for height, row in enumerate(rows):
+        if row["unweighted_average_recall_interval"]:
+            axes.plot(scale * np.array(row["unweighted_average_recall_interval"]), [height] * 2, color="tab:blue")
+        axes.plot(scale * row["unweighted_average_recall"], height, "o", color="tab:blue")
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def _wrapped(*names: str) -> str:
+    """Sets names below each other where they would take too much of the picture's width, and shortens long ones."""
+    short = [name if len(name) <= 30 else f"{name[:12]}...{name[-15:]}" for name in names]
+    return (" " if sum(map(len, short)) <= 28 else "\n").join(short)
+
+
 def pixels(figure: Figure) -> np.ndarray:
     """Renders a figure to [height, width, 4] uint8, for TensorBoard."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -84,3 +221,35 @@ def pixels(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())
+
+
+def draw_scores(
+    folder: Path,
+    predictions: pd.DataFrame,
+    scores: Mapping[str, Any],
+    temperature: metrics.Temperature | None,
+    marks: Sequence[str],
+) -> None:
+    """Writes all pictures of one part, <what>-<split>.png: confusion, speakers, roc, reliability, selective.
+
+    Args:
+      folder: Where they go; it and the one above it name the scores in the titles.
+      predictions: Rows of predictions.csv, of one split.
+      scores: What `metrics.scores` says of them.
+      temperature: As `metrics.scores` takes it.
+      marks: What the scores carry.
+    """
+    emotions, split = list(scores["counts"]), predictions["split"].iloc[0]
+    title = f"{folder.parent.name}, {split}{''.join(f' [{mark}]' for mark in marks)}"
+    uar = f"{title}: UAR {scores['unweighted_average_recall']:.3f}"
+    figures = {"confusion": confusion_matrix(metrics.confusion(predictions, emotions), emotions, uar)}
+    by_speaker = {name: found for name, found in scores["by"].get("speaker", {}).items() if name}
+    if by_speaker:
+        figures["speakers"] = speakers(by_speaker, scores["chance"]["unweighted_average_recall"], uar)
+    if "selective_accuracy" in scores:
+        before = metrics.reliability(predictions, temperature) if temperature is not None else None
+        figures["roc"] = roc(metrics.roc(predictions, emotions), title)
+        figures["reliability"] = reliability(metrics.reliability(predictions), before, title)
+        figures["selective"] = selective(scores["selective_accuracy"], scores["majority"]["accuracy"], title)
+    for name, figure in figures.items():
+        save(figure, folder / f"{name}-{split}.png")

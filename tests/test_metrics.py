@@ -1,35 +1,54 @@
-"""Tests of emotion_tf.metrics, by hand and against scikit-learn."""
+"""Tests of emotion_tf.metrics, by hand and against scikit-learn and scipy."""
+
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import sklearn.metrics
 
 from emotion_tf import metrics
+from emotion_tf.predictions import PREFIX, predictions_table
 
 EMOTIONS = ("calm", "happy", "sad", "angry")
+SEEN = EMOTIONS[:3]
+COLUMNS = [PREFIX + emotion for emotion in EMOTIONS]
 
 
-@pytest.fixture
-def predictions():
-    """100 predictions of five speakers; nobody is angry."""
-    rng = np.random.default_rng(0)
+def make(seed=0, num_clips=100, num_speakers=5):
+    """Random predictions of the same clips for every seed, better than chance; nobody is angry."""
+    labels = np.random.default_rng(99).integers(0, 3, num_clips)
+    logits = np.random.default_rng(seed).normal(0, 1.5, (num_clips, 4)) + 1.5 * np.eye(4)[labels]
     utterances = pd.DataFrame(
         {
-            "utterance_id": [f"u{number}" for number in range(100)],
-            "speaker": [f"{number % 5:02}" for number in range(100)],
-            "label": rng.integers(0, 3, 100),
+            "utterance_id": [f"u{number:03}" for number in range(num_clips)],
+            "speaker": [f"{number % num_speakers:02}" for number in range(num_clips)],
+            "label": labels,
+            "sex": ["female" if number % 2 else "" for number in range(num_clips)],
         }
     )
-    return metrics.predictions_table(utterances, rng.dirichlet(np.ones(4), 100), EMOTIONS, "test")
+    return predictions_table(utterances, scipy.special.softmax(logits, axis=1), EMOTIONS, "test")
 
 
-def test_predictions_have_exactly_these_columns(predictions):
-    probabilities = [f"probability_{emotion}" for emotion in EMOTIONS]
-    assert list(predictions) == ["utterance_id", "speaker", "split", "label", "predicted", *probabilities]
-    assert (predictions["split"] == "test").all()
-    winners = predictions[probabilities].to_numpy().argmax(axis=1)
-    assert list(predictions["predicted"]) == [EMOTIONS[winner] for winner in winners]
+@pytest.fixture(name="predictions")
+def fixture_predictions():
+    return make()
+
+
+@pytest.fixture(name="seeds")
+def fixture_seeds():
+    """Two seeds of the same clips."""
+    return pd.concat([make(seed).assign(fold=0, seed=seed) for seed in (0, 1)], ignore_index=True)
+
+
+def hand_made(confidences, is_right):
+    """Clips of one speaker, labelled calm, or sad where calm was predicted wrongly, with these confidences."""
+    table = pd.DataFrame({"utterance_id": [f"u{number}" for number in range(len(confidences))], "speaker": "01"})
+    table["label"] = ["calm" if right else "sad" for right in is_right]
+    return table.assign(
+        split="test", predicted="calm", probability_calm=confidences, probability_sad=1 - np.array(confidences)
+    )
 
 
 def test_confusion_rows_are_labels():
@@ -38,64 +57,226 @@ def test_confusion_rows_are_labels():
     np.testing.assert_array_equal(metrics.confusion(table, EMOTIONS), expected)
 
 
-def test_recall_of_an_emotion_that_does_not_occur_counts_for_nothing():
+def test_an_emotion_that_does_not_occur_counts_for_nothing():
     confusion = np.array([[3, 1, 0], [0, 2, 2], [0, 0, 0]])
     assert metrics.unweighted_average_recall(confusion) == pytest.approx((3 / 4 + 2 / 4) / 2)
     assert metrics.accuracy(confusion) == pytest.approx(5 / 8)
+    assert metrics.macro_f1(confusion) == pytest.approx((6 / 7 + 4 / 7) / 2)
 
 
 def test_many_confusions_at_once_score_like_each_alone():
     confusions = np.random.default_rng(0).integers(0, 5, (7, 4, 4))
-    for score in (metrics.unweighted_average_recall, metrics.accuracy):
+    for score in (metrics.unweighted_average_recall, metrics.accuracy, metrics.macro_f1):
         np.testing.assert_allclose(score(confusions), [score(confusion) for confusion in confusions])
 
 
-def test_scores_agree_with_scikit_learn(predictions):
-    scores = metrics.scores(predictions, EMOTIONS)
-    label, predicted = predictions["label"], predictions["predicted"]
-    seen = EMOTIONS[:3]
-    recalls = sklearn.metrics.recall_score(label, predicted, labels=seen, average=None)
-    assert scores["unweighted_average_recall"] == pytest.approx(recalls.mean())
-    assert scores["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(label, predicted))
-    macro = sklearn.metrics.f1_score(label, predicted, labels=seen, average="macro")
-    assert scores["macro_f1"] == pytest.approx(macro)
-    assert scores["recall"] == pytest.approx({**dict(zip(seen, recalls, strict=True)), "angry": None})
+@pytest.mark.parametrize("seed", range(3))
+def test_hits_agree_with_scikit_learn(seed):
+    predictions = make(seed)
+    scores, label, predicted = metrics.scores(predictions, EMOTIONS), predictions["label"], predictions["predicted"]
+    precision, recall, f1, counts = sklearn.metrics.precision_recall_fscore_support(
+        label, predicted, labels=SEEN, zero_division=0
+    )
+    for index, emotion in enumerate(SEEN):
+        found = scores["per_emotion"][emotion]
+        expected = {"precision": precision[index], "recall": recall[index], "f1": f1[index], "count": counts[index]}
+        assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert scores["unweighted_average_recall"] == pytest.approx(recall.mean(), abs=1e-9)
+    assert scores["macro_f1"] == pytest.approx(f1.mean(), abs=1e-9)
+    assert scores["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(label, predicted), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_probabilities_agree_with_scikit_learn(seed):
+    predictions = make(seed)
+    scores, label, probabilities = metrics.scores(predictions, EMOTIONS), predictions["label"], predictions[COLUMNS]
+    areas = [sklearn.metrics.roc_auc_score(label == emotion, predictions[PREFIX + emotion]) for emotion in SEEN]
+    found = [scores["per_emotion"][emotion]["area_under_curve"] for emotion in SEEN]
+    assert found == pytest.approx(areas, abs=1e-9)
+    assert scores["area_under_curve"] == pytest.approx(np.mean(areas), abs=1e-9)
+    in_order = probabilities[sorted(COLUMNS)]
+    loss = sklearn.metrics.log_loss(label, in_order, labels=sorted(EMOTIONS))
+    assert scores["negative_log_likelihood"] == pytest.approx(loss, abs=1e-9)
+    truth = label.to_numpy()[:, None] == np.array(EMOTIONS)
+    brier = np.mean(np.sum((probabilities.to_numpy() - truth) ** 2, axis=1))
+    assert scores["brier"] == pytest.approx(brier, abs=1e-9)
+
+
+def test_an_emotion_that_does_not_occur_has_no_scores_of_its_own(predictions):
+    nothing = dict.fromkeys(("precision", "recall", "f1", "area_under_curve"))
+    assert metrics.scores(predictions, EMOTIONS)["per_emotion"]["angry"] == {**nothing, "count": 0}
+
+
+def test_a_part_of_one_emotion_has_no_area():
+    scores = metrics.scores(hand_made([0.9, 0.8], [True, True]), ("calm", "sad"))
+    assert scores["area_under_curve"] is None
+    assert scores["unweighted_average_recall"] == 1
+
+
+def test_the_likelihood_of_the_impossible_is_finite():
+    scores = metrics.scores(hand_made([1.0], [False]), ("calm", "sad"))
+    assert scores["negative_log_likelihood"] == pytest.approx(-np.log(1e-30))
+    assert scores["brier"] == pytest.approx(2)
+
+
+def test_calibration_error_in_closed_form():
+    """At 0.9 half are right, at 0.8 all: 2/3 of the clips are 0.4 off, 1/3 are 0.2 off."""
+    scores = metrics.scores(hand_made([0.9, 0.9, 0.9, 0.9, 0.8, 0.8], [1, 1, 0, 0, 1, 1]), ("calm", "sad"))
+    assert scores["expected_calibration_error"] == pytest.approx(2 / 3 * 0.4 + 1 / 3 * 0.2)
+
+
+def test_an_edge_belongs_to_the_bin_below_it():
+    bins = metrics.reliability(hand_made([0.6, 0.6 + 1e-9, 1.0], [1, 1, 1]))
+    assert len(bins) == 15
+    assert list(bins["count"].to_numpy().nonzero()[0]) == [8, 9, 14]
+    assert bins["confidence"][14] == bins["accuracy"][14] == 1
+    assert bins[["confidence", "accuracy"]].loc[0].isna().all()
+
+
+def test_calibration_error_agrees_with_a_loop(predictions):
+    confidence = predictions[COLUMNS].max(axis=1)
+    right = predictions["label"] == predictions["predicted"]
+    expected = 0.0
+    for number in range(15):
+        inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert metrics.scores(predictions, EMOTIONS)["expected_calibration_error"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_scores_before_calibration_are_those_of_the_logits():
+    labels, logits = np.arange(60) % 4, np.random.default_rng(0).normal(0, 4, (60, 4))
+    utterances = make(num_clips=60).drop(columns=["label"]).assign(label=labels)
+    temperature = pd.Series(np.repeat([0.5, 1.0, 2.5], 20))
+    before, after = (
+        predictions_table(utterances, scipy.special.softmax(values, axis=1), EMOTIONS, "test")
+        for values in (logits, logits / temperature.to_numpy()[:, None])
+    )
+    expected = metrics.scores(before, EMOTIONS)
+    found = metrics.scores(after, EMOTIONS, temperature)["uncalibrated"]
+    assert set(found) > {"brier", "brier_interval", "negative_log_likelihood", "expected_calibration_error"}
+    for name, value in found.items():
+        assert value == pytest.approx(expected[name], abs=1e-9)
+    bins, other = metrics.reliability(after, temperature), metrics.reliability(before)
+    pd.testing.assert_frame_equal(bins, other)
+
+
+def test_a_temperature_of_one_changes_nothing(predictions):
+    scores = metrics.scores(predictions, EMOTIONS, 1.0)
+    for name, value in scores["uncalibrated"].items():
+        assert value == pytest.approx(scores[name])
+
+
+def test_temperatures_find_their_rows_by_index(predictions):
+    temperatures = pd.Series(np.linspace(0.5, 2, 100))
+    part = predictions[::2]
+    expected = metrics.uncalibrated(part[COLUMNS], temperatures[::2])
+    pd.testing.assert_frame_equal(metrics.uncalibrated(part[COLUMNS], temperatures[::-1]), expected)
+
+
+def test_selective_accuracy_in_closed_form():
+    """The ten clips from the surest on: five right, then five wrong."""
+    found = metrics.selective(hand_made(np.linspace(0.99, 0.51, 10), [1] * 5 + [0] * 5))
+    assert list(found) == ["1.0", "0.9", "0.8", "0.7", "0.6", "0.5", "0.4", "0.3", "0.2", "0.1"]
+    expected = [5 / 10, 5 / 9, 5 / 8, 5 / 7, 5 / 6, 1, 1, 1, 1, 1]
+    assert list(found.values()) == pytest.approx(expected)
+
+
+def test_clips_of_equal_confidence_count_with_the_mean_of_their_group():
+    found = metrics.selective(hand_made([0.9, 0.9, 0.9, 0.9, 0.6], [1, 0, 1, 1, 0]))
+    assert found["0.2"] == found["0.5"] == found["0.8"] == pytest.approx(3 / 4)
+    assert found["1.0"] == pytest.approx(3 / 5)
+
+
+def test_the_order_of_rows_changes_nothing(seeds):
+    seeds[COLUMNS] = seeds[COLUMNS].round(1)  # Many ties.
+    found = metrics.scores(seeds.sample(frac=1, random_state=0), EMOTIONS, 2.0)
+    expected = metrics.scores(seeds, EMOTIONS, 2.0)
+    assert found["selective_accuracy"] == expected["selective_accuracy"]
+    for name, value in expected.items():
+        if not isinstance(value, dict):
+            assert found[name] == (pytest.approx(value) if isinstance(value, float | tuple) else value)
+
+
+def test_seeds_are_averaged_first(seeds):
+    both = metrics.scores(seeds, EMOTIONS, 2.0)
+    each = [metrics.scores(make(seed), EMOTIONS, 2.0) for seed in (0, 1)]
+    for name in (*metrics.MEASURES, "area_under_curve"):
+        assert both[name] == pytest.approx(np.mean([scores[name] for scores in each]))
+    for name in ("precision", "recall", "f1", "area_under_curve"):
+        rates = [scores["per_emotion"]["sad"][name] for scores in each]
+        assert both["per_emotion"]["sad"][name] == pytest.approx(np.mean(rates))
+    shares = [scores["selective_accuracy"]["0.3"] for scores in each]
+    assert both["selective_accuracy"]["0.3"] == pytest.approx(np.mean(shares))
+    of_speaker = [scores["by"]["speaker"]["02"]["accuracy"] for scores in each]
+    assert both["by"]["speaker"]["02"]["accuracy"] == pytest.approx(np.mean(of_speaker))
+    assert (both["num_utterances"], both["num_seeds"], sum(both["counts"].values())) == (100, 2, 100)
+
+
+def test_folds_are_pooled(predictions):
+    folds = predictions.assign(fold=np.arange(100) % 3, seed=0)
+    assert metrics.scores(folds, EMOTIONS) == metrics.scores(predictions, EMOTIONS)
 
 
 def test_scores_hold_what_puts_them_into_proportion(predictions):
     scores = metrics.scores(predictions, EMOTIONS)
-    commonest = predictions["label"].value_counts().max() / 100
-    assert scores["chance"] == pytest.approx({"unweighted_average_recall": 1 / 3, "accuracy": commonest})
-    assert scores["counts"]["angry"] == 0
+    commonest = predictions["label"].value_counts()
+    assert scores["chance"] == {"unweighted_average_recall": 1 / 3}
+    expected = {"emotion": commonest.index[0], "accuracy": commonest.iloc[0] / 100, "unweighted_average_recall": 1 / 3}
+    assert scores["majority"] == expected
+    assert scores["counts"] == {**commonest, "angry": 0}
     assert scores["num_utterances"] == sum(scores["counts"].values()) == 100
     assert scores["speakers"] == ["00", "01", "02", "03", "04"]
-    low, high = scores["unweighted_average_recall_interval"]
-    assert low < scores["unweighted_average_recall"] < high
 
 
-def test_the_headline_names_chance_marks_and_few_speakers(predictions):
-    line = metrics.headline(metrics.scores(predictions, EMOTIONS), "x test", ["synthetic"])
-    assert line.count("\n") == 0
-    assert "(chance 0.333)" in line
-    assert line.endswith("100 clips of 5 speakers [synthetic] [few speakers]")
+def test_every_measure_lies_in_its_interval(predictions):
+    scores = metrics.scores(predictions, EMOTIONS)
+    for name in metrics.MEASURES:
+        low, high = scores[f"{name}_interval"]
+        assert low < scores[name] < high
 
 
-def test_the_headline_of_one_speaker_has_no_interval(predictions):
-    part = metrics.scores(predictions[predictions["speaker"] == "00"], EMOTIONS)
-    assert "[too few speakers]" in metrics.headline(part, "x")
-    assert part["accuracy_interval"] is None
+def test_scores_are_broken_down_by_the_groups_that_there_are(predictions):
+    found = metrics.scores(predictions, EMOTIONS)["by"]
+    assert set(found) == {"speaker", "sex"}
+    assert set(found["sex"]) == {"female"}
+    rows = predictions[predictions["sex"] == "female"]
+    part = metrics.scores(rows, EMOTIONS)
+    names = ("unweighted_average_recall", "accuracy", "num_utterances")
+    assert found["sex"]["female"] == {name: part[name] for name in names}
+    assert found["speaker"]["03"]["num_utterances"] == 20
 
 
-def test_tables_have_chance_beside_the_score_and_a_line_a_run(predictions):
-    part = metrics.scores(predictions, EMOTIONS)
-    run = {"marks": [], "test": part, "validation": part}
-    head, first, second = metrics.comparison({"a": run, "longer": run}, "test").splitlines()
-    assert head.split()[1:3] == ["UAR", "95"]
-    assert "0.333" in first
-    assert len(head) == len(first) == len(second)
-    recalls = metrics.recalls(run).splitlines()
-    assert recalls[-1].split() == ["angry", "-", "-", "0", "0"]
+def test_predictions_without_probabilities_have_no_scores_of_them(predictions):
+    with_them = metrics.scores(predictions, EMOTIONS)
+    without = metrics.scores(predictions.drop(columns=COLUMNS), EMOTIONS, 2.0)
+    missing = {"area_under_curve", "selective_accuracy", *list(metrics.MEASURES)[3:]}
+    assert {key.removesuffix("_interval") for key in set(with_them) - set(without)} == missing
+    assert without["accuracy_interval"] == with_them["accuracy_interval"]
+    assert "area_under_curve" not in without["per_emotion"]["sad"]
 
 
-def test_columns_line_up():
-    assert metrics.align([("a", "bb"), ("ccc", "d")]) == "a    bb\nccc   d"
+def test_two_speakers_give_no_interval(predictions):
+    part = metrics.scores(predictions[predictions["speaker"] < "02"], EMOTIONS, 2.0)
+    assert part["accuracy_interval"] is part["brier_interval"] is part["uncalibrated"]["brier_interval"] is None
+
+
+def test_where_nobody_is_named_utterances_are_resampled(predictions):
+    found = metrics.scores(predictions.assign(speaker=""), EMOTIONS)
+    expected = metrics.scores(predictions.assign(speaker=predictions["utterance_id"]), EMOTIONS)
+    assert found["speakers"] == []
+    assert "speaker" not in found["by"]
+    for name in metrics.MEASURES:
+        assert found[f"{name}_interval"] == expected[f"{name}_interval"]
+
+
+def test_curves_are_those_of_scikit_learn(predictions):
+    curves = metrics.roc(predictions, EMOTIONS)
+    assert tuple(curves) == SEEN
+    area = metrics.scores(predictions, EMOTIONS)["per_emotion"]["sad"]["area_under_curve"]
+    assert sklearn.metrics.auc(*curves["sad"]) == pytest.approx(area)
+
+
+def test_scores_are_json(seeds):
+    scores = metrics.scores(seeds, EMOTIONS, 2.0)
+    assert json.loads(json.dumps(scores, allow_nan=False))["num_seeds"] == 2

@@ -48,6 +48,76 @@ def test_time_runs_to_the_right_in_seconds():
     assert figure.axes[0].images[0].origin == "lower"
 
 
+@pytest.fixture
+def bins():
+    return pd.DataFrame({"count": [0, 1, 3], "confidence": [np.nan, 0.5, 0.9], "accuracy": [np.nan, 1.0, 0.75]})
+
+
+def test_reliability_draws_the_bins_that_hold_clips(bins):
+    above, below = plots.reliability(bins, None, "a title").axes
+    diagonal, line = above.lines
+    assert diagonal.get_label() == "perfectly calibrated"
+    np.testing.assert_allclose(line.get_xydata(), [[0.5, 1.0], [0.9, 0.75]])
+    (counts,) = below.patches
+    assert counts.get_data().values.tolist() == [0, 1, 3]
+    np.testing.assert_allclose(counts.get_data().edges, [0, 1 / 3, 2 / 3, 1])
+
+
+def test_reliability_before_and_after_calibration_can_be_told_apart(bins):
+    above, below = plots.reliability(bins, bins[::-1], "a title").axes
+    _, before, after = above.lines
+    assert (before.get_label(), after.get_label()) == ("before calibration", "calibrated")
+    assert before.get_color() != after.get_color()
+    assert len(below.patches) == 2
+
+
+def test_the_legend_of_roc_curves_names_their_areas():
+    steps = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 1.0])
+    line = np.array([0.0, 0.5, 1.0])
+    figure = plots.roc({"calm": steps, "sad": (line, line)}, "a title")
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["calm (1.000)", "sad (0.500)", "chance (0.500)"]
+
+
+def test_no_two_of_28_roc_curves_look_the_same():
+    line = np.array([0.0, 1.0])
+    figure = plots.roc({f"emotion {number}": (line, line) for number in range(28)}, "a title")
+    looks = {(curve.get_color(), curve.get_linestyle()) for curve in figure.axes[0].lines}
+    assert len(looks) == 29
+    plots.pixels(figure)
+    assert not figure.legends[0].get_window_extent().overlaps(figure._suptitle.get_window_extent())
+
+
+def test_selective_accuracy_stands_beside_all_clips_and_the_majority_class():
+    axes = plots.selective({"1.0": 0.5, "0.5": 0.7, "0.1": 1.0}, 0.2, "a title").axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["most confident clips"].get_xydata(), [[1, 0.5], [0.5, 0.7], [0.1, 1]])
+    assert set(lines["all clips"].get_ydata()) == {0.5}
+    assert set(lines["majority class"].get_ydata()) == {0.2}
+
+
+def test_speakers_are_sorted_by_their_uar_beside_chance():
+    uars = {"01": 0.5, "02": 0.9, "03": 0.1}
+    by_speaker = {name: {"unweighted_average_recall": uar} for name, uar in uars.items()}
+    axes = plots.speakers(by_speaker, 0.125, "a title").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["03", "01", "02"]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["speaker"].get_xdata().tolist() == [0.1, 0.5, 0.9]
+    assert set(lines["mean of speakers"].get_xdata()) == {0.5}
+    assert set(lines["chance"].get_xdata()) == {0.125}
+
+
+def test_long_names_of_speakers_keep_both_ends_and_leave_room_for_the_scores():
+    names = ["a name that goes on for very long, of " + place for place in ("Paris", "Rome")]
+    by_speaker = {name: {"unweighted_average_recall": 0.5} for name in names}
+    figure = plots.speakers(by_speaker, 0.125, "a title")
+    plots.pixels(figure)
+    (axes,) = figure.axes
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert [text.split()[-1] for text in shown] == ["Paris", "Rome"]
+    assert axes.get_window_extent().width > figure.bbox.width / 2
+
+
 @pytest.mark.parametrize("num_emotions", [2, 8])
 def test_a_long_title_stays_inside_the_picture(num_emotions):
     counts = np.eye(num_emotions, dtype=int)
@@ -55,6 +125,10 @@ def test_a_long_title_stays_inside_the_picture(num_emotions):
     for figure in (
         plots.confusion_matrix(counts, [f"emotion {n}" for n in range(num_emotions)], title),
         plots.spectrogram(np.zeros((50, 8)), title * 2, 0.01),
+        plots.reliability(pd.DataFrame({"count": [1], "confidence": [0.5], "accuracy": [1.0]}), None, title),
+        plots.roc({}, title),
+        plots.selective({"1.0": 0.5}, 0.1, title),
+        plots.speakers({"01": {"unweighted_average_recall": 0.5}}, 0.1, title),
     ):
         plots.pixels(figure)
         box = figure._suptitle.get_window_extent()

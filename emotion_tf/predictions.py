@@ -1,0 +1,189 @@
+"""predictions.csv: the one table that scores are read from, of our runs and of anyone's toolkit."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipelines.command import InputError
+from pipelines.utterance import SPLITS
+
+GROUPS = ("speaker", "sex", "intensity", "statement")
+"""Columns that scores are broken down by."""
+
+PREFIX = "probability_"
+
+REQUIRED = ("utterance_id", "speaker", "split", "label", "predicted")
+
+_ROUNDING = 1e-3
+"""How far the probabilities of a row may be from a sum of 1: other toolkits write two or three digits."""
+
+
+def predictions_table(
+    utterances: pd.DataFrame, probabilities: np.ndarray, emotions: Sequence[str], split: str
+) -> pd.DataFrame:
+    """Makes the rows of predictions.csv.
+
+    Args:
+      utterances: Columns utterance_id, speaker and label (a number), and any of sex, intensity, statement; one row
+        an utterance.
+      probabilities: [num_utterances, num_emotions].
+      emotions: Their names, in label order.
+      split: The part that they belong to.
+
+    Returns:
+      Columns utterance_id, speaker, split, label, predicted (names), then probability_<emotion> in label order, then
+      the groups that `utterances` has.
+    """
+    names = np.array(emotions)
+    table = pd.DataFrame(
+        {
+            "utterance_id": utterances["utterance_id"],
+            "speaker": utterances["speaker"],
+            "split": split,
+            "label": names[utterances["label"]],
+            "predicted": names[probabilities.argmax(axis=1)],
+        }
+    )
+    for index, emotion in enumerate(emotions):
+        table[PREFIX + emotion] = probabilities[:, index]
+    for group in GROUPS[1:]:
+        if group in utterances:
+            table[group] = utterances[group]
+    return table
+
+
+def emotions_of(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """Names the label set: that of the probability columns in their order, else all labels and guesses, sorted."""
+    named = tuple(column.removeprefix(PREFIX) for column in predictions if column.startswith(PREFIX))
+    return named or tuple(sorted({*predictions["label"], *predictions["predicted"]}))
+
+
+def leaks(predictions: pd.DataFrame) -> list[str]:
+    """Marks what a file shows against itself: "speaker-leaking" where one fit has a speaker in two splits."""
+    fits = [column for column in ("fold", "seed") if column in predictions]
+    known = predictions[predictions["speaker"] != ""]
+    splits = known.groupby([*fits, "speaker"])["split"].nunique()
+    return ["speaker-leaking"] if (splits > 1).any() else []
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Reads a table in the format of predictions.csv, whoever wrote it.
+
+    Args:
+      path: UTF-8, comma-separated, with a header; columns in any order.
+
+    Returns:
+      Text columns utterance_id, speaker (empty where nobody is named), split, label, predicted, and any others as
+      text; where they exist probability_<emotion> (float64) and fold, seed (int64).
+
+    Raises:
+      InputError: A file that is missing, is no CSV, lacks a column or holds a row that cannot be scored: the
+        sentence names the line.
+    """
+    table = _text(path)
+    _check_names(path, table)
+    for column in ("fold", "seed"):
+        if column in table:
+            table[column] = _whole_numbers(path, table[column])
+    _check_probabilities(path, table)
+    _check_repetition(path, table)
+    return table.reset_index(drop=True)
+
+
+def _text(path: Path) -> pd.DataFrame:
+    """Reads all cells as text; the index holds their line numbers."""
+    if not path.is_file():
+        raise InputError(f"{path} is not a file: name a CSV with the columns {', '.join(REQUIRED)}.")
+    try:
+        # utf-8-sig: spreadsheets write a byte order mark.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            header = _header(path, next(reader, []))
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}): save it as CSV in UTF-8.") from None
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV ({error}): save it as comma-separated values.") from None
+    if not rows:
+        raise InputError(f"{path} holds a header and no rows: add a row for each utterance.")
+    cells = [_fitted(row, len(header), f"{path}, line {line}") for line, row in rows]
+    return pd.DataFrame(cells, columns=header, index=[line for line, _ in rows], dtype=str)
+
+
+def _header(path: Path, cells: Sequence[str]) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    while header and not header[-1]:  # Spreadsheets end every line in commas.
+        header.pop()
+    if missing := [column for column in REQUIRED if column not in header]:
+        raise InputError(
+            f"{path} has no column {', '.join(missing)} (found: {', '.join(header) or 'nothing'}): its first line must"
+            f" name {','.join(REQUIRED)}, separated by commas."
+        )
+    if twice := [column for column in header if header.count(column) > 1]:
+        raise InputError(f"{path} has the column {twice[0]} twice: keep one of them.")
+    return header
+
+
+def _fitted(row: list[str], width: int, where: str) -> list[str]:
+    if any(row[width:]):
+        raise InputError(f"{where} has more cells than the header: put cells that hold a comma in double quotes.")
+    return (row + [""] * width)[:width]
+
+
+def _first(is_bad: pd.Series) -> int:
+    """Returns the line of the first bad row; 0 where all are good."""
+    return int(is_bad.idxmax()) if is_bad.any() else 0
+
+
+def _check_names(path: Path, table: pd.DataFrame) -> None:
+    for column in ("utterance_id", "label", "predicted"):
+        if line := _first(table[column] == ""):
+            raise InputError(f"{path}, line {line}: the cell {column} is empty: fill it, or remove the row.")
+    if line := _first(~table["split"].isin(SPLITS)):
+        split = table.loc[line, "split"]
+        raise InputError(f"{path}, line {line}: the split {split!r} is none of {', '.join(SPLITS)}: correct it.")
+    if table["speaker"].any() and (line := _first(table["speaker"] == "")):
+        raise InputError(f"{path}, line {line}: the cell speaker is empty, but other rows name one: fill it.")
+    emotions = emotions_of(table)
+    for column in ("label", "predicted"):
+        if line := _first(~table[column].isin(emotions)):
+            raise InputError(
+                f"{path}, line {line}: {column} {table.loc[line, column]!r} has no column of probabilities (there are"
+                f" {', '.join(emotions)}): correct it, or add the column."
+            )
+
+
+def _whole_numbers(path: Path, cells: pd.Series) -> pd.Series:
+    if line := _first(~cells.str.fullmatch(r"[0-9]{1,18}")):
+        raise InputError(
+            f"{path}, line {line}: the {cells.name} {cells[line]!r} is no whole number: count {cells.name}s from 0."
+        )
+    return cells.astype(np.int64)
+
+
+def _check_probabilities(path: Path, table: pd.DataFrame) -> None:
+    """Turns the probability columns into numbers, in place."""
+    columns = [column for column in table if column.startswith(PREFIX)]
+    for column in columns:
+        numbers = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+        # Softmax in float32 comes out at 1.0000001 at times.
+        if line := _first(~numbers.between(-1e-6, 1 + 1e-6)):
+            cell = table.loc[line, column]
+            raise InputError(f"{path}, line {line}: {column} is {cell!r}: write a number from 0 to 1.")
+        table[column] = numbers.clip(0, 1)
+    sums = table[columns].sum(axis=1)
+    if columns and (line := _first((sums - 1).abs() > _ROUNDING)):
+        raise InputError(
+            f"{path}, line {line}: the probabilities sum to {sums[line]:.4g}: write a distribution that sums to 1."
+        )
+
+
+def _check_repetition(path: Path, table: pd.DataFrame) -> None:
+    key = [column for column in ("utterance_id", "split", "fold", "seed") if column in table]
+    if line := _first(table.duplicated(key)):
+        first = _first((table[key] == table.loc[line, key]).all(axis=1))
+        named = ", ".join(f"{column} {table.loc[line, column]}" for column in key)
+        raise InputError(f"{path}, line {line} repeats line {first} ({named}): keep one of them.")

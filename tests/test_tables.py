@@ -1,0 +1,151 @@
+"""Tests of emotion_tf.tables: what stands in the lines and tables is what the scores hold."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emotion_tf import metrics, tables
+from emotion_tf.predictions import predictions_table
+
+EMOTIONS = ("calm", "happy", "sad", "angry")
+
+
+@pytest.fixture
+def predictions():
+    """100 predictions of five speakers; nobody is angry."""
+    rng = np.random.default_rng(0)
+    utterances = pd.DataFrame(
+        {
+            "utterance_id": [f"u{number}" for number in range(100)],
+            "speaker": [f"{number % 5:02}" for number in range(100)],
+            "label": rng.integers(0, 3, 100),
+            "statement": ["kids"] * 30 + ["dogs"] * 70,
+        }
+    )
+    return predictions_table(utterances, rng.dirichlet(np.ones(4), 100), EMOTIONS, "test")
+
+
+@pytest.fixture
+def part(predictions):
+    return metrics.scores(predictions, EMOTIONS)
+
+
+def shown(number):
+    return f"{number:.3f}"
+
+
+def cells(table):
+    """Splits the lines of a table whose cells hold no blank."""
+    return [line.split() for line in table.splitlines()]
+
+
+def test_the_headline_names_chance_majority_marks_and_few_speakers(part):
+    line = tables.headline(part, "x test", ["synthetic"])
+    majority = part["majority"]
+    assert line.startswith(f"x test: UAR {part['unweighted_average_recall']:.3f} [")
+    assert "] (chance 0.333), accuracy " in line
+    assert f"] (majority class {majority['emotion']} {majority['accuracy']:.3f}), " in line
+    assert line.endswith("100 clips of 5 speakers [synthetic] [few speakers]")
+    assert "\n" not in line
+
+
+def test_ten_speakers_are_not_few(part):
+    names = [f"{number:02}" for number in range(10)]
+    assert tables.headline({**part, "speakers": names}, "x").endswith("clips of 10 speakers")
+
+
+def test_the_headline_of_one_speaker_has_no_interval(predictions):
+    part = metrics.scores(predictions[predictions["speaker"] == "00"], EMOTIONS)
+    line = tables.headline(part, "x")
+    assert line.count("[too few speakers]") == 2
+    assert line.endswith("20 clips of 1 speaker [few speakers]")
+
+
+def test_a_corpus_without_speakers_says_so_and_is_not_called_small(predictions):
+    part = metrics.scores(predictions.assign(speaker=""), EMOTIONS)
+    assert tables.headline(part, "x").endswith("100 clips of unknown speakers")
+    assert cells(tables.comparison({"a": {"marks": [], "test": part}}, "test"))[1][-2:] == ["-", "-"]
+
+
+def test_seeds_are_told_where_there_are_several(part):
+    several = {**part, "num_seeds": 3}
+    assert "speakers, mean of 3 seeds [few speakers]" in tables.headline(several, "x")
+    runs = {"a": {"marks": [], "test": part}, "b": {"marks": [], "test": several}}
+    assert [row[-2:] for row in cells(tables.comparison(runs, "test"))] == [["seeds", "marks"], ["1", "-"], ["3", "-"]]
+    assert "seeds" not in tables.comparison({"a": runs["a"]}, "test")
+
+
+def test_a_comparison_has_chance_and_majority_beside_the_scores_and_a_line_a_run(part):
+    runs = {"a": {"marks": ["x", "y"], "test": part}, "longer": {"marks": [], "test": part}}
+    head, first, second = tables.comparison(runs, "test").splitlines()
+    assert " ".join(head.split()) == "run UAR 95 % chance accuracy majority macro-F1 clips speakers marks"
+    low, high = part["unweighted_average_recall_interval"]
+    expected = f"{part['unweighted_average_recall']:.3f} [{low:.3f}, {high:.3f}] 0.333 {part['accuracy']:.3f}"
+    expected += f" {part['majority']['accuracy']:.3f} {part['macro_f1']:.3f} 100 5"
+    assert first.split() == ["a", *expected.split(), "x,", "y"]
+    assert second.split() == ["longer", *expected.split(), "-"]
+    assert len(head) == len(first) == len(second)
+
+
+def test_an_emotion_that_does_not_occur_has_no_scores(part):
+    head, *rows = cells(tables.per_emotion(part))
+    assert head == ["emotion", "precision", "recall", "F1", "AUC", "clips"]
+    assert [row[0] for row in rows] == list(EMOTIONS)
+    calm = part["per_emotion"]["calm"]
+    expected = [shown(calm[name]) for name in ("precision", "recall", "f1", "area_under_curve")]
+    assert rows[0][1:] == [*expected, str(calm["count"])]
+    assert rows[3][2:] == ["-", "-", "-", "0"]
+
+
+def test_each_group_has_a_table_with_a_line_a_member(part):
+    by_speaker, by_statement = map(cells, tables.groups(part).split("\n\n"))
+    assert by_speaker[0] == ["speaker", "UAR", "accuracy", "clips"]
+    assert [row[0] for row in by_speaker[1:]] == part["speakers"]
+    found = part["by"]["statement"]["kids"]
+    expected = ["kids", shown(found["unweighted_average_recall"]), shown(found["accuracy"]), "30"]
+    assert by_statement[0][0] == "statement"
+    assert expected in by_statement[1:]
+
+
+def test_calibration_is_told_before_and_after(predictions, part):
+    names = ("negative_log_likelihood", "brier", "expected_calibration_error")
+    nll, brier, ece = (shown(part[name]) for name in names)
+    assert tables.calibration(part) == f"NLL {nll}, Brier {brier}, ECE {ece}"
+    part = metrics.scores(predictions, EMOTIONS, temperature=2.0)
+    before = [f"({part['uncalibrated'][name]:.3f} before calibration)" for name in names]
+    expected = f"NLL {nll} {before[0]}, Brier {brier} {before[1]}, ECE {ece} {before[2]}"
+    assert tables.calibration(part) == expected
+
+
+def test_selective_accuracy_starts_with_that_of_all_clips(part):
+    line = tables.selective(part)
+    assert line.startswith(f"accuracy on the most confident 100% {part['accuracy']:.3f}, 80% ")
+    assert line.endswith(f"20% {part['selective_accuracy']['0.2']:.3f}")
+
+
+def test_without_probabilities_nothing_is_told_of_them(predictions):
+    bare = predictions.drop(columns=[column for column in predictions if column.startswith("probability_")])
+    part = metrics.scores(bare, EMOTIONS)
+    assert (tables.calibration(part), tables.selective(part)) == ("", "")
+    assert cells(tables.per_emotion(part))[0] == ["emotion", "precision", "recall", "F1", "clips"]
+
+
+def test_fits_of_a_crossval_stand_in_folds_and_seeds_with_their_means():
+    right = {(0, 0): 4, (0, 1): 2, (10, 0): 3, (2, 0): 0, (2, 1): 4}  # of 4 clips; fold 10, seed 1 is still to come
+    rows = [
+        {"fold": fold, "seed": seed, "split": "test", "label": "sad", "predicted": "sad" if clip < hits else "calm"}
+        for (fold, seed), hits in right.items()
+        for clip in range(4)
+    ]
+    rows.append({"fold": 0, "seed": 0, "split": "validation", "label": "sad", "predicted": "calm"})
+    assert tables.fold_by_seed(pd.DataFrame(rows), EMOTIONS, "test").splitlines() == [
+        "UAR      seed 0  seed 1   mean",
+        "fold 0    1.000   0.500  0.750",
+        "fold 2    0.000   1.000  0.500",
+        "fold 10   0.750       -  0.750",
+        "mean      0.583   0.750  0.667",
+    ]
+
+
+def test_columns_line_up():
+    assert tables.align([("a", "bb"), ("ccc", "d")]) == "a    bb\nccc   d"
