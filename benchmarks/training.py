@@ -19,7 +19,6 @@ from typing import Any
 
 from emotion_tf import fit
 from emotion_tf.config import Config
-from pipelines import folds
 from pipelines.command import import_tensorflow, run_command
 from pipelines.records import read_metadata
 
@@ -44,7 +43,7 @@ def measure(folder: Path, repetitions: int) -> dict[str, Any]:
     from emotion_tf import training
 
     config, records = Config("audio", str(folder)), read_metadata(folder)
-    metadata = fit.run_metadata(config, records, folds.choose_fold("holdout", 0, records.speakers))
+    metadata, _ = fit.check(config)
     steps = sum(metadata["training_counts"]) // config.training.batch_size
     batches = iter(training.training_dataset(config, metadata, seed=0))
     model = training.make_model(config, metadata, steps)

@@ -10,6 +10,13 @@ from pipelines.command import InputError
 
 BRANCHES = ("audio", "text", "fusion")
 
+CONTROLS = {
+    "shuffled-transcripts": "transcripts are dealt anew among the utterances of a part, in training and scoring",
+    "shuffled-audio": "recordings are dealt anew among the utterances of a part, in training and scoring",
+    "permuted-labels": "labels are dealt anew among the training utterances",
+}
+"""What a score is held against: what is left of it when one link is cut."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AudioConfig:
@@ -102,8 +109,11 @@ class Config:
     Attributes:
       branch: "audio", "text" or "fusion".
       records: Folder of the records.
-      folds, fold: Which speakers train, validate and test.
-      seed: Of folds, weights, order and masks.
+      folds, fold: Which utterances train, validate and test.
+      num_folds: Of group-kfold.
+      fold_seed: Of the folds that are drawn: holdout, group-kfold, random.
+      seed: Of weights, order and masks, and of a control.
+      control: One of `CONTROLS`, or empty.
       fusion: "early" or "late" for the branch "fusion", else empty.
       init_audio, init_text: Runs whose trained branches early fusion starts from; empty: from scratch.
       runs: The runs that late fusion averages.
@@ -113,7 +123,10 @@ class Config:
     records: str
     folds: str = "holdout"
     fold: int = 0
+    num_folds: int = 5
+    fold_seed: int = 0
     seed: int = 0
+    control: str = ""
     fusion: str = ""
     init_audio: str = ""
     init_text: str = ""

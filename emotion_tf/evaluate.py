@@ -1,62 +1,116 @@
-"""Reads the test part of finished runs: `python -m emotion_tf.evaluate --run saved_models/NAME`.
+"""Scores: `python -m emotion_tf.evaluate --run saved_models/NAME...` reads the test part of finished runs.
 
-Writes scores.json, predictions.csv and plots/confusion-*.png of each run, and prints a table. The test part is read
-once: a second call prints the stored scores; --again reads anew and counts it in `test_reads`.
+Writes scores.json, predictions.csv, audit.json and plots/ of each run, and prints its scores, or a table of several
+runs. The test part is read once: a second call prints the stored scores; --again reads anew and counts it in
+`test_reads`.
+
+`--run saved_models/NAME --records OTHER [--label-map NAME]` scores every utterance of other records instead, into
+saved_models/NAME/elsewhere/OTHER/. `--predictions FILE.csv [--output DIR]` scores predictions of any toolkit.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.run import Run, misfit
+from emotion_tf.audit import audit_elsewhere, audit_run
+from emotion_tf.run import Run, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
-from pipelines.records import read_metadata
+from pipelines.emotions import LABEL_MAPS
+from pipelines.folds import Fold
+from pipelines.records import Metadata, read_index, read_metadata, write_json
+from pipelines.utterance import SPLITS
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+    from emotion_tf.part import Part
+
 
 def main(argv: list[str] | None = None) -> None:
-    """Parses the command line, reads the test parts that were not read yet and prints the scores.
+    """Parses the command line, reads what was not read yet and prints the scores.
 
     Raises:
-      InputError: A folder that holds no finished run, or records that are gone.
+      InputError: A folder that holds no finished run, records that are gone or do not fit, predictions that are none.
     """
     parser = argparse.ArgumentParser(prog="python -m emotion_tf.evaluate", description=str(__doc__).splitlines()[0])
-    parser.add_argument("--run", type=Path, nargs="+", required=True, help="folders of finished runs")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", type=Path, nargs="+", help="folders of finished runs")
+    what.add_argument("--predictions", type=Path, metavar="FILE.csv", help="predictions of any toolkit")
     parser.add_argument("--again", action="store_true", help="read the test part once more, and count it")
+    parser.add_argument("--records", type=Path, metavar="OTHER", help="score every utterance of these records instead")
+    parser.add_argument("--label-map", choices=LABEL_MAPS, help="from the labels of those records to the run's")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write scores and plots of --predictions here")
     arguments = parser.parse_args(argv)
+    _check_flags(arguments)
+    if arguments.predictions:
+        print(_score_file(arguments.predictions, arguments.output))
+        return
     runs = [Run(folder).require_finished() for folder in arguments.run]
-    for run in runs:
-        if arguments.again or "test" not in run.scores():
-            import_tensorflow()
-            evaluate(run)
-    print(_report({str(run.folder): run.scores() for run in runs}))
+    scores = {str(run.folder): _scores(run, arguments) for run in runs}
+    print("\n\n".join(report(name, found) for name, found in scores.items()) if len(runs) == 1 else _comparison(scores))
 
 
-def _report(scores: dict[str, dict[str, Any]]) -> str:
-    from emotion_tf import metrics
+def _check_flags(arguments: argparse.Namespace) -> None:
+    if arguments.predictions and (arguments.again or arguments.records):
+        raise InputError("--again and --records belong to --run: predictions are scored as they are.")
+    if arguments.output and not arguments.predictions:
+        raise InputError("--output belongs to --predictions: the scores of a run go to the run.")
+    if arguments.label_map and not arguments.records:
+        raise InputError("--label-map belongs to --records: the labels of a run's own records need no map.")
 
-    if len(scores) > 1:
-        return metrics.comparison(scores, "test")
-    [(name, run)] = scores.items()
-    lines = [metrics.headline(run[split], f"{name} {split}", run["marks"]) for split in ("validation", "test")]
-    reads = run["test_reads"]
-    return "\n".join([*lines, f"the test part was read {reads} time{'s' * (reads > 1)}", metrics.recalls(run)])
+
+def _scores(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Reads what was asked for, unless it was read before."""
+    if arguments.records:
+        place, label_map = run.elsewhere(arguments.records), arguments.label_map or ""
+        found = place.scores() if place.scores_path.exists() else {}
+        is_same = found.get("records") == str(arguments.records) and found.get("label_map") == label_map
+        return found if is_same and not arguments.again else evaluate_elsewhere(run, arguments.records, label_map)
+    if arguments.again or "test" not in run.scores():
+        return evaluate(run)
+    return run.scores()
+
+
+def _comparison(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    from emotion_tf import tables
+
+    return tables.comparison(scores, "test")
+
+
+def report(name: str, scores: Mapping[str, Any]) -> str:
+    """Writes all there is to say of the scores of one run, or of one file of predictions."""
+    from emotion_tf import tables
+
+    splits = [split for split in SPLITS if split in scores]
+    lines = [tables.headline(scores[split], f"{name} {split}", scores["marks"]) for split in splits]
+    if reads := scores.get("test_reads"):
+        lines.append(f"the test part was read {reads} time{'s' * (reads > 1)}")
+    last = scores[splits[-1]]
+    about = [tables.calibration(last), tables.selective(last)]
+    lines += [f"{splits[-1]}: {line}" for line in about if line]
+    return "\n\n".join(["\n".join(lines), tables.per_emotion(last), tables.groups(last)])
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-    """Reads the test part of one run and writes scores, predictions and confusion matrices.
+    """Reads the test part of one run and writes audit, scores, predictions and plots.
 
     Returns:
       What scores.json holds.
     """
+    import_tensorflow()
     import pandas as pd
 
-    part, predictions = score_part(run, run.model(), "test")
+    from emotion_tf.part import modalities_of, part_of, score_part
+
+    config, metadata = run.config(), run.metadata()
+    index, fold = read_index(Path(config.records)), Fold(**metadata["fold"])
+    audit = audit_run(config, index, metadata, fold, f"fold {config.fold} of {config.folds}")
+    write_json(run.audit_path, audit)
+    model = run.model()
+    part, predictions = score_part(run, model, part_of(run, "test", modalities_of(model)))
     before = run.predictions()
     run.write_predictions(pd.concat([before[before["split"] != "test"], predictions]))
     scores = run.scores()
@@ -65,80 +119,123 @@ def evaluate(run: Run) -> dict[str, Any]:
     return scores
 
 
-def score_part(run: Run, model: "keras.Model", split: str) -> "tuple[dict[str, Any], pd.DataFrame]":
-    """Predicts one part, draws its confusion matrix, and returns its scores and its rows of predictions.csv."""
-    from emotion_tf import metrics, plots
-
-    emotions = run.metadata()["emotions"]
-    predictions, _ = Part(run, split, modalities_of(model)).predict(model)
-    scores = metrics.scores(predictions, emotions)
-    marks = "".join(f" [{mark}]" for mark in run.metadata()["marks"])
-    title = f"{run.folder.name}, {split}{marks}: UAR {scores['unweighted_average_recall']:.3f}"
-    figure = plots.confusion_matrix(metrics.confusion(predictions, emotions), emotions, title)
-    plots.save(figure, run.plots / f"confusion-{split}.png")
-    return scores, predictions
-
-
-def _check_records(run: Run) -> None:
-    """Makes sure that the records are what the run was trained on."""
-    folder = Path(run.config().records)
-    if what := misfit(vars(read_metadata(folder)), run.metadata()):
-        raise InputError(
-            f"{folder} were made with another {what} since {run.folder} was trained: prepare them as before."
-        )
-
-
-def modalities_of(model: "keras.Model") -> tuple[str, ...]:
-    """Tells from a model's inputs what it listens to."""
-    return tuple(m for m, key in (("audio", "log_mel"), ("text", "token_ids")) if key in model.input)
-
-
-class Part:
-    """The utterances of one part of a run's fold, kept in memory to be predicted again and again.
+def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any]:
+    """Scores every utterance of other records and writes audit, scores, predictions and plots below the run.
 
     Args:
-      run: A started run.
-      split: "train", "validation" or "test".
-      modalities: What the models to come listen to.
+      run: A finished run.
+      records: Folder of records with the run's front end and vocabulary.
+      label_map: Name of a map from their labels to those of the run; empty where the labels agree.
+
+    Returns:
+      What scores.json holds: marks, records, label_map, dropped (label -> utterances left out), test, test_reads.
+
+    Raises:
+      InputError: Records that do not fit, or that hold what the run was trained on.
     """
+    import_tensorflow()
+    from emotion_tf.part import score_part
 
-    def __init__(self, run: Run, split: str, modalities: Sequence[str]):
-        import pandas as pd
+    found, place = read_metadata(records), run.elsewhere(records)
+    numbers = _label_numbers(found, run.metadata()["emotions"], label_map, records)
+    index = read_index(records)
+    audit = audit_elsewhere(run, index, found.corpus, str(records))
+    marks = list(dict.fromkeys([*audit["marks"], *["synthetic"] * (found.corpus == "synthetic")]))
+    model = run.model()
+    part = _everything(run, model, records, found, index, numbers)
+    scores, predictions = score_part(run, model, part, place, marks)
+    reads = place.scores()["test_reads"] if place.scores_path.exists() else 0
+    write_json(place.folder / "audit.json", audit)
+    place.write_predictions(predictions)
+    place.write_scores(
+        {
+            "marks": marks,
+            "records": str(records),
+            "label_map": label_map,
+            "dropped": _dropped(index, found.emotions, numbers),
+            "test": scores,
+            "test_reads": reads + 1,
+        }
+    )
+    return place.scores()
 
-        from pipelines.dataset import make_dataset
 
-        config, metadata = run.config(), run.metadata()
-        _check_records(run)
-        self.split, self.emotions = split, metadata["emotions"]
-        dataset = make_dataset(
-            Path(config.records),
-            metadata["fold"][split],
-            modalities,
-            max_tokens=config.training.max_tokens,
-            with_metadata=True,
+def _everything(
+    run: Run, model: "keras.Model", records: Path, found: Metadata, index: "pd.DataFrame", numbers: list[int | None]
+) -> "Part":
+    """Makes one part of all utterances of other records whose labels a run knows."""
+    from emotion_tf.part import Part, modalities_of
+
+    metadata = run.metadata()
+    for name, what in (("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
+        if getattr(found, name) != metadata[name]:
+            raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
+    part = Part(
+        records,
+        index["utterance_id"].tolist(),
+        "test",
+        metadata["emotions"],
+        modalities_of(model),
+        "utterance_id",
+        numbers,
+        max_tokens=run.config().training.max_tokens,
+    )
+    if not len(part.utterances):
+        raise InputError(f"{records} hold no utterance with a label of {run.folder}: choose another --label-map.")
+    return part
+
+
+def _dropped(index: "pd.DataFrame", labels: list[str], numbers: list[int | None]) -> dict[str, int]:
+    """Counts the utterances of each label that a map leaves out."""
+    counts = index["label"].value_counts()
+    dropped = [number for number, target in enumerate(numbers) if target is None]
+    return {labels[number]: int(counts[number]) for number in dropped if number in counts}
+
+
+def _label_numbers(found: Metadata, emotions: list[str], label_map: str, records: Path) -> list[int | None]:
+    """Leads from the labels of records to those of a run; None: left out."""
+    if not label_map and found.emotions == emotions:
+        return list(range(len(emotions)))
+    if not label_map:
+        fitting = [name for name, chosen in LABEL_MAPS.items() if list(chosen.emotions) == emotions]
+        raise InputError(
+            f"{records} have the labels {', '.join(found.emotions)}, and the run {', '.join(emotions)}: name a map"
+            f" between them (--label-map {'|'.join(fitting) or 'NAME; none leads to these labels'})."
         )
-        rows = [(label.numpy(), about) for _, label, about in dataset]
-        self.utterances = pd.DataFrame(
-            {
-                "utterance_id": [name.decode() for _, about in rows for name in about["utterance_id"].numpy()],
-                "speaker": [name.decode() for _, about in rows for name in about["speaker"].numpy()],
-                "label": [number for labels, _ in rows for number in labels],
-            }
+    chosen = LABEL_MAPS[label_map]
+    if list(chosen.emotions) != emotions:
+        raise InputError(
+            f"--label-map {label_map} leads to {', '.join(chosen.emotions)}, and the run knows {', '.join(emotions)}:"
+            " choose another."
         )
-        self.features = dataset.map(lambda features, label, about: features)
+    unknown = [label for label in found.emotions if label not in chosen.targets]
+    if unknown:
+        raise InputError(
+            f"--label-map {label_map} does not know the label {', '.join(unknown)} of {records}: choose another."
+        )
+    targets = [chosen.targets[label] for label in found.emotions]
+    return [None if target is None else emotions.index(target) for target in targets]
 
-    def predict(self, model: "keras.Model") -> "tuple[pd.DataFrame, float]":
-        """Returns the rows of predictions.csv, and the mean negative log-likelihood of the labels."""
-        import numpy as np
-        import scipy.special
 
-        from emotion_tf import metrics
+def _score_file(path: Path, output: Path | None) -> str:
+    """Scores each split of a file of predictions; no audit is possible beyond what the file shows itself."""
+    from emotion_tf import metrics
+    from emotion_tf.plots import draw_scores
+    from emotion_tf.predictions import emotions_of, leaks, read_predictions
 
-        logits = model.predict(self.features, verbose=0)
-        with np.errstate(invalid="ignore"):  # The caller looks at the loss.
-            likelihoods = scipy.special.log_softmax(logits.astype(np.float64), axis=1)
-        loss = -likelihoods[np.arange(len(logits)), self.utterances["label"]].mean()
-        return metrics.predictions_table(self.utterances, np.exp(likelihoods), self.emotions, self.split), float(loss)
+    predictions = read_predictions(path)
+    emotions = emotions_of(predictions)
+    splits: dict[str, pd.DataFrame] = {
+        split: rows for split in SPLITS if len(rows := predictions[predictions["split"] == split])
+    }
+    scores: dict[str, Any] = {"marks": leaks(predictions)}
+    scores |= {split: metrics.scores(rows, emotions) for split, rows in splits.items()}
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+        for split, rows in splits.items():
+            draw_scores(Scored(output).plots, rows, scores[split], None, scores["marks"])
+        Scored(output).write_scores(scores)
+    return report(str(path), scores)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Exports a finished run for serving: `python -m emotion_tf.export --run saved_models/NAME [--output DIR]`.
 
-Writes DIR/1/saved_model.pb (default DIR: the run's export/) and DIR/metadata.json, the layout of TensorFlow Serving.
+Writes DIR/1/saved_model.pb (default DIR: the run's export/), DIR/metadata.json and DIR/calibration.json, the layout of
+TensorFlow Serving; the model answers with calibrated probabilities.
 Front end, tokenizer and label names are inside: `serving_default` takes `waveform` [batch, num_samples] float32 at
 16 kHz and `transcript` [batch] string, and returns `probabilities` and `emotions` [batch, num_emotions]; `features`
 takes log_mel, num_frames and token_ids instead. The export is loaded in a new process and compared first.
@@ -14,8 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.evaluate import modalities_of
-from emotion_tf.run import Run
+from emotion_tf.run import Run, read_json
 from pipelines import audio
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.records import write_json
@@ -52,6 +52,8 @@ def export(run: Run, output: Path) -> str:
     if output.exists() and not _is_replaceable(output):
         raise InputError(f"{output} holds something that is no export: give --output another folder.")
     import_tensorflow()
+    from emotion_tf.part import modalities_of
+
     model, metadata = run.model(), _export_metadata(run)
     metadata["modalities"] = modalities_of(model)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +61,7 @@ def export(run: Run, output: Path) -> str:
         made = Path(temporary) / "export"
         _save(model, metadata, made / "1")
         write_json(made / "metadata.json", metadata)
+        write_json(made / "calibration.json", read_json(run.calibration_path))
         worst, source = _check(run, model, metadata, made)
         if output.exists():
             shutil.rmtree(output)
@@ -72,7 +75,9 @@ def export(run: Run, output: Path) -> str:
 def _is_replaceable(output: Path) -> bool:
     """Whether a folder is empty or holds an export and nothing else; runs and records have a metadata.json, too."""
     names = {path.name for path in output.iterdir()} if output.is_dir() else {str(output)}
-    return names <= {"metadata.json", "1"} and (not names or (output / "1" / "saved_model.pb").exists())
+    return names <= {"metadata.json", "calibration.json", "1"} and (
+        not names or (output / "1" / "saved_model.pb").exists()
+    )
 
 
 def _export_metadata(run: Run) -> dict[str, Any]:
@@ -195,7 +200,8 @@ def _examples(run: Run) -> "tuple[np.ndarray, list[str], str]":
     stored = []
     if run.metadata()["has_waveform"]:
         config = run.config()
-        stored = read_examples(Path(config.records), run.metadata()["fold"]["validation"], NUM_CHECKED)
+        fold = run.metadata()["fold"]
+        stored = read_examples(Path(config.records), fold["validation"], NUM_CHECKED, fold["by"])
     if stored:
         # Fewer where the validation part is small: the rows repeat.
         chosen = [stored[index % len(stored)] for index in range(NUM_CHECKED)]

@@ -1,7 +1,8 @@
 """Trains a model: `python -m emotion_tf.fit --branch audio|text|fusion`.
 
 Writes saved_models/<run>/: config.json, metadata.json, checkpoints/, model.keras, history.csv, tensorboard/, plots/,
-predictions.csv and scores.json (both of the validation part; `python -m emotion_tf.evaluate` reads the test part).
+audit.json (what was checked of the fold), calibration.json, predictions.csv and scores.json (of the validation part;
+`python -m emotion_tf.evaluate` reads the test part).
 A stopped run continues where it was when the same command runs again.
 """
 
@@ -11,13 +12,17 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from emotion_tf.config import BRANCHES, AudioConfig, Config, TextConfig, TrainingConfig
+from emotion_tf.audit import audit_run
+from emotion_tf.config import BRANCHES, CONTROLS, AudioConfig, Config, TextConfig, TrainingConfig
 from emotion_tf.run import Run, misfit, next_free
 from pipelines import folds
 from pipelines.command import InputError, import_tensorflow, run_command
-from pipelines.records import Metadata, read_metadata, write_json
+from pipelines.records import Metadata, read_index, read_metadata, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECORDS = Path("data/records")
 
@@ -28,8 +33,16 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: Whatever the user can mend.
     """
-    arguments = _parser().parse_args(argv)
-    config = _config(arguments)
+    parser = argparse.ArgumentParser(prog="python -m emotion_tf.fit", description=str(__doc__).splitlines()[0])
+    parser.add_argument("--run", type=Path, help="folder to write (default: saved_models/<records>-<branch>-<N>)")
+    parser.add_argument("--overwrite", action="store_true", help="replace another run in that folder")
+    parser.add_argument("--fold", type=int, default=0, help="which of the folds, counted from 0 (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and masks (%(default)s)")
+    add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    if not 0 <= arguments.seed < 2**31:
+        raise InputError(f"--seed {arguments.seed} cannot work: give a number from 0 to below 2**31.")
+    config = with_branches(config_of(arguments))
     prefix = f"{Path(config.records).name}-{config.branch}"
     fit(config, Run(arguments.run or next_free(prefix, config)), arguments.overwrite)
 
@@ -46,17 +59,16 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
       InputError: Records, folds, runs or settings that do not fit together; a finished run in the folder; a loss that
         is no number.
     """
-    records = read_metadata(Path(config.records))
-    fold = folds.choose_fold(config.folds, config.fold, records.speakers, config.seed)
-    metadata = run_metadata(config, records, fold)
     for source in config.sources:
         if Path(source).resolve() == run.folder.resolve():
             raise InputError(f"{source} cannot be the run to write and one to start from: give another --run.")
-        _check_source(Run(Path(source)), metadata)
+    read_metadata(Path(config.records))  # Complains in no time; TensorFlow takes seconds.
+    import_tensorflow()
+    metadata, audit = check(config)
     run.start(config, overwrite=overwrite)
     _write_metadata(run, metadata)
+    write_json(run.audit_path, audit)
     print(f"{run.folder}: {_describe(config, metadata)}", flush=True)
-    import_tensorflow()
     from emotion_tf import training
 
     if config.is_late:
@@ -65,15 +77,41 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
         training.train(run)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m emotion_tf.fit", description=str(__doc__).splitlines()[0])
+def check(config: Config, index: "pd.DataFrame | None" = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Finds out whether a config may be trained, and what is known of its data before.
+
+    Args:
+      config: What to train on what.
+      index: Of the records, where they were read before.
+
+    Returns:
+      What metadata.json and audit.json of the run hold.
+
+    Raises:
+      InputError: Records, folds, runs or settings that do not fit together, or a score that could not be believed.
+    """
+    folder = Path(config.records)
+    records = read_metadata(folder)
+    index = read_index(folder) if index is None else index
+    fold = folds.choose_fold(config.folds, config.fold, index, num_folds=config.num_folds, seed=config.fold_seed)
+    for source in config.sources:
+        if what := misfit(Run(Path(source)).require_finished().metadata(), vars(records)):
+            raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
+    audit = audit_run(config, index, vars(records), fold, f"fold {config.fold} of {config.folds}")
+    metadata = run_metadata(config, records, fold, index)
+    metadata["marks"] = list(dict.fromkeys([*metadata["marks"], *audit["marks"]]))
+    return metadata, audit
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a config, all but the fold and the seed."""
     parser.add_argument("--branch", required=True, choices=BRANCHES)
     parser.add_argument("--records", type=Path, help="folder of records (default: the only one under data/records)")
-    parser.add_argument("--run", type=Path, help="folder to write (default: saved_models/<records>-<branch>-<N>)")
-    parser.add_argument("--overwrite", action="store_true", help="replace another run in that folder")
-    parser.add_argument("--folds", default="holdout", help="holdout, lj5, or a JSON file of speakers (%(default)s)")
-    parser.add_argument("--fold", type=int, default=0, help="which of them, counted from 0 (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of holdout, weights, order and masks (%(default)s)")
+    parser.add_argument("--folds", default="holdout", help=f"{', '.join(folds.NAMES)} or a JSON file (%(default)s)")
+    parser.add_argument("--num-folds", type=int, default=5, metavar="K", help="of group-kfold (%(default)s)")
+    parser.add_argument("--fold-seed", type=int, default=0, metavar="N", help="of folds that are drawn (%(default)s)")
+    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in CONTROLS.items())
+    parser.add_argument("--control", choices=CONTROLS, default="", help=meanings)
     fusion = parser.add_argument_group("fusion")
     fusion.add_argument("--fusion", choices=("early", "late"), help="join embeddings (default), or average runs")
     fusion.add_argument("--init-audio", type=Path, metavar="RUN", help="start early fusion from this audio run")
@@ -85,32 +123,41 @@ def _parser() -> argparse.ArgumentParser:
         meaning = f"{field.metadata['help']} (%(default)s)"
         training.add_argument(flag, type=type(field.default), metavar="N", help=meaning)
         training.set_defaults(**{field.name: field.default})
-    return parser
 
 
-def _config(arguments: argparse.Namespace) -> Config:
+def config_of(arguments: argparse.Namespace) -> Config:
+    """Makes a config of the flags of `add_arguments`, and of --fold and --seed where they are.
+
+    Raises:
+      InputError: Flags that do not go together, or numbers that cannot work.
+    """
     values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(TrainingConfig)}
     _check_flags(arguments)
-    config = Config(
+    return Config(
         branch=arguments.branch,
         records=str(arguments.records or _only_records()),
         folds=arguments.folds,
-        fold=arguments.fold,
-        seed=arguments.seed,
+        fold=getattr(arguments, "fold", 0),
+        num_folds=arguments.num_folds,
+        fold_seed=arguments.fold_seed,
+        seed=getattr(arguments, "seed", 0),
+        control=arguments.control,
         fusion=arguments.fusion or ("early" if arguments.branch == "fusion" else ""),
         init_audio=str(arguments.init_audio or ""),
         init_text=str(arguments.init_text or ""),
         runs=tuple(str(run) for run in arguments.runs or ()),
         training=TrainingConfig(**values),
     )
+
+
+def with_branches(config: Config) -> Config:
+    """Takes over the widths of the runs that early fusion starts from."""
     return dataclasses.replace(
         config, audio=_branch_config(config.init_audio, "audio"), text=_branch_config(config.init_text, "text")
     )
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
-    if not 0 <= arguments.seed < 2**31:
-        raise InputError(f"--seed {arguments.seed} cannot work: give a number from 0 to below 2**31.")
     inits = arguments.init_audio or arguments.init_text
     if arguments.branch != "fusion" and (arguments.fusion or arguments.runs or inits):
         raise InputError("--fusion, --runs, --init-audio and --init-text belong to --branch fusion: leave them out.")
@@ -118,6 +165,13 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         raise InputError("--fusion late averages trained runs: give it two or more, --runs RUN RUN, and no --init-*.")
     if arguments.fusion != "late" and arguments.runs:
         raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and --init-text.")
+    if arguments.fusion == "late" and arguments.control == "permuted-labels":
+        raise InputError("--control permuted-labels needs a training, and late fusion has none: average such runs.")
+    missing = {"shuffled-transcripts": "audio", "shuffled-audio": "text"}.get(arguments.control)
+    if missing == arguments.branch:
+        raise InputError(
+            f"--control {arguments.control} changes nothing for --branch {arguments.branch}: leave it out."
+        )
 
 
 def _only_records() -> Path:
@@ -149,22 +203,23 @@ def _branch_config(source: str, modality: str) -> Any:
     return getattr(run.config(), modality)
 
 
-def run_metadata(config: Config, records: Metadata, fold: folds.Fold) -> dict[str, Any]:
+def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd.DataFrame") -> dict[str, Any]:
     """Collects the facts that a run is read with: records, fold, and what was counted on its training part.
 
     Raises:
       InputError: An emotion that no training speaker has.
     """
-    counts = records.emotion_counts(fold.train)
+    labels = index["label"][fold.parts(index) == "train"]
+    counts = [int((labels == number).sum()) for number in range(len(records.emotions))]
     missing = [emotion for emotion, count in zip(records.emotions, counts, strict=True) if not count]
     if missing:
         raise InputError(
-            f"the training speakers of {config.folds} fold {config.fold} have no clip of {', '.join(missing)}:"
+            f"the training part of {config.folds} fold {config.fold} has no clip of {', '.join(missing)}:"
             " choose other folds, or prepare more speakers."
         )
     return {
         "corpus": records.corpus,
-        "marks": ["synthetic"] if records.corpus == "synthetic" else [],
+        "marks": ["synthetic"] * (records.corpus == "synthetic") + [config.control] * bool(config.control),
         "emotions": records.emotions,
         "front_end": records.front_end,
         "vocabulary_sha256": records.vocabulary_sha256,
@@ -187,27 +242,14 @@ def _write_metadata(run: Run, metadata: dict[str, Any]) -> None:
     write_json(run.metadata_path, metadata)
 
 
-def _check_source(source: Run, metadata: Mapping[str, Any]) -> None:
-    """Refuses a run to start from or to average that does not fit, or that knows speakers of the test part."""
-    found = source.require_finished().metadata()
-    if what := misfit(found, metadata):
-        raise InputError(f"{source.folder} has another {what} than these records: choose a run trained on them.")
-    for split in ("train", "validation"):
-        known = sorted(set(found["fold"][split]) & set(metadata["fold"]["test"]))
-        if known:
-            raise InputError(
-                f"{source.folder} has speaker {', '.join(known)} in its {split} part, whom this fold tests:"
-                " the score would be of known speakers; choose a run of the same fold."
-            )
-
-
 def _describe(config: Config, metadata: Mapping[str, Any]) -> str:
     fold = metadata["fold"]
-    parts = ", ".join(f"{len(fold[split])} {split}" for split in ("train", "validation", "test"))
+    unit = {"speaker": "speakers: ", "utterance_id": "utterances: "}.get(fold["by"], "published parts: ")
+    parts = unit + ", ".join(f"{len(fold[split])} {split}" for split in ("train", "validation", "test"))
     absent = f"; {len(fold['absent'])} listed speakers absent: {', '.join(fold['absent'])}" if fold["absent"] else ""
     marks = f" [{', '.join(metadata['marks'])}]" if metadata["marks"] else ""
     what = f"{config.fusion} fusion" if config.branch == "fusion" else config.branch
-    return f"{what} on {metadata['corpus']}{marks}, {config.folds} fold {config.fold}, speakers: {parts}{absent}"
+    return f"{what} on {metadata['corpus']}{marks}, {config.folds} fold {config.fold}, {parts}{absent}"
 
 
 if __name__ == "__main__":

@@ -11,20 +11,23 @@ from emotion_tf.config import Config
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
-class PriorWhereAbsent(keras.layers.Layer):
-    """Answers with the training prior where no modality is present.
+class CalibratedAnswer(keras.layers.Layer):
+    """Divides logits by the temperature; answers with the training prior where no modality is present.
 
     Inputs logits [batch, num_emotions] and is_present [batch] bool; output logits. With the prior the logits are its
-    logarithm.
+    logarithm. The temperature is a weight that training leaves at 1; `emotion_tf.calibration` sets it.
     """
 
     def __init__(self, prior: Sequence[float], **kwargs):
         super().__init__(**kwargs)
         self.prior = [float(share) for share in prior]
 
+    def build(self, logits_shape, is_present_shape):
+        self.temperature = self.add_weight(name="temperature", shape=(), initializer="ones", trainable=False)
+
     def call(self, logits, is_present):
         prior = ops.log(ops.maximum(ops.convert_to_tensor(self.prior, logits.dtype), 1e-7))
-        return ops.where(is_present[:, None], logits, prior[None, :])
+        return ops.where(is_present[:, None], logits / self.temperature, prior[None, :])
 
     def compute_output_shape(self, logits_shape, is_present_shape):
         return logits_shape
@@ -62,12 +65,12 @@ def build_model(config: Config, mel_bins: int, vocabulary_size: int, prior: Sequ
     else:
         x = embeddings[0]
     logits = layers.Dense(len(prior), name="emotions")(x)
-    logits = PriorWhereAbsent(prior, name="logits")(logits, _any(present))
+    logits = CalibratedAnswer(prior, name="logits")(logits, _any(present))
     return keras.Model(inputs, logits, name=f"{config.branch}")
 
 
 def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float]) -> keras.Model:
-    """Averages the probabilities of trained models as one graph; a model whose input is absent is left out.
+    """Averages the calibrated probabilities of trained models as one graph; one whose input is absent is left out.
 
     Args:
       models: Name -> a model of logits [batch, num_emotions]; equal label order.
@@ -89,7 +92,7 @@ def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float]) -> ke
         weighted.append(weights[-1] * ops.softmax(renamed(own)))
     count = sum(weights)
     logits = ops.log(ops.maximum(sum(weighted) / ops.maximum(count, 1.0), 1e-30))
-    logits = PriorWhereAbsent(prior, name="logits")(logits, ops.squeeze(count, -1) > 0)
+    logits = CalibratedAnswer(prior, name="logits")(logits, ops.squeeze(count, -1) > 0)
     return keras.Model(inputs, logits, name="late_fusion")
 
 

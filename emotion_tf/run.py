@@ -19,10 +19,37 @@ ROOT = Path("saved_models")
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """A folder `saved_models/<run>/`; the properties name its files."""
+class Scored:
+    """A folder of scores: of a run, of a run on another corpus, of a cross-validation."""
 
     folder: Path
+
+    scores_path = property(lambda self: self.folder / "scores.json")
+    predictions_path = property(lambda self: self.folder / "predictions.csv")
+    plots = property(lambda self: self.folder / "plots")
+
+    def scores(self) -> dict[str, Any]:
+        """Reads scores.json."""
+        return read_json(self.scores_path)
+
+    def write_scores(self, scores: Mapping[str, Any]) -> None:
+        """Writes scores.json, which says that the rest is there."""
+        write_json(self.scores_path, scores)
+
+    def predictions(self) -> "pd.DataFrame":
+        """Reads predictions.csv."""
+        from emotion_tf.predictions import read_predictions
+
+        return read_predictions(self.predictions_path)
+
+    def write_predictions(self, predictions: "pd.DataFrame") -> None:
+        """Writes predictions.csv."""
+        write_csv(self.predictions_path, predictions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Scored):
+    """A folder `saved_models/<run>/`; the properties name its files."""
 
     config_path = property(lambda self: self.folder / "config.json")
     metadata_path = property(lambda self: self.folder / "metadata.json")
@@ -30,9 +57,8 @@ class Run:
     model_path = property(lambda self: self.folder / "model.keras")
     history_path = property(lambda self: self.folder / "history.csv")
     tensorboard = property(lambda self: self.folder / "tensorboard")
-    scores_path = property(lambda self: self.folder / "scores.json")
-    predictions_path = property(lambda self: self.folder / "predictions.csv")
-    plots = property(lambda self: self.folder / "plots")
+    audit_path = property(lambda self: self.folder / "audit.json")
+    calibration_path = property(lambda self: self.folder / "calibration.json")
     export = property(lambda self: self.folder / "export")
 
     def start(self, config: Config, *, overwrite: bool = False) -> None:
@@ -73,7 +99,10 @@ class Run:
             return
         if any(self.folder.iterdir()) and not self.config_path.exists():
             raise InputError(f"{self.folder} holds files that are no run: --overwrite replaces runs only.")
-        shutil.rmtree(self.folder)
+        # scores.json first and config.json last: what is left by a kill is an unfinished run.
+        order = {self.scores_path: -1, self.config_path: 1}
+        for path in sorted(self.folder.iterdir(), key=lambda path: order.get(path, 0)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @property
     def is_finished(self) -> bool:
@@ -86,6 +115,10 @@ class Run:
         Raises:
           InputError: No run, or one whose training has not ended.
         """
+        if (self.folder / "crossval.json").exists():
+            raise InputError(
+                f"{self.folder} holds a cross-validation: name one of its runs, {self.folder}/fold-F-seed-S."
+            )
         if not self.config_path.exists():
             raise InputError(f"{self.folder} holds no run (config.json is missing): name a folder that fit made.")
         if not self.is_finished:
@@ -103,17 +136,15 @@ class Run:
 
     def metadata(self) -> dict[str, Any]:
         """Reads metadata.json: facts of the records, the fold, the training prior, the marks of the scores."""
-        return self._read_json(self.metadata_path)
+        return read_json(self.metadata_path)
 
-    def scores(self) -> dict[str, Any]:
-        """Reads scores.json."""
-        return self._read_json(self.scores_path)
+    def temperature(self) -> float:
+        """Reads what the logits were divided by."""
+        return read_json(self.calibration_path)["temperature"]
 
-    def _read_json(self, path: Path) -> dict[str, Any]:
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} is missing or corrupt ({error}): train again with --overwrite.") from None
+    def elsewhere(self, records: Path) -> Scored:
+        """Names the folder for scores on other records."""
+        return Scored(self.folder / "elsewhere" / records.resolve().name)
 
     def model(self) -> "keras.Model":
         """Loads model.keras, in safe mode."""
@@ -127,23 +158,6 @@ class Run:
             reason = str(error).splitlines()[0]
             raise InputError(f"{self.model_path} is missing or corrupt ({reason}): train again.") from None
 
-    def predictions(self) -> "pd.DataFrame":
-        """Reads predictions.csv."""
-        import pandas as pd
-
-        try:
-            return pd.read_csv(self.predictions_path, dtype={"utterance_id": str, "speaker": str})
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.predictions_path} is missing or corrupt ({error}): train again.") from None
-
-    def write_predictions(self, predictions: "pd.DataFrame") -> None:
-        """Writes predictions.csv."""
-        write_csv(self.predictions_path, predictions)
-
-    def write_scores(self, scores: Mapping[str, Any]) -> None:
-        """Writes scores.json."""
-        write_json(self.scores_path, scores)
-
 
 def misfit(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Names what keeps a model made for the records of `one` from those of `other`; empty where nothing does.
@@ -153,6 +167,18 @@ def misfit(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """
     parts = {"emotions": "label set", "front_end": "front end", "vocabulary_sha256": "vocabulary"}
     return next((what for name, what in parts.items() if one[name] != other[name]), "")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON file of a run.
+
+    Raises:
+      InputError: A file that is missing or corrupt.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is missing or corrupt ({error}): train again with --overwrite.") from None
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:

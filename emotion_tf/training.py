@@ -10,15 +10,16 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from emotion_tf import callbacks, metrics, plots
+from emotion_tf import callbacks, plots, tables
 from emotion_tf.config import Config, TrainingConfig
-from emotion_tf.evaluate import Part, score_part
 from emotion_tf.fusion import build_model, late_fusion
+from emotion_tf.part import Part, modalities_of, part_of, score_part, shuffled_in_scoring, shuffled_in_training
 from emotion_tf.run import Run
 from pipelines import text
 from pipelines.augment import MixUp, SpecAugment
 from pipelines.command import progress_bar
 from pipelines.dataset import make_dataset
+from pipelines.records import write_json
 
 _NUM_SAMPLES = 8
 
@@ -33,7 +34,7 @@ def train(run: Run) -> None:
     keras.utils.set_random_seed(config.seed)
     steps = -(-sum(metadata["training_counts"]) // config.training.batch_size)
     model = make_model(config, metadata, steps)
-    part = Part(run, "validation", config.modalities)
+    part = part_of(run, "validation", config.modalities)
     validation = callbacks.Validation(run, part.predict, metadata["emotions"], config.training.patience)
     validation.set_model(model)
     first_epoch = validation.resume()
@@ -52,14 +53,15 @@ def train(run: Run) -> None:
                 callbacks=_callbacks(run, config, metadata, validation, bar),
             )
     validation.load_best()
-    _finish(run, model, pd.DataFrame(validation.history))
+    _finish(run, model, part, pd.DataFrame(validation.history))
 
 
 def average(run: Run) -> None:
     """Joins the trained models of a started run by the mean of their probabilities; writes model and scores."""
     config, metadata = run.config(), run.metadata()
     models = {f"run_{number}": Run(Path(source)).model() for number, source in enumerate(config.runs)}
-    _finish(run, late_fusion(models, metadata["prior"]), None)
+    model = late_fusion(models, metadata["prior"])
+    _finish(run, model, part_of(run, "validation", modalities_of(model)), None)
 
 
 def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Model:
@@ -89,6 +91,8 @@ def training_dataset(config: Config, metadata: dict[str, Any], seed: int) -> tf.
         Path(config.records),
         metadata["fold"]["train"],
         config.modalities,
+        by=metadata["fold"]["by"],
+        shuffled=shuffled_in_training(config.control),
         batch_size=training.batch_size,
         training=True,
         num_frames=min(training.num_frames, metadata["longest_frames"]),
@@ -158,6 +162,8 @@ def _samples(config: Config, metadata: dict[str, Any]) -> Iterator[tuple[str, pl
     dataset = make_dataset(
         Path(config.records),
         metadata["fold"]["validation"],
+        by=metadata["fold"]["by"],
+        shuffled=shuffled_in_scoring(config.control),
         batch_size=1,
         training=True,
         seed=config.seed,
@@ -182,13 +188,15 @@ def write_model(model: keras.Model, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _finish(run: Run, model: keras.Model, history: pd.DataFrame | None) -> None:
-    """Writes the model, then what the validation part says of it; scores.json, which ends the run, comes last."""
-    write_model(keras.Model(model.input, model.output, name=model.name), run.model_path)
+def _finish(run: Run, model: keras.Model, part: Part, history: pd.DataFrame | None) -> None:
+    """Calibrates and writes the model, and what the validation part says of it; scores.json, the end, comes last."""
+    model = keras.Model(model.input, model.output, name=model.name)
+    write_json(run.calibration_path, part.calibrate(model))
+    write_model(model, run.model_path)
     if history is not None:
         chance = 1 / len(run.metadata()["emotions"])
         plots.save(plots.curves(history, chance), run.plots / "curves.png")
-    part, predictions = score_part(run, model, "validation")
+    scores, predictions = score_part(run, model, part)
     run.write_predictions(predictions)
-    run.write_scores({"marks": run.metadata()["marks"], "validation": part, "test_reads": 0})
-    print(metrics.headline(part, f"{run.folder} validation", run.metadata()["marks"]), flush=True)
+    run.write_scores({"marks": run.metadata()["marks"], "validation": scores, "test_reads": 0})
+    print(tables.headline(scores, f"{run.folder} validation", run.metadata()["marks"]), flush=True)

@@ -12,6 +12,11 @@ def test_json_gives_the_same_config_back():
     config = Config(
         "fusion",
         "data/records/x",
+        "group-kfold",
+        fold=1,
+        num_folds=3,
+        fold_seed=4,
+        control="shuffled-audio",
         fusion="late",
         runs=("a", "b"),
         audio=AudioConfig((8, 16)),

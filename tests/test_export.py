@@ -16,6 +16,8 @@ from pipelines import audio
 from pipelines.command import InputError
 from pipelines.records import read_examples
 
+FILES = ["1", "calibration.json", "metadata.json"]
+
 
 @pytest.fixture(scope="module")
 def loaded(early_export):
@@ -120,6 +122,11 @@ def test_stored_clips_get_the_probabilities_of_predictions_csv(early_export, ear
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-5)
 
 
+def test_the_calibration_is_that_of_the_run(early_export, early_run):
+    assert (early_export / "calibration.json").read_bytes() == early_run.calibration_path.read_bytes()
+    assert early_run.temperature() != 1
+
+
 def test_metadata_says_what_a_user_of_the_export_must_know(early_export):
     metadata = json.loads((early_export / "metadata.json").read_text())
     assert metadata["modalities"] == ["audio", "text"]
@@ -150,7 +157,7 @@ def test_without_stored_waveforms_the_check_makes_some_and_says_so(text_run, tmp
     shutil.copytree(text_run.folder, run.folder)
     run.metadata_path.write_text(json.dumps(run.metadata() | {"has_waveform": False}))
     assert "agrees with the run on 50 generated clips (none stored)" in export(run, run.export)
-    assert sorted(path.name for path in run.export.iterdir()) == ["1", "metadata.json"]
+    assert sorted(path.name for path in run.export.iterdir()) == FILES
 
 
 def test_an_export_replaces_an_older_one_where_output_says(text_run, tmp_path, agreeing, capsys):
@@ -158,7 +165,7 @@ def test_an_export_replaces_an_older_one_where_output_says(text_run, tmp_path, a
     for _ in range(2):
         main(["--run", str(text_run.folder), "--output", str(output)])
         assert capsys.readouterr().out.startswith(f"{output}: text -> neutral, calm")
-        assert sorted(path.name for path in output.iterdir()) == ["1", "metadata.json"]
+        assert sorted(path.name for path in output.iterdir()) == FILES
         (output / "1" / "old").write_text("x")
     assert [path.name for path in output.parent.iterdir()] == ["export"]
     assert not text_run.export.exists()

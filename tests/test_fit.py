@@ -1,5 +1,6 @@
 """Tests of emotion_tf.fit: what the command line makes of flags, records, folds and other runs."""
 
+import argparse
 import dataclasses
 import json
 import shutil
@@ -54,6 +55,33 @@ def test_the_bare_command_finds_the_records_and_names_the_run(with_records, trai
     assert run.metadata()["marks"] == ["synthetic"]
 
 
+def test_the_fold_is_drawn_by_its_own_seed_and_not_by_that_of_the_weights(with_records, trained):
+    flags = ([], ["--seed", "1"], *(["--fold-seed", str(seed)] for seed in (0, 1, 2)))
+    for number, chosen in enumerate(flags):
+        main(["--branch", "text", "--run", str(number), *chosen])
+    bare, *drawn = (json.dumps(run.metadata()["fold"]) for run in trained)
+    assert bare == drawn[0] == drawn[1]
+    assert len({bare, *drawn}) > 1
+    assert [run.config().seed for run in trained] == [0, 1, 0, 0, 0]
+
+
+def test_the_audit_of_the_fold_and_the_mark_of_a_control_are_written_before_training(with_records, trained):
+    main(["--branch", "fusion", "--control", "shuffled-audio"])
+    [run] = trained
+    audit, fold = json.loads(run.audit_path.read_text()), run.metadata()["fold"]
+    assert {split: part["speakers"] for split, part in audit["parts"].items()} == {
+        split: fold[split] for split in ("train", "validation", "test")
+    }
+    assert run.config().control == "shuffled-audio"
+    assert run.metadata()["marks"] == ["synthetic", "shuffled-audio"]
+
+
+def test_a_random_fold_is_marked_in_the_run(with_records, trained):
+    main(["--branch", "text", "--folds", "random"])
+    assert trained[0].metadata()["fold"]["by"] == "utterance_id"
+    assert "speaker-leaking" in trained[0].metadata()["marks"]
+
+
 def test_fusion_without_flags_is_early_and_from_scratch(with_records, trained):
     main(["--branch", "fusion"])
     config = trained[0].config()
@@ -92,6 +120,9 @@ def test_of_several_records_one_must_be_chosen(with_records, three_speaker_recor
         (["--fold", "1"], "--fold 1 is none of the 1 folds of holdout"),
         (["--fold", "-1"], "--fold -1 is none"),
         (["--folds", "nonsense"], "there are no folds 'nonsense'"),
+        (["--folds", "published"], "no utterance of a published part train, validation, test"),
+        (["--folds", "group-kfold", "--num-folds", "4"], "--num-folds 4 cannot work for the 3 speakers"),
+        (["--control", "shuffled-transcripts"], "changes nothing for --branch audio"),
         (["--records", "nowhere"], "nowhere holds no complete records"),
         (["--init-audio", "x"], "belong to --branch fusion"),
         (["--fusion", "early"], "belong to --branch fusion"),
@@ -114,6 +145,7 @@ def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, caps
         (["--fusion", "late", "--runs", "a", "b", "--init-text", "t"], r"and no --init-\*"),
         (["--runs", "a", "b"], "--runs belongs to --fusion late"),
         (["--init-audio", "nowhere"], "nowhere holds no run"),
+        (["--fusion", "late", "--runs", "a", "b", "--control", "permuted-labels"], "late fusion has none"),
         (["--fusion", "late", "--runs", "nowhere", "x"], "nowhere holds no run"),
     ],
 )
@@ -184,11 +216,12 @@ def test_a_fold_that_cannot_be_believed_is_refused(with_records, trained, fold, 
     assert not trained
 
 
-def test_an_emotion_without_training_clips_is_named(tmp_path, trained, make_config, three_speaker_records):
-    counts = {s: c | {"calm": 0} for s, c in records.read_metadata(three_speaker_records).counts.items()}
-    changed = changed_records(three_speaker_records, tmp_path / "records", counts=counts)
-    with pytest.raises(InputError, match="training speakers of holdout fold 0 have no clip of calm"):
-        fit(make_config("audio", records=str(changed)), Run(tmp_path / "run"))
+def test_an_emotion_without_training_clips_is_named(tmp_path, trained, make_config, three_speaker_records, monkeypatch):
+    index = records.read_index(three_speaker_records)
+    monkeypatch.setattr(fit_module, "read_index", lambda folder: index[index["label"] != 1])
+    with pytest.raises(InputError, match="the training part of holdout fold 0 has no clip of calm"):
+        fit(make_config("audio"), Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unfinished_run_does_not_go_on_with_records_that_changed(
@@ -221,5 +254,7 @@ def test_metadata_holds_the_fold_and_the_prior_of_its_training_part(audio_run, t
 
 
 def test_every_setting_of_training_has_a_flag():
-    flags = fit_module._parser().format_help()
+    parser = argparse.ArgumentParser()
+    fit_module.add_arguments(parser)
+    flags = parser.format_help()
     assert all("--" + field.name.replace("_", "-") in flags for field in dataclasses.fields(TrainingConfig))

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
 from test_branches import MEL_BINS, VOCABULARY_SIZE, clip, randomise, sound, words
 
+from emotion_tf.calibration import set_temperature
 from emotion_tf.config import AudioConfig, Config, TextConfig
 from emotion_tf.fusion import build_model, late_fusion
 
@@ -14,7 +16,9 @@ PRIOR = (0.2, 0.5, 0.3)
 
 def build(branch, fusion="", seed=0):
     config = Config(branch, "x", fusion=fusion, audio=AudioConfig((4, 4), 4, 6), text=TextConfig(4, (4,), 4, 6))
-    return randomise(build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR), seed)
+    model = randomise(build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR), seed)
+    set_temperature(model, 1.0)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,25 @@ def test_with_everything_absent_the_answer_is_the_training_prior(models, name):
     np.testing.assert_allclose(probabilities(models[name], batch(NOTHING)), [PRIOR], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["audio", "text", "early", "late"])
+def test_a_temperature_divides_the_logits_and_leaves_the_prior_of_absent_input(name):
+    texts = {str(seed): build("text", seed=seed) for seed in (0, 1)}
+    model = late_fusion(texts, PRIOR) if name == "late" else build(*{"early": ("fusion", "early")}.get(name, (name,)))
+    features = {key: value for key, value in batch(BOTH, BOTH, NOTHING).items() if key in model.input}
+    before = model(features).numpy()
+    set_temperature(model, 2.5)
+    after = model(features).numpy()
+    np.testing.assert_allclose(after[:2], before[:2] / 2.5, rtol=1e-6)
+    np.testing.assert_allclose(keras.ops.softmax(after)[2], PRIOR, atol=1e-6)
+    assert np.abs(after[0] - before[0]).max() > 0.01
+
+
+def test_training_leaves_the_temperature_alone():
+    model = build("text")
+    assert "temperature" not in {variable.name for variable in model.trainable_variables}
+    assert float(build_model(Config("text", "x"), MEL_BINS, 20, PRIOR).get_layer("logits").temperature) == 1
+
+
 @pytest.mark.parametrize(("present", "zeros"), [(SOUND_ALONE, slice(6, 12)), (WORDS_ALONE, slice(0, 6))])
 def test_early_fusion_puts_zeros_for_the_embedding_of_an_absent_modality(models, present, zeros):
     joined = keras.Model(models["early"].input, models["early"].get_layer("fusion_join").output)
@@ -82,6 +105,16 @@ def test_late_fusion_is_the_average_by_hand(models):
     chosen = {name: models[name] for name in ("audio", "text", "second")}
     features = batch(BOTH, (20, [2, 9, 5]))
     expected = np.mean([probabilities(model, features) for model in chosen.values()], axis=0)
+    np.testing.assert_allclose(probabilities(late_fusion(chosen, PRIOR), features), expected, atol=1e-6)
+
+
+def test_late_fusion_averages_calibrated_probabilities():
+    chosen = {name: build(branch, seed=3) for name, branch in (("one", "audio"), ("two", "text"))}
+    features = batch(BOTH, (20, [2, 9, 5]))
+    logits = [model({key: features[key] for key in model.input}).numpy() for model in chosen.values()]
+    for model, temperature in zip(chosen.values(), (0.5, 3.0), strict=True):
+        set_temperature(model, temperature)
+    expected = np.mean([scipy.special.softmax(x / t, axis=1) for x, t in zip(logits, (0.5, 3.0), strict=True)], axis=0)
     np.testing.assert_allclose(probabilities(late_fusion(chosen, PRIOR), features), expected, atol=1e-6)
 
 
@@ -106,6 +139,7 @@ def test_late_fusion_takes_models_of_one_modality_and_fused_ones(models):
 def test_a_saved_model_gives_the_same_when_loaded_in_safe_mode(models, name, tmp_path):
     fused = late_fusion({"audio": models["audio"], "text": models["text"]}, PRIOR)
     model = fused if name == "late" else models[name]
+    set_temperature(model, 1.7)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     features = batch(BOTH, SOUND_ALONE, WORDS_ALONE, NOTHING)

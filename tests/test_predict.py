@@ -130,6 +130,13 @@ def test_everything_absent_is_the_training_prior(model, early_run):
     assert found == pytest.approx(prior, abs=1e-5)
 
 
+def test_a_stored_recording_gets_the_calibrated_probabilities_of_predictions_csv(model, early_run, three_speakers):
+    row = early_run.predictions().iloc[0]
+    utterance = next(one for one in three_speakers.utterances if one.utterance_id == row["utterance_id"])
+    found = predict_one(model, utterance.audio, utterance.transcript)["probabilities"]
+    assert found == pytest.approx({emotion: row[f"probability_{emotion}"] for emotion in found}, abs=1e-4)
+
+
 def test_one_transcript_serves_all_files_or_each_has_its_own(predict, tmp_path):
     one, other = tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav")
     _, answers, _ = predict(one, other, "--transcript", "oh no")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -87,13 +88,13 @@ def test_a_corrupt_config_gets_a_sentence(started, content):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        *((name, content) for name in ("metadata", "scores", "model") for content in (None, b"", b"PK cut off")),
-        ("predictions", None),
-        ("predictions", b""),
+        (name, content)
+        for name in ("metadata", "scores", "temperature", "model")
+        for content in (None, b"", b"PK cut off")
     ],
 )
 def test_a_missing_or_corrupt_file_gets_a_sentence(started, name, content):
-    paths = {"model": started.model_path, "predictions": started.predictions_path}
+    paths = {"model": started.model_path, "temperature": started.calibration_path}
     path = paths.get(name, started.folder / f"{name}.json")
     if content is not None:
         path.write_bytes(content)
@@ -101,9 +102,19 @@ def test_a_missing_or_corrupt_file_gets_a_sentence(started, name, content):
         getattr(started, name)()
 
 
+@pytest.mark.parametrize(
+    ("content", "what"), [(None, "is not a file"), (b"", "has no column"), (b"\xff", "is not UTF-8")]
+)
+def test_missing_or_corrupt_predictions_get_a_sentence(started, content, what):
+    if content is not None:
+        started.predictions_path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"predictions\.csv {what}"):
+        started.predictions()
+
+
 def test_speakers_keep_their_leading_zero(started):
-    table = pd.DataFrame({"utterance_id": ["07"], "speaker": ["01"], "probability_calm": [1 / 3]})
-    started.write_predictions(table)
+    names = {"utterance_id": ["07"], "speaker": ["01"], "split": ["test"], "label": ["calm"], "predicted": ["calm"]}
+    started.write_predictions(pd.DataFrame(names | {"probability_calm": [1 / 3], "probability_sad": [2 / 3]}))
     assert started.predictions()["speaker"][0] == "01"
     assert started.predictions()["utterance_id"][0] == "07"
     assert started.predictions()["probability_calm"][0] == pytest.approx(1 / 3, abs=1e-7)
@@ -134,6 +145,13 @@ def test_the_bare_command_goes_on_with_its_own_unfinished_run_or_takes_the_next_
     Run(tmp_path / "x-audio-3").start(CONFIG)
     assert next_free("x-audio", CONFIG) == tmp_path / "x-audio-3"
     assert next_free("x-audio", OTHER) == tmp_path / "x-audio-2"
+
+
+def test_scores_on_other_records_go_below_the_run_by_the_name_of_their_folder(started, tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    for path in (Path(), tmp_path / "other", Path("../other/")):
+        assert started.elsewhere(path).folder == started.folder / "elsewhere" / "other"
 
 
 def test_scores_are_json(finished):

@@ -89,6 +89,26 @@ def test_each_emotion_has_the_same_weight_in_sum(text_run):
     assert sum(len(weight) for *_, weight in seen) == pytest.approx(sums.sum(), rel=1e-5)
 
 
+def labels_of(run, control):
+    """The labels of one epoch of training, without their order, and the words that go with them."""
+    config = dataclasses.replace(run.config(), control=control, seed=1)
+    seen = batches(config, run.metadata(), 1, -(-sum(run.metadata()["training_counts"]) // 16))
+    rows = [
+        (ids[ids > 0].tobytes(), int(label.argmax()))
+        for features, labels, _ in seen
+        for ids, label in zip(features["token_ids"].numpy(), labels, strict=True)
+    ]
+    return sorted(rows)
+
+
+@pytest.mark.parametrize("control", ["permuted-labels", "shuffled-transcripts"])
+def test_a_control_cuts_words_from_labels_in_training_and_keeps_both(text_run, control):
+    true, cut = labels_of(text_run, ""), labels_of(text_run, control)
+    assert true != cut
+    for column in (0, 1):
+        assert sorted(row[column] for row in true) == sorted(row[column] for row in cut)
+
+
 def test_masks_and_order_differ_from_epoch_to_epoch_and_are_the_same_for_the_same_seed(audio_run):
     config, metadata = audio_run.config(), audio_run.metadata()
     first, second = batches(config, metadata, 3, 2), batches(config, metadata, 3, 4)
@@ -148,7 +168,9 @@ def test_late_fusion_saves_the_average_of_its_runs(late_run, audio_run, text_run
     columns = [f"probability_{emotion}" for emotion in late_run.metadata()["emotions"]]
     found = late_run.predictions().set_index("utterance_id")[columns]
     parts = [run.predictions().set_index("utterance_id")[columns] for run in (audio_run, text_run)]
-    pd.testing.assert_frame_equal(found, (parts[0] + parts[1].loc[parts[0].index]) / 2, atol=1e-5)
+    mean = (parts[0] + parts[1].loc[parts[0].index]) / 2
+    expected = mean ** (1 / late_run.temperature())  # A mean of calibrated answers is calibrated once more.
+    pd.testing.assert_frame_equal(found, expected.div(expected.sum(axis=1), axis=0), atol=1e-5)
 
 
 def test_nothing_half_written_is_left(audio_run, text_run, early_run, late_run):

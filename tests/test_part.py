@@ -1,0 +1,161 @@
+"""Tests of emotion_tf.part: one part of a fold, whole, under its control, calibrated on validation alone."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.special
+
+from emotion_tf.calibration import set_temperature
+from emotion_tf.part import Part, modalities_of, part_of, score_part, shuffled_in_scoring, shuffled_in_training
+from emotion_tf.predictions import PREFIX
+from emotion_tf.run import Run
+
+
+@pytest.fixture(scope="module")
+def model(text_run):
+    """Of the text run; a test that sets the temperature sets it back."""
+    return text_run.model()
+
+
+@pytest.fixture
+def under(text_run, tmp_path):
+    """From a control to the run of the text branch, as if it had been trained under it."""
+
+    def make(control):
+        run = Run(tmp_path / (control or "plain"))
+        shutil.copytree(text_run.folder, run.folder)
+        run.config_path.write_text(dataclasses.replace(text_run.config(), control=control).to_json())
+        return run
+
+    return make
+
+
+def labels_of(part):
+    return part.utterances.set_index("utterance_id")["label"].to_dict()
+
+
+def probabilities_of(predictions):
+    return predictions.filter(like=PREFIX).to_numpy()
+
+
+def test_a_part_holds_its_utterances_with_speaker_label_and_groups(text_run, three_speakers):
+    part = part_of(text_run, "test", ("text",))
+    [speaker] = text_run.metadata()["fold"]["test"]
+    rows = part.utterances.set_index("utterance_id")
+    wanted = {one.utterance_id: one for one in three_speakers.utterances if one.speaker == speaker}
+    assert set(rows.index) == set(wanted)
+    for name, row in rows.iterrows():
+        assert three_speakers.emotions[row["label"]] == wanted[name].emotion
+        assert row["speaker"] == speaker
+        for group in ("sex", "intensity", "statement"):
+            assert row[group] == wanted[name].attributes[group]
+
+
+def test_predictions_csv_is_the_softmax_of_the_raw_logits_over_the_temperature(text_run, model):
+    part, temperature = part_of(text_run, "validation", ("text",)), text_run.temperature()
+    set_temperature(model, 1.0)
+    raw = part.logits(model)
+    set_temperature(model, temperature)
+    stored = text_run.predictions().set_index("utterance_id").loc[part.utterances["utterance_id"]]
+    assert temperature != 1
+    np.testing.assert_allclose(probabilities_of(stored), scipy.special.softmax(raw / temperature, axis=1), atol=1e-6)
+    np.testing.assert_allclose(probabilities_of(part.predict(model)[0]), probabilities_of(stored), atol=1e-6)
+
+
+def test_the_loss_is_the_mean_negative_log_likelihood(text_run, model):
+    predictions, loss = part_of(text_run, "validation", ("text",)).predict(model)
+    of_label = [row[PREFIX + row["label"]] for _, row in predictions.iterrows()]
+    assert loss == pytest.approx(-np.log(of_label).mean(), rel=1e-5)
+
+
+def test_the_temperature_is_fitted_on_the_validation_part_alone(text_run):
+    found, fold = json.loads(text_run.calibration_path.read_text()), text_run.metadata()["fold"]
+    assert (found["fitted_on"], found["num_utterances"]) == ("validation", 30)
+    assert found["speakers"] == fold["validation"]
+    assert found["negative_log_likelihood_after"] < found["negative_log_likelihood_before"]
+    scored = text_run.scores()["validation"]
+    assert found["negative_log_likelihood_after"] == pytest.approx(scored["negative_log_likelihood"], abs=1e-5)
+    before = scored["uncalibrated"]["negative_log_likelihood"]
+    assert found["negative_log_likelihood_before"] == pytest.approx(before, abs=1e-4)
+
+
+def test_calibration_gives_the_same_again_and_stays_in_the_model(text_run):
+    model, part = text_run.model(), part_of(text_run, "validation", ("text",))
+    assert float(model.get_layer("logits").temperature) == pytest.approx(text_run.temperature(), rel=1e-6)
+    set_temperature(model, 1.0)
+    found = part.calibrate(model)
+    assert found["temperature"] == pytest.approx(text_run.temperature(), rel=1e-3)
+    assert float(model.get_layer("logits").temperature) == pytest.approx(found["temperature"], rel=1e-6)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_permuted_labels_leave_the_labels_of_validation_and_test_true(text_run, under, split):
+    assert labels_of(part_of(under("permuted-labels"), split, ("text",))) == labels_of(
+        part_of(text_run, split, ("text",))
+    )
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_shuffled_transcripts_are_shuffled_in_scoring_too_and_stay_in_their_part(text_run, under, model, split):
+    plain, shuffled = (part_of(run, split, ("text",)) for run in (text_run, under("shuffled-transcripts")))
+    assert labels_of(plain) == labels_of(shuffled)
+    before, after = (probabilities_of(part.predict(model)[0]) for part in (plain, shuffled))
+    assert (np.abs(before - after).max(axis=1) > 1e-6).mean() > 0.7
+    np.testing.assert_allclose(np.sort(before, axis=0), np.sort(after, axis=0), atol=1e-6)
+
+
+def test_a_control_of_a_run_is_the_same_at_every_reading(under, model):
+    run = under("shuffled-transcripts")
+    first, second = (part_of(run, "test", ("text",)).predict(model)[0] for _ in range(2))
+    assert first.equals(second)
+
+
+@pytest.mark.parametrize(
+    ("control", "training", "scoring"),
+    [
+        ("", "", ""),
+        ("permuted-labels", "labels", ""),
+        ("shuffled-audio", "audio", "audio"),
+        ("shuffled-transcripts", "transcripts", "transcripts"),
+    ],
+)
+def test_labels_are_permuted_in_training_only_and_features_everywhere(control, training, scoring):
+    assert (shuffled_in_training(control), shuffled_in_scoring(control)) == (training, scoring)
+
+
+def test_labels_without_a_target_are_left_out_and_the_others_renumbered(text_run, model):
+    config, metadata = text_run.config(), text_run.metadata()
+    whole = part_of(text_run, "test", ("text",))
+    numbers = [3, None, 2, 1, *range(4, 8)]
+    part = Part(
+        Path(config.records),
+        metadata["fold"]["test"],
+        "test",
+        metadata["emotions"],
+        ("text",),
+        label_numbers=numbers,
+        max_tokens=config.training.max_tokens,
+    )
+    expected = {name: numbers[label] for name, label in labels_of(whole).items() if numbers[label] is not None}
+    assert labels_of(part) == expected
+    found, stored = (one.predict(model)[0].set_index("utterance_id") for one in (part, whole))
+    assert len(found) < len(stored)
+    np.testing.assert_allclose(probabilities_of(found), probabilities_of(stored.loc[found.index]), atol=1e-6)
+
+
+def test_scores_and_pictures_of_another_place_leave_the_run_alone(text_run, model, tmp_path):
+    before = sorted(path.name for path in text_run.plots.iterdir())
+    place = Run(tmp_path / "elsewhere")
+    scores, predictions = score_part(text_run, model, part_of(text_run, "test", ("text",)), place, ["other"])
+    assert scores["num_utterances"] == len(predictions) == 30
+    assert (place.plots / "confusion-test.png").exists()
+    assert sorted(path.name for path in text_run.plots.iterdir()) == before
+
+
+def test_modalities_are_those_of_the_inputs(model, audio_run):
+    assert modalities_of(model) == ("text",)
+    assert modalities_of(audio_run.model()) == ("audio",)
