@@ -1,0 +1,281 @@
+"""Trains every fold with several seeds: `python -m emotion_tf.crossval --branch audio --folds lj5 --seeds 3 --run DIR`.
+
+Each fit is a run in DIR/fold-F-seed-S/, made by a process of its own, whose words go to DIR/fold-F-seed-S.log. DIR gets
+crossval.json, predictions.csv (all folds and seeds together), scores.json and plots/. --init-audio, --init-text and
+--runs take cross-validations and use the same fold and seed of each. A stopped command goes on where it was when it is
+given again; a fit that was interrupted starts again from its first epoch. Choose on the validation parts; --part test
+reads the test parts of the finished fits, once.
+"""
+
+import argparse
+import collections
+import dataclasses
+import json
+import multiprocessing.connection
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emotion_tf.config import Config
+from emotion_tf.evaluate import evaluate, report
+from emotion_tf.fit import add_arguments, check, config_of, fit, with_branches
+from emotion_tf.run import Run, Scored, read_json
+from pipelines import folds, processes
+from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
+from pipelines.records import read_index, read_metadata, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from tqdm import tqdm
+
+MOST_SIDE_BY_SIDE = 2
+"""Two fits of one core each took 0.6 times as long as one after the other on two cores; each needs some 2 GB."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the command line, trains what is missing, and prints the scores of all folds and seeds together.
+
+    Raises:
+      InputError: Whatever the user can mend; a fit that failed.
+    """
+    # Without abbreviations: --seed 7, a flag of fit, would mean --seeds 7.
+    parser = argparse.ArgumentParser(
+        prog="python -m emotion_tf.crossval", description=str(__doc__).splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument("--run", type=Path, required=True, help="folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace another cross-validation in that folder")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="fits of each fold (%(default)s)")
+    parser.add_argument("--part", choices=("validation", "test"), default="validation", help="to score (%(default)s)")
+    parser.add_argument("--processes", type=int, metavar="N", help="fits side by side (default: 2; 1 with a GPU)")
+    add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    for name in ("seeds", "processes"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            raise InputError(f"--{name} {getattr(arguments, name)} cannot work: give 1 or more.")
+    crossval = Crossval(arguments.run)
+    config = config_of(arguments)
+    fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
+    _run_all(fits, arguments.part, arguments.processes or _side_by_side())
+    print(report(str(crossval.folder), crossval.pool(fits)))
+    print(crossval.table())
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """One fit of a cross-validation."""
+
+    fold: int
+    seed: int
+    config: Config
+    run: Run
+
+    log_path = property(lambda self: self.run.folder.with_name(self.run.folder.name + ".log"))
+
+    @property
+    def epochs_done(self) -> int:
+        """Counts finished epochs; all of them for a finished fit, which may have stopped early."""
+        if self.run.is_finished:
+            return self.config.training.epochs
+        try:
+            return self.run.history_path.read_text(encoding="utf-8").count("\n") - 1
+        except OSError:
+            return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossval(Scored):
+    """A folder of fits, one for each fold and seed, and their scores together."""
+
+    config_path = property(lambda self: self.folder / "crossval.json")
+
+    def run(self, fold: int, seed: int) -> Run:
+        """Names the run of one fold and seed."""
+        return Run(self.folder / f"fold-{fold}-seed-{seed}")
+
+    def start(self, config: Config, seeds: int, *, overwrite: bool = False) -> list[Fit]:
+        """Checks every fit, makes the folder, or finds the same cross-validation in it, perhaps with fewer seeds.
+
+        Raises:
+          InputError: What `emotion_tf.fit.check` finds; a folder of something else, or of another cross-validation.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is a file: give --run a folder.")
+        if self.folder.exists() and not self.config_path.exists() and any(self.folder.iterdir()):
+            raise InputError(f"{self.folder} holds files that are no cross-validation: give --run another folder.")
+        if str(self.folder.resolve()) in [str(Path(source).resolve()) for source in config.sources]:
+            raise InputError(f"{self.folder} cannot be written and be a source at once: give another --run.")
+        if self.config_path.exists() and not overwrite:
+            self._refuse_another(config, seeds)
+        fits = self._checked_fits(config, seeds)
+        if overwrite and self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.config_path, {"seeds": seeds, "config": json.loads(config.to_json())})
+        return fits
+
+    def _refuse_another(self, config: Config, seeds: int) -> None:
+        found, asked = read_json(self.config_path), json.loads(config.to_json())
+        differing = [name for name in asked if found["config"].get(name) != asked[name]]
+        if differing or seeds < found["seeds"]:
+            what = ", ".join(differing) or f"number of seeds ({found['seeds']})"
+            raise InputError(
+                f"{self.folder} holds a cross-validation with another {what}: give another --run, or --overwrite"
+                " to replace it."
+            )
+
+    def _checked_fits(self, config: Config, seeds: int) -> list[Fit]:
+        read_metadata(Path(config.records))  # Complains in no time; TensorFlow takes seconds.
+        import_tensorflow()
+        index = read_index(Path(config.records))
+        made = folds.make_folds(config.folds, index, num_folds=config.num_folds, seed=config.fold_seed)
+        fits = []
+        for fold in range(len(made)):
+            for seed in range(seeds):
+                fits.append(self._fit(config, fold, seed))
+                if seed == 0 or config.sources:
+                    check(fits[-1].config, index)
+        return fits
+
+    def _fit(self, config: Config, fold: int, seed: int) -> Fit:
+        def of(source: str) -> str:
+            return str(Crossval(Path(source)).run(fold, seed).folder) if source else ""
+
+        config = dataclasses.replace(
+            config,
+            fold=fold,
+            seed=seed,
+            init_audio=of(config.init_audio),
+            init_text=of(config.init_text),
+            runs=tuple(of(source) for source in config.runs),
+        )
+        return Fit(fold, seed, with_branches(config), self.run(fold, seed))
+
+    def pool(self, fits: Sequence[Fit]) -> dict[str, Any]:
+        """Writes predictions.csv, scores.json and plots of all finished fits together; returns the scores."""
+        from emotion_tf import metrics
+        from emotion_tf.plots import draw_scores
+
+        scores = [one.run.scores() for one in fits]
+        splits = [split for split in ("validation", "test") if all(split in found for found in scores)]
+        predictions = _pooled(fits, splits)
+        temperatures = predictions.pop("temperature")
+        self.write_predictions(predictions)
+        emotions = fits[0].run.metadata()["emotions"]
+        marks = list(dict.fromkeys(mark for found in scores for mark in found["marks"]))
+        pooled: dict[str, Any] = {"marks": marks, "fold_by_seed": {}}
+        for split in splits:
+            rows = predictions[predictions["split"] == split]
+            pooled[split] = metrics.scores(rows, emotions, temperatures)
+            draw_scores(self.plots, rows, pooled[split], temperatures, marks)
+            uars = (found[split]["unweighted_average_recall"] for found in scores)
+            pooled["fold_by_seed"][split] = dict(zip((one.run.folder.name for one in fits), uars, strict=True))
+        self.write_scores(pooled | {"test_reads": max(found["test_reads"] for found in scores)})
+        return self.scores()
+
+    def table(self) -> str:
+        """Draws the UAR of each fold with each seed, of the test part where it was read."""
+        from emotion_tf import tables
+        from emotion_tf.predictions import emotions_of
+
+        predictions = self.predictions()
+        split = "test" if (predictions["split"] == "test").any() else "validation"
+        return tables.fold_by_seed(predictions, emotions_of(predictions), split)
+
+
+def _pooled(fits: Sequence[Fit], splits: Sequence[str]) -> "pd.DataFrame":
+    """Sets the predictions of all fits below each other, with fold, seed and each fit's temperature."""
+    import pandas as pd
+
+    tables = [
+        one.run.predictions().assign(fold=one.fold, seed=one.seed, temperature=one.run.temperature()) for one in fits
+    ]
+    pooled = pd.concat(tables, ignore_index=True)
+    return pooled[pooled["split"].isin(splits)]
+
+
+def _side_by_side() -> int:
+    import tensorflow as tf
+
+    return 1 if tf.config.list_physical_devices("GPU") else min(MOST_SIDE_BY_SIDE, processes.num_cores())
+
+
+def _run_all(fits: Sequence[Fit], part: str, num_processes: int) -> None:
+    """Runs what is not done yet, a process each, and shows the time left.
+
+    Raises:
+      InputError: A fit failed; those beside it come to their end first.
+    """
+    waiting = collections.deque(one for one in fits if not _is_done(one, part))
+    working: dict[Any, tuple[multiprocessing.process.BaseProcess, Fit]] = {}
+    failures: list[tuple[Fit, int]] = []
+    epochs = fits[0].config.training.epochs
+    done = sum(one.run.is_finished for one in fits) * epochs
+    threads = max(1, processes.num_cores() // num_processes)
+    with progress_bar(len(fits) * epochs, "cross-validation", "epoch", initial=done, leave=False) as bar:
+        try:
+            while working or (waiting and not failures):
+                while waiting and not failures and len(working) < num_processes:
+                    process, one = _start(waiting.popleft(), part, threads)
+                    working[process.sentinel] = (process, one)
+                for sentinel in multiprocessing.connection.wait(list(working), timeout=2):
+                    process, one = working.pop(sentinel)
+                    process.join()
+                    failures += [(one, process.exitcode)] if process.exitcode else []
+                    _say(bar, one, len(waiting) + len(working))
+                bar.update(sum(one.epochs_done for one in fits) - bar.n)
+        finally:
+            for process, _ in working.values():
+                process.terminate()
+    if failures:
+        raise InputError(_failure(*failures[0]))
+
+
+def _failure(one: Fit, exit_code: int) -> str:
+    """Says in a sentence why a fit failed: by the last line of its log, unless a signal (below 0) ended it."""
+    lines = one.log_path.read_text(encoding="utf-8", errors="replace").split("\n") if one.log_path.exists() else []
+    said = [line for line in lines if line.strip()]
+    killed = "it was killed, perhaps for lack of memory: run the same command again, with --processes 1."
+    reason = said[-1].removeprefix("error: ") if said and exit_code > 0 else killed
+    return f"{one.run.folder} failed ({one.log_path}): {reason}"
+
+
+def _is_done(one: Fit, part: str) -> bool:
+    return one.run.is_finished and part in one.run.scores()
+
+
+def _start(one: Fit, part: str, threads: int) -> tuple[multiprocessing.process.BaseProcess, Fit]:
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(one, part, threads), daemon=True)
+    with processes.ctrl_c_held():
+        process.start()
+    return process, one
+
+
+def _work(one: Fit, part: str, threads: int) -> None:
+    """Trains and scores one fit; the whole life of a process."""
+    processes.end_with_parent()
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    with one.log_path.open("w", encoding="utf-8") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    sys.exit(run_command(lambda _: _fit_and_score(one, part)))
+
+
+def _fit_and_score(one: Fit, part: str) -> None:
+    if not one.run.is_finished:
+        fit(one.config, one.run, overwrite=one.run.config_path.exists())
+    if part not in one.run.scores():
+        evaluate(one.run)
+
+
+def _say(bar: "tqdm", one: Fit, num_left: int) -> None:
+    if one.run.is_finished:
+        uar = one.run.scores()["validation"]["unweighted_average_recall"]
+        bar.write(f"fold {one.fold}, seed {one.seed}: validation UAR {uar:.3f}; {num_left} fits to go")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
