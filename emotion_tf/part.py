@@ -69,12 +69,14 @@ class Part:
         self.utterances = pd.DataFrame([row for rows in batches for row in rows])
         features = dataset.map(lambda features, label, about: features)
         self.features = features.apply(tf.data.experimental.assert_cardinality(len(batches)))
+        self.is_present = np.concatenate([_is_present(batch) for batch in self.features])
         self.is_kept = np.ones(len(self.utterances), bool)
         if label_numbers is not None:
             mapped = [label_numbers[label] for label in self.utterances["label"]]
             self.is_kept = np.array([label is not None for label in mapped])
             self.utterances["label"] = [label or 0 for label in mapped]
         self.utterances = self.utterances[self.is_kept].reset_index(drop=True)
+        self.is_present = self.is_present[self.is_kept]
 
     def logits(self, model: keras.Model) -> np.ndarray:
         """Returns [num_utterances, num_emotions]."""
@@ -89,8 +91,12 @@ class Part:
         return predictions_table(self.utterances, probabilities, self.emotions, self.split), loss
 
     def calibrate(self, model: keras.Model) -> dict[str, Any]:
-        """Fits the temperature on this part and sets it in the model; returns what calibration.json holds."""
-        logits, labels = self.logits(model), self.utterances["label"].to_numpy()
+        """Fits the temperature on this part and sets it in the model; returns what calibration.json holds.
+
+        Utterances without any input get the training prior as it is, and count for nothing here.
+        """
+        counts = self.is_present if self.is_present.any() else slice(None)
+        logits, labels = self.logits(model)[counts], self.utterances["label"].to_numpy()[counts]
         temperature = fit_temperature(logits, labels)
         set_temperature(model, temperature)
         return {
@@ -101,6 +107,16 @@ class Part:
             "negative_log_likelihood_before": negative_log_likelihood(logits, labels),
             "negative_log_likelihood_after": negative_log_likelihood(logits / temperature, labels),
         }
+
+
+def _is_present(features: Mapping[str, tf.Tensor]) -> np.ndarray:
+    """Tells which utterances of a batch have any input, as `emotion_tf.fusion.presence` does: [batch] bool."""
+    present = np.zeros(len(next(iter(features.values()))), bool)
+    if "num_frames" in features:
+        present |= features["num_frames"].numpy() > 0
+    if "token_ids" in features:
+        present |= np.count_nonzero(features["token_ids"].numpy(), axis=1) > 1
+    return present
 
 
 def _rows(labels: np.ndarray, about: Mapping[str, Any]) -> list[dict[str, Any]]:

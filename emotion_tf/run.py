@@ -182,10 +182,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
-    """Writes a table under a temporary name and renames it."""
+    """Writes a table under a temporary name and renames it; numbers are read back as they were."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        table.to_csv(temporary, index=False, float_format="%.7g")
+        table.to_csv(temporary, index=False)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -168,7 +168,7 @@ def agree(found, expected):
         for name in expected:
             agree(found[name], expected[name])
     else:
-        assert found == (expected if isinstance(expected, str) else pytest.approx(expected, abs=1e-5))
+        assert found == (expected if isinstance(expected, str) else pytest.approx(expected, abs=1e-9))
 
 
 def test_the_predictions_of_a_run_get_the_scores_of_the_run(tested, tmp_path, capsys):

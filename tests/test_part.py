@@ -8,9 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.special
+import tensorflow as tf
 
-from emotion_tf.calibration import set_temperature
-from emotion_tf.part import Part, modalities_of, part_of, score_part, shuffled_in_scoring, shuffled_in_training
+from emotion_tf.calibration import fit_temperature, set_temperature
+from emotion_tf.part import (
+    Part,
+    _is_present,
+    modalities_of,
+    part_of,
+    score_part,
+    shuffled_in_scoring,
+    shuffled_in_training,
+)
 from emotion_tf.predictions import PREFIX
 from emotion_tf.run import Run
 
@@ -90,6 +99,24 @@ def test_calibration_gives_the_same_again_and_stays_in_the_model(text_run):
     found = part.calibrate(model)
     assert found["temperature"] == pytest.approx(text_run.temperature(), rel=1e-3)
     assert float(model.get_layer("logits").temperature) == pytest.approx(found["temperature"], rel=1e-6)
+
+
+def test_utterances_without_any_input_say_nothing_of_the_temperature(text_run):
+    """The model answers them with the prior as it is."""
+    model, part = text_run.model(), part_of(text_run, "validation", ("text",))
+    assert part.is_present.all()
+    set_temperature(model, 1.0)
+    part.is_present[::2] = False
+    logits, labels = part.logits(model)[1::2], part.utterances["label"].to_numpy()[1::2]
+    found = part.calibrate(model)
+    assert found["temperature"] == pytest.approx(fit_temperature(logits, labels))
+    assert found["num_utterances"] == len(labels)
+
+
+def test_sound_or_words_make_an_utterance_present():
+    features = {"num_frames": tf.constant([3, 0, 0]), "token_ids": tf.constant([[2, 0], [2, 9], [2, 0]])}
+    assert _is_present(features).tolist() == [True, True, False]
+    assert _is_present({"num_frames": features["num_frames"]}).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
