@@ -224,7 +224,7 @@ def _run_all(fits: Sequence[Fit], part: str, num_processes: int) -> None:
                     process, one = working.pop(sentinel)
                     process.join()
                     failures += [(one, process.exitcode)] if process.exitcode else []
-                    _say(bar, one, len(waiting) + len(working))
+                    _say(bar, one, part, len(waiting) + len(working))
                 bar.update(sum(one.epochs_done for one in fits) - bar.n)
         finally:
             for process, _ in working.values():
@@ -258,7 +258,8 @@ def _work(one: Fit, part: str, threads: int) -> None:
     processes.end_with_parent()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = str(threads)
-    with one.log_path.open("w", encoding="utf-8") as log:
+    # The words of a finished training stay; one that was interrupted starts anew, and so does its log.
+    with one.log_path.open("a" if one.run.is_finished else "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     sys.exit(run_command(lambda _: _fit_and_score(one, part)))
@@ -271,10 +272,10 @@ def _fit_and_score(one: Fit, part: str) -> None:
         evaluate(one.run)
 
 
-def _say(bar: "tqdm", one: Fit, num_left: int) -> None:
-    if one.run.is_finished:
-        uar = one.run.scores()["validation"]["unweighted_average_recall"]
-        bar.write(f"fold {one.fold}, seed {one.seed}: validation UAR {uar:.3f}; {num_left} fits to go")
+def _say(bar: "tqdm", one: Fit, part: str, num_left: int) -> None:
+    if _is_done(one, part):
+        uar = one.run.scores()[part]["unweighted_average_recall"]
+        bar.write(f"fold {one.fold}, seed {one.seed}: {part} UAR {uar:.3f}; fits to go: {num_left}")
 
 
 if __name__ == "__main__":

@@ -153,6 +153,7 @@ def test_part_test_reads_every_test_part_once(mended, flags, capsys, without_pro
     assert sorted(tests["utterance_id"]) == sorted(table.loc[table["split"] == "validation", "utterance_id"])
     assert (tests.groupby("fold")["speaker"].nunique() == 1).all()
     assert "the test part was read 1 time\n" in capsys.readouterr().out
+    assert "epoch 1/" in (mended.folder / "fold-0-seed-0.log").read_text()  # Reading leaves the words of training.
 
 
 def test_choosing_goes_on_after_the_test_parts_were_read(mended, flags, without_processes):
