@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 from emotion_tf import callbacks, training
+from emotion_tf.calibration import set_temperature
 from emotion_tf.config import AudioConfig, Config, TextConfig, TrainingConfig
 from emotion_tf.fit import fit
 from emotion_tf.fusion import build_model
@@ -144,6 +145,8 @@ def test_the_kept_model_has_no_optimizer_and_loads_like_the_best_checkpoint(text
     pointer = json.loads((text_run.checkpoints / "best.json").read_text())
     checkpoint.optimizer.build(checkpoint.trainable_variables)
     callbacks.load_weights(checkpoint, text_run.checkpoints / pointer["file"])
+    assert float(checkpoint.get_layer("logits").temperature) == 1  # Calibrated after training.
+    set_temperature(checkpoint, text_run.temperature())
     for kept, saved in zip(model.get_weights(), checkpoint.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, saved)
 
