@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Marks that speak of the parts of a run's own fold, not of what it was trained on.
 _FOLD_MARKS = ("speaker-leaking", "text-overlap")
 
+UNCHECKED = "source-unchecked"
+"""A run that a score rests on, or its records, are gone: nobody can say what it knows."""
+
 _PLURALS = {"speaker": "speakers", "utterance_id": "utterances", "published_split": "published parts"}
 _SAME = {"trial": "the same trial", "recording": "the same samples", "sentence": "the same sentence"}
 
@@ -199,6 +202,7 @@ def _check_sources(exam: _Exam, runs: Iterable[Run]) -> tuple[list[dict[str, Any
     for run in runs:
         if not _is_there(run):
             entries.append({"run": str(run.folder), "known_test_speakers": [], "checked": "nothing (the run is gone)"})
+            marks.append(UNCHECKED)
             continue
         entry, new = _check(exam, run)
         entries.append(entry)
@@ -215,7 +219,7 @@ def _check(exam: _Exam, run: Run) -> tuple[dict[str, Any], list[str]]:
     is_same = run.metadata()["corpus"] == exam.corpus
     speakers = sorted(set(known["speaker"]) & set(exam.test["speaker"]) - {""}) if is_same else []
     entry: dict[str, Any] = {"run": str(run.folder), "known_test_speakers": speakers, "checked": checked}
-    marks = _inherited(run, exam) + ["speaker-leaking"] * bool(speakers)
+    marks = _inherited(run, exam) + ["speaker-leaking"] * bool(speakers) + [UNCHECKED] * (not columns)
     if len(known) and not (_has_speakers(known) and _has_speakers(exam.test)):
         marks += _check_sentences(exam, run, known, entry)
     return entry, marks
@@ -239,8 +243,10 @@ def _known(exam: _Exam, run: Run) -> "tuple[pd.DataFrame, Sequence[str], str]":
     fold = folds.Fold(**metadata["fold"])
     columns: tuple[str, ...] = (exam.unit, "trial", "recording") if is_same else ("recording",)
     checked = f"{_PLURALS[exam.unit]}, trials and recordings" if is_same else "recordings (another corpus)"
-    if rows is None:
-        # Of the same corpus its lists still say which of the utterances here it knows.
+    if rows is not None and is_same:
+        # Its records may have been made anew of fewer speakers since: its lists say whom it knows.
+        rows = pd.concat([rows, exam.own, exam.test]).drop_duplicates("utterance_id")
+    elif rows is None:
         rows, columns = (pd.concat([exam.own, exam.test]), (exam.unit,)) if is_same else (exam.test[:0], ())
         checked = f"{_PLURALS[fold.by] if is_same else 'nothing'} (its records are gone)"
     known = rows.assign(part=fold.parts(rows))

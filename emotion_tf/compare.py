@@ -198,6 +198,8 @@ def _check_agreement(rows: "pd.DataFrame", part: str) -> None:
         twice = seen[seen["utterance_id"].duplicated(keep=False)]
         if len(twice):
             one, other = twice[twice["utterance_id"] == twice["utterance_id"].iloc[0]].to_dict("records")[:2]
+            if unnamed := [row["entry"] for row in (one, other) if not row[column]]:
+                raise InputError(f"{unnamed[0]} names no {column} for {one['utterance_id']}: fill that column.")
             raise InputError(
                 f"Utterance {one['utterance_id']} of the {part} part has the {column} '{one[column]}' in"
                 f" {one['entry']} and '{other[column]}' in {other['entry']}: compare predictions of the same corpus."

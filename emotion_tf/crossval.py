@@ -15,7 +15,7 @@ import multiprocessing.connection
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,14 +65,20 @@ def main(argv: list[str] | None = None) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """One fit of a cross-validation."""
+    """One fit of a cross-validation; metadata is what its run's metadata.json has to hold."""
 
     fold: int
     seed: int
     config: Config
     run: Run
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     log_path = property(lambda self: self.run.folder.with_name(self.run.folder.name + ".log"))
+
+    def refuse_changed(self) -> None:
+        """Makes sure that a finished fit was trained on these records and folds."""
+        if self.run.is_finished:
+            self.run.refuse_changed(self.metadata)
 
     @property
     def epochs_done(self) -> int:
@@ -105,26 +111,57 @@ class Crossval(Scored):
             raise InputError(f"{self.folder} is a file: give --run a folder.")
         if self.folder.exists() and not self.config_path.exists() and any(self.folder.iterdir()):
             raise InputError(f"{self.folder} holds files that are no cross-validation: give --run another folder.")
-        if str(self.folder.resolve()) in [str(Path(source).resolve()) for source in config.sources]:
-            raise InputError(f"{self.folder} cannot be written and be a source at once: give another --run.")
+        self._check_sources(config, seeds)
         if self.config_path.exists() and not overwrite:
             self._refuse_another(config, seeds)
+        # The same command after an interruption goes on, also where it was to overwrite something.
+        goes_on = self.config_path.exists() and not self._differing(config, seeds)
         fits = self._checked_fits(config, seeds)
-        if overwrite and self.folder.exists():
-            shutil.rmtree(self.folder)
+        if overwrite and self.folder.exists() and not (goes_on and not all(one.run.is_finished for one in fits)):
+            self._remove()
+        for one in fits:
+            one.refuse_changed()
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.config_path, {"seeds": seeds, "config": json.loads(config.to_json())})
         return fits
 
+    def _check_sources(self, config: Config, seeds: int) -> None:
+        for source in config.sources:
+            if Path(source).resolve().is_relative_to(self.folder.resolve()):
+                raise InputError(f"{source} cannot lie in the folder that is written: give another --run.")
+            other = Crossval(Path(source))
+            if not other.config_path.exists():
+                raise InputError(f"{source} is no cross-validation, and sources of one must be: name such a folder.")
+            if (found := other.settings().get("seeds", 0)) < seeds:
+                raise InputError(
+                    f"{source} was made with --seeds {found}, fewer than the {seeds} here: add seeds to it first."
+                )
+
+    def settings(self) -> dict[str, Any]:
+        """Reads crossval.json: seeds and config."""
+        return read_json(self.config_path)
+
+    def _differing(self, config: Config, seeds: int) -> str:
+        """Names what the cross-validation in the folder has otherwise; fewer seeds than asked for are no matter."""
+        found, asked = self.settings(), json.loads(config.to_json())
+        differing = [name for name in asked if found.get("config", {}).get(name) != asked[name]]
+        fewer = [f"number of seeds ({found['seeds']})"] if seeds < found.get("seeds", 0) else []
+        return ", ".join(differing + fewer)
+
     def _refuse_another(self, config: Config, seeds: int) -> None:
-        found, asked = read_json(self.config_path), json.loads(config.to_json())
-        differing = [name for name in asked if found["config"].get(name) != asked[name]]
-        if differing or seeds < found["seeds"]:
-            what = ", ".join(differing) or f"number of seeds ({found['seeds']})"
+        if what := self._differing(config, seeds):
             raise InputError(
                 f"{self.folder} holds a cross-validation with another {what}: give another --run, or --overwrite"
                 " to replace it."
             )
+
+    def _remove(self) -> None:
+        """Moves the folder aside before it removes it: what a kill leaves must not look like a cross-validation."""
+        aside = self.folder.with_name(f".{self.folder.name}.removed")
+        if aside.exists():
+            shutil.rmtree(aside)
+        self.folder.rename(aside)
+        shutil.rmtree(aside)
 
     def _checked_fits(self, config: Config, seeds: int) -> list[Fit]:
         read_metadata(Path(config.records))  # Complains in no time; TensorFlow takes seconds.
@@ -134,9 +171,10 @@ class Crossval(Scored):
         fits = []
         for fold in range(len(made)):
             for seed in range(seeds):
-                fits.append(self._fit(config, fold, seed))
+                one = self._fit(config, fold, seed)
                 if seed == 0 or config.sources:
-                    check(fits[-1].config, index)
+                    metadata, _ = check(one.config, index)
+                fits.append(dataclasses.replace(one, metadata=metadata))
         return fits
 
     def _fit(self, config: Config, fold: int, seed: int) -> Fit:
@@ -225,7 +263,8 @@ def _run_all(fits: Sequence[Fit], part: str, num_processes: int) -> None:
                     process.join()
                     failures += [(one, process.exitcode)] if process.exitcode else []
                     _say(bar, one, part, len(waiting) + len(working))
-                bar.update(sum(one.epochs_done for one in fits) - bar.n)
+                at_work = [one for _, one in working.values()]
+                bar.update(sum(one.epochs_done for one in fits if one.run.is_finished or one in at_work) - bar.n)
         finally:
             for process, _ in working.values():
                 process.terminate()
@@ -276,6 +315,8 @@ def _say(bar: "tqdm", one: Fit, part: str, num_left: int) -> None:
     if _is_done(one, part):
         uar = one.run.scores()[part]["unweighted_average_recall"]
         bar.write(f"fold {one.fold}, seed {one.seed}: {part} UAR {uar:.3f}; fits to go: {num_left}")
+    else:
+        bar.write(f"fold {one.fold}, seed {one.seed} failed: {one.log_path}")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,10 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         raise InputError("--again and --records belong to --run: predictions are scored as they are.")
     if arguments.output and not arguments.predictions:
         raise InputError("--output belongs to --predictions: the scores of a run go to the run.")
+    if arguments.output and arguments.output.exists() and not arguments.output.is_dir():
+        raise InputError(f"{arguments.output} is a file: give --output a folder.")
+    if arguments.output and any((arguments.output / name).exists() for name in ("config.json", "crossval.json")):
+        raise InputError(f"{arguments.output} holds a run, whose scores are its own: give --output another folder.")
     if arguments.label_map and not arguments.records:
         raise InputError("--label-map belongs to --records: the labels of a run's own records need no map.")
 
@@ -110,11 +114,12 @@ def evaluate(run: Run) -> dict[str, Any]:
     audit = audit_run(config, index, metadata, fold, f"fold {config.fold} of {config.folds}")
     write_json(run.audit_path, audit)
     model = run.model()
-    part, predictions = score_part(run, model, part_of(run, "test", modalities_of(model)))
+    marks = list(dict.fromkeys([*run.scores()["marks"], *audit["marks"]]))
+    part, predictions = score_part(run, model, part_of(run, "test", modalities_of(model)), marks=marks)
     before = run.predictions()
     run.write_predictions(pd.concat([before[before["split"] != "test"], predictions]))
     scores = run.scores()
-    scores = scores | {"test": part, "test_reads": scores["test_reads"] + 1}
+    scores = scores | {"marks": marks, "test": part, "test_reads": scores["test_reads"] + 1}
     run.write_scores(scores)
     return scores
 
@@ -144,7 +149,8 @@ def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any
     model = run.model()
     part = _everything(run, model, records, found, index, numbers)
     scores, predictions = score_part(run, model, part, place, marks)
-    reads = place.scores()["test_reads"] if place.scores_path.exists() else 0
+    before = place.scores() if place.scores_path.exists() else {}
+    reads = before["test_reads"] if before.get("records") == str(records) else 0
     write_json(place.folder / "audit.json", audit)
     place.write_predictions(predictions)
     place.write_scores(
@@ -164,9 +170,9 @@ def _everything(
     run: Run, model: "keras.Model", records: Path, found: Metadata, index: "pd.DataFrame", numbers: list[int | None]
 ) -> "Part":
     """Makes one part of all utterances of other records whose labels a run knows."""
-    from emotion_tf.part import Part, modalities_of
+    from emotion_tf.part import Part, modalities_of, shuffled_in_scoring
 
-    metadata = run.metadata()
+    config, metadata = run.config(), run.metadata()
     for name, what in (("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
         if getattr(found, name) != metadata[name]:
             raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
@@ -178,7 +184,9 @@ def _everything(
         modalities_of(model),
         "utterance_id",
         numbers,
-        max_tokens=run.config().training.max_tokens,
+        max_tokens=config.training.max_tokens,
+        shuffled=shuffled_in_scoring(config.control),
+        seed=config.seed,
     )
     if not len(part.utterances):
         raise InputError(f"{records} hold no utterance with a label of {run.folder}: choose another --label-map.")

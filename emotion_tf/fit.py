@@ -8,7 +8,6 @@ A stopped run continues where it was when the same command runs again.
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,6 +96,8 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> tuple[dict[str
     for source in config.sources:
         if what := misfit(Run(Path(source)).require_finished().metadata(), vars(records)):
             raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
+        if config.control == "permuted-labels" and config.control not in Run(Path(source)).metadata()["marks"]:
+            raise InputError(f"{source} was trained on true labels: start a run of permuted labels from such runs.")
     audit = audit_run(config, index, vars(records), fold, f"fold {config.fold} of {config.folds}")
     metadata = run_metadata(config, records, fold, index)
     metadata["marks"] = list(dict.fromkeys([*metadata["marks"], *audit["marks"]]))
@@ -234,11 +235,8 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
 
 def _write_metadata(run: Run, metadata: dict[str, Any]) -> None:
     """Writes metadata.json of a run, or makes sure that a run to go on with was started on these records."""
-    if run.metadata_path.exists() and run.metadata() != json.loads(json.dumps(metadata)):
-        raise InputError(
-            f"the records or folds changed since {run.folder} was started: give another --run, or --overwrite to"
-            " train anew."
-        )
+    if run.metadata_path.exists():
+        run.refuse_changed(metadata)
     write_json(run.metadata_path, metadata)
 
 

@@ -95,9 +95,10 @@ class Part:
 
         Utterances without any input get the training prior as it is, and count for nothing here.
         """
-        counts = self.is_present if self.is_present.any() else slice(None)
+        is_any = self.is_present.any()
+        counts = self.is_present if is_any else slice(None)
         logits, labels = self.logits(model)[counts], self.utterances["label"].to_numpy()[counts]
-        temperature = fit_temperature(logits, labels)
+        temperature = fit_temperature(logits, labels) if is_any else 1.0
         set_temperature(model, temperature)
         return {
             "temperature": temperature,

@@ -17,8 +17,8 @@ PREFIX = "probability_"
 
 REQUIRED = ("utterance_id", "speaker", "split", "label", "predicted")
 
-_ROUNDING = 1e-3
-"""How far the probabilities of a row may be from a sum of 1: other toolkits write two or three digits."""
+_ROUNDING = 0.005
+"""How far each probability may be from its exact value: other toolkits write two or three digits."""
 
 
 def predictions_table(
@@ -175,10 +175,13 @@ def _check_probabilities(path: Path, table: pd.DataFrame) -> None:
             raise InputError(f"{path}, line {line}: {column} is {cell!r}: write a number from 0 to 1.")
         table[column] = numbers.clip(0, 1)
     sums = table[columns].sum(axis=1)
-    if columns and (line := _first((sums - 1).abs() > _ROUNDING)):
+    if columns and (line := _first((sums - 1).abs() > _ROUNDING * len(columns) + 1e-9)):
         raise InputError(
             f"{path}, line {line}: the probabilities sum to {sums[line]:.4g}: write a distribution that sums to 1."
         )
+    is_rounded = (sums - 1).abs() > 1e-6
+    if columns and is_rounded.any():
+        table.loc[is_rounded, columns] = table.loc[is_rounded, columns].div(sums[is_rounded], axis=0)
 
 
 def _check_repetition(path: Path, table: pd.DataFrame) -> None:
@@ -187,3 +190,17 @@ def _check_repetition(path: Path, table: pd.DataFrame) -> None:
         first = _first((table[key] == table.loc[line, key]).all(axis=1))
         named = ", ".join(f"{column} {table.loc[line, column]}" for column in key)
         raise InputError(f"{path}, line {line} repeats line {first} ({named}): keep one of them.")
+    if "seed" in table:
+        _check_seeds(path, table)
+
+
+def _check_seeds(path: Path, table: pd.DataFrame) -> None:
+    """Refuses seeds that hold different utterances: their mean would be of unlike things."""
+    for split, rows in table.groupby("split"):
+        held = rows.groupby("seed")["utterance_id"].agg(lambda ids: frozenset(ids))
+        if held.nunique() > 1:
+            other = held[held != held.iloc[0]].index[0]
+            raise InputError(
+                f"{path}: seeds {held.index[0]} and {other} hold different utterances in the {split} part:"
+                " give every seed the same ones."
+            )

@@ -104,6 +104,18 @@ class Run(Scored):
         for path in sorted(self.folder.iterdir(), key=lambda path: order.get(path, 0)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    def refuse_changed(self, metadata: Mapping[str, Any]) -> None:
+        """Makes sure that this run was started on the records and folds of some metadata.
+
+        Raises:
+          InputError: Others than those.
+        """
+        if self.metadata() != json.loads(json.dumps(metadata)):
+            raise InputError(
+                f"the records or folds changed since {self.folder} was started: give another --run, or --overwrite to"
+                " train anew."
+            )
+
     @property
     def is_finished(self) -> bool:
         """Whether training came to its end: the scores of the validation part are written last."""

@@ -147,9 +147,18 @@ def test_sources_that_start_from_each_other_are_looked_at_once(ours, house):
     assert [entry["run"] for entry in audit(ours, one)["sources"]] == [str(one.folder), str(other.folder)]
 
 
-def test_a_source_that_is_gone_is_told(ours, house):
+def test_a_source_that_is_gone_is_told_and_marked(ours, house):
     run = house.write_run("run", ours, FOLD, init_audio=str(house.folder / "gone"))
-    assert audit(ours, run)["sources"][1]["checked"] == "nothing (the run is gone)"
+    found = audit(ours, run)
+    assert found["sources"][1]["checked"] == "nothing (the run is gone)"
+    assert found["marks"] == ["source-unchecked"]
+
+
+def test_records_made_anew_of_fewer_speakers_hide_nobody(ours, house):
+    known = Fold((FOLD.test[0],), FOLD.validation, FOLD.train)
+    fewer = house.write_records("fewer", rows_of(FOLD.validation))
+    with pytest.raises(InputError, match=f"has speaker {FOLD.test[0]} in its train part"):
+        audit(ours, house.write_run("run", fewer, known))
 
 
 def test_a_source_whose_records_are_gone_is_held_to_its_lists(ours, house):

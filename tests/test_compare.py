@@ -269,3 +269,10 @@ def test_folds_that_disagree_within_a_crossval_get_a_sentence(make):
     folds = folds.assign(label=np.where(folds["fold"] == 1, "calm", folds["label"]))
     with pytest.raises(InputError, match="'angry' in folds and 'calm' in folds"):
         compared(make("folds", folds), make("one", [[1, 0]] * 3))
+
+
+def test_a_file_that_names_no_speakers_is_asked_for_them(make, tmp_path):
+    named = make("named", [[1, 0], [0, 1]])
+    unnamed = write_file(tmp_path / "unnamed.csv", rows_of([[1, 0], [0, 1]], speaker=""))
+    with pytest.raises(InputError, match="unnamed names no speaker for 0-0: fill that column"):
+        compared(named, unnamed)

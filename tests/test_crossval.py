@@ -243,6 +243,41 @@ def test_overwrite_replaces_a_cross_validation_and_nothing_else(whole, tmp_path)
     assert (tmp_path / "notes" / "thesis.txt").exists()
 
 
+def test_overwrite_goes_on_with_what_the_same_command_began(whole, tmp_path):
+    """Whoever gives an interrupted command again, --overwrite in it, keeps the fits that are finished."""
+    crossval = copy_of(whole, tmp_path / "begun")
+    interrupt(crossval, 1)
+    fits = crossval.start(config_of(whole), 1, overwrite=True)
+    assert [fit.run.is_finished for fit in fits] == [True, False, True]
+    again = copy_of(whole, tmp_path / "finished").start(config_of(whole), 1, overwrite=True)
+    assert not any(fit.run.is_finished for fit in again)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "finished"]
+
+
+def test_finished_fits_of_other_records_are_not_pooled_with_new_ones(whole, tmp_path):
+    crossval = copy_of(whole, tmp_path / "changed")
+    metadata = crossval.run(2, 0).metadata()
+    metadata["fold"]["train"].append("99")
+    crossval.run(2, 0).metadata_path.write_text(json.dumps(metadata))
+    with pytest.raises(InputError, match=r"the records or folds changed since .*fold-2-seed-0 was started"):
+        crossval.start(config_of(whole), 1)
+
+
+def test_sources_must_be_cross_validations_outside_the_folder(whole, tmp_path):
+    def start(folder, source):
+        runs = (str(source), str(whole.folder))
+        config = dataclasses.replace(config_of(whole), branch="fusion", fusion="late", runs=runs)
+        Crossval(folder).start(config, 1, overwrite=True)
+
+    with pytest.raises(InputError, match="fold-0-seed-0 is no cross-validation, and sources of one must be"):
+        start(tmp_path / "late", whole.run(0, 0).folder)
+    outer = copy_of(whole, tmp_path / "outer")
+    inner = copy_of(whole, outer.folder / "inner")
+    with pytest.raises(InputError, match="inner cannot lie in the folder that is written"):
+        start(outer.folder, inner.folder)
+    assert inner.config_path.exists()
+
+
 def test_sources_are_the_same_fold_and_seed_of_their_cross_validation(whole, tmp_path):
     config = dataclasses.replace(
         config_of(whole), branch="fusion", fusion="late", runs=(str(whole.folder), str(whole.folder))
@@ -250,7 +285,7 @@ def test_sources_are_the_same_fold_and_seed_of_their_cross_validation(whole, tmp
     fits = Crossval(tmp_path / "late").start(config, 1)
     for fold, fit in enumerate(fits):
         assert fit.config.runs == (str(whole.run(fold, 0).folder),) * 2
-    with pytest.raises(InputError, match="fold-0-seed-1 holds no run"):
+    with pytest.raises(InputError, match="made with --seeds 1, fewer than the 2 here"):
         Crossval(tmp_path / "later").start(config, 2)
     assert not (tmp_path / "later").exists()
 

@@ -319,3 +319,13 @@ def test_records_of_another_front_end_are_refused(run, make_other):
     records = make_other("narrow", ["calm"], RAVDESS, mel_bins=32)
     with pytest.raises(InputError, match=r"were made with another front end than .* knows: prepare them with it"):
         evaluate(run.folder, "--records", records)
+
+
+def test_scores_of_a_file_never_replace_those_of_a_run(run, tmp_path):
+    scores = run.scores()
+    with pytest.raises(InputError, match="holds a run, whose scores are its own: give --output another folder"):
+        main(["--predictions", str(run.predictions_path), "--output", str(run.folder)])
+    assert run.scores() == scores
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="file is a file: give --output a folder"):
+        main(["--predictions", str(run.predictions_path), "--output", str(tmp_path / "file")])

@@ -76,6 +76,12 @@ def test_the_audit_of_the_fold_and_the_mark_of_a_control_are_written_before_trai
     assert run.metadata()["marks"] == ["synthetic", "shuffled-audio"]
 
 
+def test_permuted_labels_start_from_no_run_of_true_ones(with_records, trained, audio_run):
+    """What was learned from true labels would show."""
+    with pytest.raises(InputError, match="was trained on true labels: start a run of permuted labels from such runs"):
+        main(["--branch", "fusion", "--control", "permuted-labels", "--init-audio", str(audio_run.folder)])
+
+
 def test_a_random_fold_is_marked_in_the_run(with_records, trained):
     main(["--branch", "text", "--folds", "random"])
     assert trained[0].metadata()["fold"]["by"] == "utterance_id"

@@ -122,7 +122,8 @@ def test_folds_and_seeds_are_numbers_and_probabilities_are_exact(tmp_path):
         (WITH_PROBABILITIES + f"{ROW},.5,\n", "line 2: probability_calm is '': write a number from 0 to 1"),
         (WITH_PROBABILITIES + f"{ROW},.5,nan\n", "line 2: probability_calm is 'nan'"),
         (WITH_PROBABILITIES + f"{ROW},-.5,1.5\n", "line 2: probability_sad is '-.5'"),
-        (WITH_PROBABILITIES + f"{ROW},.5,.498\n", "line 2: the probabilities sum to 0.998: write"),
+        (WITH_PROBABILITIES + f"{ROW},.5,.48\n", "line 2: the probabilities sum to 0.98: write"),
+        (f"{HEADER},seed\n{ROW},0\nb,01,test,sad,sad,1\n", "seeds 0 and 1 hold different utterances in the test part"),
         (f'{HEADER}\n"a\nb",1,test,sad,sad\n\n{ROW}\n{ROW}\n', r"line 6 repeats line 5 \(utterance_id a, split test\)"),
         (f"{HEADER},fold\n{ROW},1\n{ROW},2\n{ROW},1\n", r"line 4 repeats line 2 \(.*, fold 1\): keep one"),
     ],
@@ -163,3 +164,11 @@ def test_nobody_leaks_where_nobody_is_named():
 
 def test_speakers_are_the_first_group():
     assert GROUPS == ("speaker", "sex", "intensity", "statement")
+
+
+def test_rounded_probabilities_are_made_to_sum_to_one(tmp_path):
+    path = tmp_path / "rounded.csv"
+    path.write_text(WITH_PROBABILITIES + f"{ROW},.5,.49\nb,01,test,sad,sad,.25,.75\n")
+    table = read_predictions(path)
+    np.testing.assert_allclose(table["probability_sad"], [0.5 / 0.99, 0.25])
+    np.testing.assert_allclose(table["probability_calm"], [0.49 / 0.99, 0.75])
