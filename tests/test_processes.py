@@ -68,6 +68,15 @@ def test_a_worker_ends_with_a_parent_that_was_killed_and_not_with_ctrl_c(family)
     assert comes_to_an_end(worker)
 
 
+@pytest.fixture
+def python_handles_ctrl_c():
+    """As on a terminal: a shell that starts tests in the background has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_handles_ctrl_c")
 def test_ctrl_c_is_held_inside_and_comes_after():
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012
         with processes.ctrl_c_held():
