@@ -40,6 +40,8 @@ class _Exam:
       unit: "speaker" or "utterance_id": what no source may know of the same corpus.
       indices: Folder of records -> its rows, None where they are gone; filled as they are read.
       where, tests, advice: Parts of the sentence about a leak.
+      stops_on_sentences: Whether a source that was trained on a test sentence stops; else it counts.
+      records: Folder of the tested records, for advice on a source of another corpus.
     """
 
     test: "pd.DataFrame"
@@ -51,6 +53,7 @@ class _Exam:
     tests: str
     advice: str
     stops_on_sentences: bool
+    records: str = ""
 
     def rows(self, folder: Path, corpus: str) -> "pd.DataFrame | None":
         """Reads the rows of other records; None where they are gone, or became those of another corpus."""
@@ -81,7 +84,13 @@ class _Exam:
             what = f"{test_id} {part}, which {self.tests}"
         else:
             what = f"{known['utterance_id']} {part}, {_SAME[column]} as {test_id}, which {self.tests}"
-        raise InputError(f"{self.where}: {run.folder} has {what}{more}; {self.advice}.")
+        advice, corpus = self.advice, run.metadata()["corpus"]
+        if column == "sentence" and corpus != self.corpus:
+            advice = (
+                "the score would be of what is known already, so prepare"
+                f" {corpus} again with --exclude-sentences {self.records} and train on that"
+            )
+        raise InputError(f"{self.where}: {run.folder} has {what}{more}; {advice}.")
 
 
 def audit_run(
@@ -174,6 +183,7 @@ def _exam_of(config: Config, index: "pd.DataFrame", metadata: Mapping[str, Any],
         tests="this fold tests",
         advice="the score would be of what is known already, so choose a run of the same fold",
         stops_on_sentences=True,
+        records=config.records,
     )
 
 
@@ -219,7 +229,7 @@ def _check(exam: _Exam, run: Run) -> tuple[dict[str, Any], list[str]]:
     is_same = run.metadata()["corpus"] == exam.corpus
     speakers = sorted(set(known["speaker"]) & set(exam.test["speaker"]) - {""}) if is_same else []
     entry: dict[str, Any] = {"run": str(run.folder), "known_test_speakers": speakers, "checked": checked}
-    marks = _inherited(run, exam) + ["speaker-leaking"] * bool(speakers) + [UNCHECKED] * (not columns)
+    marks = _inherited(run, exam, is_same) + ["speaker-leaking"] * bool(speakers) + [UNCHECKED] * (not columns)
     if len(known) and not (_has_speakers(known) and _has_speakers(exam.test)):
         marks += _check_sentences(exam, run, known, entry)
     return entry, marks
@@ -264,9 +274,12 @@ def _check_sentences(exam: _Exam, run: Run, known: "pd.DataFrame", entry: dict[s
     return [f"text-overlap {overlap}"] * bool(overlap)
 
 
-def _inherited(run: Run, exam: _Exam) -> list[str]:
+def _inherited(run: Run, exam: _Exam, is_same: bool) -> list[str]:
+    """Reads the marks of a source, those of its fold only where it is one of the same corpus."""
     marks = run.metadata().get("marks", [])
-    return marks if exam.stops_on_sentences else [mark for mark in marks if not mark.startswith(_FOLD_MARKS)]
+    if exam.stops_on_sentences and is_same:
+        return marks
+    return [mark for mark in marks if not mark.startswith(_FOLD_MARKS)]
 
 
 def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) -> dict[str, str]:
@@ -282,6 +295,14 @@ def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) 
         "kept_epoch": "none" if config.is_late else validation,
         "temperature": validation,
         "normalisation": "nothing fitted: each clip by its own mean and deviation",
-        "vocabulary": f"training split of GoEmotions, fixed, sha256 {metadata['vocabulary_sha256']}",
+        "vocabulary": _vocabulary(config, metadata),
         "front_end": "nothing fitted: fixed settings",
     }
+
+
+def _vocabulary(config: Config, metadata: Mapping[str, Any]) -> str:
+    if config.is_late:
+        return f"those of {', '.join(config.sources)}"
+    if "text" in config.modalities and config.text.model == "distilbert":
+        return f"of the preset {config.text.preset}, fixed; its sha256 stands in metadata.json"
+    return f"training split of GoEmotions, fixed, sha256 {metadata['vocabulary_sha256']}"

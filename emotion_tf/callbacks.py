@@ -18,13 +18,11 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from emotion_tf import metrics, plots
+from emotion_tf import metrics, multilabel, plots
 from emotion_tf.config import Config
-from emotion_tf.run import Run, write_csv
+from emotion_tf.run import HEADLINES, Run, write_csv
 from pipelines.command import InputError, is_disk_full
 from pipelines.records import write_json
-
-UAR = "val_unweighted_average_recall"
 
 
 class Validation(keras.callbacks.Callback):
@@ -36,7 +34,9 @@ class Validation(keras.callbacks.Callback):
       run: Where checkpoints and history go.
       predict: From a model to the predictions of the validation part and its loss.
       emotions: The label set.
-      patience: Epochs without a better UAR before training stops; 0: never.
+      patience: Epochs without a better score before training stops; 0: never.
+      headline: The score that chooses: a name of `HEADLINES`.
+      is_multi_label: Whether an utterance has several emotions.
     """
 
     def __init__(
@@ -45,18 +45,21 @@ class Validation(keras.callbacks.Callback):
         predict: Callable[[keras.Model], tuple[pd.DataFrame, float]],
         emotions: Sequence[str],
         patience: int,
+        headline: str = "unweighted_average_recall",
+        is_multi_label: bool = False,
     ):
         super().__init__()
         self.run, self.predict, self.emotions, self.patience = run, predict, emotions, patience
+        self.headline, self.is_multi_label = headline, is_multi_label
         self.history: list[dict[str, float]] = []
-        self.confusion = np.zeros((len(emotions), len(emotions)), np.int64)
+        self.confusion: np.ndarray | None = None
 
     @property
     def best(self) -> dict[str, Any]:
-        """Epoch and UAR of the best weights; epoch -1 before the first."""
+        """Epoch and score of the best weights; epoch -1 before the first."""
         path = self.run.checkpoints / "best.json"
         if not path.exists():
-            return {"epoch": -1, "uar": -1.0, "file": "best-none.weights.h5"}
+            return {"epoch": -1, "score": -1.0, "file": "best-none.weights.h5"}
         with _sentence_if_corrupt(path):
             return json.loads(path.read_text(encoding="utf-8"))
 
@@ -71,7 +74,7 @@ class Validation(keras.callbacks.Callback):
         return done
 
     def is_out_of_patience(self, epoch: int) -> bool:
-        """Tells whether the best UAR lies so far back that training stops after this epoch."""
+        """Tells whether the best score lies so far back that training stops after this epoch."""
         return self.patience > 0 and epoch - self.best["epoch"] >= self.patience
 
     def load_best(self) -> None:
@@ -82,17 +85,25 @@ class Validation(keras.callbacks.Callback):
         with averaged_weights(self.model):
             predictions, loss = self.predict(self.model)
             self._require_finite(epoch, logs["loss"], loss)
-            self.confusion = metrics.confusion(predictions, self.emotions)
-            uar = float(metrics.unweighted_average_recall(self.confusion))
-            logs |= {"val_loss": loss, "val_accuracy": float(metrics.accuracy(self.confusion)), UAR: uar}
-            if uar > self.best["uar"]:
-                self._keep_best(epoch, uar)
+            found = self._scores(predictions)
+            logs |= {"val_loss": loss} | {f"val_{name}": score for name, score in found.items()}
+            if found[self.headline] > self.best["score"]:
+                self._keep_best(epoch, found[self.headline])
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.history = [*self.history[:epoch], {"epoch": epoch, **logs}]
         write_csv(self.run.history_path, pd.DataFrame(self.history))
         self._keep_last(epoch)
         if self.is_out_of_patience(epoch):
             self.model.stop_training = True
+
+    def _scores(self, predictions: pd.DataFrame) -> dict[str, float]:
+        """Scores an epoch; the confusion matrix, where each utterance has one emotion, stays for pictures."""
+        if self.is_multi_label:
+            sets = (multilabel.memberships(predictions[name], self.emotions) for name in ("label", "predicted"))
+            return {"macro_f1": multilabel.macro_f1(*sets)}
+        self.confusion = metrics.confusion(predictions, self.emotions)
+        names = ("accuracy", self.headline)
+        return {name: float(getattr(metrics, name)(self.confusion)) for name in names}
 
     def _require_finite(self, epoch: int, *losses: float) -> None:
         """Stops before the weights of an epoch gone wrong are written."""
@@ -103,11 +114,11 @@ class Validation(keras.callbacks.Callback):
                 " the checkpoints of the epochs before are kept."
             )
 
-    def _keep_best(self, epoch: int, uar: float) -> None:
+    def _keep_best(self, epoch: int, score: float) -> None:
         """Writes the weights, then the file that points to them, then removes the ones before."""
         path = self.run.checkpoints / f"best-{epoch:04d}.weights.h5"
         save_weights(self.model, path)
-        write_json(self.run.checkpoints / "best.json", {"epoch": epoch, "uar": uar, "file": path.name})
+        write_json(self.run.checkpoints / "best.json", {"epoch": epoch, "score": score, "file": path.name})
         _remove_others(path, "best-*.weights.h5")
 
     def _keep_last(self, epoch: int) -> None:
@@ -129,11 +140,12 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         left = self.bar.format_dict
         rate = (left["n"] - left["initial"]) / max(left["elapsed"], 1e-9)
-        best = self.validation.best
+        best, headline = self.validation.best, self.validation.headline
+        accuracy = f"  accuracy {logs['accuracy']:.3f}" if "accuracy" in logs else ""
         self.bar.write(
-            f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.3f}  accuracy {logs['accuracy']:.3f}"
-            f"  validation loss {logs['val_loss']:.3f}  UAR {logs[UAR]:.3f}"
-            f"  (best {best['uar']:.3f}, epoch {best['epoch'] + 1})"
+            f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.3f}{accuracy}"
+            f"  validation loss {logs['val_loss']:.3f}  {HEADLINES[headline]} {logs[f'val_{headline}']:.3f}"
+            f"  (best {best['score']:.3f}, epoch {best['epoch'] + 1})"
             f"  {tqdm.format_interval((left['total'] - left['n']) / max(rate, 1e-9))} left"
         )
 
@@ -168,9 +180,10 @@ class Pictures(keras.callbacks.Callback):
         self.writer.flush()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        if not self.every or (epoch + 1) % self.every:
+        if not self.every or (epoch + 1) % self.every or self.validation.confusion is None:
             return
-        title = f"validation, epoch {epoch + 1}: UAR {logs[UAR]:.3f}"
+        headline = self.validation.headline
+        title = f"validation, epoch {epoch + 1}: {HEADLINES[headline]} {logs[f'val_{headline}']:.3f}"
         figure = plots.confusion_matrix(self.validation.confusion, self.emotions, title)
         plots.save(figure, self.run.plots / f"confusion-validation-epoch-{epoch + 1:03d}.png")
         with self.writer.as_default(step=epoch):

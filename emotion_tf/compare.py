@@ -2,15 +2,17 @@
 
 Each RUN is the folder of a run or of a crossval, or a CSV file in the format of predictions.csv, of any toolkit.
 Prints the scores of each, and for each pair the difference with its 95 % interval over speakers, the p-value of a
-permutation test over speakers, before and after Holm's correction, and a plain sentence.
-`--part validation|test` chooses the part, `--output FOLDER` writes compare.json and compare.png there.
+permutation test over speakers, before and after Holm's correction, and a plain sentence. Where nobody is named,
+dialogues or utterances take the place of speakers.
+`--part validation|test` chooses the part, `--metric uar|macro_f1|weighted_f1` the score (default: the one that the runs
+put first), `--output FOLDER` writes compare.json and compare.png there.
 """
 
 import argparse
 import dataclasses
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,11 @@ from pipelines.records import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
+
+UAR = "unweighted_average_recall"
+
+METRICS = {"uar": UAR, "macro_f1": "macro_f1", "weighted_f1": "weighted_f1"}
+"""What --metric takes -> name of the score."""
 
 LEVEL = 0.05
 """A p-value up to this, after Holm, is called a difference."""
@@ -36,12 +43,14 @@ class Entry:
       path: Where it was read.
       predictions: Rows of predictions.csv.
       marks: What its scores carry.
+      headline: The score that it puts first.
     """
 
     name: str
     path: Path
     predictions: "pd.DataFrame"
     marks: tuple[str, ...] = ()
+    headline: str = UAR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,18 +58,41 @@ class Pairing:
     """The utterances that all entries have in one part, summed over each speaker.
 
     Args:
-      emotions: Those that occur.
-      hits: [num_entries, num_units, num_emotions], averaged over seeds and folds.
-      totals: [num_units, num_emotions] utterances.
-      unit: "speaker", or "utterance" where the corpus names no speakers.
+      emotions: The label set.
+      tallies: Of each entry [num_units, num_seeds, num_emotions, 3]: hits, utterances labelled so and utterances that
+        are said to be; averaged over folds.
+      unit: "speaker", or "dialogue" or "utterance" where the corpus names no speakers.
+      num_utterances: That all have.
       num_left_out: Utterances that only some entries have.
+      is_multi_label: Whether utterances may have several emotions.
     """
 
     emotions: tuple[str, ...]
-    hits: np.ndarray
-    totals: np.ndarray
+    tallies: tuple[np.ndarray, ...]
     unit: str
+    num_utterances: int
     num_left_out: int
+    is_multi_label: bool
+
+    @property
+    def hits(self) -> np.ndarray:
+        """[num_entries, num_units, num_emotions], averaged over seeds."""
+        return np.stack([tallies[..., 0].mean(axis=1) for tallies in self.tallies])
+
+    @property
+    def totals(self) -> np.ndarray:
+        """[num_units, num_emotions] utterances."""
+        return self.tallies[0][:, 0, :, 1]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """[num_emotions] utterances."""
+        return self.totals.sum(axis=0)
+
+    @property
+    def second(self) -> str:
+        """Names the score that stands beside the one compared: micro-F1 is accuracy where each has one emotion."""
+        return "micro_f1" if self.is_multi_label else "accuracy"
 
     @property
     def units(self) -> str:
@@ -83,13 +115,17 @@ def main(argv: list[str] | None = None) -> None:
         choices=("validation", "test"),
         help="the part to compare (default: test where every RUN has it, else validation)",
     )
+    parser.add_argument(
+        "--metric", choices=METRICS, help="the score to compare (default: the one that the runs put first)"
+    )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="write compare.json and compare.png here")
     arguments = parser.parse_args(argv)
     if arguments.output and arguments.output.exists() and not arguments.output.is_dir():
         raise InputError(f"{arguments.output} is a file: give --output a folder.")
     entries = read_entries(arguments.runs)
     part = choose_part(entries, arguments.part)
-    compared = compare(entries, pair_up(entries, part), part)
+    metric = choose_metric(entries, METRICS.get(arguments.metric))
+    compared = compare(entries, pair_up(entries, part), part, metric)
     if arguments.output:
         write(compared, arguments.output)
     print(report(compared))
@@ -115,18 +151,20 @@ def read_entries(paths: Sequence[Path]) -> list[Entry]:
 
 
 def _read(name: str, path: Path) -> Entry:
-    from emotion_tf.predictions import leaks, read_predictions
+    from emotion_tf.predictions import is_multi_label, leaks, read_predictions
 
     if not path.is_dir():
         predictions = read_predictions(path)
-        return Entry(name, path, predictions, tuple(leaks(predictions)))
+        headline = "macro_f1" if is_multi_label(predictions) else UAR
+        return Entry(name, path, predictions, tuple(leaks(predictions)), headline)
     run = Scored(path)
     if not (run.predictions_path.exists() and run.scores_path.exists()):
         raise InputError(
             f"{path} holds no finished run or crossval (predictions.csv or scores.json is missing):"
             " finish it, or name another folder or a CSV file of predictions."
         )
-    return Entry(name, path, run.predictions(), tuple(run.scores()["marks"]))
+    scores = run.scores()
+    return Entry(name, path, run.predictions(), tuple(scores["marks"]), scores.get("headline", UAR))
 
 
 def _check_label_sets(entries: Sequence[Entry]) -> None:
@@ -158,41 +196,72 @@ def choose_part(entries: Sequence[Entry], asked: str | None = None) -> str:
     raise InputError(f"{lacking[0]} has no {part} rows{also}: {advice}.")
 
 
+def choose_metric(entries: Sequence[Entry], asked: str | None = None) -> str:
+    """Returns the score that was asked for, else the one that the entries put first, which is macro-F1 if any does.
+
+    Raises:
+      InputError: UAR of predictions with several emotions an utterance.
+    """
+    from emotion_tf.predictions import is_multi_label
+
+    several = [entry.name for entry in entries if is_multi_label(entry.predictions)]
+    if asked == UAR and several:
+        raise InputError(
+            f"{several[0]} has several emotions an utterance, and UAR is of one each: give --metric macro_f1."
+        )
+    return asked or next((entry.headline for entry in entries if entry.headline != UAR), UAR)
+
+
 def pair_up(entries: Sequence[Entry], part: str) -> Pairing:
-    """Pairs the utterances of one part; the hits of an utterance are averaged over seeds and folds first.
+    """Pairs the utterances of one part.
 
     Raises:
       InputError: No utterance in common, or another label or speaker of the same utterance.
     """
     import pandas as pd
 
-    from emotion_tf.predictions import emotions_of
+    from emotion_tf import tallies
+    from emotion_tf.predictions import emotions_of, is_multi_label
 
     rows = [entry.predictions[entry.predictions["split"] == part] for entry in entries]
     _check_agreement(pd.concat([table.assign(entry=e.name) for e, table in zip(entries, rows, strict=True)]), part)
-    hits = pd.concat(
-        [(table["label"] == table["predicted"]).groupby(table["utterance_id"]).mean() for table in rows],
-        axis=1,
-        keys=range(len(rows)),
-    ).sort_index()
-    common = hits.dropna()
-    if common.empty:
+    held = [set(table["utterance_id"]) for table in rows]
+    common = set.intersection(*held)
+    if not common:
         raise InputError(
             f"No utterance stands in the {part} part of every run: compare runs of the same corpus and folds."
         )
-    about = rows[0].drop_duplicates("utterance_id").set_index("utterance_id").loc[common.index]
-    named = (about["speaker"] != "").any()
-    units, speakers = pd.factorize(about["speaker"] if named else about.index, sort=True)
-    emotions = [emotion for emotion in emotions_of(entries[0].predictions) if (about["label"] == emotion).any()]
-    labels = pd.Categorical(about["label"], categories=emotions).codes
-    sums = np.zeros((len(entries) + 1, len(speakers), len(emotions)))
-    for target, values in zip(sums, [*common.to_numpy().T, np.ones(len(common))], strict=True):
-        np.add.at(target, (units, labels), values)
-    return Pairing(tuple(emotions), sums[:-1], sums[-1], "speaker" if named else "utterance", len(hits) - len(common))
+    about = rows[0][rows[0]["utterance_id"].isin(common)].drop_duplicates("utterance_id")
+    units = pd.Series(tallies.units_of(about), about["utterance_id"])
+    # A file without probabilities may never name an emotion that the others know.
+    emotions = tuple(dict.fromkeys(emotion for entry in entries for emotion in emotions_of(entry.predictions)))
+    return Pairing(
+        emotions,
+        tuple(_tallies(table[table["utterance_id"].isin(common)], units, emotions) for table in rows),
+        tallies.unit_of(about),
+        len(common),
+        len(set.union(*held)) - len(common),
+        any(is_multi_label(entry.predictions) for entry in entries),
+    )
+
+
+def _tallies(rows: "pd.DataFrame", units: "pd.Series", emotions: Sequence[str]) -> np.ndarray:
+    """Counts hits, labels and guesses: [num_units, num_seeds, num_emotions, 3]; an utterance weighs 1 in each seed."""
+    from emotion_tf.multilabel import memberships
+    from emotion_tf.tallies import codes_of
+
+    truths, decided = (memberships(rows[column], emotions) for column in ("label", "predicted"))
+    seeds = codes_of(rows, "seed")
+    sizes = rows.groupby(["utterance_id", seeds])["utterance_id"].transform("size").to_numpy()
+    counted = np.stack([truths & decided, truths, decided], axis=-1) / sizes[:, None, None]
+    sums = np.zeros((units.max() + 1, seeds.max() + 1, len(emotions), 3))
+    np.add.at(sums, (units.loc[rows["utterance_id"]].to_numpy(), seeds), counted)
+    return sums
 
 
 def _check_agreement(rows: "pd.DataFrame", part: str) -> None:
     """Refuses rows of all entries (column entry) that call one utterance by two labels or speakers."""
+    rows = rows.assign(label=rows["label"].str.split("|").map(sorted).str.join("|"))
     for column in ("label", "speaker"):
         seen = rows.drop_duplicates(["utterance_id", column])
         twice = seen[seen["utterance_id"].duplicated(keep=False)]
@@ -206,88 +275,126 @@ def _check_agreement(rows: "pd.DataFrame", part: str) -> None:
             )
 
 
-def unweighted_average_recall(sums: np.ndarray) -> np.ndarray:
-    """Averages recalls, or their differences, over the emotions that occur.
+def score(sums: np.ndarray, metric: str) -> np.ndarray:
+    """Takes a score of tallies.
 
     Args:
-      sums: [..., 2, num_emotions] hits (or differences of hits) and utterances.
+      sums: [..., num_seeds, num_emotions, 3] hits, utterances labelled so and utterances that are said to be.
+      metric: "unweighted_average_recall", "macro_f1", "weighted_f1", "micro_f1" or "accuracy".
 
     Returns:
-      [...].
+      [...], the mean over seeds; emotions that do not occur count for nothing in means over emotions.
     """
-    hits, totals = sums[..., 0, :], sums[..., 1, :]
-    recalls = np.divide(hits, totals, out=np.zeros(hits.shape), where=totals > 0)
-    return recalls.sum(axis=-1) / np.maximum((totals > 0).sum(axis=-1), 1)
+    from emotion_tf import tallies
+
+    hits, carried, _ = np.moveaxis(sums, -1, 0)
+    if metric == UAR:
+        scores = tallies.mean_of_present(tallies.ratio(hits, carried), carried)
+    elif metric == "macro_f1":
+        scores = tallies.macro_f1(sums)
+    elif metric == "weighted_f1":
+        scores = tallies.ratio((tallies.f1(sums) * carried).sum(axis=-1), carried.sum(axis=-1))
+    elif metric == "micro_f1":
+        scores = tallies.f1(sums.sum(axis=-2))
+    else:
+        scores = tallies.ratio(hits.sum(axis=-1), carried.sum(axis=-1))
+    return scores.mean(axis=-1)
 
 
-def compare(entries: Sequence[Entry], pairing: Pairing, part: str) -> dict[str, Any]:
+def compare(entries: Sequence[Entry], pairing: Pairing, part: str, metric: str = UAR) -> dict[str, Any]:
     """Scores every entry and compares every pair.
 
     Returns:
-      What compare.json holds. Scores and differences are shares in [-1, 1]; of a pair `first` has the higher UAR.
+      What compare.json holds. Scores and differences are shares in [-1, 1]; of a pair `first` has the higher score.
     """
     from emotion_tf.uncertainty import holm, smallest_p
 
-    counts = pairing.totals.sum(axis=0)
-    pairs = [_difference(entries, pairing, *pair) for pair in itertools.combinations(range(len(entries)), 2)]
-    smallest = smallest_p(len(pairing.totals))
+    pairs = [_difference(entries, pairing, metric, *pair) for pair in itertools.combinations(range(len(entries)), 2)]
+    smallest = smallest_p(len(pairing.totals), of_exchanges=metric != UAR)
     for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
         pair["p_holm"] = adjusted
-        pair["sentence"] = _sentence(pair, pairing, len(pairs), smallest)
+        pair["sentence"] = _sentence(pair, pairing, metric, len(pairs), smallest)
     return {
         "part": part,
+        "metric": metric,
+        "second": pairing.second,
         "unit": pairing.unit,
         "num_units": len(pairing.totals),
-        "num_utterances": int(counts.sum()),
+        "num_utterances": pairing.num_utterances,
         "num_left_out": pairing.num_left_out,
-        "chance": {"unweighted_average_recall": 1 / len(counts)},
-        "majority": {
-            "emotion": pairing.emotions[counts.argmax()],
-            "accuracy": float(counts.max() / counts.sum()),
-            "unweighted_average_recall": 1 / len(counts),
-        },
+        **_proportions(pairing, metric),
         "smallest_p": smallest,
         "smallest_p_holm": min(1.0, smallest * len(pairs)),
-        "runs": [_score(entry, hits, pairing.totals) for entry, hits in zip(entries, pairing.hits, strict=True)],
+        "runs": [_score(*found, metric, pairing.second) for found in zip(entries, pairing.tallies, strict=True)],
         "pairs": pairs,
     }
 
 
-def _score(entry: Entry, hits: np.ndarray, totals: np.ndarray) -> dict[str, Any]:
+def _proportions(pairing: Pairing, metric: str) -> dict[str, Any]:
+    """Scores two answers that hear nothing: one is chance, and one always names the commonest emotion."""
+    counts, total = pairing.counts, pairing.num_utterances
+    commonest, occurs = int(counts.argmax()), counts > 0
+    # Every emotion always; or, where each utterance has one, every emotion that occurs equally often.
+    share = 1 if pairing.is_multi_label else 1 / occurs.sum()
+    guessed = np.stack([counts * share, counts, occurs * total * share], axis=-1)[None]
+    always = np.zeros_like(guessed)
+    always[0, :, 1] = counts
+    always[0, commonest, [0, 2]] = counts[commonest], total
+    majority = {name: float(score(always, name)) for name in (metric, pairing.second)}
+    return {
+        "chance": {metric: float(score(guessed, metric))},
+        "majority": {"emotion": pairing.emotions[commonest], **majority},
+    }
+
+
+def _score(entry: Entry, tallies: np.ndarray, metric: str, second: str) -> dict[str, Any]:
     from emotion_tf.uncertainty import speaker_interval
 
-    by_unit = np.stack([hits, totals], axis=1)  # [num_units, 2, num_emotions]
     return {
         "name": entry.name,
         "path": str(entry.path),
         "marks": list(entry.marks),
-        "num_seeds": int(entry.predictions["seed"].nunique()) if "seed" in entry.predictions else 1,
-        "unweighted_average_recall": float(unweighted_average_recall(by_unit.sum(axis=0))),
-        "unweighted_average_recall_interval": speaker_interval(by_unit, unweighted_average_recall),
-        "accuracy": float(hits.sum() / totals.sum()),
+        "num_seeds": tallies.shape[1],
+        metric: float(score(tallies.sum(axis=0), metric)),
+        f"{metric}_interval": speaker_interval(tallies, lambda sums: score(sums, metric)),
+        second: float(score(tallies.sum(axis=0), second)),
     }
 
 
-def _difference(entries: Sequence[Entry], pairing: Pairing, one: int, other: int) -> dict[str, Any]:
+def _difference(entries: Sequence[Entry], pairing: Pairing, metric: str, one: int, other: int) -> dict[str, Any]:
     """Compares two entries; the p-value is not corrected yet."""
-    from emotion_tf.uncertainty import permutation_p, speaker_interval
+    from emotion_tf.uncertainty import speaker_intervals
 
-    differences = speaker_differences(pairing.hits[one], pairing.hits[other], pairing.totals)
-    if differences.sum() < 0:
-        one, other, differences = other, one, -differences
-    gained = pairing.hits[one] - pairing.hits[other]
+    def difference(sums: Mapping[str, np.ndarray], name: str = metric) -> np.ndarray:
+        return score(sums["one"], name) - score(sums["other"], name)
+
+    def tables() -> dict[str, np.ndarray]:
+        return {"one": pairing.tallies[one], "other": pairing.tallies[other]}
+
+    if difference({name: table.sum(axis=0) for name, table in tables().items()}) < 0:
+        one, other = other, one
+    sums = {name: table.sum(axis=0) for name, table in tables().items()}
     return {
         "first": entries[one].name,
         "first_marks": list(entries[one].marks),
         "second": entries[other].name,
         "second_marks": list(entries[other].marks),
-        "unweighted_average_recall": float(differences.sum()),
-        "unweighted_average_recall_interval": speaker_interval(
-            np.stack([gained, pairing.totals], axis=1), unweighted_average_recall
-        ),
-        "accuracy": float(gained.sum() / pairing.totals.sum()),
-        "p": permutation_p(differences),
+        metric: float(difference(sums)),
+        f"{metric}_interval": speaker_intervals(tables(), {"": difference})[""],
+        pairing.second: float(difference(sums, pairing.second)),
+        "p": _p_value(pairing, metric, one, other),
     }
+
+
+def _p_value(pairing: Pairing, metric: str, one: int, other: int) -> float:
+    from emotion_tf.uncertainty import exchange_p, permutation_p
+
+    if metric == UAR:
+        return permutation_p(speaker_differences(pairing.hits[one], pairing.hits[other], pairing.totals))
+    tables = pairing.tallies[one], pairing.tallies[other]
+    if tables[0].shape != tables[1].shape:  # Other numbers of seeds: what is exchanged is their mean.
+        tables = tables[0].mean(axis=1, keepdims=True), tables[1].mean(axis=1, keepdims=True)
+    return exchange_p(*tables, lambda sums: score(sums, metric))
 
 
 def speaker_differences(hits: np.ndarray, other_hits: np.ndarray, totals: np.ndarray) -> np.ndarray:
@@ -295,20 +402,23 @@ def speaker_differences(hits: np.ndarray, other_hits: np.ndarray, totals: np.nda
 
     Args:
       hits, other_hits: [num_units, num_emotions], of two runs.
-      totals: [num_units, num_emotions] utterances; every emotion occurs.
+      totals: [num_units, num_emotions] utterances.
 
     Returns:
       [num_units], which add up to the difference.
     """
-    return ((hits - other_hits) / totals.sum(axis=0)).mean(axis=1)
+    occurs = totals.sum(axis=0) > 0
+    return ((hits - other_hits)[:, occurs] / totals.sum(axis=0)[occurs]).mean(axis=1)
 
 
-def _sentence(pair: dict[str, Any], pairing: Pairing, num_pairs: int, smallest: float) -> str:
+def _sentence(pair: dict[str, Any], pairing: Pairing, metric: str, num_pairs: int, smallest: float) -> str:
     """Says in plain words what came of a pair."""
+    from emotion_tf.metrics import TITLES
+
     one, other = (pair[name] + "".join(f" [{m}]" for m in pair[f"{name}_marks"]) for name in ("first", "second"))
-    points, p_value = 100 * pair["unweighted_average_recall"], pair["p"]
-    interval = _range(pair["unweighted_average_recall_interval"], pairing.unit)
-    numbers = f"points UAR {interval}, p {_equals(p_value)}"
+    points, p_value = 100 * pair[metric], pair["p"]
+    interval = _range(pair[f"{metric}_interval"], pairing.unit)
+    numbers = f"points {TITLES[metric]} {interval}, p {_equals(p_value)}"
     if num_pairs > 1:
         numbers += f" ({_p(pair['p_holm'])} after Holm over {num_pairs} comparisons)"
     if pair["p_holm"] <= LEVEL:
@@ -335,7 +445,7 @@ def report(compared: dict[str, Any]) -> str:
 
     units = _count(compared["num_units"], compared["unit"])
     head = f"{compared['part']} part: {_count(compared['num_utterances'], 'utterance')} that every run has"
-    if compared["unit"] == "speaker":
+    if compared["unit"] != "utterance":
         head += f", of {units}"
     else:
         head += ", which name no speakers, so that each counts on its own"
@@ -346,19 +456,20 @@ def report(compared: dict[str, Any]) -> str:
 
 
 def _score_rows(compared: dict[str, Any]) -> list[tuple[str, ...]]:
-    majority, unit = compared["majority"], compared["unit"]
-    rows: list[tuple[str, ...]] = [
-        ("run", "UAR", "95 %", "chance", "accuracy", f"majority ({majority['emotion']})", f"{unit}s", "seeds", "marks")
-    ]
+    from emotion_tf.metrics import TITLES
+
+    majority, unit, metric, second = (compared[name] for name in ("majority", "unit", "metric", "second"))
+    head = (TITLES[metric], "95 %", "chance", TITLES[second], f"majority ({majority['emotion']})", f"{unit}s", "seeds")
+    rows: list[tuple[str, ...]] = [("run", *head, "marks")]
     for run in compared["runs"]:
         rows.append(
             (
                 run["name"],
-                f"{run['unweighted_average_recall']:.3f}",
-                _range(run["unweighted_average_recall_interval"], unit, scale=1, digits=3),
-                f"{compared['chance']['unweighted_average_recall']:.3f}",
-                f"{run['accuracy']:.3f}",
-                f"{majority['accuracy']:.3f}",
+                f"{run[metric]:.3f}",
+                _range(run[f"{metric}_interval"], unit, scale=1, digits=3),
+                f"{compared['chance'][metric]:.3f}",
+                f"{run[second]:.3f}",
+                f"{majority[second]:.3f}",
                 str(compared["num_units"]),
                 str(run["num_seeds"]),
                 ", ".join(run["marks"]) or "-",
@@ -368,16 +479,19 @@ def _score_rows(compared: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _pair_rows(compared: dict[str, Any]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("difference in points", "UAR", "95 %", "p", "p (Holm)", "accuracy")]
+    from emotion_tf.metrics import TITLES
+
+    metric, second = compared["metric"], compared["second"]
+    rows: list[tuple[str, ...]] = [("difference in points", TITLES[metric], "95 %", "p", "p (Holm)", TITLES[second])]
     for pair in compared["pairs"]:
         rows.append(
             (
                 f"{pair['first']} - {pair['second']}",
-                f"{100 * pair['unweighted_average_recall']:+.1f}",
-                _range(pair["unweighted_average_recall_interval"], compared["unit"]),
+                f"{100 * pair[metric]:+.1f}",
+                _range(pair[f"{metric}_interval"], compared["unit"]),
                 _p(pair["p"]),
                 _p(pair["p_holm"]),
-                f"{100 * pair['accuracy']:+.1f}",
+                f"{100 * pair[second]:+.1f}",
             )
         )
     return rows

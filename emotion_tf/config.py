@@ -3,12 +3,19 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.command import InputError
 
 BRANCHES = ("audio", "text", "fusion")
+
+TEXT_MODELS = ("gru", "lstm", "transformer", "distilbert")
+
+CLASS_WEIGHTS = ("auto", "balanced", "none")
+
+MAX_POSITIONS = 512
+"""Token ids that the transformer tells apart by their place."""
 
 CONTROLS = {
     "shuffled-transcripts": "transcripts are dealt anew among the utterances of a part, in training and scoring",
@@ -37,26 +44,49 @@ class AudioConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """The stacked bidirectional GRU on WordPiece ids.
+    """The branch on token ids; each model reads the fields that belong to it.
 
     Attributes:
-      word_dim: Width of a piece's embedding.
-      gru_units: Units of each layer, one direction.
+      word_dim: Width of a piece's embedding, and of the whole transformer.
+      units: Of each layer of gru and lstm, one direction.
       attention_dim: Width of the hidden layer of attention pooling.
       embedding_dim: Width of the branch's output.
       dropout: Share of pieces' embeddings, states and the branch's output dropped in training.
+      model: One of `TEXT_MODELS`.
+      layers, heads: Of the transformer.
+      preset: Name or folder of the pretrained DistilBERT.
+      freeze: Whether DistilBERT stays as it is.
+      preset_rate: Learning rate of DistilBERT at its highest.
+
+    Raises:
+      InputError: Sizes that cannot work.
     """
 
     word_dim: int = 128
-    gru_units: tuple[int, ...] = (96, 96)
+    units: tuple[int, ...] = (96, 96)
     attention_dim: int = 128
     embedding_dim: int = 128
     dropout: float = 0.4
+    model: str = "gru"
+    layers: int = 2
+    heads: int = 4
+    preset: str = ""
+    freeze: bool = False
+    preset_rate: float = 5e-5
+
+    def __post_init__(self) -> None:
+        for name, value in (("text_units", min(self.units, default=0)), ("text_layers", self.layers)):
+            _require(value >= 1, name, value, "at least 1")
+        for name, value in (("text_heads", self.heads), ("word_dim", self.word_dim)):
+            _require(value >= 1, name, value, "at least 1")
+        _require(0 < self.preset_rate < math.inf, "text_preset_rate", self.preset_rate, "above 0")
+        if self.model == "transformer" and self.word_dim % self.heads:
+            raise InputError(f"--text-heads {self.heads} cannot work: give a number that divides {self.word_dim}.")
 
 
-def _setting(default: Any, meaning: str) -> Any:
+def _setting(default: Any, meaning: str, choices: Sequence[str] | None = None) -> Any:
     """Makes a field whose meaning is also the help of its flag."""
-    return dataclasses.field(default=default, metadata={"help": meaning})
+    return dataclasses.field(default=default, metadata={"help": meaning, "choices": choices})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +102,17 @@ class TrainingConfig:
     learning_rate: float = _setting(2e-3, "at its highest, after the warm-up")
     warm_up_epochs: int = _setting(3, "over which the rate rises from near 0")
     weight_decay: float = _setting(1e-2, "of AdamW")
-    label_smoothing: float = _setting(0.1, "share of the target given to all emotions alike")
+    label_smoothing: float = _setting(
+        0.1, "share of the target given to all emotions alike; none where utterances have several"
+    )
+    class_weights: str = _setting(
+        "auto",
+        "balanced: each emotion weighs the same in sum; none: each utterance does; auto: balanced for records with"
+        " sound, none for words alone",
+        CLASS_WEIGHTS,
+    )
     ema_share: float = _setting(0.05, "share of all steps that the weights' average looks back over; 0: no average")
-    patience: int = _setting(0, "epochs without a better validation UAR before training stops; 0: never")
+    patience: int = _setting(0, "epochs without a better validation score before training stops; 0: never")
     num_frames: int = _setting(256, "frames that training clips are cropped or padded to")
     max_tokens: int = _setting(64, "token ids kept of a transcript")
     mel_shift: int = _setting(3, "bands that training clips are shifted by at most")
@@ -83,6 +121,9 @@ class TrainingConfig:
     frame_mask: int = _setting(25, "widest mask over frames (SpecAugment)")
     num_frame_masks: int = _setting(2, "how many of them")
     mixup: float = _setting(0.4, "share of another clip mixed in at most, audio only; 0: none")
+    word_dropout: float = _setting(0.0, "share of words left out in training")
+    word_swap: float = _setting(0.0, "share of words that change places with a neighbour in training")
+    word_mask: float = _setting(0.0, "share of words made unknown in training")
     confusion_every: int = _setting(10, "epochs between confusion matrices of the validation part; 0: none")
 
     def __post_init__(self) -> None:
@@ -92,8 +133,12 @@ class TrainingConfig:
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 0")
         for name in ("mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("label_smoothing", "ema_share", "mixup"):
+        for name in ("label_smoothing", "ema_share", "mixup", "word_dropout", "word_swap", "word_mask"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
+        if self.class_weights not in CLASS_WEIGHTS:
+            raise InputError(
+                f"--class-weights {self.class_weights} cannot work: give one of {', '.join(CLASS_WEIGHTS)}."
+            )
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0")
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from emotion_tf.config import Config
 from emotion_tf.evaluate import evaluate, report
 from emotion_tf.fit import add_arguments, check, config_of, fit, with_branches
-from emotion_tf.run import Run, Scored, read_json
+from emotion_tf.run import HEADLINES, Run, Scored, read_json
 from pipelines import folds, processes
 from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
 from pipelines.records import read_index, read_metadata, write_json
@@ -203,24 +203,26 @@ class Crossval(Scored):
         self.write_predictions(predictions)
         emotions = fits[0].run.metadata()["emotions"]
         marks = list(dict.fromkeys(mark for found in scores for mark in found["marks"]))
-        pooled: dict[str, Any] = {"marks": marks, "fold_by_seed": {}}
+        headline = fits[0].run.metadata()["headline"]
+        pooled: dict[str, Any] = {"marks": marks, "headline": headline, "fold_by_seed": {}}
         for split in splits:
             rows = predictions[predictions["split"] == split]
             pooled[split] = metrics.scores(rows, emotions, temperatures)
             draw_scores(self.plots, rows, pooled[split], temperatures, marks)
-            uars = (found[split]["unweighted_average_recall"] for found in scores)
-            pooled["fold_by_seed"][split] = dict(zip((one.run.folder.name for one in fits), uars, strict=True))
+            of_fits = (found[split][headline] for found in scores)
+            pooled["fold_by_seed"][split] = dict(zip((one.run.folder.name for one in fits), of_fits, strict=True))
         self.write_scores(pooled | {"test_reads": max(found["test_reads"] for found in scores)})
         return self.scores()
 
     def table(self) -> str:
-        """Draws the UAR of each fold with each seed, of the test part where it was read."""
+        """Draws the score of each fold with each seed, of the test part where it was read."""
         from emotion_tf import tables
         from emotion_tf.predictions import emotions_of
 
         predictions = self.predictions()
         split = "test" if (predictions["split"] == "test").any() else "validation"
-        return tables.fold_by_seed(predictions, emotions_of(predictions), split)
+        headline = self.scores().get("headline", "unweighted_average_recall")
+        return tables.fold_by_seed(predictions, emotions_of(predictions), split, headline)
 
 
 def _pooled(fits: Sequence[Fit], splits: Sequence[str]) -> "pd.DataFrame":
@@ -313,8 +315,9 @@ def _fit_and_score(one: Fit, part: str) -> None:
 
 def _say(bar: "tqdm", one: Fit, part: str, num_left: int) -> None:
     if _is_done(one, part):
-        uar = one.run.scores()[part]["unweighted_average_recall"]
-        bar.write(f"fold {one.fold}, seed {one.seed}: {part} UAR {uar:.3f}; fits to go: {num_left}")
+        headline = one.run.metadata()["headline"]
+        score = f"{HEADLINES[headline]} {one.run.scores()[part][headline]:.3f}"
+        bar.write(f"fold {one.fold}, seed {one.seed}: {part} {score}; fits to go: {num_left}")
     else:
         bar.write(f"fold {one.fold}, seed {one.seed} failed: {one.log_path}")
 

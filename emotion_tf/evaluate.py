@@ -10,6 +10,7 @@ saved_models/NAME/elsewhere/OTHER/. `--predictions FILE.csv [--output DIR]` scor
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from emotion_tf.run import Run, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.emotions import LABEL_MAPS
 from pipelines.folds import Fold
-from pipelines.records import Metadata, read_index, read_metadata, write_json
+from pipelines.records import Metadata, marks_of, read_index, read_metadata, write_json
 from pipelines.utterance import SPLITS
 
 if TYPE_CHECKING:
@@ -89,13 +90,15 @@ def report(name: str, scores: Mapping[str, Any]) -> str:
     from emotion_tf import tables
 
     splits = [split for split in SPLITS if split in scores]
-    lines = [tables.headline(scores[split], f"{name} {split}", scores["marks"]) for split in splits]
+    headline = scores.get("headline", "unweighted_average_recall")
+    lines = [tables.headline(scores[split], f"{name} {split}", scores["marks"], headline) for split in splits]
     if reads := scores.get("test_reads"):
         lines.append(f"the test part was read {reads} time{'s' * (reads > 1)}")
     last = scores[splits[-1]]
     about = [tables.calibration(last), tables.selective(last)]
     lines += [f"{splits[-1]}: {line}" for line in about if line]
-    return "\n\n".join(["\n".join(lines), tables.per_emotion(last), tables.groups(last)])
+    blocks = ["\n".join(lines), tables.per_emotion(last), tables.groups(last)]
+    return "\n\n".join(block for block in blocks if block)
 
 
 def evaluate(run: Run) -> dict[str, Any]:
@@ -133,7 +136,8 @@ def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any
       label_map: Name of a map from their labels to those of the run; empty where the labels agree.
 
     Returns:
-      What scores.json holds: marks, records, label_map, dropped (label -> utterances left out), test, test_reads.
+      What scores.json holds: marks, headline, records, label_map, dropped (label, or reason -> utterances left out),
+      test, test_reads.
 
     Raises:
       InputError: Records that do not fit, or that hold what the run was trained on.
@@ -145,10 +149,11 @@ def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any
     numbers = _label_numbers(found, run.metadata()["emotions"], label_map, records)
     index = read_index(records)
     audit = audit_elsewhere(run, index, found.corpus, str(records))
-    marks = list(dict.fromkeys([*audit["marks"], *["synthetic"] * (found.corpus == "synthetic")]))
+    marks = list(dict.fromkeys([*audit["marks"], *marks_of(found)]))
     model = run.model()
     part = _everything(run, model, records, found, index, numbers)
     scores, predictions = score_part(run, model, part, place, marks)
+    by_f1 = part.is_multi_label or not found.has_audio
     before = place.scores() if place.scores_path.exists() else {}
     reads = before["test_reads"] if before.get("records") == str(records) else 0
     write_json(place.folder / "audit.json", audit)
@@ -156,9 +161,10 @@ def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any
     place.write_scores(
         {
             "marks": marks,
+            "headline": "macro_f1" if by_f1 else "unweighted_average_recall",
             "records": str(records),
             "label_map": label_map,
-            "dropped": _dropped(index, found.emotions, numbers),
+            "dropped": _dropped(index, found.emotions, numbers, part.is_multi_label),
             "test": scores,
             "test_reads": reads + 1,
         }
@@ -176,6 +182,8 @@ def _everything(
     for name, what in (("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
         if getattr(found, name) != metadata[name]:
             raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
+    if modalities_of(model) == ("audio",) and not found.has_audio:
+        raise InputError(f"{records} hold no sound, and {run.folder} listens to nothing else: choose a run with text.")
     part = Part(
         records,
         index["utterance_id"].tolist(),
@@ -184,7 +192,10 @@ def _everything(
         modalities_of(model),
         "utterance_id",
         numbers,
+        is_multi_label=metadata["is_multi_label"],
+        thresholds=run.thresholds(),
         max_tokens=config.training.max_tokens,
+        tokenizer=run.tokenizer(),
         shuffled=shuffled_in_scoring(config.control),
         seed=config.seed,
     )
@@ -193,11 +204,21 @@ def _everything(
     return part
 
 
-def _dropped(index: "pd.DataFrame", labels: list[str], numbers: list[int | None]) -> dict[str, int]:
-    """Counts the utterances of each label that a map leaves out."""
-    counts = index["label"].value_counts()
-    dropped = [number for number, target in enumerate(numbers) if target is None]
-    return {labels[number]: int(counts[number]) for number in dropped if number in counts}
+def _dropped(
+    index: "pd.DataFrame", labels: list[str], numbers: list[int | None], is_multi_label: bool
+) -> dict[str, int]:
+    """Counts the utterances that are left out, by their labels.
+
+    Utterances that a map leaves several emotions count under "two or more emotions" where a run knows one each.
+    """
+    counts: Counter[str] = Counter()
+    for of_utterance in index["labels"]:
+        targets = {numbers[label] for label in of_utterance} - {None}
+        if not targets:
+            counts["|".join(labels[label] for label in of_utterance)] += 1
+        elif len(targets) > 1 and not is_multi_label:
+            counts["two or more emotions"] += 1
+    return dict(counts)
 
 
 def _label_numbers(found: Metadata, emotions: list[str], label_map: str, records: Path) -> list[int | None]:
@@ -229,14 +250,15 @@ def _score_file(path: Path, output: Path | None) -> str:
     """Scores each split of a file of predictions; no audit is possible beyond what the file shows itself."""
     from emotion_tf import metrics
     from emotion_tf.plots import draw_scores
-    from emotion_tf.predictions import emotions_of, leaks, read_predictions
+    from emotion_tf.predictions import emotions_of, is_multi_label, leaks, read_predictions
 
     predictions = read_predictions(path)
     emotions = emotions_of(predictions)
     splits: dict[str, pd.DataFrame] = {
         split: rows for split in SPLITS if len(rows := predictions[predictions["split"] == split])
     }
-    scores: dict[str, Any] = {"marks": leaks(predictions)}
+    headline = "macro_f1" if is_multi_label(predictions) else "unweighted_average_recall"
+    scores: dict[str, Any] = {"marks": leaks(predictions), "headline": headline}
     scores |= {split: metrics.scores(rows, emotions) for split, rows in splits.items()}
     if output:
         output.mkdir(parents=True, exist_ok=True)

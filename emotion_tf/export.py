@@ -3,8 +3,10 @@
 Writes DIR/1/saved_model.pb (default DIR: the run's export/), DIR/metadata.json and DIR/calibration.json, the layout of
 TensorFlow Serving; the model answers with calibrated probabilities.
 Front end, tokenizer and label names are inside: `serving_default` takes `waveform` [batch, num_samples] float32 at
-16 kHz and `transcript` [batch] string, and returns `probabilities` and `emotions` [batch, num_emotions]; `features`
-takes log_mel, num_frames and token_ids instead. The export is loaded in a new process and compared first.
+16 kHz and `transcript` [batch] string, and returns `probabilities`, `emotions` and `predicted`; `features`
+takes log_mel, num_frames and token_ids instead. All outputs are [batch, num_emotions]; `predicted` tells which emotions
+are named: the most probable one or, with several an utterance, those that reach the thresholds in metadata.json.
+The export is loaded in a new process and compared first.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.run import Run, read_json
-from pipelines import audio
+from pipelines import audio, text
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.records import write_json
 
@@ -59,7 +61,7 @@ def export(run: Run, output: Path) -> str:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary:
         made = Path(temporary) / "export"
-        _save(model, metadata, made / "1")
+        _save(model, metadata, run.tokenizer(), made / "1")
         write_json(made / "metadata.json", metadata)
         write_json(made / "calibration.json", read_json(run.calibration_path))
         worst, source = _check(run, model, metadata, made)
@@ -82,18 +84,20 @@ def _is_replaceable(output: Path) -> bool:
 
 def _export_metadata(run: Run) -> dict[str, Any]:
     found = run.metadata()
-    names = ("corpus", "marks", "emotions", "front_end", "vocabulary_sha256")
+    names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer")
     facts = {name: found[name] for name in names}
+    thresholds = run.thresholds()
     hop_seconds = found["front_end"]["hop_seconds"]
     return facts | {
         "run": run.folder.name,
+        "thresholds": None if thresholds is None else dict(zip(found["emotions"], thresholds.tolist(), strict=True)),
         "sample_rate": audio.SAMPLE_RATE,
         "max_tokens": run.config().training.max_tokens,
         "longest_seconds": round(found["longest_frames"] * hop_seconds, 2),
     }
 
 
-def _save(model: "keras.Model", metadata: dict[str, Any], folder: Path) -> None:
+def _save(model: "keras.Model", metadata: dict[str, Any], tokenizer: "text.Tokenizer | None", folder: Path) -> None:
     """Writes the SavedModel with its two signatures."""
     import keras
     import tensorflow as tf
@@ -109,10 +113,10 @@ def _save(model: "keras.Model", metadata: dict[str, Any], folder: Path) -> None:
     }
 
     def answer(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
-        return _answer(model({key: features[key] for key in model.input}), metadata["emotions"])
+        return _answer(model({key: features[key] for key in model.input}), metadata)
 
     def serve(waveform: "tf.Tensor", transcript: "tf.Tensor") -> "dict[str, tf.Tensor]":
-        return answer(raw_features(waveform, transcript, front_end, metadata["max_tokens"]))
+        return answer(raw_features(waveform, transcript, front_end, metadata["max_tokens"], tokenizer))
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -122,7 +126,11 @@ def _save(model: "keras.Model", metadata: dict[str, Any], folder: Path) -> None:
 
 
 def raw_features(
-    waveform: "tf.Tensor", transcript: "tf.Tensor", front_end: audio.FrontEnd, max_tokens: int
+    waveform: "tf.Tensor",
+    transcript: "tf.Tensor",
+    front_end: audio.FrontEnd,
+    max_tokens: int,
+    tokenizer: "text.Tokenizer | None" = None,
 ) -> "dict[str, tf.Tensor]":
     """Computes a model's inputs as the records and the dataset do, as graph ops.
 
@@ -131,26 +139,46 @@ def raw_features(
       transcript: [batch] string.
       front_end: The settings of log_mel.
       max_tokens: Token ids kept of a transcript.
+      tokenizer: What makes them; None: the vocabulary of the records.
 
     Returns:
       log_mel [batch, num_frames, mel_bins] normalised, num_frames [batch], token_ids [batch, num_tokens].
     """
-    from pipelines import text
-
     log_mel, num_frames = audio.log_mel(waveform, front_end)
     return {
         "log_mel": audio.normalise(log_mel, num_frames),
         "num_frames": num_frames,
-        "token_ids": text.token_ids(transcript, max_tokens).to_tensor(),
+        "token_ids": (tokenizer or text.own_tokenizer())(transcript, max_tokens).to_tensor(),
     }
 
 
-def _answer(logits: "tf.Tensor", emotions: list[str]) -> "dict[str, tf.Tensor]":
+def _answer(logits: "tf.Tensor", metadata: dict[str, Any]) -> "dict[str, tf.Tensor]":
+    """Turns logits [batch, num_emotions] into the outputs of an export, all of that shape."""
     import tensorflow as tf
 
+    probabilities = _probabilities(logits, metadata["is_multi_label"])
     # One batch size over all outputs: TensorFlow Serving's row format wants it (tensorflow/serving#1047).
-    names = tf.tile(tf.constant([emotions]), [tf.shape(logits)[0], 1])
-    return {"probabilities": tf.nn.softmax(logits), "emotions": names}
+    names = tf.tile(tf.constant([metadata["emotions"]]), [tf.shape(logits)[0], 1])
+    return {"probabilities": probabilities, "emotions": names, "predicted": _decide(probabilities, metadata)}
+
+
+def _probabilities(logits: "tf.Tensor", is_multi_label: bool) -> "tf.Tensor":
+    import tensorflow as tf
+
+    return tf.nn.sigmoid(logits) if is_multi_label else tf.nn.softmax(logits)
+
+
+def _decide(probabilities: "tf.Tensor", metadata: dict[str, Any]) -> "tf.Tensor":
+    """Names emotions as `emotion_tf.multilabel.decide` does, or the most probable one: bool [batch, num_emotions]."""
+    import tensorflow as tf
+
+    num_emotions = len(metadata["emotions"])
+    if not metadata["thresholds"]:
+        return tf.one_hot(tf.argmax(probabilities, axis=1), num_emotions, on_value=True, off_value=False, dtype=tf.bool)
+    thresholds = tf.constant([metadata["thresholds"][emotion] for emotion in metadata["emotions"]], tf.float32)
+    reached = probabilities >= thresholds
+    closest = tf.one_hot(tf.argmax(probabilities / thresholds, axis=1), num_emotions) > 0
+    return reached | (closest & ~tf.reduce_any(reached, axis=1, keepdims=True))
 
 
 def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path) -> tuple[float, str]:
@@ -160,9 +188,14 @@ def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path)
 
     waveform, transcripts, source = _examples(run)
     features = raw_features(
-        tf.constant(waveform), tf.constant(transcripts), audio.FrontEnd(**metadata["front_end"]), metadata["max_tokens"]
+        tf.constant(waveform),
+        tf.constant(transcripts),
+        audio.FrontEnd(**metadata["front_end"]),
+        metadata["max_tokens"],
+        run.tokenizer(),
     )
-    expected = tf.nn.softmax(model({key: features[key] for key in model.input}, training=False)).numpy()
+    logits = model({key: features[key] for key in model.input}, training=False)
+    expected = _probabilities(logits, metadata["is_multi_label"]).numpy()
     examples = made.parent / "examples.npz"
     np.savez(examples, waveform=waveform, transcripts=np.array(transcripts), expected=expected)
     script = "import sys; from emotion_tf import export; print(export.compare(sys.argv[1], sys.argv[2]))"
@@ -192,20 +225,22 @@ def compare(export_folder: str, examples_path: str) -> float:
 
 
 def _examples(run: Run) -> "tuple[np.ndarray, list[str], str]":
-    """Takes waveforms and words from the validation part, or makes waveforms where the records hold none."""
+    """Takes waveforms and words from the validation part, or makes waveforms where the records have lost theirs."""
     import numpy as np
 
     from pipelines.records import read_examples
 
     stored = []
-    if run.metadata()["has_waveform"]:
+    has_audio = run.metadata()["has_audio"]
+    if run.metadata()["has_waveform"] or not has_audio:
         config = run.config()
         fold = run.metadata()["fold"]
         stored = read_examples(Path(config.records), fold["validation"], NUM_CHECKED, fold["by"])
     if stored:
         # Fewer where the validation part is small: the rows repeat.
         chosen = [stored[index % len(stored)] for index in range(NUM_CHECKED)]
-        return audio.pad_together([waveform for waveform, _ in chosen]), [words for _, words in chosen], "stored clips"
+        kind = "stored clips" if has_audio else "stored sentences"
+        return audio.pad_together([waveform for waveform, _ in chosen]), [words for _, words in chosen], kind
     rng = np.random.default_rng(0)
     lengths = rng.integers(audio.SAMPLE_RATE // 2, 3 * audio.SAMPLE_RATE, NUM_CHECKED)
     made = [(3000 * rng.standard_normal(length)).clip(-32768, 32767).astype(np.int16) for length in lengths]

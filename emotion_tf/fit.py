@@ -14,16 +14,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.audit import audit_run
-from emotion_tf.config import BRANCHES, CONTROLS, AudioConfig, Config, TextConfig, TrainingConfig
-from emotion_tf.run import Run, misfit, next_free
-from pipelines import folds
+from emotion_tf.config import BRANCHES, CONTROLS, TEXT_MODELS, Config, TextConfig, TrainingConfig
+from emotion_tf.run import Run, misfit, next_free, tokenizer_of
+from pipelines import folds, text
 from pipelines.command import InputError, import_tensorflow, run_command
-from pipelines.records import Metadata, read_index, read_metadata, write_json
+from pipelines.records import Metadata, marks_of, read_index, read_metadata, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RECORDS = Path("data/records")
+
+_TEXT_FLAGS = {
+    "word_dim": ("gru", "lstm", "transformer"),
+    "text_units": ("gru", "lstm"),
+    "text_layers": ("transformer",),
+    "text_heads": ("transformer",),
+    "text_preset": ("distilbert",),
+    "text_freeze": ("distilbert",),
+    "text_preset_rate": ("distilbert",),
+}
+"""Which models a flag belongs to."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -67,6 +78,11 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
     run.start(config, overwrite=overwrite)
     _write_metadata(run, metadata)
     write_json(run.audit_path, audit)
+    if tokenizer := tokenizer_of(config):
+        tokenizer.write(run.tokenizer_path)
+    for source in audit["sources"]:
+        if count := source.get("validated_sentences"):
+            print(f"{source['run']} was validated on {count} of the test sentences", flush=True)
     print(f"{run.folder}: {_describe(config, metadata)}", flush=True)
     from emotion_tf import training
 
@@ -91,17 +107,38 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> tuple[dict[str
     """
     folder = Path(config.records)
     records = read_metadata(folder)
+    _check_records(config, records)
     index = read_index(folder) if index is None else index
     fold = folds.choose_fold(config.folds, config.fold, index, num_folds=config.num_folds, seed=config.fold_seed)
     for source in config.sources:
-        if what := misfit(Run(Path(source)).require_finished().metadata(), vars(records)):
-            raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
-        if config.control == "permuted-labels" and config.control not in Run(Path(source)).metadata()["marks"]:
-            raise InputError(f"{source} was trained on true labels: start a run of permuted labels from such runs.")
+        _check_source(config, source, records)
     audit = audit_run(config, index, vars(records), fold, f"fold {config.fold} of {config.folds}")
     metadata = run_metadata(config, records, fold, index)
     metadata["marks"] = list(dict.fromkeys([*metadata["marks"], *audit["marks"]]))
+    tokenizer = tokenizer_of(config) or text.own_tokenizer()
+    metadata["tokenizer"] = {"preset": tokenizer.preset, "sha256": tokenizer.sha256}
     return metadata, audit
+
+
+def _check_source(config: Config, source: str, records: Metadata) -> None:
+    """Refuses a run that does not fit these records: to start a branch from, or whole, to be averaged."""
+    found = Run(Path(source)).require_finished().metadata()
+    # A branch that goes on brings no label set: its head is new.
+    facts = {config.init_audio: ("front_end",), config.init_text: ("vocabulary_sha256",)}
+    if what := misfit(found, vars(records), facts[source]) if source in facts else misfit(found, vars(records)):
+        raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
+    if config.control == "permuted-labels" and config.control not in found["marks"]:
+        raise InputError(f"{source} was trained on true labels: start a run of permuted labels from such runs.")
+
+
+def _check_records(config: Config, records: Metadata) -> None:
+    """Refuses what cannot be trained on records without sound, or with several emotions an utterance."""
+    if not records.has_audio and "audio" in config.modalities and not config.is_late:
+        raise InputError(f"{config.records} hold words alone, no sound: train --branch text on them.")
+    if records.is_multi_label and config.training.class_weights == "balanced":
+        raise InputError(
+            f"--class-weights balanced needs one emotion an utterance, and {config.records} hold several: leave it out."
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,14 +153,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fusion = parser.add_argument_group("fusion")
     fusion.add_argument("--fusion", choices=("early", "late"), help="join embeddings (default), or average runs")
     fusion.add_argument("--init-audio", type=Path, metavar="RUN", help="start early fusion from this audio run")
-    fusion.add_argument("--init-text", type=Path, metavar="RUN", help="start early fusion from this text run")
+    fusion.add_argument("--init-text", type=Path, metavar="RUN", help="start the text branch from this text run")
     fusion.add_argument("--runs", type=Path, nargs="+", metavar="RUN", help="runs that late fusion averages")
+    _add_text_arguments(parser)
     training = parser.add_argument_group("training")
     for field in dataclasses.fields(TrainingConfig):
         flag = "--" + field.name.replace("_", "-")
-        meaning = f"{field.metadata['help']} (%(default)s)"
-        training.add_argument(flag, type=type(field.default), metavar="N", help=meaning)
+        meaning, choices = f"{field.metadata['help']} (%(default)s)", field.metadata["choices"]
+        if choices:
+            training.add_argument(flag, choices=choices, help=meaning)
+        else:
+            training.add_argument(flag, type=type(field.default), metavar="N", help=meaning)
         training.set_defaults(**{field.name: field.default})
+
+
+def _add_text_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of `TextConfig`; None where they are not given."""
+    group, default = parser.add_argument_group("text branch"), TextConfig()
+    group.add_argument("--text-model", choices=TEXT_MODELS, help=f"({default.model})")
+    group.add_argument("--word-dim", type=int, metavar="N", help=f"width of a piece's embedding ({default.word_dim})")
+    units = " ".join(map(str, default.units))
+    group.add_argument("--text-units", type=int, nargs="+", metavar="N", help=f"gru, lstm: of each layer ({units})")
+    group.add_argument("--text-layers", type=int, metavar="N", help=f"transformer: how many ({default.layers})")
+    group.add_argument("--text-heads", type=int, metavar="N", help=f"transformer: how many ({default.heads})")
+    group.add_argument("--text-preset", metavar="PRESET", help="distilbert: name, or folder of keras-nlp, Hugging Face")
+    group.add_argument("--text-freeze", action="store_const", const=True, help="distilbert: it stays as it is")
+    rate = f"distilbert: learning rate of its own ({default.preset_rate:g})"
+    group.add_argument("--text-preset-rate", type=float, metavar="N", help=rate)
+
+
+def _text_config(arguments: argparse.Namespace) -> TextConfig:
+    """Makes the config of the text branch.
+
+    Raises:
+      InputError: Flags that belong to another model, or to none of this command.
+    """
+    names = ("text_model", *_TEXT_FLAGS)
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    flags = ", ".join("--" + name.replace("_", "-") for name in given)
+    if given and (arguments.branch == "audio" or arguments.fusion == "late"):
+        raise InputError(f"{flags} change nothing here, where no text branch is trained: leave them out.")
+    if given and arguments.init_text:
+        raise InputError(f"{flags} cannot change the branch that --init-text starts from: leave them out.")
+    model = given.pop("text_model", TextConfig().model)
+    for name in given:
+        if model not in _TEXT_FLAGS[name]:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag} belongs to --text-model {' or '.join(_TEXT_FLAGS[name])}, not {model}.")
+    values: dict[str, Any] = {name.removeprefix("text_"): value for name, value in given.items()}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if model == "distilbert" and not values.get("preset"):
+        raise InputError(
+            "--text-model distilbert needs --text-preset: name a preset such as distil_bert_base_en_uncased, a preset"
+            " folder or a Hugging Face folder."
+        )
+    if "freeze" in values and "preset_rate" in values:
+        raise InputError("--text-preset-rate changes nothing with --text-freeze: leave one of them out.")
+    return TextConfig(model=model, **values)
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
@@ -147,21 +233,26 @@ def config_of(arguments: argparse.Namespace) -> Config:
         init_audio=str(arguments.init_audio or ""),
         init_text=str(arguments.init_text or ""),
         runs=tuple(str(run) for run in arguments.runs or ()),
+        text=_text_config(arguments),
         training=TrainingConfig(**values),
     )
 
 
 def with_branches(config: Config) -> Config:
-    """Takes over the widths of the runs that early fusion starts from."""
-    return dataclasses.replace(
-        config, audio=_branch_config(config.init_audio, "audio"), text=_branch_config(config.init_text, "text")
-    )
+    """Takes over models and widths of the runs that branches start from."""
+    inits = {"audio": config.init_audio, "text": config.init_text}
+    found = {modality: _branch_config(source, modality) for modality, source in inits.items() if source}
+    return dataclasses.replace(config, **found)
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
     inits = arguments.init_audio or arguments.init_text
-    if arguments.branch != "fusion" and (arguments.fusion or arguments.runs or inits):
-        raise InputError("--fusion, --runs, --init-audio and --init-text belong to --branch fusion: leave them out.")
+    foreign = arguments.fusion or arguments.runs or (arguments.init_text if arguments.branch == "audio" else None)
+    if arguments.branch != "fusion" and (foreign or arguments.init_audio):
+        raise InputError(
+            "--fusion, --runs and --init-audio belong to --branch fusion, --init-text to it and --branch text:"
+            " leave them out."
+        )
     if arguments.fusion == "late" and (inits or len(arguments.runs or ()) < 2):
         raise InputError("--fusion late averages trained runs: give it two or more, --runs RUN RUN, and no --init-*.")
     if arguments.fusion != "late" and arguments.runs:
@@ -193,9 +284,7 @@ def _only_records() -> Path:
 
 
 def _branch_config(source: str, modality: str) -> Any:
-    """Takes over the widths of the run that a branch starts from."""
-    if not source:
-        return AudioConfig() if modality == "audio" else TextConfig()
+    """Takes over model and widths of the run that a branch starts from."""
     run = Run(Path(source)).require_finished()
     if run.config().branch != modality:
         raise InputError(
@@ -210,18 +299,23 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
     Raises:
       InputError: An emotion that no training speaker has.
     """
-    labels = index["label"][fold.parts(index) == "train"]
-    counts = [int((labels == number).sum()) for number in range(len(records.emotions))]
+    labels = index["labels"][fold.parts(index) == "train"]
+    found = labels.explode().value_counts()
+    counts = [int(found.get(number, 0)) for number in range(len(records.emotions))]
     missing = [emotion for emotion, count in zip(records.emotions, counts, strict=True) if not count]
     if missing:
         raise InputError(
-            f"the training part of {config.folds} fold {config.fold} has no clip of {', '.join(missing)}:"
-            " choose other folds, or prepare more speakers."
+            f"the training part of {config.folds} fold {config.fold} has no utterance of {', '.join(missing)}:"
+            f" choose other folds, or prepare more {'speakers' if records.has_audio else 'sentences'}."
         )
+    by_recall = records.has_audio and not records.is_multi_label
     return {
         "corpus": records.corpus,
-        "marks": ["synthetic"] * (records.corpus == "synthetic") + [config.control] * bool(config.control),
+        "marks": marks_of(records) + [config.control] * bool(config.control),
         "emotions": records.emotions,
+        "is_multi_label": records.is_multi_label,
+        "has_audio": records.has_audio,
+        "headline": "unweighted_average_recall" if by_recall else "macro_f1",
         "front_end": records.front_end,
         "vocabulary_sha256": records.vocabulary_sha256,
         "transcript_source": records.transcript_source,
@@ -229,7 +323,8 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
         "has_waveform": records.has_waveform,
         "fold": dataclasses.asdict(fold),
         "training_counts": counts,
-        "prior": [count / sum(counts) for count in counts],
+        "num_training": len(labels),
+        "prior": [count / len(labels) for count in counts],
     }
 
 
@@ -247,7 +342,8 @@ def _describe(config: Config, metadata: Mapping[str, Any]) -> str:
     absent = f"; {len(fold['absent'])} listed speakers absent: {', '.join(fold['absent'])}" if fold["absent"] else ""
     marks = f" [{', '.join(metadata['marks'])}]" if metadata["marks"] else ""
     what = f"{config.fusion} fusion" if config.branch == "fusion" else config.branch
-    return f"{what} on {metadata['corpus']}{marks}, {config.folds} fold {config.fold}, {parts}{absent}"
+    count = f"; {metadata['num_training']} training utterances" if fold["by"] == "published_split" else ""
+    return f"{what} on {metadata['corpus']}{marks}, {config.folds} fold {config.fold}, {parts}{absent}{count}"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Whole models: one branch alone, branches joined at their embeddings, trained branches averaged."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -14,29 +15,32 @@ from emotion_tf.config import Config
 class CalibratedAnswer(keras.layers.Layer):
     """Divides logits by the temperature; answers with the training prior where no modality is present.
 
-    Inputs logits [batch, num_emotions] and is_present [batch] bool; output logits. With the prior the logits are its
-    logarithm. The temperature is a weight that training leaves at 1; `emotion_tf.calibration` sets it.
+    Inputs logits [batch, num_emotions] and is_present [batch] bool; output logits, for a softmax or, with several
+    emotions an utterance, for a sigmoid each. With the prior the logits are its logarithm or logit. The temperature is
+    a weight that training leaves at 1; `emotion_tf.calibration` sets it.
     """
 
-    def __init__(self, prior: Sequence[float], **kwargs):
+    def __init__(self, prior: Sequence[float], is_multi_label: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.prior = [float(share) for share in prior]
+        self.prior, self.is_multi_label = [float(share) for share in prior], is_multi_label
 
     def build(self, logits_shape, is_present_shape):
         self.temperature = self.add_weight(name="temperature", shape=(), initializer="ones", trainable=False)
 
     def call(self, logits, is_present):
-        prior = ops.log(ops.maximum(ops.convert_to_tensor(self.prior, logits.dtype), 1e-7))
+        prior = _inverse(ops.convert_to_tensor(self.prior, logits.dtype), self.is_multi_label)
         return ops.where(is_present[:, None], logits / self.temperature, prior[None, :])
 
     def compute_output_shape(self, logits_shape, is_present_shape):
         return logits_shape
 
     def get_config(self):
-        return {**super().get_config(), "prior": self.prior}
+        return {**super().get_config(), "prior": self.prior, "is_multi_label": self.is_multi_label}
 
 
-def build_model(config: Config, mel_bins: int, vocabulary_size: int, prior: Sequence[float]) -> keras.Model:
+def build_model(
+    config: Config, mel_bins: int, vocabulary_size: int, prior: Sequence[float], is_multi_label: bool = False
+) -> keras.Model:
     """Builds a single branch, or early fusion: branches joined at their embeddings in one multi-input graph.
 
     Args:
@@ -44,6 +48,7 @@ def build_model(config: Config, mel_bins: int, vocabulary_size: int, prior: Sequ
       mel_bins: Bands of the log-mels.
       vocabulary_size: Pieces of the vocabulary.
       prior: Share of each emotion in the training part, in label order.
+      is_multi_label: Whether an utterance has several emotions, each with a probability of its own.
 
     Returns:
       A model from inputs named like the dataset's features to logits [batch, num_emotions].
@@ -64,20 +69,28 @@ def build_model(config: Config, mel_bins: int, vocabulary_size: int, prior: Sequ
         x = layers.Dropout(config.audio.dropout, name="fusion_dropout")(x)
     else:
         x = embeddings[0]
-    logits = layers.Dense(len(prior), name="emotions")(x)
-    logits = CalibratedAnswer(prior, name="logits")(logits, _any(present))
+    biases = _logits_of(prior) if is_multi_label else "zeros"
+    logits = layers.Dense(len(prior), bias_initializer=biases, name="emotions")(x)
+    logits = CalibratedAnswer(prior, is_multi_label, name="logits")(logits, _any(present))
     return keras.Model(inputs, logits, name=f"{config.branch}")
 
 
-def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float]) -> keras.Model:
+def _logits_of(prior: Sequence[float]) -> keras.Initializer:
+    """Starts at the prior: from a probability of one half, a rare emotion would take thousands of steps down."""
+    shares = [min(max(share, 1e-4), 1 - 1e-4) for share in prior]
+    return keras.initializers.Constant([math.log(share / (1 - share)) for share in shares])
+
+
+def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float], is_multi_label: bool = False) -> keras.Model:
     """Averages the calibrated probabilities of trained models as one graph; one whose input is absent is left out.
 
     Args:
       models: Name -> a model of logits [batch, num_emotions]; equal label order.
       prior: The answer where every input is absent.
+      is_multi_label: Whether the models are.
 
     Returns:
-      A model of logits whose softmax is the mean of the present models' probabilities.
+      A model of logits whose softmax, or sigmoid, is the mean of the present models' probabilities.
     """
     mel_bins = next((model.input["log_mel"].shape[-1] for model in models.values() if "log_mel" in model.input), 1)
     modalities = [
@@ -89,10 +102,10 @@ def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float]) -> ke
         own = {key: inputs[key] for key in model.input}
         renamed = keras.Model(model.input, model.output, name=name)  # Two runs of one branch have one name.
         weights.append(ops.cast(_any(presence(own)), "float32")[:, None])  # [batch, 1]
-        weighted.append(weights[-1] * ops.softmax(renamed(own)))
+        weighted.append(weights[-1] * (ops.sigmoid if is_multi_label else ops.softmax)(renamed(own)))
     count = sum(weights)
-    logits = ops.log(ops.maximum(sum(weighted) / ops.maximum(count, 1.0), 1e-30))
-    logits = CalibratedAnswer(prior, name="logits")(logits, ops.squeeze(count, -1) > 0)
+    logits = _inverse(sum(weighted) / ops.maximum(count, 1.0), is_multi_label)
+    logits = CalibratedAnswer(prior, is_multi_label, name="logits")(logits, ops.squeeze(count, -1) > 0)
     return keras.Model(inputs, logits, name="late_fusion")
 
 
@@ -116,6 +129,14 @@ def presence(inputs: Mapping[str, keras.KerasTensor]) -> list[keras.KerasTensor]
         # [START] alone is an absent transcript.
         present.append(ops.sum(ops.cast(ops.not_equal(inputs["token_ids"], 0), "int32"), axis=1) > 1)
     return present
+
+
+def _inverse(probabilities: keras.KerasTensor, is_multi_label: bool) -> keras.KerasTensor:
+    """Finds logits whose softmax, or sigmoid, the probabilities are."""
+    if is_multi_label:
+        probabilities = ops.clip(probabilities, 1e-7, 1 - 1e-7)
+        return ops.log(probabilities) - ops.log1p(-probabilities)
+    return ops.log(ops.maximum(probabilities, 1e-30))
 
 
 def _any(present: Sequence[keras.KerasTensor]) -> keras.KerasTensor:

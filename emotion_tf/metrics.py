@@ -1,32 +1,29 @@
-"""Numbers of predictions: unweighted average recall first, and what puts it into proportion."""
+"""Numbers of predictions: unweighted average recall or macro-F1 first, and what puts it into proportion."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import sklearn.metrics
 
-from emotion_tf.predictions import GROUPS, PREFIX
-from emotion_tf.uncertainty import Tables, speaker_intervals
+from emotion_tf import multilabel, tallies
+from emotion_tf.predictions import PREFIX, is_multi_label
+from emotion_tf.run import HEADLINES
+from emotion_tf.tallies import NUM_BINS, SMALLEST_PROBABILITY, Measures, Temperature
 
-NUM_BINS = 15
-"""Of equal width over (0, 1], as the literature on calibration has it."""
+UAR = "unweighted_average_recall"
 
-SMALLEST_PROBABILITY = 1e-30
-"""Keeps the logarithm of a probability that was rounded to 0 finite."""
+TITLES = HEADLINES | {"accuracy": "accuracy", "weighted_f1": "weighted F1", "micro_f1": "micro-F1"}
+"""Name of a score -> how a person writes it."""
 
 SHARES = tuple(tenths / 10 for tenths in range(10, 0, -1))
 """Of the clips, the most confident first, on which selective accuracy is told."""
 
-Temperature: TypeAlias = float | pd.Series
-Measure: TypeAlias = Callable[[np.ndarray], np.ndarray]
-
 
 def confusion(predictions: pd.DataFrame, emotions: Sequence[str]) -> np.ndarray:
     """Counts [num_emotions, num_emotions]: rows are labels, columns what was predicted."""
-    return _confusions(predictions, emotions, *_nobody(predictions))[0, 0]
+    return _confusions(predictions, emotions, *tallies.nobody(predictions))[0, 0]
 
 
 def unweighted_average_recall(confusions: np.ndarray) -> np.ndarray:
@@ -39,7 +36,7 @@ def unweighted_average_recall(confusions: np.ndarray) -> np.ndarray:
       [...] in [0, 1].
     """
     totals = confusions.sum(axis=-1)
-    return _mean_of_present(_ratio(_hits(confusions), totals), totals)
+    return tallies.mean_of_present(tallies.ratio(_hits(confusions), totals), totals)
 
 
 def accuracy(confusions: np.ndarray) -> np.ndarray:
@@ -49,40 +46,23 @@ def accuracy(confusions: np.ndarray) -> np.ndarray:
 
 def macro_f1(confusions: np.ndarray) -> np.ndarray:
     """Averages F1 over the emotions that occur: [..., num_emotions, num_emotions] counts -> [...] in [0, 1]."""
-    return _mean_of_present(_f1(confusions), confusions.sum(axis=-1))
+    return tallies.macro_f1(_tallies(confusions))
 
 
-def expected_calibration_error(bins: np.ndarray) -> np.ndarray:
-    """Averages |hits - confidence| over bins, by their clips.
-
-    Chance keeps it above 0, and with it both ends of its interval: a perfectly calibrated model reads about 0.03 on
-    1200 clips, and more on fewer. Compare it on equal numbers of clips only.
-
-    Args:
-      bins: [..., num_bins, 3]: number of clips, number of hits and sum of confidences in each bin.
-
-    Returns:
-      [...] in [0, 1].
-
-    Source:
-      Guo et al. 2017, arXiv 1706.04599, equation 3.
-    """
-    clips, hits, confidences = np.moveaxis(bins, -1, 0)
-    return np.abs(hits - confidences).sum(axis=-1) / np.maximum(clips.sum(axis=-1), 1)
+def weighted_f1(confusions: np.ndarray) -> np.ndarray:
+    """Averages F1 over emotions by their clips: [..., num_emotions, num_emotions] counts -> [...] in [0, 1]."""
+    counts = confusions.sum(axis=-1)
+    return (tallies.f1(_tallies(confusions)) * counts).sum(axis=-1) / np.maximum(counts.sum(axis=-1), 1)
 
 
-def mean_loss(losses: np.ndarray) -> np.ndarray:
-    """Divides: [..., 2] sum of a loss and number of clips -> [...] mean."""
-    return losses[..., 0] / np.maximum(losses[..., 1], 1)
-
-
-MEASURES: Mapping[str, tuple[str, Measure]] = {
+MEASURES: Measures = {
     "unweighted_average_recall": ("confusion", unweighted_average_recall),
     "accuracy": ("confusion", accuracy),
     "macro_f1": ("confusion", macro_f1),
-    "negative_log_likelihood": ("likelihood", mean_loss),
-    "brier": ("brier", mean_loss),
-    "expected_calibration_error": ("bins", expected_calibration_error),
+    "weighted_f1": ("confusion", weighted_f1),
+    "negative_log_likelihood": ("likelihood", tallies.mean_loss),
+    "brier": ("brier", tallies.mean_loss),
+    "expected_calibration_error": ("bins", tallies.expected_calibration_error),
 }
 """Name of a score -> the table of sums that it needs, and how it comes of it."""
 
@@ -92,37 +72,55 @@ def scores(
 ) -> dict[str, Any]:
     """Scores one part of a run, or of a crossval, whose folds are pooled and whose seeds are averaged.
 
-    Every number is the mean over seeds of that seed's number. Intervals are of 95 % over speakers, or over utterances
-    where nobody is named. Emotions that do not occur count for nothing in means over emotions.
+    Every number is the mean over seeds of that seed's number. Intervals are of 95 % over speakers, or over dialogues
+    where nobody is named, or over utterances. Emotions that do not occur count for nothing in means over emotions.
 
     Args:
-      predictions: Rows of predictions.csv.
+      predictions: Rows of predictions.csv; those of a multi-label table are scored by `emotion_tf.multilabel`.
       emotions: The label set, in label order.
       temperature: What the logits were divided by, one number or a Series with the index of `predictions`; adds the
         scores before that.
 
     Returns:
-      What scores.json holds for a part. UAR, accuracy and macro-F1; where there are probabilities also negative
-      log-likelihood (nats), Brier score (in [0, 2]) and expected calibration error, and under `uncalibrated` these
-      three before calibration; each with its `_interval`, None under three speakers. Area under the ROC curve and
+      What scores.json holds for a part. UAR, accuracy, macro-F1 and weighted F1; where there are probabilities also
+      negative log-likelihood (nats), Brier score (in [0, 2]) and expected calibration error, and under `uncalibrated`
+      these three before calibration; each with its `_interval`, None under three units. Area under the ROC curve and
       selective accuracy; `per_emotion`, None where an emotion does not occur; chance, majority class, counts,
-      speakers; `by` speaker and other groups.
+      speakers, unit (what the intervals are over); `by` speaker and other groups.
     """
-    units, seeds = _units(predictions), _codes(predictions, "seed")
-    confusions = _confusions(predictions, emotions, units, seeds)
-    part = _measured({"confusion": confusions}) | _proportions(predictions, emotions)
-    part["per_emotion"] = _per_emotion(confusions.sum(axis=0), emotions)
-    part["by"] = {name: table for name in GROUPS if (table := _by_group(predictions, emotions, name))}
-    probabilities = _probabilities(predictions)
+    if is_multi_label(predictions):
+        return multilabel.scores(predictions, emotions, temperature)
+    units, seeds = tallies.units_of(predictions), tallies.codes_of(predictions, "seed")
+    truths, probabilities = _truths(predictions, emotions), tallies.probabilities_of(predictions)
+    tables = {"confusion": _confusions(predictions, emotions, units, seeds)}
+    if not probabilities.empty:
+        tables |= _probability_tables(predictions, probabilities, units, seeds)
+    part = tallies.measured(tables, MEASURES) | _proportions(predictions, truths, emotions)
+    part["per_emotion"] = tallies.per_emotion(_tallies(tables["confusion"].sum(axis=0)), emotions)
+    part["by"] = tallies.by_group(predictions, lambda rows: _plain_scores(rows, emotions))
     if probabilities.empty:
         return part
-    part |= _measured(_probability_tables(predictions, probabilities, units, seeds))
-    part |= _areas(predictions, part["per_emotion"])
+    part |= tallies.with_areas(part["per_emotion"], predictions, truths)
     part["selective_accuracy"] = selective(predictions)
     if temperature is not None:
         before = uncalibrated(probabilities, temperature)
-        part["uncalibrated"] = _measured(_probability_tables(predictions, before, units, seeds))
+        part["uncalibrated"] = tallies.measured(_probability_tables(predictions, before, units, seeds), MEASURES)
     return part
+
+
+def quick_score(predictions: pd.DataFrame, emotions: Sequence[str], name: str) -> float:
+    """Takes one score of one seed, without an interval.
+
+    Args:
+      predictions: Columns label and predicted of predictions.csv; several names a cell are joined by "|".
+      emotions: The label set, in label order.
+      name: "unweighted_average_recall", "accuracy", "macro_f1" or "weighted_f1"; "macro_f1" or "micro_f1" where names
+        are joined.
+    """
+    if is_multi_label(predictions):
+        truths, decided = (multilabel.memberships(predictions[column], emotions) for column in ("label", "predicted"))
+        return {"macro_f1": multilabel.macro_f1, "micro_f1": multilabel.micro_f1}[name](truths, decided)
+    return float(MEASURES[name][1](confusion(predictions, emotions)))
 
 
 def uncalibrated(probabilities: pd.DataFrame, temperature: Temperature) -> pd.DataFrame:
@@ -152,10 +150,14 @@ def reliability(predictions: pd.DataFrame, temperature: Temperature | None = Non
     Returns:
       One row for each of 15 bins: columns count, confidence and accuracy, the last two NaN where a bin is empty.
     """
-    probabilities = _probabilities(predictions)
-    if temperature is not None:
-        probabilities = uncalibrated(probabilities, temperature)
-    bins = _probability_tables(predictions, probabilities, *_nobody(predictions))["bins"][0, 0]
+    probabilities = tallies.probabilities_of(predictions)
+    if is_multi_label(predictions):
+        tables = multilabel.probability_tables
+        probabilities = probabilities if temperature is None else multilabel.uncalibrated(probabilities, temperature)
+    else:
+        tables = _probability_tables
+        probabilities = probabilities if temperature is None else uncalibrated(probabilities, temperature)
+    bins = tables(predictions, probabilities, *tallies.nobody(predictions))["bins"][0, 0]
     clips, hits, confidences = bins.T
     filled = np.where(clips > 0, clips, np.nan)
     return pd.DataFrame({"count": clips.astype(int), "confidence": confidences / filled, "accuracy": hits / filled})
@@ -167,12 +169,12 @@ def roc(predictions: pd.DataFrame, emotions: Sequence[str]) -> dict[str, tuple[n
     Returns:
       Emotion -> rates of false and of true positives; an emotion of no clips, or of all, has no curve.
     """
-    curves = {}
-    for emotion in emotions:
-        is_emotion = predictions["label"] == emotion
-        if is_emotion.nunique() == 2:
-            curves[emotion] = sklearn.metrics.roc_curve(is_emotion, predictions[PREFIX + emotion])[:2]
-    return curves
+    truths = zip(emotions, _truths(predictions, emotions).T, strict=True)
+    return {
+        emotion: sklearn.metrics.roc_curve(is_emotion, predictions[PREFIX + emotion])[:2]
+        for emotion, is_emotion in truths
+        if 0 < is_emotion.sum() < len(is_emotion)
+    }
 
 
 def selective(predictions: pd.DataFrame) -> dict[str, float]:
@@ -190,7 +192,7 @@ def selective(predictions: pd.DataFrame) -> dict[str, float]:
 
 def _most_confident(predictions: pd.DataFrame) -> np.ndarray:
     """Accuracy on each of SHARES, of one seed."""
-    confidence = _of_named(_probabilities(predictions), predictions["predicted"])
+    confidence = _of_named(tallies.probabilities_of(predictions), predictions["predicted"])
     _, group, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
     hits = np.bincount(group, predictions["label"] == predictions["predicted"])
     kept = len(predictions) * np.array(SHARES)
@@ -198,44 +200,18 @@ def _most_confident(predictions: pd.DataFrame) -> np.ndarray:
     return np.interp(kept, np.append(0, sizes.cumsum()), np.append(0, hits.cumsum())) / kept
 
 
-def _ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-    """Divides; 0 where there is nothing to divide by."""
-    return np.divide(numerators, denominators, out=np.zeros(denominators.shape), where=denominators > 0)
-
-
-def _mean_of_present(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Averages values [..., num_emotions] over the emotions whose counts [..., num_emotions] are not 0."""
-    present = counts > 0
-    return (values * present).sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
-
-
 def _hits(confusions: np.ndarray) -> np.ndarray:
     return np.diagonal(confusions, axis1=-2, axis2=-1)
 
 
-def _f1(confusions: np.ndarray) -> np.ndarray:
-    """Harmonic means of precision and recall: [..., num_emotions, num_emotions] -> [..., num_emotions]."""
-    return _ratio(2 * _hits(confusions), confusions.sum(axis=-1) + confusions.sum(axis=-2))
+def _tallies(confusions: np.ndarray) -> np.ndarray:
+    """Hits, labels and guesses of each emotion: [..., num_emotions, num_emotions] -> [..., num_emotions, 3]."""
+    return np.stack([_hits(confusions), confusions.sum(axis=-1), confusions.sum(axis=-2)], axis=-1)
 
 
-def _measured(by_unit: Tables) -> dict[str, Any]:
-    """Takes the measures whose tables, [num_units, num_seeds, ...], are there, each with its interval over units."""
-
-    def mean_over_seeds(sums: Tables, table: str, measure: Measure) -> np.ndarray:
-        return measure(sums[table]).mean(axis=-1)
-
-    measures = {
-        name: partial(mean_over_seeds, table=table, measure=measure)
-        for name, (table, measure) in MEASURES.items()
-        if table in by_unit
-    }
-    sums = {name: table.sum(axis=0) for name, table in by_unit.items()}
-    intervals = speaker_intervals(by_unit, measures)
-    return {
-        key: value
-        for name, measure in measures.items()
-        for key, value in ((name, float(measure(sums))), (f"{name}_interval", intervals[name]))
-    }
+def _truths(predictions: pd.DataFrame, emotions: Sequence[str]) -> np.ndarray:
+    """Which emotions each row is labelled with: bool [num_clips, num_emotions]."""
+    return multilabel.memberships(predictions["label"], emotions)
 
 
 def _confusions(predictions: pd.DataFrame, emotions: Sequence[str], units: np.ndarray, seeds: np.ndarray) -> np.ndarray:
@@ -256,26 +232,12 @@ def _probability_tables(
     brier = np.square(probabilities.to_numpy()).sum(axis=1) - 2 * of_label + 1
     hits = (predictions["label"] == predictions["predicted"]).to_numpy()
     ones = np.ones(len(predictions))
-    bins = np.searchsorted(np.arange(1, NUM_BINS) / NUM_BINS, confidence)  # An edge belongs to the bin below it.
     sizes = units.max() + 1, seeds.max() + 1
     return {
-        "likelihood": _summed([likelihood, ones], sizes, units, seeds),
-        "brier": _summed([brier, ones], sizes, units, seeds),
-        "bins": _summed([ones, hits, confidence], (*sizes, NUM_BINS), units, seeds, bins),
+        "likelihood": tallies.summed([likelihood, ones], sizes, units, seeds),
+        "brier": tallies.summed([brier, ones], sizes, units, seeds),
+        "bins": tallies.summed([ones, hits, confidence], (*sizes, NUM_BINS), units, seeds, tallies.bins_of(confidence)),
     }
-
-
-def _summed(columns: Sequence[np.ndarray], sizes: tuple[int, ...], *places: np.ndarray) -> np.ndarray:
-    """Sums columns [num_clips] of numbers of clips at the places of these clips: [*sizes, num_columns]."""
-    sums = np.zeros((*sizes, len(columns)))
-    np.add.at(sums, places, np.stack(columns, axis=-1))
-    return sums
-
-
-def _probabilities(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The columns of probabilities, named after their emotions."""
-    columns = [column for column in predictions if column.startswith(PREFIX)]
-    return predictions[columns].rename(columns=lambda column: column.removeprefix(PREFIX))
 
 
 def _of_named(probabilities: pd.DataFrame, names: pd.Series) -> np.ndarray:
@@ -283,96 +245,35 @@ def _of_named(probabilities: pd.DataFrame, names: pd.Series) -> np.ndarray:
     return probabilities.to_numpy()[np.arange(len(names)), probabilities.columns.get_indexer(names)]
 
 
-def _units(predictions: pd.DataFrame) -> np.ndarray:
-    """Numbers of what is resampled: speakers, or utterances where nobody is named."""
-    return _codes(predictions, "speaker" if (predictions["speaker"] != "").any() else "utterance_id")
-
-
-def _codes(predictions: pd.DataFrame, column: str) -> np.ndarray:
-    """Numbers the sorted values of a column from 0; all 0 where there is no such column."""
-    if column not in predictions:
-        return np.zeros(len(predictions), int)
-    return pd.factorize(predictions[column], sort=True)[0]  # Sorted, so that the order of rows changes nothing.
-
-
-def _nobody(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Units and seeds that tell no clips apart."""
-    return np.zeros(len(predictions), int), np.zeros(len(predictions), int)
-
-
 def _by_seed(predictions: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in predictions.groupby("seed")] if "seed" in predictions else [predictions]
 
 
-def _proportions(predictions: pd.DataFrame, emotions: Sequence[str]) -> dict[str, Any]:
+def _proportions(predictions: pd.DataFrame, truths: np.ndarray, emotions: Sequence[str]) -> dict[str, Any]:
     """What puts a score into proportion."""
-    num_seeds = int(_codes(predictions, "seed").max() + 1)
-    found = predictions["label"].value_counts()
-    counts = {emotion: round(found.get(emotion, 0) / num_seeds) for emotion in emotions}
-    commonest = max(emotions, key=lambda emotion: found.get(emotion, 0))
-    chance = 1 / len(found)
+    shares = truths.mean(axis=0)
+    num_found, commonest = np.count_nonzero(shares), int(shares.argmax())
+    chance = 1 / num_found
+    f1_of_commonest = 2 * shares[commonest] / (1 + shares[commonest])
     return {
-        "chance": {"unweighted_average_recall": chance},
+        # Of naming each emotion that occurs equally often, whatever is heard.
+        "chance": {UAR: chance, "macro_f1": float((2 * shares * chance / (shares + chance)).sum() / num_found)},
         "majority": {
-            "emotion": commonest,
-            "accuracy": float(found[commonest] / len(predictions)),
-            "unweighted_average_recall": chance,
+            "emotion": emotions[commonest],
+            "accuracy": float(shares[commonest]),
+            UAR: chance,
+            "macro_f1": float(f1_of_commonest / num_found),
+            "weighted_f1": float(f1_of_commonest * shares[commonest]),
         },
-        "counts": counts,
-        "num_utterances": int(predictions["utterance_id"].nunique()),
-        "speakers": sorted({*predictions["speaker"]} - {""}),
-        "num_seeds": num_seeds,
+        **tallies.about(predictions, truths, emotions),
     }
-
-
-def _per_emotion(confusions: np.ndarray, emotions: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Scores of each emotion from [num_seeds, num_emotions, num_emotions] counts."""
-    hits, labels = _hits(confusions), confusions.sum(axis=-1)
-    table = {
-        "precision": _ratio(hits, confusions.sum(axis=-2)),
-        "recall": _ratio(hits, labels),
-        "f1": _f1(confusions),
-    }
-    means = {name: values.mean(axis=0) for name, values in table.items()}
-    counts = labels.mean(axis=0)
-    return {
-        emotion: {name: float(values[index]) if counts[index] else None for name, values in means.items()}
-        | {"count": round(counts[index])}
-        for index, emotion in enumerate(emotions)
-    }
-
-
-def _areas(predictions: pd.DataFrame, per_emotion: Mapping[str, Any]) -> dict[str, Any]:
-    """Adds the area under its ROC curve to the scores of each emotion, and gives the mean of these areas."""
-    seeds = _by_seed(predictions)
-    areas = {emotion: _area(seeds, emotion) for emotion in per_emotion}
-    defined = [area for area in areas.values() if area is not None]
-    return {
-        "area_under_curve": float(np.mean(defined)) if defined else None,
-        "per_emotion": {name: {**numbers, "area_under_curve": areas[name]} for name, numbers in per_emotion.items()},
-    }
-
-
-def _area(seeds: Sequence[pd.DataFrame], emotion: str) -> float | None:
-    """Mean over seeds of the area under the curve of one emotion against the rest; None where it has no curve."""
-    truths = [(rows["label"] == emotion, rows[PREFIX + emotion]) for rows in seeds]
-    areas = [sklearn.metrics.roc_auc_score(truth, score) for truth, score in truths if truth.nunique() == 2]
-    return float(np.mean(areas)) if areas else None
-
-
-def _by_group(predictions: pd.DataFrame, emotions: Sequence[str], column: str) -> dict[str, dict[str, Any]]:
-    """Scores the rows of each value of a column; nothing where there is no such column, or only blanks."""
-    if column not in predictions:
-        return {}
-    known = predictions[predictions[column].notna() & (predictions[column].astype(str) != "")]
-    return {str(name): _plain_scores(rows, emotions) for name, rows in known.groupby(column)}
 
 
 def _plain_scores(predictions: pd.DataFrame, emotions: Sequence[str]) -> dict[str, Any]:
-    one, _ = _nobody(predictions)
-    by_seed = _confusions(predictions, emotions, one, _codes(predictions, "seed"))[0]
+    one, _ = tallies.nobody(predictions)
+    of_seeds = _confusions(predictions, emotions, one, tallies.codes_of(predictions, "seed"))[0]
     return {
-        "unweighted_average_recall": float(unweighted_average_recall(by_seed).mean()),
-        "accuracy": float(accuracy(by_seed).mean()),
+        UAR: float(unweighted_average_recall(of_seeds).mean()),
+        "accuracy": float(accuracy(of_seeds).mean()),
         "num_utterances": int(predictions["utterance_id"].nunique()),
     }

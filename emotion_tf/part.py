@@ -8,17 +8,19 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import scipy.special
 import tensorflow as tf
 
-from emotion_tf import metrics
-from emotion_tf.calibration import fit_temperature, negative_log_likelihood, set_temperature
+from emotion_tf import metrics, multilabel
+from emotion_tf.calibration import fit_temperature, negative_log_likelihood, probabilities_of, set_temperature
 from emotion_tf.plots import draw_scores
-from emotion_tf.predictions import GROUPS, predictions_table
+from emotion_tf.predictions import DIALOGUE, GROUPS, predictions_table
 from emotion_tf.run import Run, Scored, misfit
 from pipelines.command import InputError
 from pipelines.dataset import make_dataset
 from pipelines.records import read_metadata
+
+_BATCH, _TEXT_BATCH = 32, 256
+"""Utterances that are predicted together; those of words alone are small."""
 
 _SHUFFLED = {"shuffled-audio": "audio", "shuffled-transcripts": "transcripts"}
 
@@ -48,7 +50,10 @@ class Part:
       emotions: The label set of the models to come.
       modalities: What they listen to.
       by: "speaker", "published_split" or "utterance_id".
-      label_numbers: Label of the records -> label of the models, None for utterances to leave out; None: the same.
+      label_numbers: Label of the records -> label of the models, None for one to leave out; None: the same. An
+        utterance that keeps no label is left out; so is one of several, where the models know one an utterance.
+      is_multi_label: Whether the models know several emotions an utterance; None: as the records do.
+      thresholds: From which probability on each emotion is named; None: fitted on this part, where that is needed.
       options: Further arguments of `make_dataset`.
     """
 
@@ -61,22 +66,34 @@ class Part:
         modalities: Sequence[str],
         by: str = "speaker",
         label_numbers: Sequence[int | None] | None = None,
+        is_multi_label: bool | None = None,
+        thresholds: np.ndarray | None = None,
         **options: Any,
     ):
-        dataset = make_dataset(records, members, modalities, by=by, with_metadata=True, **options)
-        self.split, self.emotions = split, emotions
-        batches = [_rows(labels.numpy(), about) for _, labels, about in dataset]
-        self.utterances = pd.DataFrame([row for rows in batches for row in rows])
+        batch_size = _BATCH if "audio" in modalities else _TEXT_BATCH
+        dataset = make_dataset(
+            records, members, modalities, by=by, with_metadata=True, batch_size=batch_size, **options
+        )
+        found = read_metadata(records)
+        self.split, self.emotions, self.thresholds = split, emotions, thresholds
+        self.is_multi_label = found.is_multi_label if is_multi_label is None else is_multi_label
+        batches = [(labels.numpy(), _rows(about)) for _, labels, about in dataset]
         features = dataset.map(lambda features, label, about: features)
         self.features = features.apply(tf.data.experimental.assert_cardinality(len(batches)))
-        self.is_present = np.concatenate([_is_present(batch) for batch in self.features])
-        self.is_kept = np.ones(len(self.utterances), bool)
-        if label_numbers is not None:
-            mapped = [label_numbers[label] for label in self.utterances["label"]]
-            self.is_kept = np.array([label is not None for label in mapped])
-            self.utterances["label"] = [label or 0 for label in mapped]
-        self.utterances = self.utterances[self.is_kept].reset_index(drop=True)
-        self.is_present = self.is_present[self.is_kept]
+        carried = _memberships(np.concatenate([labels for labels, _ in batches]), len(found.emotions))
+        carried = carried if label_numbers is None else _mapped(carried, label_numbers, len(emotions))
+        self.is_kept = carried.any(axis=1) if self.is_multi_label else carried.sum(axis=1) == 1
+        self.memberships = carried[self.is_kept]
+        utterances = pd.DataFrame([row for _, rows in batches for row in rows])
+        self.utterances = utterances[self.is_kept].reset_index(drop=True)
+        self.utterances.insert(1, "label", self.memberships.argmax(axis=1))
+        is_present = np.concatenate([_is_present(batch) for batch in self.features])
+        self.is_present = is_present[self.is_kept]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[num_utterances] numbers, or [num_utterances, num_emotions] memberships where there are several."""
+        return self.memberships if self.is_multi_label else self.utterances["label"].to_numpy()
 
     def logits(self, model: keras.Model) -> np.ndarray:
         """Returns [num_utterances, num_emotions]."""
@@ -86,25 +103,41 @@ class Part:
         """Returns the rows of predictions.csv, and the mean negative log-likelihood of the labels."""
         logits = self.logits(model)
         with np.errstate(invalid="ignore"):  # The caller looks at the loss.
-            loss = negative_log_likelihood(logits, self.utterances["label"])
-            probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
-        return predictions_table(self.utterances, probabilities, self.emotions, self.split), loss
+            loss = negative_log_likelihood(logits, self.labels)
+            probabilities = probabilities_of(logits, is_multi_label=self.is_multi_label)
+        table = predictions_table(self.utterances, probabilities, self.emotions, self.split)
+        if self.is_multi_label:
+            named = {"label": self.memberships, "predicted": self._decide(probabilities)}
+            table = table.assign(**{name: multilabel.joined(sets, self.emotions) for name, sets in named.items()})
+        return table, loss
+
+    def _decide(self, probabilities: np.ndarray) -> np.ndarray:
+        thresholds = self.thresholds
+        if thresholds is None:
+            thresholds = multilabel.fit_thresholds(probabilities, self.memberships)
+        return multilabel.decide(probabilities, thresholds)
 
     def calibrate(self, model: keras.Model) -> dict[str, Any]:
-        """Fits the temperature on this part and sets it in the model; returns what calibration.json holds.
+        """Fits temperature and thresholds on this part and sets them; returns what calibration.json holds.
 
         Utterances without any input get the training prior as it is, and count for nothing here.
         """
         is_any = self.is_present.any()
         counts = self.is_present if is_any else slice(None)
-        logits, labels = self.logits(model)[counts], self.utterances["label"].to_numpy()[counts]
+        logits, labels = self.logits(model)[counts], self.labels[counts]
         temperature = fit_temperature(logits, labels) if is_any else 1.0
         set_temperature(model, temperature)
+        thresholds = {}
+        if self.is_multi_label:
+            probabilities = probabilities_of(logits / temperature, is_multi_label=True)
+            self.thresholds = multilabel.fit_thresholds(probabilities, labels)
+            thresholds["thresholds"] = dict(zip(self.emotions, self.thresholds.tolist(), strict=True))
         return {
             "temperature": temperature,
+            **thresholds,
             "fitted_on": self.split,
             "num_utterances": len(labels),
-            "speakers": sorted(set(self.utterances["speaker"])),
+            "speakers": sorted(set(self.utterances["speaker"]) - {""}),
             "negative_log_likelihood_before": negative_log_likelihood(logits, labels),
             "negative_log_likelihood_after": negative_log_likelihood(logits / temperature, labels),
         }
@@ -120,14 +153,28 @@ def _is_present(features: Mapping[str, tf.Tensor]) -> np.ndarray:
     return present
 
 
-def _rows(labels: np.ndarray, about: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _rows(about: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     columns = (about[name].numpy() for name in ("utterance_id", "speaker", "attributes"))
-    for label, utterance_id, speaker, attributes in zip(labels, *columns, strict=True):
+    for utterance_id, speaker, attributes in zip(*columns, strict=True):
         found = json.loads(attributes.decode() or "{}")
-        groups = {name: str(found[name]) for name in GROUPS if name in found}
-        rows.append({"utterance_id": utterance_id.decode(), "label": int(label), **groups, "speaker": speaker.decode()})
+        groups = {name: str(found[name]) for name in (*GROUPS, DIALOGUE) if name in found}
+        rows.append({"utterance_id": utterance_id.decode(), **groups, "speaker": speaker.decode()})
     return rows
+
+
+def _memberships(labels: np.ndarray, num_emotions: int) -> np.ndarray:
+    """Makes bool [num_utterances, num_emotions] of the labels of a dataset, which are numbers or multi-hot."""
+    return labels.astype(bool) if labels.ndim == 2 else np.eye(num_emotions, dtype=bool)[labels]
+
+
+def _mapped(memberships: np.ndarray, numbers: Sequence[int | None], num_emotions: int) -> np.ndarray:
+    """Leads memberships to another label set, [num_utterances, num_emotions]; None leads nowhere."""
+    leads = np.zeros((memberships.shape[1], num_emotions), bool)
+    for source, target in enumerate(numbers):
+        if target is not None:
+            leads[source, target] = True
+    return memberships @ leads
 
 
 def part_of(run: Run, split: str, modalities: Sequence[str]) -> Part:
@@ -150,7 +197,10 @@ def part_of(run: Run, split: str, modalities: Sequence[str]) -> Part:
         metadata["emotions"],
         modalities,
         fold["by"],
+        is_multi_label=metadata["is_multi_label"],
+        thresholds=run.thresholds() if run.is_finished else None,
         max_tokens=config.training.max_tokens,
+        tokenizer=run.tokenizer(),
         shuffled=shuffled_in_scoring(config.control),
         seed=config.seed,
     )

@@ -25,28 +25,31 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def curves(history: pd.DataFrame, chance: float) -> Figure:
-    """Draws loss and UAR over the epochs, beside each other.
+    """Draws the loss, and the score that chooses the epoch, over the epochs, beside each other.
 
     Args:
-      history: Columns epoch, loss, val_loss, val_unweighted_average_recall, val_accuracy.
-      chance: UAR of guessing, drawn as a line.
+      history: Columns epoch, loss, val_loss, val_<score> (UAR, or else macro-F1) and, where utterances have one emotion
+        each, accuracy.
+      chance: The score of guessing, drawn as a line.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
-    losses, recalls = figure.subplots(1, 2)
+    losses, scores = figure.subplots(1, 2)
     epochs = history["epoch"] + 1
     # Points: the line of a single epoch would not be seen.
     losses.plot(epochs, history["loss"], ".-", label="training")
     losses.plot(epochs, history["val_loss"], ".-", label="validation")
     losses.set(xlabel="epoch", ylabel="loss (cross-entropy)", title="Loss")
     losses.legend()
-    best = history["val_unweighted_average_recall"].idxmax()
-    recalls.plot(epochs, history["accuracy"], ".-", label="training accuracy (masked input)")
-    recalls.plot(epochs, history["val_unweighted_average_recall"], ".-", label="validation UAR")
-    recalls.plot(epochs[best], history["val_unweighted_average_recall"][best], "o", color="tab:orange", label="kept")
-    recalls.axhline(chance, linestyle=":", color="grey", label="chance")
-    recalls.set(xlabel="epoch", ylabel="share of clips", title="Recall", ylim=(0, 1))
-    recalls.legend()
-    for axes in (losses, recalls):
+    name = metrics.UAR if f"val_{metrics.UAR}" in history else "macro_f1"
+    title, values = metrics.TITLES[name], history[f"val_{name}"]
+    if "accuracy" in history:
+        scores.plot(epochs, history["accuracy"], ".-", label="training accuracy (masked input)")
+    scores.plot(epochs, values, ".-", color="tab:orange", label=f"validation {title}")
+    scores.plot(epochs[values.idxmax()], values.max(), "o", color="tab:orange", label="kept")
+    scores.axhline(chance, linestyle=":", color="grey", label="chance")
+    scores.set(xlabel="epoch", ylabel=title, title="Recall" if name == metrics.UAR else title, ylim=(0, 1))
+    scores.legend()
+    for axes in (losses, scores):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
@@ -68,6 +71,29 @@ def confusion_matrix(counts: np.ndarray, emotions: Sequence[str], title: str) ->
     return figure
 
 
+def per_emotion(scores: Mapping[str, Any], title: str) -> Figure:
+    """Draws the F1 of each emotion as a bar with its precision and recall, the best above, and how often it occurs.
+
+    Args:
+      scores: What `metrics.scores` says of a part.
+      title: Above the picture.
+    """
+    found = {name: numbers for name, numbers in scores["per_emotion"].items() if numbers["count"]}
+    ranked = sorted(found, key=lambda name: (found[name]["f1"], name))
+    figure = Figure(figsize=(7, 1.8 + 0.22 * len(ranked)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(ranked, [found[name]["f1"] for name in ranked], color="lightsteelblue", label="F1")
+    for kind, marker in (("precision", ">"), ("recall", "o")):
+        axes.plot([found[name][kind] for name in ranked], ranked, marker, markersize=4, label=kind)
+    axes.axvline(scores["macro_f1"], linestyle="--", color="tab:red", label="macro-F1")
+    axes.axvline(scores["chance"]["macro_f1"], linestyle=":", color="grey", label="chance")
+    axes.set_yticks(range(len(ranked)), [f"{name} ({found[name]['count']})" for name in ranked], fontsize="small")
+    axes.set(xlabel="share", xlim=(0, 1), ylim=(-0.8, len(ranked) - 0.2))
+    figure.legend(loc="outside lower center", ncols=5, fontsize="small")
+    figure.suptitle(textwrap.fill(title, 75), fontsize="medium")
+    return figure
+
+
 def spectrogram(log_mel: np.ndarray, title: str, hop_seconds: float) -> Figure:
     """Draws one log-mel [num_frames, mel_bins], time from left to right, low bands below."""
     figure = Figure(figsize=(7, 3), layout="constrained")
@@ -80,14 +106,16 @@ def spectrogram(log_mel: np.ndarray, title: str, hop_seconds: float) -> Figure:
     return figure
 
 
-def reliability(bins: pd.DataFrame, before: pd.DataFrame | None, title: str) -> Figure:
+def reliability(bins: pd.DataFrame, before: pd.DataFrame | None, title: str, what: str = "accuracy") -> Figure:
     """Draws accuracy against confidence, and below how many clips have it.
 
     Args:
       bins: One row a bin of equal width: count, confidence and accuracy, NaN where empty.
       before: The same before calibration, or None.
       title: Above the picture.
+      what: Is set against confidence: accuracy, or how often an emotion is there, of all pairs of it and an utterance.
     """
+    is_accuracy = what == "accuracy"
     figure = Figure(figsize=(6, 6.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot((0, 1), (0, 1), ":", color="grey", label="perfectly calibrated")
@@ -100,10 +128,14 @@ def reliability(bins: pd.DataFrame, before: pd.DataFrame | None, title: str) -> 
         above.plot(filled["confidence"], filled["accuracy"], ".-", color=color, label=label)
         above.scatter(filled["confidence"], filled["accuracy"], sizes, color=color, alpha=0.6, clip_on=False)
         below.stairs(table["count"], edges, color=color, fill=table is bins, alpha=0.6)
-    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    above.set(ylabel=what, xlim=(0, 1), ylim=(0, 1))
     above.legend(loc="upper left")
-    below.set(xlabel="confidence (probability of the predicted emotion)", ylabel="clips")
-    below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    of = "the predicted emotion" if is_accuracy else "an emotion"
+    below.set(xlabel=f"confidence (probability of {of})", ylabel="clips" if is_accuracy else "pairs")
+    if is_accuracy:
+        below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    else:
+        below.set_yscale("log")  # Nearly all pairs lie in the lowest bin.
     figure.suptitle(textwrap.fill(title, 65), fontsize="medium")
     return figure
 
@@ -181,29 +213,32 @@ def _shortened(name: str) -> str:
 
 
 def forest(compared: Mapping[str, Any]) -> Figure:
-    """Draws the UAR of each run on the left, and the differences in points with their p-values on the right."""
-    runs, pairs = compared["runs"], compared["pairs"]
+    """Draws the score of each run on the left, and the differences in points with their p-values on the right."""
+    runs, pairs, metric = compared["runs"], compared["pairs"], compared["metric"]
+    title = metrics.TITLES[metric]
     figure = Figure(figsize=(13, 1.8 + 0.45 * max(len(runs), len(pairs))), layout="constrained")
     scores, differences = figure.subplots(1, 2)
-    _draw_rows(scores, runs, [_wrapped(run["name"], *(f"[{m}]" for m in run["marks"])) for run in runs], 1)
-    scores.axvline(compared["chance"]["unweighted_average_recall"], linestyle=":", color="grey", label="chance")
-    scores.set(xlabel=f"UAR ({compared['part']} part, 95 % over {compared['unit']}s)", title="Scores", xlim=(0, None))
+    _draw_rows(scores, runs, [_wrapped(run["name"], *(f"[{m}]" for m in run["marks"])) for run in runs], 1, metric)
+    scores.axvline(compared["chance"][metric], linestyle=":", color="grey", label="chance")
+    scores.set(
+        xlabel=f"{title} ({compared['part']} part, 95 % over {compared['unit']}s)", title="Scores", xlim=(0, None)
+    )
     scores.legend()
-    _draw_rows(differences, pairs, [_wrapped(f"{pair['first']} -", pair["second"]) for pair in pairs], 100)
+    _draw_rows(differences, pairs, [_wrapped(f"{pair['first']} -", pair["second"]) for pair in pairs], 100, metric)
     differences.axvline(0, linestyle=":", color="grey")
-    differences.set(xlabel="difference in points of UAR", title="Differences")
+    differences.set(xlabel=f"difference in points of {title}", title="Differences")
     right = differences.secondary_yaxis("right")
     right.set_yticks(range(len(pairs)), [f"p = {pair['p_holm']:.2g}" for pair in pairs])
     right.set_ylabel("after Holm" if len(pairs) > 1 else "permutation test")
     return figure
 
 
-def _draw_rows(axes: Any, rows: Sequence[dict[str, Any]], names: Sequence[str], scale: float) -> None:
-    """Draws a UAR and its interval a line, the first one on top."""
+def _draw_rows(axes: Any, rows: Sequence[dict[str, Any]], names: Sequence[str], scale: float, metric: str) -> None:
+    """Draws a score and its interval a line, the first one on top."""
     for height, row in enumerate(rows):
-        if row["unweighted_average_recall_interval"]:
-            axes.plot(scale * np.array(row["unweighted_average_recall_interval"]), [height] * 2, color="tab:blue")
-        axes.plot(scale * row["unweighted_average_recall"], height, "o", color="tab:blue")
+        if row[f"{metric}_interval"]:
+            axes.plot(scale * np.array(row[f"{metric}_interval"]), [height] * 2, color="tab:blue")
+        axes.plot(scale * row[metric], height, "o", color="tab:blue")
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
 
@@ -230,7 +265,9 @@ def draw_scores(
     temperature: metrics.Temperature | None,
     marks: Sequence[str],
 ) -> None:
-    """Writes all pictures of one part, <what>-<split>.png: confusion, speakers, roc, reliability, selective.
+    """Writes all pictures of one part, <what>-<split>.png.
+
+    They are confusion, speakers, roc, reliability and selective; of a multi-label part per-emotion, roc, reliability.
 
     Args:
       folder: Where they go; it and the one above it name the scores in the titles.
@@ -239,17 +276,29 @@ def draw_scores(
       temperature: As `metrics.scores` takes it.
       marks: What the scores carry.
     """
-    emotions, split = list(scores["counts"]), predictions["split"].iloc[0]
+    split, is_multi_label = predictions["split"].iloc[0], scores.get("is_multi_label", False)
     title = f"{folder.parent.name}, {split}{''.join(f' [{mark}]' for mark in marks)}"
-    uar = f"{title}: UAR {scores['unweighted_average_recall']:.3f}"
+    figures = _of_several(scores, title) if is_multi_label else _of_one(predictions, scores, title)
+    if "area_under_curve" in scores:
+        before = metrics.reliability(predictions, temperature) if temperature is not None else None
+        what = "share that carries it" if is_multi_label else "accuracy"
+        figures["roc"] = roc(metrics.roc(predictions, list(scores["counts"])), title)
+        figures["reliability"] = reliability(metrics.reliability(predictions), before, title, what)
+    for name, figure in figures.items():
+        save(figure, folder / f"{name}-{split}.png")
+
+
+def _of_one(predictions: pd.DataFrame, scores: Mapping[str, Any], title: str) -> dict[str, Figure]:
+    """Draws what there is to see only where utterances have one emotion each."""
+    emotions, uar = list(scores["counts"]), f"{title}: UAR {scores[metrics.UAR]:.3f}"
     figures = {"confusion": confusion_matrix(metrics.confusion(predictions, emotions), emotions, uar)}
     by_speaker = {name: found for name, found in scores["by"].get("speaker", {}).items() if name}
     if by_speaker:
-        figures["speakers"] = speakers(by_speaker, scores["chance"]["unweighted_average_recall"], uar)
+        figures["speakers"] = speakers(by_speaker, scores["chance"][metrics.UAR], uar)
     if "selective_accuracy" in scores:
-        before = metrics.reliability(predictions, temperature) if temperature is not None else None
-        figures["roc"] = roc(metrics.roc(predictions, emotions), title)
-        figures["reliability"] = reliability(metrics.reliability(predictions), before, title)
         figures["selective"] = selective(scores["selective_accuracy"], scores["majority"]["accuracy"], title)
-    for name, figure in figures.items():
-        save(figure, folder / f"{name}-{split}.png")
+    return figures
+
+
+def _of_several(scores: Mapping[str, Any], title: str) -> dict[str, Figure]:
+    return {"per-emotion": per_emotion(scores, f"{title}: macro-F1 {scores['macro_f1']:.3f}")}

@@ -1,7 +1,8 @@
 """Tells the emotion of recordings: `python -m emotion_tf.predict --model RUN FILE... [--transcript "..."]`.
 
-Prints one line of JSON a recording: file, transcript, emotion, probabilities, seconds (of sound), warnings. Recordings
-that cannot be used are named on stderr, the others are told all the same, and the exit status is 1.
+Prints one line of JSON a recording: file, transcript, emotion (the most probable), emotions (those that reach their
+thresholds; of a model that knows several an utterance), probabilities, seconds (of sound), warnings. Recordings that
+cannot be used are named on stderr, the others are told all the same, and the exit status is 1.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 
 from pipelines import audio
 from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.transcripts.transcriber import Transcriber, WhisperSettings, add_whisper_arguments
 
 MAX_SECONDS = 60.0
 """An utterance that is longer is none: the models hear clips of seconds."""
@@ -46,8 +48,14 @@ class ExportedModel:
             reason = str(error).splitlines()[0]
             raise InputError(f"{self.folder} does not load ({reason}): export the run again.") from None
         self._serve = self._loaded.signatures["serving_default"]
+        if "predicted" not in self._serve.structured_outputs:
+            raise InputError(f"{self.folder} was made by an older version, without `predicted`: export the run again.")
 
     def __call__(self, waveform: np.ndarray, transcripts: Sequence[str]) -> np.ndarray:
+        """Predicts; returns the probabilities of `answer`."""
+        return self.answer(waveform, transcripts)[0]
+
+    def answer(self, waveform: np.ndarray, transcripts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Predicts.
 
         Args:
@@ -55,12 +63,13 @@ class ExportedModel:
           transcripts: [batch]; empty where there are no words.
 
         Returns:
-          probabilities [batch, num_emotions] float32.
+          probabilities [batch, num_emotions] float32, and which emotions are named [batch, num_emotions] bool.
         """
         import tensorflow as tf
 
         words = tf.constant(list(transcripts), tf.string)
-        return self._serve(waveform=tf.constant(waveform, tf.float32), transcript=words)["probabilities"].numpy()
+        found = self._serve(waveform=tf.constant(waveform, tf.float32), transcript=words)
+        return found["probabilities"].numpy(), found["predicted"].numpy()
 
 
 def find_version(path: Path) -> Path:
@@ -83,23 +92,15 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: Whatever the user can mend.
     """
-    parser = argparse.ArgumentParser(prog="python -m emotion_tf.predict", description=str(__doc__).splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="a run, an export folder or a version folder")
-    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="recordings (none: words alone)")
-    parser.add_argument(
-        "--transcript",
-        action="append",
-        default=[],
-        metavar="WORDS",
-        help="what is said: once for all, or once a file",
-    )
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
     transcripts = _transcripts(arguments.files, arguments.transcript)
+    settings = _whisper_settings(arguments)
     model = ExportedModel(arguments.model)
+    transcriber = Transcriber(settings) if settings else None
     bad = 0
     for file, transcript in zip(arguments.files or [None], transcripts, strict=True):
         try:
-            print(json.dumps(predict(model, file, transcript), ensure_ascii=False), flush=True)
+            print(json.dumps(predict(model, file, transcript, transcriber), ensure_ascii=False), flush=True)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             bad += 1
@@ -107,8 +108,16 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"{bad} of {len(transcripts)} inputs could not be used, as said above.")
 
 
-def predict(model: ExportedModel, file: Path | None, transcript: str) -> dict[str, Any]:
+def predict(
+    model: ExportedModel, file: Path | None, transcript: str, transcriber: Transcriber | None = None
+) -> dict[str, Any]:
     """Predicts one utterance; returns what one line of output holds.
+
+    Args:
+      model: Loaded.
+      file: The recording, or None for words alone.
+      transcript: What is said.
+      transcriber: Hears what is said instead.
 
     Raises:
       InputError: A recording that cannot be read or is no utterance, or a transcript that is none.
@@ -119,20 +128,43 @@ def predict(model: ExportedModel, file: Path | None, transcript: str) -> dict[st
         raise InputError(
             f"{file} is {seconds:.0f} s long, and an utterance has at most {MAX_SECONDS:.0f} s: cut it up."
         )
+    if transcriber is not None:
+        transcript = transcriber(waveform).transcript
     if len(transcript.split()) > MAX_WORDS:
         raise InputError(
             f"the transcript of {len(transcript.split())} words is no utterance (at most {MAX_WORDS}): cut it up."
         )
-    probabilities = model(audio.pad_together([waveform]), [transcript])[0]
+    [probabilities], [named] = model.answer(audio.pad_together([waveform]), [transcript])
     emotions = model.metadata["emotions"]
+    ranked = [emotions[number] for number in (-probabilities).argsort(kind="stable") if named[number]]
     return {
         "file": None if file is None else _printable(str(file)),
         "transcript": transcript,
         "emotion": emotions[int(probabilities.argmax())],
+        **({"emotions": ranked} if model.metadata["is_multi_label"] else {}),
         "probabilities": {name: round(float(p), 6) for name, p in zip(emotions, probabilities, strict=True)},
         "seconds": round(seconds, 3),
-        "warnings": list(_warnings(model.metadata, waveform, transcript)),
+        "warnings": [
+            *([f"transcribed by whisper {transcriber.name}"] if transcriber else []),
+            *_warnings(model.metadata, waveform, transcript),
+        ],
     }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m emotion_tf.predict", description=str(__doc__).splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="a run, an export folder or a version folder")
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="recordings (none: words alone)")
+    parser.add_argument(
+        "--transcript",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="what is said: once for all, or once a file",
+    )
+    parser.add_argument("--transcribe", action="store_true", help="let whisper hear what is said")
+    add_whisper_arguments(parser)
+    return parser
 
 
 def _warnings(metadata: Mapping[str, Any], waveform: np.ndarray, transcript: str) -> Iterator[str]:
@@ -166,6 +198,16 @@ def _transcripts(files: Sequence[Path], given: Sequence[str]) -> list[str]:
     # Bytes of an argument that are no UTF-8 fit neither into the model nor into JSON.
     words = [_printable(transcript) for transcript in given]
     return words if len(words) == count else (words or [""]) * count
+
+
+def _whisper_settings(arguments: argparse.Namespace) -> WhisperSettings | None:
+    """Returns which whisper hears, or None where words are given."""
+    flags = [name for name in ("whisper_model", "device", "language") if getattr(arguments, name) is not None]
+    if flags and not arguments.transcribe:
+        raise InputError(f"--{flags[0].replace('_', '-')} belongs to --transcribe: add that, or leave this out.")
+    if arguments.transcribe and arguments.transcript:
+        raise InputError("--transcript gives the words and --transcribe hears them: leave one of both out.")
+    return WhisperSettings.of(arguments) if arguments.transcribe else None
 
 
 def _printable(argument: str) -> str:

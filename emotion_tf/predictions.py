@@ -15,27 +15,36 @@ GROUPS = ("speaker", "sex", "intensity", "statement")
 
 PREFIX = "probability_"
 
+DIALOGUE = "dialogue"
+"""Column that names the conversation of an utterance, where a corpus of text has such."""
+
 REQUIRED = ("utterance_id", "speaker", "split", "label", "predicted")
+
+SEPARATOR = "|"
+"""Between the names of the emotions of one utterance, in a multi-label table."""
 
 _ROUNDING = 0.005
 """How far each probability may be from its exact value: other toolkits write two or three digits."""
+
+_EXACT = 1e-4
+"""How far probabilities of one distribution may sum from 1 once they are read: softmax in float32 is not exact."""
 
 
 def predictions_table(
     utterances: pd.DataFrame, probabilities: np.ndarray, emotions: Sequence[str], split: str
 ) -> pd.DataFrame:
-    """Makes the rows of predictions.csv.
+    """Makes the rows of predictions.csv, where utterances have one emotion each.
 
     Args:
-      utterances: Columns utterance_id, speaker and label (a number), and any of sex, intensity, statement; one row
-        an utterance.
+      utterances: Columns utterance_id, speaker and label (a number), and any of sex, intensity, statement, dialogue;
+        one row an utterance.
       probabilities: [num_utterances, num_emotions].
       emotions: Their names, in label order.
       split: The part that they belong to.
 
     Returns:
       Columns utterance_id, speaker, split, label, predicted (names), then probability_<emotion> in label order, then
-      the groups that `utterances` has.
+      the groups and the dialogue, as far as `utterances` has them.
     """
     names = np.array(emotions)
     table = pd.DataFrame(
@@ -49,16 +58,32 @@ def predictions_table(
     )
     for index, emotion in enumerate(emotions):
         table[PREFIX + emotion] = probabilities[:, index]
-    for group in GROUPS[1:]:
-        if group in utterances:
-            table[group] = utterances[group]
+    for name in (*GROUPS[1:], DIALOGUE):
+        if name in utterances:
+            table[name] = utterances[name]
     return table
+
+
+def is_multi_label(predictions: pd.DataFrame) -> bool:
+    """Tells whether utterances may have several emotions: names are joined, or probabilities sum to other than 1."""
+    return _is_joined(predictions) or bool((_distances(predictions) > _EXACT).any())
+
+
+def _is_joined(predictions: pd.DataFrame) -> bool:
+    return any(predictions[column].str.contains(SEPARATOR, regex=False).any() for column in ("label", "predicted"))
+
+
+def _distances(predictions: pd.DataFrame) -> pd.Series:
+    """How far the probabilities of each row sum from 1; 0 where there are none."""
+    columns = [column for column in predictions if column.startswith(PREFIX)]
+    return (predictions[columns].sum(axis=1) - 1).abs() if columns else pd.Series(0.0, predictions.index)
 
 
 def emotions_of(predictions: pd.DataFrame) -> tuple[str, ...]:
     """Names the label set: that of the probability columns in their order, else all labels and guesses, sorted."""
     named = tuple(column.removeprefix(PREFIX) for column in predictions if column.startswith(PREFIX))
-    return named or tuple(sorted({*predictions["label"], *predictions["predicted"]}))
+    cells = {*predictions["label"], *predictions["predicted"]}
+    return named or tuple(sorted({name for cell in cells for name in cell.split(SEPARATOR)}))
 
 
 def leaks(predictions: pd.DataFrame) -> list[str]:
@@ -77,7 +102,8 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
     Returns:
       Text columns utterance_id, speaker (empty where nobody is named), split, label, predicted, and any others as
-      text; where they exist probability_<emotion> (float64) and fold, seed (int64).
+      text; where they exist probability_<emotion> (float64) and fold, seed (int64). Several emotions of an utterance
+      are joined by "|". The probabilities of a row sum to 1, but in a multi-label table.
 
     Raises:
       InputError: A file that is missing, is no CSV, lacks a column or holds a row that cannot be scored: the
@@ -147,12 +173,24 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
         raise InputError(f"{path}, line {line}: the split {split!r} is none of {', '.join(SPLITS)}: correct it.")
     if table["speaker"].any() and (line := _first(table["speaker"] == "")):
         raise InputError(f"{path}, line {line}: the cell speaker is empty, but other rows name one: fill it.")
+    _check_emotions(path, table)
+
+
+def _check_emotions(path: Path, table: pd.DataFrame) -> None:
     emotions = emotions_of(table)
     for column in ("label", "predicted"):
-        if line := _first(~table[column].isin(emotions)):
+        unknown = {
+            cell: next((n for n in cell.split(SEPARATOR) if n not in emotions), None) for cell in {*table[column]}
+        }
+        if line := _first(table[column].map(unknown).notna()):
             raise InputError(
-                f"{path}, line {line}: {column} {table.loc[line, column]!r} has no column of probabilities (there are"
-                f" {', '.join(emotions)}): correct it, or add the column."
+                f"{path}, line {line}: {column} {unknown[table.loc[line, column]]!r} has no column of probabilities"
+                f" (there are {', '.join(emotions)}): correct it, or add the column."
+            )
+        if line := _first(table[column].map(lambda cell: not all(cell.split(SEPARATOR)))):
+            cell = table.loc[line, column]
+            raise InputError(
+                f"{path}, line {line}: {column} {cell!r} lacks a name beside a bar: fill it, or remove the bar."
             )
 
 
@@ -174,14 +212,22 @@ def _check_probabilities(path: Path, table: pd.DataFrame) -> None:
             cell = table.loc[line, column]
             raise InputError(f"{path}, line {line}: {column} is {cell!r}: write a number from 0 to 1.")
         table[column] = numbers.clip(0, 1)
-    sums = table[columns].sum(axis=1)
-    if columns and (line := _first((sums - 1).abs() > _ROUNDING * len(columns) + 1e-9)):
+    if not _is_joined(table):
+        _make_distributions(path, table, columns)
+
+
+def _make_distributions(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Lets rounded probabilities sum to 1, in place, unless most rows show that they are no distributions."""
+    distances, sums = _distances(table), table[columns].sum(axis=1)
+    is_off = distances > _ROUNDING * len(columns) + 1e-9
+    if is_off.mean() > 0.5:
+        return
+    if line := _first(is_off):
         raise InputError(
             f"{path}, line {line}: the probabilities sum to {sums[line]:.4g}: write a distribution that sums to 1."
         )
-    is_rounded = (sums - 1).abs() > 1e-6
-    if columns and is_rounded.any():
-        table.loc[is_rounded, columns] = table.loc[is_rounded, columns].div(sums[is_rounded], axis=0)
+    is_rounded = distances > 1e-6
+    table.loc[is_rounded, columns] = table.loc[is_rounded, columns].div(sums[is_rounded], axis=0)
 
 
 def _check_repetition(path: Path, table: pd.DataFrame) -> None:

@@ -3,19 +3,27 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
+from pipelines import text
 from pipelines.command import InputError
 from pipelines.records import write_json
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
     import pandas as pd
 
 ROOT = Path("saved_models")
+
+HEADLINES = {"unweighted_average_recall": "UAR", "macro_f1": "macro-F1"}
+"""The scores that choose among epochs and stand first, and what they are called."""
+
+_OLDER = {"is_multi_label": False, "has_audio": True, "headline": "unweighted_average_recall"}
+"""What holds for runs that were trained before metadata.json said so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +67,7 @@ class Run(Scored):
     tensorboard = property(lambda self: self.folder / "tensorboard")
     audit_path = property(lambda self: self.folder / "audit.json")
     calibration_path = property(lambda self: self.folder / "calibration.json")
+    tokenizer_path = property(lambda self: self.folder / "tokenizer")
     export = property(lambda self: self.folder / "export")
 
     def start(self, config: Config, *, overwrite: bool = False) -> None:
@@ -148,11 +157,22 @@ class Run(Scored):
 
     def metadata(self) -> dict[str, Any]:
         """Reads metadata.json: facts of the records, the fold, the training prior, the marks of the scores."""
-        return read_json(self.metadata_path)
+        return _OLDER | read_json(self.metadata_path)
 
     def temperature(self) -> float:
         """Reads what the logits were divided by."""
         return read_json(self.calibration_path)["temperature"]
+
+    def thresholds(self) -> "np.ndarray | None":
+        """Reads from which probability on each emotion is named, [num_emotions]; None: the most probable alone is."""
+        import numpy as np
+
+        found = read_json(self.calibration_path).get("thresholds")
+        return None if found is None else np.array([found[emotion] for emotion in self.metadata()["emotions"]])
+
+    def tokenizer(self) -> text.Tokenizer | None:
+        """Reads the tokenizer of a preset, whose folder may be gone; None: the token ids of the records are read."""
+        return text.read_tokenizer(self.tokenizer_path) if self.tokenizer_path.exists() else None
 
     def elsewhere(self, records: Path) -> Scored:
         """Names the folder for scores on other records."""
@@ -164,6 +184,9 @@ class Run(Scored):
 
         import emotion_tf.fusion  # noqa: F401  (its layers and those of the branches are registered on import)
 
+        if self.tokenizer_path.exists():
+            import keras_nlp  # noqa: F401  (registers DistilBERT)
+
         try:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -171,14 +194,36 @@ class Run(Scored):
             raise InputError(f"{self.model_path} is missing or corrupt ({reason}): train again.") from None
 
 
-def misfit(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+_FACTS = {"emotions": "label set", "front_end": "front end", "vocabulary_sha256": "vocabulary"}
+
+
+def misfit(one: Mapping[str, Any], other: Mapping[str, Any], facts: Sequence[str] = tuple(_FACTS)) -> str:
     """Names what keeps a model made for the records of `one` from those of `other`; empty where nothing does.
 
     Args:
       one, other: Metadata of runs or records.
+      facts: What the model needs: "emotions", "front_end", "vocabulary_sha256".
     """
-    parts = {"emotions": "label set", "front_end": "front end", "vocabulary_sha256": "vocabulary"}
-    return next((what for name, what in parts.items() if one[name] != other[name]), "")
+    return next((_FACTS[name] for name in facts if one[name] != other[name]), "")
+
+
+def tokenizer_of(config: Config) -> text.Tokenizer | None:
+    """Finds the tokenizer of a config's text branch: of the runs that it rests on, or of its preset.
+
+    Returns:
+      None where a model reads the token ids of the records.
+
+    Raises:
+      InputError: Runs of several tokenizers, or a preset that cannot be read.
+    """
+    if config.init_text or config.runs:
+        sources = [Run(Path(source)) for source in ([config.init_text] if config.init_text else config.runs)]
+        found = [run.tokenizer() for run in sources if "text" in run.config().modalities]
+        if len({one and one.sha256 for one in found}) > 1:
+            raise InputError(f"{', '.join(config.runs)} cut words by several tokenizers: average runs of one of them.")
+        return found[0] if found else None
+    is_preset = "text" in config.modalities and config.text.model == "distilbert"
+    return text.preset_tokenizer(config.text.preset) if is_preset else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

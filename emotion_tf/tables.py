@@ -6,49 +6,61 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emotion_tf import metrics
+from emotion_tf.metrics import TITLES, UAR, quick_score
 from emotion_tf.predictions import GROUPS
 
-FEW_SPEAKERS = 10
+FEW_UNITS = 10
 
 
-def headline(part: Mapping[str, Any], name: str, marks: Sequence[str] = ()) -> str:
-    """Writes one line: UAR with its interval and chance, accuracy, on how many speakers it rests, and its marks."""
-    majority, seeds = part["majority"], part["num_seeds"]
-    notes = [*marks, *(["few speakers"] if 0 < _num_speakers(part) < FEW_SPEAKERS else [])]
+def headline(part: Mapping[str, Any], name: str, marks: Sequence[str] = (), headline: str = UAR) -> str:
+    """Writes one line: the score that counts with its interval and chance, another, what they rest on, and the marks.
+
+    Args:
+      part: Of scores.json.
+      name: What was scored.
+      marks: What the scores carry.
+      headline: Name of the score that counts: UAR with accuracy beside it, or macro-F1 with another F1.
+    """
+    other, majority, seeds = _second(part, headline), part["majority"], part["num_seeds"]
+    notes = [*marks, *([f"few {_unit(part)}s"] if 0 < _num_units(part) < FEW_UNITS else [])]
     return (
-        f"{name}: UAR {_ranged(part, 'unweighted_average_recall')}"
-        f" (chance {part['chance']['unweighted_average_recall']:.3f}),"
-        f" accuracy {_ranged(part, 'accuracy')} (majority class {majority['emotion']} {majority['accuracy']:.3f}),"
-        f" {part['num_utterances']} clips {_of_speakers(part)}"
+        f"{name}: {TITLES[headline]} {_ranged(part, headline)} (chance {part['chance'][headline]:.3f}),"
+        f" {TITLES[other]} {_ranged(part, other)} (majority class {majority['emotion']} {majority[other]:.3f}),"
+        f" {part['num_utterances']} {_basis(part, headline)}"
         + (f", mean of {seeds} seeds" if seeds > 1 else "")
         + "".join(f" [{note}]" for note in notes)
     )
 
 
+def _second(part: Mapping[str, Any], headline: str) -> str:
+    """Names the score that stands beside the headline."""
+    if headline == UAR:
+        return "accuracy"
+    return "micro_f1" if "micro_f1" in part else "weighted_f1"
+
+
 def comparison(scores: Mapping[str, Mapping[str, Any]], split: str) -> str:
-    """Draws a table with one line a run, chance beside each score; intervals are 95 % over speakers.
+    """Draws a table with one line a run, chance beside each score; intervals are 95 % over speakers or other units.
 
     Args:
-      scores: Name of a run -> what its scores.json holds.
+      scores: Name of a run -> what its scores.json holds; macro-F1 counts where it is the headline of any.
       split: The part to show.
     """
+    names = [run.get("headline", UAR) for run in scores.values()]
+    headline = next((name for name in names if name != UAR), UAR)
+    others = {UAR: ("macro_f1",), "macro_f1": ("weighted_f1", "micro_f1")}[headline]
+    others = tuple(other for other in others if any(other in run[split] for run in scores.values()))
     has_seeds = any(run[split]["num_seeds"] > 1 for run in scores.values())
-    head = ("UAR", "95 %", "chance", "accuracy", "majority", "macro-F1", "clips", "speakers")
-    rows = [("run", *head, *["seeds"] * has_seeds, "marks")]
+    head = [TITLES[headline], "95 %", "chance"] + (["accuracy", "majority"] if headline == UAR else ["majority"])
+    rows = [("run", *head, *(TITLES[other] for other in others), *_counted(headline), *["seeds"] * has_seeds, "marks")]
     for name, run in scores.items():
         part = run[split]
-        cells = (
-            f"{part['unweighted_average_recall']:.3f}",
-            _range(part["unweighted_average_recall_interval"]),
-            f"{part['chance']['unweighted_average_recall']:.3f}",
-            f"{part['accuracy']:.3f}",
-            f"{part['majority']['accuracy']:.3f}",
-            f"{part['macro_f1']:.3f}",
-            str(part["num_utterances"]),
-            str(_num_speakers(part) or "-"),
-        )
-        rows.append((name, *cells, *[str(part["num_seeds"])] * has_seeds, ", ".join(run["marks"]) or "-"))
+        shown = [part[headline], _range(part[f"{headline}_interval"], part), part["chance"][headline]]
+        shown += [part["accuracy"], part["majority"]["accuracy"]] if headline == UAR else [part["majority"][headline]]
+        shown += [part.get(other) for other in others]
+        counts = [part["num_utterances"], _num_units(part) or "-", *[part["num_seeds"]] * has_seeds]
+        cells = (cell if isinstance(cell, str) else _number(cell) for cell in shown)
+        rows.append((name, *cells, *map(str, counts), ", ".join(run["marks"]) or "-"))
     return align(rows)
 
 
@@ -56,7 +68,7 @@ def per_emotion(part: Mapping[str, Any]) -> str:
     """Draws precision, recall, F1, area under the ROC curve and clips of each emotion."""
     names = {"precision": "precision", "recall": "recall", "f1": "F1", "area_under_curve": "AUC"}
     shown = {name: title for name, title in names.items() if name != "area_under_curve" or name in part}
-    rows = [("emotion", *shown.values(), "clips")]
+    rows = [("emotion", *shown.values(), "sentences" if part.get("is_multi_label") else "clips")]
     for emotion, found in part["per_emotion"].items():
         rows.append((emotion, *(_number(found[name]) for name in shown), str(found["count"])))
     return align(rows)
@@ -69,10 +81,10 @@ def groups(part: Mapping[str, Any]) -> str:
 
 
 def _group(group: str, members: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [(group, "UAR", "accuracy", "clips")]
-    for name, found in members.items():
-        uar, accuracy = found["unweighted_average_recall"], found["accuracy"]
-        rows.append((name, _number(uar), _number(accuracy), str(found["num_utterances"])))
+    is_multi_label = any("micro_f1" in found for found in members.values())
+    shown = ("macro_f1", "micro_f1") if is_multi_label else (UAR, "accuracy")
+    rows = [(group, *(TITLES[name] for name in shown), "clips")]
+    rows += [(name, *(_number(of[key]) for key in shown), str(of["num_utterances"])) for name, of in members.items()]
     return align(rows)
 
 
@@ -91,18 +103,19 @@ def selective(part: Mapping[str, Any]) -> str:
     return f"accuracy on the most confident {shown}" if found else ""
 
 
-def fold_by_seed(predictions: pd.DataFrame, emotions: Sequence[str], split: str) -> str:
-    """Draws the UAR of each fit of a crossval: one row a fold, one column a seed, and their means.
+def fold_by_seed(predictions: pd.DataFrame, emotions: Sequence[str], split: str, headline: str = UAR) -> str:
+    """Draws the score of each fit of a crossval: one row a fold, one column a seed, and their means.
 
     Args:
       predictions: Pooled rows of predictions.csv, with columns fold and seed.
       emotions: The label set, in label order.
       split: The part to show.
+      headline: Name of the score.
     """
     fits = predictions[predictions["split"] == split].groupby(["fold", "seed"])
-    uars = {fit: float(metrics.unweighted_average_recall(metrics.confusion(rows, emotions))) for fit, rows in fits}
-    grid = pd.Series(uars).unstack()  # [num_folds, num_seeds], NaN where a fit is still to come
-    rows = [("UAR", *(f"seed {seed}" for seed in grid), "mean")]
+    grid = pd.Series({fit: quick_score(rows, emotions, headline) for fit, rows in fits}).unstack()
+    # [num_folds, num_seeds], NaN where a fit is still to come.
+    rows = [(TITLES[headline], *(f"seed {seed}" for seed in grid), "mean")]
     for fold, row in grid.iterrows():
         rows.append((f"fold {fold}", *map(_number, row), _number(row.mean())))
     return align([*rows, ("mean", *map(_number, grid.mean()), _number(grid.mean(axis=1).mean()))])
@@ -117,21 +130,37 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _num_speakers(part: Mapping[str, Any]) -> int:
-    return sum(bool(speaker) for speaker in part["speakers"])
+def _unit(part: Mapping[str, Any]) -> str:
+    """What the intervals are over: scores of earlier versions tell it by their speakers."""
+    return part.get("unit") or ("speaker" if part["speakers"] else "utterance")
 
 
-def _of_speakers(part: Mapping[str, Any]) -> str:
-    number = _num_speakers(part)
-    return f"of {number} speaker{'s' * (number > 1)}" if number else "of unknown speakers"
+def _num_units(part: Mapping[str, Any]) -> int:
+    """Counts speakers or dialogues; 0 where each utterance stands on its own."""
+    if _unit(part) == "speaker":
+        return sum(bool(speaker) for speaker in part["speakers"])
+    return part["num_units"] if _unit(part) == "dialogue" else 0
+
+
+def _basis(part: Mapping[str, Any], headline: str) -> str:
+    """Says what was scored, and of how many it is."""
+    what, number = "clips" if headline == UAR else "sentences", _num_units(part)
+    if number:
+        return f"{what} of {number} {_unit(part)}{'s' * (number > 1)}"
+    return f"{what} of unknown speakers" if headline == UAR else what
+
+
+def _counted(headline: str) -> tuple[str, str]:
+    """Heads the columns of what was scored, and of how many it is."""
+    return ("clips", "speakers") if headline == UAR else ("sentences", "units")
 
 
 def _ranged(part: Mapping[str, Any], name: str) -> str:
-    return f"{part[name]:.3f} {_range(part[f'{name}_interval'])}"
+    return f"{part[name]:.3f} {_range(part[f'{name}_interval'], part)}"
 
 
-def _range(interval: Sequence[float] | None) -> str:
-    return f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "[too few speakers]"
+def _range(interval: Sequence[float] | None, part: Mapping[str, Any]) -> str:
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else f"[too few {_unit(part)}s]"
 
 
 def _number(value: float | None) -> str:

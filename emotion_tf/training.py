@@ -1,6 +1,7 @@
 """One training with stock Keras, and late fusion, which trains nothing. The work of `python -m emotion_tf.fit`."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from emotion_tf import callbacks, plots, tables
-from emotion_tf.config import Config, TrainingConfig
+from emotion_tf.config import MAX_POSITIONS, Config, TrainingConfig
 from emotion_tf.fusion import build_model, late_fusion
+from emotion_tf.optimizer import TwoRateAdamW
 from emotion_tf.part import Part, modalities_of, part_of, score_part, shuffled_in_scoring, shuffled_in_training
-from emotion_tf.run import Run
+from emotion_tf.run import Run, tokenizer_of
 from pipelines import text
-from pipelines.augment import MixUp, SpecAugment
-from pipelines.command import progress_bar
+from pipelines.augment import MixUp, SpecAugment, Tensors, TextAugment
+from pipelines.command import InputError, progress_bar
 from pipelines.dataset import make_dataset
 from pipelines.records import write_json
 
@@ -32,10 +34,17 @@ def train(run: Run) -> None:
     """
     config, metadata = run.config(), run.metadata()
     keras.utils.set_random_seed(config.seed)
-    steps = -(-sum(metadata["training_counts"]) // config.training.batch_size)
+    steps = -(-metadata["num_training"] // config.training.batch_size)
     model = make_model(config, metadata, steps)
     part = part_of(run, "validation", config.modalities)
-    validation = callbacks.Validation(run, part.predict, metadata["emotions"], config.training.patience)
+    validation = callbacks.Validation(
+        run,
+        part.predict,
+        metadata["emotions"],
+        config.training.patience,
+        metadata["headline"],
+        metadata["is_multi_label"],
+    )
     validation.set_model(model)
     first_epoch = validation.resume()
     if first_epoch:
@@ -60,7 +69,7 @@ def average(run: Run) -> None:
     """Joins the trained models of a started run by the mean of their probabilities; writes model and scores."""
     config, metadata = run.config(), run.metadata()
     models = {f"run_{number}": Run(Path(source)).model() for number, source in enumerate(config.runs)}
-    model = late_fusion(models, metadata["prior"])
+    model = late_fusion(models, metadata["prior"], metadata["is_multi_label"])
     _finish(run, model, part_of(run, "validation", modalities_of(model)), None)
 
 
@@ -72,21 +81,23 @@ def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Mo
       metadata: Of the run.
       steps: Steps an epoch.
     """
-    model = build_model(config, metadata["front_end"]["mel_bins"], text.VOCABULARY_SIZE, metadata["prior"])
+    mel_bins, is_multi_label = metadata["front_end"]["mel_bins"], metadata["is_multi_label"]
+    tokenizer = tokenizer_of(config) or text.own_tokenizer()
+    model = _build(config, mel_bins, tokenizer.vocabulary_size, metadata["prior"], is_multi_label)
+    _check_words(model, config, tokenizer)
     _start_from(model, config)
-    _compile(model, config, steps)
+    _compile(model, config, steps, is_multi_label)
     return model
 
 
 def training_dataset(config: Config, metadata: dict[str, Any], seed: int) -> tf.data.Dataset:
-    """Streams the training part without end, as `model.fit` takes it: features, one-hot labels, sample weights.
+    """Streams the training part without end, as `model.fit` takes it: features, one- or multi-hot labels, weights.
 
-    Each emotion has the same weight in sum. Order, crops, masks and mixtures differ from epoch to epoch, and are the
-    same for the same seed; it becomes TensorFlow's global seed.
+    The weights, where there are any, give each emotion the same in sum. Order, crops, masks and mixtures differ from
+    epoch to epoch, and are the same for the same seed; it becomes TensorFlow's global seed.
     """
     tf.random.set_seed(seed)
-    training, counts = config.training, np.array(metadata["training_counts"])
-    weights = counts.sum() / (len(counts) * counts)
+    training, num_emotions = config.training, len(metadata["emotions"])
     dataset = make_dataset(
         Path(config.records),
         metadata["fold"]["train"],
@@ -95,27 +106,77 @@ def training_dataset(config: Config, metadata: dict[str, Any], seed: int) -> tf.
         shuffled=shuffled_in_training(config.control),
         batch_size=training.batch_size,
         training=True,
-        num_frames=min(training.num_frames, metadata["longest_frames"]),
+        num_frames=min(training.num_frames, max(1, metadata["longest_frames"])),
         max_tokens=training.max_tokens,
-        class_weights=dict(enumerate(weights.tolist())),
-        augment=_spec_augment(training),
+        class_weights=_class_weights(training, metadata),
+        augment=_augment(config),
+        tokenizer=tokenizer_of(config),
         seed=seed,
     )
-    num_emotions = len(counts)
-    dataset = dataset.map(lambda features, label, weight: (features, tf.one_hot(label, num_emotions), weight))
+    if not metadata["is_multi_label"]:
+        dataset = dataset.map(lambda features, label, *weight: (features, tf.one_hot(label, num_emotions), *weight))
     mixes = training.mixup > 0 and config.modalities == ("audio",)
     dataset = dataset.map(MixUp(training.mixup)) if mixes else dataset
     # One iterator for all epochs: a new one would draw the masks of the first epoch again.
     return dataset.repeat()
 
 
-def _spec_augment(training: TrainingConfig) -> SpecAugment:
-    names = ("mel_shift", "mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks")
-    return SpecAugment(**{name: getattr(training, name) for name in names})
+def _build(config: Config, *facts: Any) -> keras.Model:
+    """Builds a model; of a preset, whatever its download or its files raise becomes one sentence."""
+    if "text" not in config.modalities or config.text.model != "distilbert":
+        return build_model(config, *facts)
+    try:
+        return build_model(config, *facts)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"cannot read the weights of the preset {config.text.preset}: {reason}.") from error
+
+
+def _check_words(model: keras.Model, config: Config, tokenizer: text.Tokenizer) -> None:
+    """Refuses more words, or other pieces, than a model has places for."""
+    if "token_ids" not in model.input or config.text.model not in ("transformer", "distilbert"):
+        return
+    longest, least = MAX_POSITIONS, tokenizer.min_tokens
+    if config.text.model == "distilbert":
+        backbone = model.get_layer("text_backbone")
+        longest = backbone.max_sequence_length
+        if backbone.vocabulary_size < tokenizer.vocabulary_size:
+            raise InputError(
+                f"the preset {config.text.preset} has {tokenizer.vocabulary_size} pieces and"
+                f" {backbone.vocabulary_size} embeddings: its files belong to different models."
+            )
+    if not least <= config.training.max_tokens <= longest:
+        raise InputError(
+            f"--max-tokens {config.training.max_tokens} cannot work for --text-model {config.text.model}:"
+            f" give a number from {least} to {longest}."
+        )
+
+
+def _augment(config: Config) -> Callable[[Tensors], Tensors] | None:
+    """Joins what is done to one training example; None where nothing is."""
+    training = config.training
+    steps: list[Callable[[Tensors], Tensors]] = []
+    if "audio" in config.modalities:
+        names = ("mel_shift", "mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks")
+        steps.append(SpecAugment(**{name: getattr(training, name) for name in names}))
+    shares = (training.word_dropout, training.word_swap, training.word_mask)
+    if "text" in config.modalities and any(shares):
+        steps.append(TextAugment(tokenizer_of(config) or text.own_tokenizer(), *shares))
+    return (lambda example: functools.reduce(lambda done, step: step(done), steps, example)) if steps else None
+
+
+def _class_weights(training: TrainingConfig, metadata: dict[str, Any]) -> dict[int, float] | None:
+    """Gives each emotion the same weight in sum; None: each utterance the same."""
+    wanted = training.class_weights
+    if wanted == "auto":
+        # Published scores on text are of the emotions as they come.
+        wanted = "balanced" if metadata["has_audio"] and not metadata["is_multi_label"] else "none"
+    counts = np.array(metadata["training_counts"])
+    return dict(enumerate((counts.sum() / (len(counts) * counts)).tolist())) if wanted == "balanced" else None
 
 
 def _start_from(model: keras.Model, config: Config) -> None:
-    """Copies the weights of trained branches into early fusion."""
+    """Copies the weights of trained branches."""
     for source, modality in ((config.init_audio, "audio"), (config.init_text, "text")):
         if source:
             trained = Run(Path(source)).model()
@@ -124,7 +185,7 @@ def _start_from(model: keras.Model, config: Config) -> None:
                     layer.set_weights(trained.get_layer(layer.name).get_weights())
 
 
-def _compile(model: keras.Model, config: Config, steps: int) -> None:
+def _compile(model: keras.Model, config: Config, steps: int, is_multi_label: bool = False) -> None:
     training = config.training
     total = steps * training.epochs
     warm_up = min(round(steps * training.warm_up_epochs), total - 1)
@@ -137,12 +198,23 @@ def _compile(model: keras.Model, config: Config, steps: int) -> None:
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = momentum
-    optimizer = keras.optimizers.AdamW(
-        rate, training.weight_decay, use_ema=training.ema_share > 0, ema_momentum=momentum
+    optimizer = _optimizer(
+        model, config, rate, weight_decay=training.weight_decay, use_ema=training.ema_share > 0, ema_momentum=momentum
     )
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
+    if is_multi_label:
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
     # XLA saves no time on a processor, and compiles each length of a batch anew.
-    model.compile(optimizer, loss, weighted_metrics=["accuracy"], jit_compile=False)
+    model.compile(optimizer, loss, weighted_metrics=None if is_multi_label else ["accuracy"], jit_compile=False)
+
+
+def _optimizer(model: keras.Model, config: Config, rate: Any, **options: Any) -> keras.optimizers.Optimizer:
+    """Makes AdamW; what is pretrained learns at a rate of its own."""
+    layers = [layer for layer in model.layers if layer.name == "text_backbone"]
+    slow = [variable.path for layer in layers for variable in layer.trainable_variables]
+    if not slow:
+        return keras.optimizers.AdamW(rate, **options)
+    return TwoRateAdamW(rate, config.text.preset_rate / config.training.learning_rate, slow, **options)
 
 
 def _callbacks(
@@ -159,6 +231,8 @@ def _callbacks(
 
 def _samples(config: Config, metadata: dict[str, Any]) -> Iterator[tuple[str, plots.Figure | None]]:
     """Yields a few validation clips as the model gets them: title with label and words, and the spectrogram."""
+    tokenizer = tokenizer_of(config)
+    pieces = (tokenizer or text.own_tokenizer()).pieces()
     dataset = make_dataset(
         Path(config.records),
         metadata["fold"]["validation"],
@@ -167,12 +241,15 @@ def _samples(config: Config, metadata: dict[str, Any]) -> Iterator[tuple[str, pl
         batch_size=1,
         training=True,
         seed=config.seed,
+        tokenizer=tokenizer,
         with_metadata=True,
         cache=False,
     )
     for features, label, about in dataset.take(_NUM_SAMPLES):
-        words = " ".join(text.vocabulary()[token] for token in features["token_ids"][0].numpy()[1:]).replace(" ##", "")
-        title = f"{about['utterance_id'][0].numpy().decode()}: {metadata['emotions'][int(label[0])]}, “{words}”"
+        words = " ".join(pieces[token] for token in features["token_ids"][0].numpy()[1:]).replace(" ##", "")
+        carried = np.flatnonzero(label[0].numpy()) if metadata["is_multi_label"] else label.numpy()
+        emotions = ", ".join(metadata["emotions"][number] for number in carried)
+        title = f"{about['utterance_id'][0].numpy().decode()}: {emotions}, “{words}”"
         hop_seconds = metadata["front_end"]["hop_seconds"]
         has_sound = "audio" in config.modalities and int(features["num_frames"][0])
         yield title, plots.spectrogram(features["log_mel"][0].numpy(), title, hop_seconds) if has_sound else None
@@ -193,10 +270,10 @@ def _finish(run: Run, model: keras.Model, part: Part, history: pd.DataFrame | No
     model = keras.Model(model.input, model.output, name=model.name)
     write_json(run.calibration_path, part.calibrate(model))
     write_model(model, run.model_path)
-    if history is not None:
-        chance = 1 / len(run.metadata()["emotions"])
-        plots.save(plots.curves(history, chance), run.plots / "curves.png")
     scores, predictions = score_part(run, model, part)
+    marks, headline = run.metadata()["marks"], run.metadata()["headline"]
+    if history is not None:
+        plots.save(plots.curves(history, scores["chance"][headline]), run.plots / "curves.png")
     run.write_predictions(predictions)
-    run.write_scores({"marks": run.metadata()["marks"], "validation": scores, "test_reads": 0})
-    print(tables.headline(scores, f"{run.folder} validation", run.metadata()["marks"]), flush=True)
+    run.write_scores({"marks": marks, "headline": headline, "validation": scores, "test_reads": 0})
+    print(tables.headline(scores, f"{run.folder} validation", marks, headline), flush=True)

@@ -14,6 +14,12 @@ MOST_ENUMERATED = 24
 NUM_FLIPS = 100_000
 """Random flips beyond."""
 
+MOST_EXCHANGED = 14
+"""Up to so many units every exchange of results is scored: 2 ** 13."""
+
+NUM_EXCHANGES = 10_000
+"""Random exchanges beyond."""
+
 FEWEST_SPEAKERS = 3
 """Of two speakers every resample is one, the other, or both: no interval comes of it."""
 
@@ -121,6 +127,42 @@ def permutation_p(differences: np.ndarray, seed: int = 0) -> float:
     return float(np.mean(np.abs(sums) >= extreme))
 
 
+def exchange_p(one: np.ndarray, other: np.ndarray, statistic: Statistic, seed: int = 0) -> float:
+    """Tests, two-sided, whether two runs could have exchanged their results, for scores that are no mean over units.
+
+    Up to `MOST_EXCHANGED` units every exchange is counted; beyond, `NUM_EXCHANGES` random ones.
+
+    Args:
+      one, other: [num_units, ...] what each unit adds in each run, such as counts of hits.
+      statistic: From sums over units [num_exchanges, ...] to scores [num_exchanges].
+      seed: Of the random exchanges.
+
+    Source:
+      Phipson and Smyth 2010, doi 10.2202/1544-6115.1585: the data count as one of the random exchanges.
+    """
+    middle, half = (one + other).sum(axis=0) / 2, np.reshape(one - other, (len(one), -1)) / 2
+    num_extreme = num_drawn = 0
+    extreme = abs(float((statistic(one.sum(axis=0)[None]) - statistic(other.sum(axis=0)[None]))[0])) - 1e-12
+    for signs in _signs(len(one), np.random.default_rng(seed)):
+        moved = np.reshape(signs @ half, (len(signs), *middle.shape))
+        num_extreme += int(np.sum(np.abs(statistic(middle + moved) - statistic(middle - moved)) >= extreme))
+        num_drawn += len(signs)
+    is_random = len(one) > MOST_EXCHANGED
+    return (num_extreme + is_random) / (num_drawn + is_random)
+
+
+def _signs(num_units: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yields which units keep (1) and exchange (-1) their results, [num_exchanges, num_units], piece by piece."""
+    if num_units <= MOST_EXCHANGED:
+        # The first unit keeps its own: the other half mirrors this one.
+        numbers = np.arange(2 ** (num_units - 1))[:, None] >> np.arange(num_units) & 1
+        yield 1.0 - 2 * numbers[:, ::-1]
+        return
+    piece = max(1, LARGEST_ARRAY // num_units)
+    for start in range(0, NUM_EXCHANGES, piece):
+        yield rng.integers(2, size=(min(piece, NUM_EXCHANGES - start), num_units), dtype=np.int8) * 2.0 - 1
+
+
 def _count_flips(sizes: np.ndarray, extreme: float, seed: int) -> int:
     """Counts random flips whose sum is as extreme; units of equal size are drawn as one binomial number."""
     rng = np.random.default_rng(seed)
@@ -132,9 +174,10 @@ def _count_flips(sizes: np.ndarray, extreme: float, seed: int) -> int:
     return num_extreme
 
 
-def smallest_p(num_units: int) -> float:
-    """Returns the p-value that `permutation_p` gives where one run is better on every speaker."""
-    return 2.0 ** (1 - num_units) if num_units <= MOST_ENUMERATED else 1 / (NUM_FLIPS + 1)
+def smallest_p(num_units: int, *, of_exchanges: bool = False) -> float:
+    """Returns the p-value that `permutation_p`, or `exchange_p`, gives where one run is better on every speaker."""
+    most, num_random = (MOST_EXCHANGED, NUM_EXCHANGES) if of_exchanges else (MOST_ENUMERATED, NUM_FLIPS)
+    return 2.0 ** (1 - num_units) if num_units <= most else 1 / (num_random + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,12 +1,13 @@
 """Records to batches: `make_dataset` is one chain from TFRecord shards to what a model takes."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from pipelines import audio, records
+from pipelines import audio, records, text
 from pipelines.command import InputError
 
 MODALITIES = ("audio", "text")
@@ -29,6 +30,7 @@ def make_dataset(
     max_tokens: int | None = None,
     class_weights: Mapping[int, float] | None = None,
     augment: Callable[[Tensors], Tensors] | None = None,
+    tokenizer: text.Tokenizer | None = None,
     with_metadata: bool = False,
     cache: bool = True,
     seed: int = 0,
@@ -47,8 +49,9 @@ def make_dataset(
         the shards and the crop is the middle.
       num_frames: Frames that every log-mel is cropped or padded to; None: no crop, padded to the batch's longest.
       max_tokens: Token ids kept of a transcript; None: all.
-      class_weights: Label -> weight, added as sample weights.
+      class_weights: Label -> weight, added as sample weights; not for multi-label records.
       augment: Applied in training to one example after normalising and cropping, before padding.
+      tokenizer: Makes token_ids of the stored transcripts; None: the stored ids are read.
       with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element.
       cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech).
       seed: Of order, crops and what is shuffled; the same seed gives the same batches in the same epoch.
@@ -56,21 +59,23 @@ def make_dataset(
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: log_mel [batch, num_frames, mel_bins] float32
       normalised and padded with each clip's silence, num_frames [batch] int32, token_ids [batch, num_tokens] int32
-      padded with 0. label: [batch] int32.
+      padded with 0. label: [batch] int32; of multi-label records [batch, num_emotions] float32, 1 for each label.
 
     Raises:
       InputError: Records that are not complete, or lack one of the speakers, or an unknown modality, or one that is to
         be shuffled and is not read.
-      ValueError: num_frames or max_tokens below 1, or class_weights that leave out a label.
+      ValueError: num_frames or max_tokens below 1, or class_weights that leave out a label or are for multi-label
+        records.
     """
     metadata = records.read_metadata(folder)
     _check_sizes(num_frames, max_tokens)
     _check_weights(class_weights, metadata)
     fields = _fields(modalities, with_metadata)
-    dataset = _read(folder, metadata, members, by, fields)
+    read = functools.partial(_read, folder, metadata, members, by, tokenise=_tokenise(tokenizer, max_tokens))
+    dataset = read(fields)
     if shuffled:
         moved = _moved(shuffled, fields)
-        others = _read(folder, metadata, members, by, moved).ragged_batch(metadata.num_utterances)
+        others = read(moved).ragged_batch(metadata.num_utterances)
         dataset = tf.data.Dataset.zip(dataset, others.map(_deal_anew(moved, seed)).unbatch())
         dataset = dataset.map(lambda record, other: record | other)
     dataset = dataset.map(_to_example(metadata, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
@@ -87,7 +92,8 @@ def make_dataset(
     dataset = dataset.ragged_batch(batch_size)
     to_batch = _to_batch(num_frames, class_weights, with_metadata)
     dataset = dataset.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    if by == "speaker":
+    # Labels are counted, so utterances only where each has one.
+    if by == "speaker" and not metadata.is_multi_label:
         num_utterances = sum(metadata.emotion_counts(set(members)))
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_utterances // batch_size)))
     return dataset.prefetch(tf.data.AUTOTUNE)
@@ -100,6 +106,8 @@ def _check_sizes(num_frames: int | None, max_tokens: int | None) -> None:
 
 
 def _check_weights(class_weights: Mapping[int, float] | None, metadata: records.Metadata) -> None:
+    if class_weights is not None and metadata.is_multi_label:
+        raise ValueError("class_weights are for records with one label each, and these are multi-label.")
     if class_weights is not None and sorted(class_weights) != list(range(len(metadata.emotions))):
         raise ValueError(f"class_weights are for labels {sorted(class_weights)}, not one for each of 0, 1, ...")
 
@@ -114,7 +122,12 @@ def _fields(modalities: Sequence[str], with_metadata: bool) -> list[str]:
 
 
 def _read(
-    folder: Path, metadata: records.Metadata, members: Sequence[str], by: str, fields: Sequence[str]
+    folder: Path,
+    metadata: records.Metadata,
+    members: Sequence[str],
+    by: str,
+    fields: Sequence[str],
+    tokenise: Callable[[Tensors], Tensors] | None,
 ) -> tf.data.Dataset:
     """Interleaves the shards and keeps the chosen records; shards without one of the speakers are not opened."""
     shards = dict(sorted(metadata.shards.items()))
@@ -130,10 +143,26 @@ def _read(
     chosen = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.int32)), 0)
     mel_bins = metadata.settings.mel_bins
     fields = list(dict.fromkeys([by, *fields]))
+    if tokenise is not None:
+        fields = ["transcript" if name == "token_ids" else name for name in fields]
     dataset = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in shards])
     dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.map(lambda s: records.parse(s, fields, mel_bins), num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.filter(lambda record: chosen.lookup(record[by]) > 0)
+    dataset = dataset.filter(lambda record: chosen.lookup(record[by]) > 0)
+    is_tokenised = tokenise is not None and "transcript" in fields
+    return dataset.map(tokenise, num_parallel_calls=tf.data.AUTOTUNE) if is_tokenised else dataset
+
+
+def _tokenise(tokenizer: text.Tokenizer | None, max_tokens: int | None) -> Callable[[Tensors], Tensors] | None:
+    """Puts token ids in the place of a record's transcript."""
+    if tokenizer is None:
+        return None
+
+    def tokenise(record: Tensors) -> Tensors:
+        token_ids = tokenizer(record["transcript"][tf.newaxis], max_tokens)[0]
+        return {name: value for name, value in record.items() if name != "transcript"} | {"token_ids": token_ids}
+
+    return tokenise
 
 
 def _moved(shuffled: str, fields: Sequence[str]) -> list[str]:
@@ -157,10 +186,15 @@ def _deal_anew(moved: Sequence[str], seed: int) -> Callable[[Tensors], Tensors]:
 
 def _to_example(metadata: records.Metadata, with_metadata: bool) -> Callable[[Tensors], Tensors]:
     """Keeps what a model and its user need, the log-mel normalised over the whole clip."""
-    silence = metadata.settings.silence
+    silence, num_emotions = metadata.settings.silence, len(metadata.emotions)
+
+    def to_label(labels: tf.Tensor) -> tf.Tensor:
+        if metadata.is_multi_label:
+            return tf.reduce_max(tf.one_hot(labels, num_emotions), axis=0)
+        return tf.cast(labels[0], tf.int32)
 
     def to_example(record: Tensors) -> Tensors:
-        example = {"label": tf.cast(record["label"], tf.int32)}
+        example = {"label": to_label(record["label"])}
         if "log_mel" in record:
             # One more frame, of silence: normalised with the clip, it is what the clip is padded with.
             log_mel = tf.pad(record["log_mel"], [[0, 1], [0, 0]], constant_values=silence)

@@ -330,14 +330,19 @@ def comparable(rows: "pd.DataFrame") -> "pd.DataFrame":
       The rows with two further columns: recording, the hash of the samples, empty without sound; sentence, the
       transcript in its one spelling, empty where blank.
     """
-    from pipelines import text
-
-    spoken = rows["transcript"].unique().tolist()
-    sentences = dict(zip(spoken, (one.decode() for one in text.normalise(spoken).numpy()), strict=True))
     return rows.assign(
         recording=rows["audio_sha256"].where(rows["has_sound"], ""),
-        sentence=[sentences[transcript] for transcript in rows["transcript"]],
+        sentence=sentences_of(rows["transcript"].tolist()),
     ).sort_values("utterance_id")
+
+
+def sentences_of(transcripts: Sequence[str]) -> list[str]:
+    """Brings transcripts into the one spelling in which they are compared; blank ones become empty."""
+    from pipelines import text
+
+    spoken = list(dict.fromkeys(transcripts))
+    sentences = dict(zip(spoken, (one.decode() for one in text.normalise(spoken).numpy()), strict=True))
+    return [sentences[transcript] for transcript in transcripts]
 
 
 def _part(rows: "pd.DataFrame") -> dict[str, Any]:

@@ -6,6 +6,7 @@ metadata.json, which says that they are complete. A stopped run continues where 
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -22,14 +23,23 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipelines import audio, records, text
+from pipelines import audio, folds, records, text, transcripts
 from pipelines.command import InputError, import_tensorflow, is_disk_full, progress_bar, run_command
-from pipelines.corpora import manifest, ravdess, synthetic
+from pipelines.corpora import goemotions, manifest, meld, ravdess, synthetic
 from pipelines.decoding import Decoded, decoding
 from pipelines.emotions import LABEL_MAPS, RAVDESS
 from pipelines.utterance import Corpus, Utterance
 
+_READERS: Mapping[str, Callable[[Path], Corpus]] = {
+    "ravdess": ravdess.read,
+    "goemotions": goemotions.read,
+    "meld": meld.read,
+}
+
+_ROWS_OF_SOUND = ("hours", "skipped", "silent")
+
 _BATCH = 32
+_SENTENCE_BATCH = 2048
 # Long recordings are transformed a few at a time: this many samples, padding included, at once (about 4 minutes).
 _MAX_SAMPLES = _BATCH * 8 * audio.SAMPLE_RATE
 
@@ -39,11 +49,13 @@ class Preparation:
     """What to prepare, how, and where to.
 
     Attributes:
-      corpus: Its utterances, relabelled already.
+      corpus: Its utterances, relabelled already, with their words.
       folder: Where the records go.
       front_end: The settings of log_mel.
       label_map: Name of the map that relabelled the corpus, or empty.
       store_waveform: Keeps the 16 kHz samples in the records.
+      transcript_source: Name of the source of the words.
+      origin: What words and choice of utterances depend on beside the corpus, as JSON holds it.
     """
 
     corpus: Corpus
@@ -51,6 +63,8 @@ class Preparation:
     front_end: audio.FrontEnd
     label_map: str = ""
     store_waveform: bool = False
+    transcript_source: str = "script"
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def shards(self) -> dict[str, list[Utterance]]:
@@ -64,10 +78,13 @@ class Preparation:
             "schema_version": records.SCHEMA_VERSION,
             "corpus": self.corpus.name,
             "emotions": self.corpus.emotions,
+            "is_multi_label": self.corpus.is_multi_label,
             "label_map": self.label_map,
             "front_end": dataclasses.asdict(self.front_end),
             "store_waveform": self.store_waveform,
             "vocabulary": text.vocabulary_sha256(),
+            "transcript_source": self.transcript_source,
+            "origin": dict(self.origin),
         }
         base = self.corpus.source if self.corpus.source.is_dir() else self.corpus.source.parent
         return {
@@ -86,6 +103,9 @@ class _Summary:
     """What is known of one finished shard; kept beside it until metadata.json is written."""
 
     fingerprint: str
+    num_utterances: int = 0
+    num_multi_label: int = 0
+    num_without_words: int = 0
     counts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     silent: list[str] = dataclasses.field(default_factory=list)
     skipped: list[dict[str, str]] = dataclasses.field(default_factory=list)
@@ -100,13 +120,9 @@ def main(argv: list[str] | None = None) -> None:
       InputError: Whatever the user can mend.
     """
     arguments = _parser().parse_args(argv)
-    front_end = _front_end(arguments)
-    corpus = _read_corpus(arguments)
-    name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
-    folder = arguments.records or Path("data/records") / name
-    preparation = Preparation(corpus, folder, front_end, arguments.label_map or "", arguments.store_waveform)
+    preparation = _preparation(arguments)
     metadata = prepare(preparation, arguments.workers, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite)
-    print(describe(metadata, folder))
+    print(describe(metadata, preparation.folder))
 
 
 def prepare(
@@ -124,10 +140,14 @@ def prepare(
       The metadata of complete records.
 
     Raises:
-      InputError: Settings that leave mel bands empty, other records in the folder, or unreadable recordings (all of
-        them are named).
+      InputError: No utterances, settings that leave mel bands empty, other records in the folder, or unreadable
+        recordings (all of them are named).
     """
-    audio.mel_matrix(preparation.front_end)
+    if not preparation.corpus.utterances:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in preparation.corpus.ignored.items())
+        raise InputError(f"{preparation.corpus.source}: no utterance is left to write ({reasons}): leave out less.")
+    if preparation.corpus.has_audio:
+        audio.mel_matrix(preparation.front_end)
     finished = _finished_before(preparation, overwrite)
     if finished is not None:
         _stop_on_skipped(finished.skipped, skip_bad)
@@ -147,12 +167,14 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
     """Draws the table that ends a preparation."""
     counts = zip(metadata.emotions, metadata.emotion_counts(metadata.speakers), strict=True)
     megabytes = sum(shard["num_bytes"] for shard in metadata.shards.values()) / 1e6
+    speakers = [speaker for speaker in metadata.speakers if speaker]
     rows = {
         "corpus": metadata.corpus,
-        "clips": str(metadata.num_utterances),
+        "clips" if metadata.has_audio else "sentences": _count_of_utterances(metadata),
         "hours": f"{metadata.hours:.2f}",
-        "speakers": f"{len(metadata.speakers)}: {', '.join(metadata.speakers)}",
+        "speakers": f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-",
         "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts),
+        "words": f"{metadata.transcript_source}; {metadata.num_without_words} without words",
         "skipped": f"{len(metadata.skipped)} unreadable",
         "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
         "ignored": ", ".join(f"{count} {reason}" for reason, count in metadata.ignored.items()) or "0",
@@ -160,28 +182,38 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
     }
     width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
     return "\n".join(
-        textwrap.fill(value, width, initial_indent=f"{name:<9} ", subsequent_indent=" " * 10, max_lines=4)
+        textwrap.fill(value, width, initial_indent=f"{name:<9} ", subsequent_indent=" " * 10, max_lines=8)
         for name, value in rows.items()
+        if metadata.has_audio or name not in _ROWS_OF_SOUND
     )
+
+
+def _count_of_utterances(metadata: records.Metadata) -> str:
+    several = f", {metadata.num_multi_label} with two or more labels" if metadata.is_multi_label else ""
+    return f"{metadata.num_utterances}{several}"
 
 
 def _parser() -> argparse.ArgumentParser:
     defaults = audio.FrontEnd()
     parser = argparse.ArgumentParser(prog="python -m pipelines.prepare", description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", required=True, choices=("ravdess", "manifest", "synthetic"))
+    parser.add_argument("--corpus", required=True, choices=(*_READERS, "manifest", "synthetic"))
     parser.add_argument(
         "--source", type=Path, help="folder of the corpus (default: data/<corpus>), or the manifest's CSV"
     )
     parser.add_argument("--records", type=Path, help="folder to write (default: data/records/<corpus>)")
-    parser.add_argument(
-        "--transcripts", choices=("script",), default="script", help="script: words that the corpus gives"
-    )
     parser.add_argument("--emotions", help="manifest: its labels in order, comma-separated (default: RAVDESS's eight)")
     parser.add_argument("--label-map", choices=sorted(LABEL_MAPS), help="map the corpus's labels to another set")
+    parser.add_argument(
+        "--exclude-sentences",
+        type=Path,
+        metavar="RECORDS",
+        help="leave out sentences that other records test, so that a run on these may start one on those",
+    )
     parser.add_argument("--workers", type=_at_least_one, help="decoding processes (default: one a core)")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable recordings out instead of stopping")
     parser.add_argument("--store-waveform", action="store_true", help="keep the 16 kHz samples in the records")
     parser.add_argument("--overwrite", action="store_true", help="replace other records in the folder")
+    transcripts.add_arguments(parser)
     front_end = parser.add_argument_group("front end")
     front_end.add_argument("--frame-seconds", type=float, default=defaults.frame_seconds, help="window (%(default)s)")
     front_end.add_argument("--hop-seconds", type=float, default=defaults.hop_seconds, help="hop (%(default)s)")
@@ -215,6 +247,29 @@ def _front_end(arguments: argparse.Namespace) -> audio.FrontEnd:
     return audio.FrontEnd(**{name: getattr(arguments, name) for name in names})
 
 
+def _preparation(arguments: argparse.Namespace) -> Preparation:
+    front_end, words = _front_end(arguments), transcripts.WordSource.of(arguments)
+    corpus, label_map = _read_corpus(arguments), arguments.label_map or ""
+    name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
+    origin: dict[str, Any] = {"words": words.identity}
+    if not corpus.has_audio:
+        if arguments.store_waveform:
+            raise InputError(f"{corpus.name} has no recordings, so no waveforms: leave --store-waveform out.")
+        front_end = audio.FrontEnd()  # Whatever the flags say, sentences make the same records.
+    if arguments.exclude_sentences:
+        corpus = _without_sentences(corpus, arguments.exclude_sentences)
+        origin["excluded"] = records.read_metadata(arguments.exclude_sentences).fingerprint
+    return Preparation(
+        words.fill(corpus, label_map),
+        arguments.records or Path("data/records") / name,
+        front_end,
+        label_map,
+        arguments.store_waveform,
+        words.name,
+        origin,
+    )
+
+
 def _read_corpus(arguments: argparse.Namespace) -> Corpus:
     source = arguments.source or Path("data") / arguments.corpus
     if arguments.emotions and arguments.corpus != "manifest":
@@ -222,11 +277,29 @@ def _read_corpus(arguments: argparse.Namespace) -> Corpus:
     if arguments.corpus == "synthetic":
         synthetic.make(source)
         corpus = synthetic.read(source)
-    elif arguments.corpus == "ravdess":
-        corpus = ravdess.read(source)
-    else:
+    elif arguments.corpus == "manifest":
         corpus = manifest.read(_manifest_path(arguments), _manifest_labels(arguments))
+    else:
+        corpus = _READERS[arguments.corpus](source)
     return corpus.relabelled(arguments.label_map) if arguments.label_map else corpus
+
+
+def _without_sentences(corpus: Corpus, folder: Path) -> Corpus:
+    """Leaves out utterances whose sentence stands in the test part of other records, and counts them."""
+    if corpus.has_audio:
+        raise InputError(
+            f"{corpus.name} has recordings, which share sentences on purpose: leave --exclude-sentences out."
+        )
+    import_tensorflow()
+    index = records.read_index(folder)
+    tested = index[index["published_split"] == "test"] if index["published_split"].any() else index
+    excluded = set(folds.sentences_of(tested["transcript"].tolist())) - {""}
+    said = folds.sentences_of([utterance.transcript for utterance in corpus.utterances])
+    pairs = zip(corpus.utterances, said, strict=True)
+    kept = tuple(utterance for utterance, sentence in pairs if sentence not in excluded)
+    count = len(corpus.utterances) - len(kept)
+    ignored = {**corpus.ignored, f"sentences that {folder} tests": count}
+    return dataclasses.replace(corpus, utterances=kept, ignored=ignored)
 
 
 def _manifest_path(arguments: argparse.Namespace) -> Path:
@@ -240,6 +313,10 @@ def _manifest_labels(arguments: argparse.Namespace) -> tuple[str, ...]:
         emotions = tuple(emotion.strip() for emotion in arguments.emotions.split(","))
         if len(emotions) < 2 or len(set(emotions)) < len(emotions) or not all(emotions):
             raise InputError(f"--emotions {arguments.emotions} must name two or more different labels: A,B,...")
+        if "|" in arguments.emotions:
+            raise InputError(
+                f"--emotions {arguments.emotions}: a label must not hold |, which joins several: rename it."
+            )
         return emotions
     return tuple(LABEL_MAPS[arguments.label_map].targets) if arguments.label_map else RAVDESS
 
@@ -265,8 +342,8 @@ def _finished_before(preparation: Preparation, overwrite: bool) -> records.Metad
     metadata = records.read_metadata(folder)
     if metadata.fingerprint != preparation.fingerprint:
         raise InputError(
-            f"{folder} holds other records ({metadata.corpus}, {metadata.num_utterances} clips; other settings or"
-            " other recordings): give another --records, or --overwrite to replace them."
+            f"{folder} holds other records ({metadata.corpus}, {metadata.num_utterances} utterances; other settings,"
+            " words or recordings): give another --records, or --overwrite to replace them."
         )
     return metadata
 
@@ -318,21 +395,33 @@ def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str
     found = {name: _read_summary(preparation, name) for name in preparation.shards}
     summaries = {name: summary for name, summary in found.items() if summary is not None}
     pending = {name: shard for name, shard in preparation.shards.items() if name not in summaries}
-    batches = [shard[start : start + _BATCH] for shard in pending.values() for start in range(0, len(shard), _BATCH)]
+    size = _BATCH if preparation.corpus.has_audio else _SENTENCE_BATCH
+    batches = [shard[start : start + size] for shard in pending.values() for start in range(0, len(shard), size)]
+    unit = "clip" if preparation.corpus.has_audio else "sentence"
     with (
-        progress_bar(total, f"preparing {preparation.corpus.name}", "clip") as progress,
-        decoding(batches, num_workers) as decoded,
+        progress_bar(total, f"preparing {preparation.corpus.name}", unit) as progress,
+        _decoded(preparation, batches, num_workers) as decoded,
     ):
         progress.update(total - sum(map(len, batches)))
         if pending:
             import_tensorflow()  # Only now: the workers decode meanwhile.
         for name, shard in pending.items():
             summary = _Summary(preparation.fingerprints[name])
-            shard_batches = itertools.islice(decoded, -(-len(shard) // _BATCH))
+            shard_batches = itertools.islice(decoded, -(-len(shard) // size))
             records.write_shard(folder / name, _records(preparation, shard_batches, summary, progress))
             records.write_json(_summary_path(folder, name), dataclasses.asdict(summary))
             summaries[name] = summary
     return {name: summaries[name] for name in preparation.shards}
+
+
+def _decoded(
+    preparation: Preparation, batches: Sequence[list[Utterance]], num_workers: int | None
+) -> contextlib.AbstractContextManager[Iterator[Decoded]]:
+    """Decodes in other processes; sentences alone need none."""
+    if preparation.corpus.has_audio:
+        return decoding(batches, num_workers)
+    nothing = np.zeros(0, np.int16)
+    return contextlib.nullcontext(iter([[(utterance, nothing) for utterance in batch] for batch in batches]))
 
 
 def _records(
@@ -342,17 +431,24 @@ def _records(
     progress: tqdm,
 ) -> Iterator[dict[str, Any]]:
     """Makes the records of one shard and fills its summary."""
-    log_mel = audio.compiled_log_mel(preparation.front_end)
     for batch in batches:
         readable = [(utterance, found) for utterance, found in batch if not isinstance(found, str)]
         reasons = {utterance.utterance_id: found for utterance, found in batch if isinstance(found, str)}
         summary.skipped += [{"utterance_id": name, "reason": reason} for name, reason in reasons.items()]
         token_ids = text.token_ids([utterance.transcript for utterance, _ in readable]).to_list()
-        features = _log_mels([waveform for _, waveform in readable], log_mel)
+        features = _features(preparation, [waveform for _, waveform in readable])
         for (utterance, waveform), ids, frames in zip(readable, token_ids, features, strict=True):
-            _count(summary, utterance, waveform, frames)
-            yield _record(preparation, utterance, waveform, np.asarray(ids), frames)
+            record = _record(preparation, utterance, waveform, np.asarray(ids), frames)
+            _count(summary, utterance, waveform, record)
+            yield record
         progress.update(len(batch))
+
+
+def _features(preparation: Preparation, waveforms: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
+    """Makes the log-mels of a batch; without recordings they have no frames and cost nothing."""
+    if preparation.corpus.has_audio:
+        return _log_mels(waveforms, audio.compiled_log_mel(preparation.front_end))
+    return [np.zeros((0, preparation.front_end.mel_bins), np.float32)] * len(waveforms)
 
 
 def _log_mels(waveforms: Sequence[np.ndarray], log_mel: Callable[..., Any]) -> Iterator[np.ndarray]:
@@ -366,11 +462,15 @@ def _log_mels(waveforms: Sequence[np.ndarray], log_mel: Callable[..., Any]) -> I
             yield frames[:count]
 
 
-def _count(summary: _Summary, utterance: Utterance, waveform: np.ndarray, frames: np.ndarray) -> None:
+def _count(summary: _Summary, utterance: Utterance, waveform: np.ndarray, record: Mapping[str, Any]) -> None:
     counts = summary.counts.setdefault(utterance.speaker, {})
-    counts[utterance.emotion] = counts.get(utterance.emotion, 0) + 1
+    for emotion in utterance.emotions:
+        counts[emotion] = counts.get(emotion, 0) + 1
+    summary.num_utterances += 1
+    summary.num_multi_label += len(utterance.emotions) > 1
+    summary.num_without_words += len(record["token_ids"]) == 1
     summary.num_samples += len(waveform)
-    summary.longest_frames = max(summary.longest_frames, len(frames))
+    summary.longest_frames = max(summary.longest_frames, len(record["log_mel"]))
     if utterance.audio is not None and np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
         summary.silent.append(utterance.utterance_id)
 
@@ -381,7 +481,7 @@ def _record(
     record = {
         "utterance_id": utterance.utterance_id,
         "speaker": utterance.speaker,
-        "label": preparation.corpus.emotions.index(utterance.emotion),
+        "label": [preparation.corpus.emotions.index(emotion) for emotion in utterance.emotions],
         "attributes": json.dumps(dict(utterance.attributes), ensure_ascii=False, sort_keys=True),
         "trial": utterance.trial,
         # Absent sound is no recording that could be found twice.
@@ -414,7 +514,7 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> re
     shards: dict[str, dict[str, Any]] = {
         name: {
             "speakers": sorted(summary.counts),
-            "num_utterances": sum(sum(count.values()) for count in summary.counts.values()),
+            "num_utterances": summary.num_utterances,
             "num_bytes": (folder / name).stat().st_size,
         }
         for name, summary in summaries.items()
@@ -429,10 +529,14 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> re
         label_map=preparation.label_map,
         front_end=dataclasses.asdict(preparation.front_end),
         vocabulary_sha256=text.vocabulary_sha256(),
-        transcript_source="script",
+        transcript_source=preparation.transcript_source,
+        is_multi_label=corpus.is_multi_label,
+        has_audio=corpus.has_audio,
         has_waveform=preparation.store_waveform,
         shards=shards,
-        num_utterances=sum(shard["num_utterances"] for shard in shards.values()),
+        num_utterances=sum(summary.num_utterances for summary in summaries.values()),
+        num_multi_label=sum(summary.num_multi_label for summary in summaries.values()),
+        num_without_words=sum(summary.num_without_words for summary in summaries.values()),
         hours=round(num_samples / audio.SAMPLE_RATE / 3600, 4),
         longest_frames=max(summary.longest_frames for summary in summaries.values()),
         counts={speaker: dict(count) for speaker, count in sorted(counts.items())},

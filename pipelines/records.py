@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     import pandas as pd
     import tensorflow as tf
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 METADATA = "metadata.json"
 
 # One entry a field of a record, for writer and reader alike. Arrays are raw little-endian values of this type, whose
-# last axis (if they have two) is the number of mel bins; "text" is UTF-8; "number" an int64.
+# last axis (if they have two) is the number of mel bins; "text" is UTF-8; "numbers" one int64 or more.
 SCHEMA: Mapping[str, str] = {
     "utterance_id": "text",
     "speaker": "text",
-    "label": "number",
+    "label": "numbers",
     "attributes": "text",
     "trial": "text",
     "audio_sha256": "text",
@@ -45,6 +45,7 @@ SCHEMA: Mapping[str, str] = {
 _SHARD_BYTES = 32 * 2**20
 _MIN_SHARDS = 4
 _EXPECTED_SECONDS = 4.0
+_EXPECTED_WORDS_BYTES = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +59,15 @@ class Metadata:
       label_map: The map that led to it, or empty.
       front_end: The settings of log_mel.
       vocabulary_sha256: Of the vocabulary that made the token ids.
-      transcript_source: Where the words come from.
+      transcript_source: Where the words come from: "script", "simulated", "paired" or "whisper MODEL".
+      is_multi_label: Whether a record may have several labels.
+      has_audio: Whether the corpus has recordings; without them every log_mel has no frames.
       has_waveform: Whether records hold waveforms.
       shards: Shard -> {"speakers": [...], "num_utterances": N, "num_bytes": N}.
       num_utterances, hours, longest_frames: Of all records together; hours of decoded sound.
-      counts: Speaker -> emotion -> number of records.
+      num_multi_label: Records with two labels or more.
+      num_without_words: Records whose transcript is blank.
+      counts: Speaker -> emotion -> number of records; one with two labels counts twice.
       ignored: Reason -> number of files or rows that the corpus's reader left out on purpose.
       skipped: Recordings that cannot be read, each {"utterance_id", "reason"}.
       silent: Utterances whose recording is silent.
@@ -78,11 +83,15 @@ class Metadata:
     front_end: dict[str, Any]
     vocabulary_sha256: str
     transcript_source: str
+    is_multi_label: bool
+    has_audio: bool
     has_waveform: bool
     shards: dict[str, dict[str, Any]]
     num_utterances: int
     hours: float
     longest_frames: int
+    num_multi_label: int
+    num_without_words: int
     counts: dict[str, dict[str, int]]
     ignored: dict[str, int]
     skipped: list[dict[str, str]]
@@ -95,7 +104,7 @@ class Metadata:
         return tuple(sorted(self.counts))
 
     def emotion_counts(self, speakers: Iterable[str]) -> list[int]:
-        """Counts the records of each emotion, in label order, over some speakers."""
+        """Counts the labels of each emotion, in label order, over some speakers."""
         chosen = [self.counts[speaker] for speaker in speakers]
         return [sum(count.get(emotion, 0) for count in chosen) for emotion in self.emotions]
 
@@ -140,6 +149,13 @@ def read_metadata(folder: Path) -> Metadata:
     return metadata
 
 
+def marks_of(metadata: Metadata) -> list[str]:
+    """Names what every score on these records has to carry."""
+    of_source = {"simulated": "label-leaking", "paired": "paired"}
+    marks = ["synthetic"] if metadata.corpus == "synthetic" else []
+    return marks + [mark for source, mark in of_source.items() if metadata.transcript_source == source]
+
+
 def write_metadata(folder: Path, metadata: Metadata) -> None:
     """Writes metadata.json, which says that the records are complete."""
     write_json(folder / METADATA, dataclasses.asdict(metadata))
@@ -167,7 +183,8 @@ def plan_shards(utterances: Sequence[Utterance], front_end: FrontEnd, has_wavefo
     for utterance in sorted(utterances, key=lambda utterance: utterance.utterance_id):
         groups.setdefault(utterance.speaker or _bucket(utterance.transcript), []).append(utterance)
     bytes_a_second = 4 * front_end.mel_bins / front_end.hop_seconds + has_waveform * 2 * SAMPLE_RATE
-    expected = len(utterances) * _EXPECTED_SECONDS * bytes_a_second
+    num_recordings = sum(utterance.audio is not None for utterance in utterances)
+    expected = num_recordings * _EXPECTED_SECONDS * bytes_a_second + len(utterances) * _EXPECTED_WORDS_BYTES
     num_shards = min(len(groups), max(_MIN_SHARDS, round(expected / _SHARD_BYTES)))
     shards: list[list[Utterance]] = [[] for _ in range(num_shards)]
     for speaker in sorted(groups, key=lambda speaker: (-len(groups[speaker]), speaker)):
@@ -209,8 +226,8 @@ def serialise(record: Mapping[str, Any]) -> bytes:
     features = {}
     for name, value in record.items():
         kind = SCHEMA[name]
-        if kind == "number":
-            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        if kind == "numbers":
+            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=value))
         else:
             stored = value.encode() if kind == "text" else np.asarray(value, np.dtype(kind).newbyteorder("<")).tobytes()
             features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[stored]))
@@ -227,15 +244,17 @@ def parse(serialised: "tf.Tensor", fields: Sequence[str], mel_bins: int) -> "dic
       mel_bins: Bands of the log-mels.
 
     Returns:
-      Field -> tensor: strings and int64 numbers are scalars, log_mel is [num_frames, mel_bins], token_ids and
-      waveform are vectors.
+      Field -> tensor: strings are scalars, log_mel is [num_frames, mel_bins], label (int64), token_ids and waveform are
+      vectors.
     """
     import tensorflow as tf
 
-    types = {name: tf.int64 if SCHEMA[name] == "number" else tf.string for name in fields}
-    parsed = tf.io.parse_single_example(serialised, {name: tf.io.FixedLenFeature([], types[name]) for name in fields})
+    numbers = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
+    stored = tf.io.FixedLenFeature([], tf.string)
+    features = {name: numbers if SCHEMA[name] == "numbers" else stored for name in fields}
+    parsed = tf.io.parse_single_example(serialised, features)
     for name in fields:
-        if SCHEMA[name] not in ("text", "number"):
+        if SCHEMA[name] not in ("text", "numbers"):
             parsed[name] = tf.io.decode_raw(parsed[name], tf.as_dtype(SCHEMA[name]))
     if "log_mel" in fields:
         parsed["log_mel"] = tf.reshape(parsed["log_mel"], [-1, mel_bins])
@@ -250,7 +269,8 @@ def read_index(folder: Path) -> "pd.DataFrame":
 
     Returns:
       One row a record, shards in the order of their names: utterance_id, speaker, trial, audio_sha256,
-      published_split, transcript (strings), label (int), has_sound (False where log_mel holds no frame).
+      published_split, transcript (strings), label (int, the first one), labels (a tuple of all), has_sound (False where
+      log_mel holds no frame).
 
     Raises:
       InputError: Records that are not complete, or a shard that is cut off or no TFRecord.
@@ -260,11 +280,12 @@ def read_index(folder: Path) -> "pd.DataFrame":
 
     texts = ("utterance_id", "speaker", "trial", "audio_sha256", "published_split", "transcript")
     features = {name: tf.io.FixedLenFeature([], tf.string) for name in texts}
-    features |= {"label": tf.io.FixedLenFeature([], tf.int64), "log_mel": tf.io.FixedLenFeature([], tf.string, b"")}
+    features |= {"label": tf.io.RaggedFeature(tf.int64), "log_mel": tf.io.FixedLenFeature([], tf.string, b"")}
 
     def to_columns(serialised: "tf.Tensor") -> "dict[str, tf.Tensor]":
         columns = tf.io.parse_example(serialised, features)
-        return columns | {"log_mel": tf.strings.length(columns["log_mel"])}
+        labels, has_sound = columns.pop("label"), tf.strings.length(columns.pop("log_mel")) > 0
+        return columns | {"labels": labels.flat_values, "counts": labels.row_lengths(), "has_sound": has_sound}
 
     shards = [str(folder / name) for name in sorted(read_metadata(folder).shards)]
     try:
@@ -272,15 +293,18 @@ def read_index(folder: Path) -> "pd.DataFrame":
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder} holds a corrupt shard ({reason}): prepare it again with --overwrite.") from None
-    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in features}
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     index = {name: [value.decode() for value in columns[name]] for name in texts}
-    return pd.DataFrame(index | {"label": columns["label"], "has_sound": columns["log_mel"] > 0})
+    ends = np.cumsum(columns["counts"])
+    labels = [tuple(one.tolist()) for one in np.split(columns["labels"], ends[:-1])]
+    index |= {"label": columns["labels"][ends - columns["counts"]], "labels": labels}
+    return pd.DataFrame(index | {"has_sound": columns["has_sound"]})
 
 
 def read_examples(
     folder: Path, members: Sequence[str], count: int, by: str = "speaker"
 ) -> list[tuple[np.ndarray, str]]:
-    """Reads stored waveforms and their words, spread evenly over some records.
+    """Reads stored waveforms and words, spread evenly over some records.
 
     Args:
       folder: Complete records.
@@ -289,7 +313,7 @@ def read_examples(
       by: "speaker", "published_split" or "utterance_id".
 
     Returns:
-      At most `count` pairs of waveform [num_samples] int16 and transcript.
+      At most `count` pairs of waveform [num_samples] int16 (no samples where none are stored) and transcript.
     """
     import tensorflow as tf
 
@@ -299,11 +323,11 @@ def read_examples(
         for name, shard in metadata.shards.items()
         if by != "speaker" or set(shard["speakers"]) & chosen
     ]
-    fields = tuple(dict.fromkeys((by, "waveform", "transcript")))
-    parsed = (parse(record, fields, metadata.settings.mel_bins) for record in tf.data.TFRecordDataset(shards))
+    fields = tuple(dict.fromkeys((by, "transcript", *(["waveform"] if metadata.has_waveform else []))))
+    dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.settings.mel_bins))
     found = [
-        (record["waveform"].numpy(), record["transcript"].numpy().decode())
-        for record in parsed
-        if record[by].numpy().decode() in chosen
+        (record.get("waveform", np.zeros(0, np.int16)), record["transcript"].decode())
+        for record in dataset.as_numpy_iterator()
+        if record[by].decode() in chosen
     ]
     return found[:: max(1, len(found) // count)][:count]

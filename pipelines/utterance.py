@@ -18,7 +18,7 @@ class Utterance:
     Attributes:
       utterance_id: Unique in its corpus (RAVDESS: the file's stem).
       speaker: As the corpus writes it (RAVDESS: "01" to "24"); empty for corpora without speakers.
-      emotion: A name of the corpus's label set.
+      emotion: A name of the corpus's label set; in a multi-label corpus all names, joined by "|" in label order.
       audio: The recording, or None.
       transcript: The words that the corpus gives; empty where it gives none.
       trial: The performance; equal for all modalities of one trial. Defaults to the utterance_id.
@@ -35,6 +35,11 @@ class Utterance:
     published_split: str = ""
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """The names in `emotion`."""
+        return tuple(self.emotion.split("|"))
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
@@ -47,6 +52,7 @@ class Corpus:
       emotions: The label set, in label order.
       utterances: Sorted by utterance_id.
       ignored: Reason -> number of files or rows that were left out on purpose.
+      is_multi_label: Whether utterances may have several emotions.
     """
 
     name: str
@@ -55,14 +61,22 @@ class Corpus:
     emotions: tuple[str, ...]
     utterances: tuple[Utterance, ...]
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    is_multi_label: bool = False
 
     @property
     def speakers(self) -> tuple[str, ...]:
         """All speakers, sorted."""
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
 
+    @property
+    def has_audio(self) -> bool:
+        """Whether any utterance has a recording."""
+        return any(utterance.audio is not None for utterance in self.utterances)
+
     def relabelled(self, label_map: str) -> "Corpus":
         """Maps every emotion through a map of `pipelines.emotions`; what the map drops is counted in `ignored`.
+
+        Of an utterance with several emotions those that the map drops go, and those that it merges become one.
 
         Raises:
           InputError: The map does not exist, or does not know a label of this corpus.
@@ -73,16 +87,30 @@ class Corpus:
         dropped: Counter[str] = Counter()
         kept = []
         for utterance in self.utterances:
-            if utterance.emotion not in chosen.targets:
-                raise InputError(
-                    f"label map {label_map} does not know the label {utterance.emotion!r} of {utterance.utterance_id}:"
-                    f" it maps {', '.join(chosen.targets)}."
-                )
-            target = chosen.targets[utterance.emotion]
-            if target is None:
+            targets = _targets(utterance, label_map)
+            if not targets:
                 dropped[f"{utterance.emotion} (dropped by {label_map})"] += 1
+            elif len(targets) > 1 and not chosen.is_multi_label:
+                dropped[f"two or more emotions (dropped by {label_map})"] += 1
             else:
-                kept.append(dataclasses.replace(utterance, emotion=target))
+                kept.append(dataclasses.replace(utterance, emotion="|".join(targets)))
         return dataclasses.replace(
-            self, emotions=chosen.emotions, utterances=tuple(kept), ignored={**self.ignored, **dropped}
+            self,
+            emotions=chosen.emotions,
+            utterances=tuple(kept),
+            ignored={**self.ignored, **dropped},
+            is_multi_label=self.is_multi_label and chosen.is_multi_label,
         )
+
+
+def _targets(utterance: Utterance, label_map: str) -> list[str]:
+    """Maps the emotions of one utterance, each once, in label order."""
+    chosen = LABEL_MAPS[label_map]
+    unknown = [label for label in utterance.emotions if label not in chosen.targets]
+    if unknown:
+        raise InputError(
+            f"label map {label_map} does not know the label {unknown[0]!r} of {utterance.utterance_id}:"
+            f" it maps {', '.join(chosen.targets)}."
+        )
+    found = {chosen.targets[label] for label in utterance.emotions}
+    return [emotion for emotion in chosen.emotions if emotion in found]

@@ -1,13 +1,15 @@
 """What several test modules share: real recordings, and small synthetic records made once a session."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from pipelines import audio, prepare
-from pipelines.corpora import synthetic
+from pipelines.corpora import goemotions, synthetic
+from pipelines.emotions import GOEMOTIONS
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,36 @@ def three_speaker_records(three_speakers, tmp_path_factory):
     """Complete records of three synthetic speakers, waveforms among them. Nobody may change them."""
     folder = tmp_path_factory.mktemp("records") / "synthetic"
     prepare.prepare(prepare.Preparation(three_speakers, folder, audio.FrontEnd(), store_waveform=True), 1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def goemotions_like(tmp_path_factory):
+    """A folder in the layout of GoEmotions: 240 sentences that name their labels, 44 of them two. No one repeats."""
+    templates = {
+        "train.tsv": ("so much {}", "I feel {}", "this is {} to me", "they show {} again", "what {} it was"),
+        "dev.tsv": ("there is {} in it",),
+        "test.tsv": ("you hear {} in there",),
+    }
+    source = tmp_path_factory.mktemp("corpora") / "goemotions"
+    source.mkdir()
+    for number, (name, phrases) in enumerate(templates.items(), 1):
+        chosen = [(phrase, (label,)) for phrase in phrases for label in range(28)]
+        chosen += [(phrases[0], (label, (label + number) % 28)) for label in range(28 if number == 1 else 8)]
+        rows = [
+            f"{phrase.format(' and '.join(GOEMOTIONS[label] for label in labels))}"
+            f"\t{','.join(map(str, sorted(labels)))}\tc{number}{row:03}\n"
+            for row, (phrase, labels) in enumerate(chosen)
+        ]
+        (source / name).write_text("".join(rows), encoding="utf-8")
+    return source
+
+
+@pytest.fixture(scope="session")
+def goemotions_records(goemotions_like, tmp_path_factory):
+    """Complete multi-label records of those sentences. Nobody may change them."""
+    folder = tmp_path_factory.mktemp("records") / "goemotions"
+    prepare.prepare(prepare.Preparation(goemotions.read(goemotions_like), folder, audio.FrontEnd()))
     return folder
 
 
@@ -98,3 +130,114 @@ def _fitted(config, folder):
 
     fit(config, Run(folder))
     return Run(folder)
+
+
+@pytest.fixture(scope="session")
+def make_whisper(tmp_path_factory):
+    """From a sentence to a whisper checkpoint, in whisper's own format, that hears this sentence in any sound."""
+    whisper = pytest.importorskip("whisper")
+    import torch
+    from whisper.tokenizer import get_tokenizer
+
+    def make(sentence, *, is_speech=True, is_multilingual=True, width=24):
+        # One unit a position, and no other weight: position p tells the p-th token, whatever the sound is.
+        dims = whisper.ModelDimensions(
+            80, 1500, width, 1, 1, 51864 + is_multilingual, n_text_ctx=width, n_text_state=width, n_text_head=1,
+            n_text_layer=1,
+        )  # fmt: skip
+        weights = {name: torch.zeros_like(one) for name, one in whisper.model.Whisper(dims).state_dict().items()}
+        weights["decoder.positional_embedding"] = 100 * torch.eye(width)
+        weights["decoder.ln.weight"] = torch.full((width,), 10.0)
+        tokenizer = get_tokenizer(is_multilingual)
+        tokens = [tokenizer.timestamp_begin, *tokenizer.encode(f" {sentence}"), tokenizer.eot]
+        for position, token in enumerate(tokens, len(tokenizer.sot_sequence) - 1):
+            weights["decoder.token_embedding.weight"][token, position] += 1
+        weights["decoder.token_embedding.weight"][tokenizer.no_speech, 0] = not is_speech
+        path = tmp_path_factory.mktemp("whisper") / "tiny.pt"
+        torch.save({"dims": vars(dims), "model_state_dict": weights}, path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def whisper_checkpoint(make_whisper):
+    """A checkpoint that hears the first of RAVDESS's statements everywhere."""
+    return make_whisper("Kids are talking by the door.")
+
+
+DISTIL_BERT_PIECES = [
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    *("i", "kids", "are", "talking", "by", "the", "door", "what", "a", "happy", "sad", "day", "un", "##happi", "##ly"),
+    *("!", ",", ".", "?", "'", "cafe", *"bcdefghjklmnopqrstuvwxyz"),
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(tmp_path_factory):
+    """A DistilBERT of one layer with random weights, backbone and tokenizer, as keras-nlp writes it."""
+    import keras
+    import keras_nlp
+
+    folder = str(tmp_path_factory.mktemp("presets") / "keras")
+    keras.utils.set_random_seed(1)
+    backbone = keras_nlp.models.DistilBertBackbone(len(DISTIL_BERT_PIECES), 1, 2, 8, 16, max_sequence_length=64)
+    backbone.save_to_preset(folder)
+    keras_nlp.models.DistilBertTokenizer(DISTIL_BERT_PIECES, lowercase=True, strip_accents=True).save_to_preset(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hugging_face_folder(tiny_preset, tmp_path_factory):
+    """The same DistilBERT as Hugging Face stores it: config.json, model.safetensors, vocab.txt."""
+    import keras_nlp
+    from safetensors.numpy import save_file
+
+    folder = tmp_path_factory.mktemp("presets") / "hugging_face"
+    folder.mkdir()
+    backbone = keras_nlp.models.DistilBertBackbone.from_preset(tiny_preset)
+    save_file(_hugging_face_weights(backbone), folder / "model.safetensors")
+    sizes = {"vocab_size": len(DISTIL_BERT_PIECES), "n_layers": 1, "n_heads": 2, "dim": 8, "hidden_dim": 16}
+    config = {"model_type": "distilbert", "dropout": 0.1, "max_position_embeddings": 64, **sizes}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in DISTIL_BERT_PIECES))
+    return str(folder)
+
+
+def _hugging_face_weights(backbone):
+    """Names and shapes of one layer as PyTorch has them: a dense kernel is [outputs, inputs]."""
+    import numpy as np
+
+    layer = backbone.transformer_layers[0]
+    attention, inner, outer = layer._self_attention_layer, "transformer.layer.0.", "embeddings."
+    dense = {
+        inner + "attention.q_lin": attention.query_dense,
+        inner + "attention.k_lin": attention.key_dense,
+        inner + "attention.v_lin": attention.value_dense,
+        inner + "attention.out_lin": attention.output_dense,
+        inner + "ffn.lin1": layer._feedforward_intermediate_dense,
+        inner + "ffn.lin2": layer._feedforward_output_dense,
+    }
+    norms = {
+        inner + "sa_layer_norm": layer._self_attention_layer_norm,
+        inner + "output_layer_norm": layer._feedforward_layer_norm,
+        outer + "LayerNorm": backbone.embeddings_layer_norm,
+    }
+    found = {
+        outer + "word_embeddings.weight": backbone.embeddings.token_embedding.embeddings,
+        outer + "position_embeddings.weight": backbone.embeddings.position_embedding.position_embeddings,
+    }
+    for name, norm in norms.items():
+        found |= {name + ".weight": norm.gamma, name + ".bias": norm.beta}
+    for name, one in dense.items():
+        kernel, bias = one.kernel.numpy(), one.bias.numpy().reshape(-1)
+        inputs = 8 if "lin2" not in name else 16
+        found |= {name + ".weight": kernel.reshape(inputs, -1).T, name + ".bias": bias}
+    return {"distilbert." + name: np.ascontiguousarray(np.asarray(value)) for name, value in found.items()}
+
+
+@pytest.fixture(scope="session")
+def goemotions_run(make_config, goemotions_records, tmp_path_factory):
+    """A finished run of the text branch on several emotions an utterance. Nobody may change it."""
+    config = make_config("text", records=str(goemotions_records), folds="published", batch_size=24, learning_rate=0.02)
+    return _fitted(config, tmp_path_factory.mktemp("runs") / "goemotions")

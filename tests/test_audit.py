@@ -31,7 +31,7 @@ class House:
         written = [
             dict.fromkeys(("attributes", "transcript", "published_split"), "")
             | {"speaker": row["utterance_id"][0], "trial": row["utterance_id"], "audio_sha256": row["utterance_id"]}
-            | {"label": 0, "token_ids": np.array([2]), "log_mel": np.zeros((1, 64), np.float32)}
+            | {"label": [0], "token_ids": np.array([2]), "log_mel": np.zeros((1, 64), np.float32)}
             | row
             for row in rows
         ]

@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 import sklearn.metrics
 
-from emotion_tf.calibration import COLDEST, HOTTEST, fit_temperature, negative_log_likelihood
+from emotion_tf.calibration import COLDEST, HOTTEST, fit_temperature, negative_log_likelihood, probabilities_of
 
 SHARES = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
 
@@ -57,3 +57,35 @@ def test_a_part_that_is_all_right_or_all_wrong_stays_within_the_bounds():
 @pytest.mark.parametrize("logits", [np.zeros((3, 4)), np.full((3, 4), 1e4), 1e4 * np.eye(4)[:3], np.eye(4)[:3] * 1e-9])
 def test_logits_without_a_best_temperature_still_get_one(logits):
     assert COLDEST <= fit_temperature(logits.astype(np.float32), np.array([0, 1, 3])) <= HOTTEST
+
+
+def carried():
+    """Logits whose sigmoid is exactly how often each emotion is carried beside them: [30, 2], [30, 2]."""
+    shares = np.array([[0.5, 0.1], [0.3, 0.8], [0.9, 0.2]])
+    memberships = np.concatenate([np.arange(10)[:, None] < np.round(10 * row) for row in shares])
+    return scipy.special.logit(shares).repeat(10, axis=0), memberships
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 2.1, 8.0])
+def test_logits_of_memberships_give_their_temperature_back(temperature):
+    logits, memberships = carried()
+    assert fit_temperature(temperature * logits, memberships) == pytest.approx(temperature, rel=1e-4)
+
+
+def test_the_likelihood_of_memberships_is_the_mean_over_emotions_of_that_of_scikit_learn():
+    logits = 3 * np.random.default_rng(0).standard_normal((50, 3))
+    memberships = np.random.default_rng(1).random((50, 3)) < 0.3
+    shares = probabilities_of(logits, is_multi_label=True)
+    expected = [sklearn.metrics.log_loss(memberships[:, k], shares[:, k]) for k in range(3)]
+    assert negative_log_likelihood(logits, memberships) == pytest.approx(np.mean(expected), abs=1e-9)
+
+
+def test_a_certain_logit_on_the_wrong_side_costs_itself():
+    """log of the sigmoid, not of its rounded value: at 1000 that is 0."""
+    assert negative_log_likelihood(np.array([[1000.0]]), np.array([[False]])) == pytest.approx(1000)
+
+
+def test_probabilities_are_a_softmax_or_a_sigmoid_each():
+    logits = np.log(np.array([[1.0, 3.0]], np.float32))
+    np.testing.assert_allclose(probabilities_of(logits, is_multi_label=False), [[0.25, 0.75]], rtol=1e-6)
+    np.testing.assert_allclose(probabilities_of(logits, is_multi_label=True), [[0.5, 0.75]], rtol=1e-6)

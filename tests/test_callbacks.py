@@ -8,8 +8,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tqdm import tqdm
 
 from emotion_tf import callbacks
 from emotion_tf.run import Run
@@ -96,13 +98,13 @@ def test_the_best_and_the_last_weights_are_kept_and_no_others(model, tmp_path):
     validation = callbacks.Validation(run, lambda model: None, ("calm", "sad"), patience=2)
     validation.set_model(model)
     assert callbacks.last_epoch(run) == validation.best["epoch"] == -1
-    for epoch, uar in enumerate([0.3, 0.5, 0.4, 0.5]):
-        if uar > validation.best["uar"]:
-            validation._keep_best(epoch, uar)
+    for epoch, score in enumerate([0.3, 0.5, 0.4, 0.5]):
+        if score > validation.best["score"]:
+            validation._keep_best(epoch, score)
         validation._keep_last(epoch)
     names = sorted(path.name for path in run.checkpoints.iterdir())
     assert names == ["best-0001.weights.h5", "best.json", "last-0003.weights.h5"]
-    assert json.loads((run.checkpoints / "best.json").read_text())["uar"] == 0.5
+    assert json.loads((run.checkpoints / "best.json").read_text())["score"] == 0.5
     assert callbacks.last_epoch(run) == 3
 
 
@@ -170,3 +172,42 @@ def test_confusion_matrices_are_drawn_every_n_epochs(audio_run, text_run):
     drawn = sorted(path.name for path in audio_run.plots.glob("*epoch*"))
     assert drawn == ["confusion-validation-epoch-002.png"]
     assert not list(text_run.plots.glob("*epoch*"))
+
+
+def test_an_epoch_of_several_emotions_is_scored_by_macro_f1(goemotions_run):
+    history = pd.read_csv(goemotions_run.history_path)
+    assert list(history) == ["epoch", "loss", "val_loss", "val_macro_f1", "learning_rate"]
+    best = json.loads((goemotions_run.checkpoints / "best.json").read_text())
+    assert best["score"] == pytest.approx(history["val_macro_f1"].max())
+    assert best["epoch"] == history["val_macro_f1"].idxmax()
+    assert not list(goemotions_run.plots.glob("*epoch*"))
+
+
+@pytest.mark.parametrize(
+    ("headline", "is_multi_label", "logs", "said"),
+    [
+        ("unweighted_average_recall", False, {"accuracy": 0.25}, "accuracy 0.250  validation loss 1.000  UAR 0.500"),
+        ("macro_f1", True, {}, "loss 2.000  validation loss 1.000  macro-F1 0.500"),
+    ],
+)
+def test_the_line_of_an_epoch_names_the_score_that_chooses(model, tmp_path, headline, is_multi_label, logs, said):
+    validation = callbacks.Validation(Run(tmp_path), lambda model: None, ("a",), 0, headline, is_multi_label)
+    validation.set_model(model)
+    validation._keep_best(0, 0.5)
+    lines = []
+    with tqdm(total=10, disable=True) as bar:
+        bar.write = lines.append
+        progress = callbacks.Progress(validation, 3, bar)
+        progress.on_epoch_end(0, {"loss": 2.0, "val_loss": 1.0, f"val_{headline}": 0.5, **logs})
+    assert said in lines[0]
+    assert "(best 0.500, epoch 1)" in lines[0]
+
+
+@pytest.mark.parametrize(("headline", "expected"), [("unweighted_average_recall", 0.75), ("macro_f1", 2 / 3)])
+def test_an_epoch_of_one_emotion_each_is_scored_by_its_headline(tmp_path, headline, expected):
+    """Four of "a", of which two are found, and two of "b", both found."""
+    predictions = pd.DataFrame({"label": list("aabbaa"), "predicted": list("abbbab")})
+    validation = callbacks.Validation(Run(tmp_path), lambda model: None, ("a", "b"), 0, headline)
+    scores = validation._scores(predictions)
+    assert scores == {"accuracy": pytest.approx(4 / 6), headline: pytest.approx(expected)}
+    assert validation.confusion.tolist() == [[2, 2], [0, 2]]

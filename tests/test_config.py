@@ -20,7 +20,7 @@ def test_json_gives_the_same_config_back():
         fusion="late",
         runs=("a", "b"),
         audio=AudioConfig((8, 16)),
-        text=TextConfig(gru_units=(3,)),
+        text=TextConfig(units=(3,), model="distilbert", preset="here", freeze=True),
         training=TrainingConfig(epochs=7, learning_rate=1e-4),
     )
     assert Config.from_json(config.to_json()) == config
@@ -53,9 +53,29 @@ def test_sources_are_what_a_run_starts_from_or_averages():
         {"confusion_every": -2},
         {"num_frames": 0},
         {"max_tokens": 0},
+        {"word_dropout": 1.0},
+        {"word_swap": -0.1},
+        {"word_mask": math.nan},
     ],
 )
 def test_a_number_that_cannot_work_gets_a_sentence_with_its_flag(setting):
     [name] = setting
     with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} .* cannot work: give a number"):
         TrainingConfig(**setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"units": ()}, "--text-units 0 cannot work"),
+        ({"units": (8, -1)}, "--text-units -1 cannot work"),
+        ({"layers": 0}, "--text-layers 0 cannot work"),
+        ({"heads": 0}, "--text-heads 0 cannot work"),
+        ({"word_dim": 0}, "--word-dim 0 cannot work"),
+        ({"preset_rate": math.nan}, "--text-preset-rate nan cannot work"),
+        ({"model": "transformer", "word_dim": 10, "heads": 4}, "--text-heads 4 cannot work: give a number that divides"),
+    ],
+)
+def test_a_size_of_the_text_branch_that_cannot_work_gets_a_sentence_with_its_flag(setting, sentence):
+    with pytest.raises(InputError, match=sentence):
+        TextConfig(**setting)

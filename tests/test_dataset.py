@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from pipelines import audio, prepare, records, text
 from pipelines.command import InputError
-from pipelines.corpora import manifest
+from pipelines.corpora import goemotions, manifest
 from pipelines.dataset import make_dataset
+from pipelines.utterance import Corpus, Utterance
 
 SPEAKERS = ("01", "02", "03")
 
@@ -189,13 +190,13 @@ def test_augmentation_is_applied_in_training_only(three_speaker_records):
 
 
 def test_absent_recordings_have_no_frames_and_one_row_of_padding(tmp_path):
-    record = {"speaker": "a", "label": 0, "log_mel": np.zeros((0, 64), np.float32)}
+    record = {"speaker": "a", "label": [0], "log_mel": np.zeros((0, 64), np.float32)}
     records.write_shard(tmp_path / "0.tfrecord", [record, record])
     size = (tmp_path / "0.tfrecord").stat().st_size
     (tmp_path / "mine.csv").write_text("path,emotion,speaker\na.wav,neutral,a\n")
     corpus = manifest.read(tmp_path / "mine.csv", ("neutral", "happy"))
     preparation = prepare.Preparation(corpus, tmp_path, audio.FrontEnd())
-    summary = prepare._Summary("", counts={"a": {"neutral": 2}})
+    summary = prepare._Summary("", num_utterances=2, counts={"a": {"neutral": 2}})
     metadata = prepare._metadata(preparation, {"0.tfrecord": summary})
     assert metadata.shards["0.tfrecord"]["num_bytes"] == size
     records.write_metadata(tmp_path, metadata)
@@ -224,6 +225,64 @@ def test_single_utterances_are_read_by_name(three_speaker_records, examples):
         count = features["num_frames"].numpy()
         np.testing.assert_array_equal(features["log_mel"][:count], examples[name][0]["log_mel"][:count])
         assert label == examples[name][1]
+
+
+def test_multi_label_records_give_a_1_for_each_label(goemotions_like, goemotions_records):
+    corpus = goemotions.read(goemotions_like)
+    wanted = {one.utterance_id: one.emotions for one in corpus.utterances if one.published_split == "train"}
+    dataset = make_dataset(goemotions_records, ["train"], ["text"], by="published_split", with_metadata=True)
+    assert dataset.element_spec[1].shape.as_list() == [None, 28]
+    assert dataset.element_spec[1].dtype == tf.float32
+    found = {}
+    for name, (_, label, _) in examples_of(dataset).items():
+        assert set(np.unique(label)) <= {0, 1}
+        found[name] = tuple(corpus.emotions[number] for number in np.flatnonzero(label))
+    assert found == wanted
+    assert max(map(len, found.values())) == 2
+
+
+def test_multi_label_utterances_come_once_also_where_a_speaker_is_named(goemotions_records):
+    dataset = make_dataset(goemotions_records, [""], ["text"], batch_size=50, with_metadata=True)
+    assert len(examples_of(dataset)) == 240
+    assert len(list(dataset)) == 5
+
+
+def test_shuffled_labels_of_multi_label_records_stay_together(goemotions_records):
+    before, after = (
+        [
+            tuple(row)
+            for _, labels in make_dataset(goemotions_records, ["test"], ["text"], by="published_split", shuffled=chosen)
+            for row in labels.numpy()
+        ]
+        for chosen in ("", "labels")
+    )
+    assert sorted(before) == sorted(after)
+    assert np.mean([one == other for one, other in zip(before, after, strict=True)]) < 0.3
+
+
+def test_class_weights_are_refused_for_multi_label_records(goemotions_records):
+    with pytest.raises(ValueError, match="class_weights are for records with one label each"):
+        make_dataset(goemotions_records, [""], ["text"], class_weights=dict.fromkeys(range(28), 1.0))
+
+
+def test_records_of_sentences_have_absent_sound(goemotions_records):
+    features, _ = next(iter(make_dataset(goemotions_records, ["test"], by="published_split")))
+    assert not features["num_frames"].numpy().any()
+    assert features["log_mel"].shape == (32, 1, 64)
+    assert (features["token_ids"].numpy()[:, 1] > 0).all()
+
+
+@pytest.mark.parametrize("max_tokens", [None, 512])
+def test_blank_long_and_foreign_sentences_reach_the_batch(tmp_path, max_tokens):
+    words = {"a": " ", "b": "😂👍🏽 да 嬉しい", "c": "word " * 10_000}
+    utterances = tuple(Utterance(name, "", "happy", transcript=said) for name, said in words.items())
+    corpus = Corpus("mine", tmp_path, "mine", ("happy", "sad"), utterances)
+    prepare.prepare(prepare.Preparation(corpus, tmp_path / "r", audio.FrontEnd()))
+    found = examples_of(make_dataset(tmp_path / "r", [""], ["text"], max_tokens=max_tokens, with_metadata=True))
+    counts = {name: np.count_nonzero(features["token_ids"]) for name, (features, *_) in found.items()}
+    assert counts["a"] == 1
+    assert counts["b"] == len(text.token_ids([words["b"]]).to_list()[0]) > 5
+    assert counts["c"] == (max_tokens or 10_001)
 
 
 SHUFFLED = {"audio": "log_mel", "transcripts": "token_ids", "labels": "label"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.emotions import LABEL_MAPS, RAVDESS, SEVEN
+from pipelines.emotions import EKMAN, GOEMOTIONS, LABEL_MAPS, MELD, RAVDESS, SEVEN
 
 
 def test_ravdess_counts_its_emotions_as_its_file_names_do():
@@ -24,3 +24,38 @@ def test_the_maps_to_seven_differ_in_calm_alone():
     assert {label for label in RAVDESS if dropped[label] != merged[label]} == {"calm"}
     assert (dropped["calm"], merged["calm"]) == (None, "neutral")
     assert set(merged.values()) == set(SEVEN)
+
+
+def test_goemotions_numbers_its_labels_in_alphabetical_order_with_neutral_last():
+    assert list(GOEMOTIONS[:-1]) == sorted(GOEMOTIONS[:-1])
+    assert (len(GOEMOTIONS), GOEMOTIONS[27], GOEMOTIONS[25]) == (28, "neutral", "sadness")
+
+
+@pytest.mark.parametrize("name", ["goemotions-ekman", "goemotions-ravdess", "goemotions-seven"])
+def test_maps_of_goemotions_know_each_label_drop_none_and_reach_every_emotion(name):
+    targets = LABEL_MAPS[name].targets
+    assert set(targets) == set(GOEMOTIONS)
+    assert set(targets.values()) == set(LABEL_MAPS[name].emotions)
+
+
+def test_ekman_groups_have_the_sizes_of_the_paper_and_keep_several_emotions():
+    chosen = LABEL_MAPS["goemotions-ekman"]
+    sizes = [list(chosen.targets.values()).count(emotion) for emotion in EKMAN]
+    assert sizes == [3, 1, 2, 12, 1, 5, 4]
+    assert chosen.is_multi_label
+    assert not any(LABEL_MAPS[name].is_multi_label for name in LABEL_MAPS if name != "goemotions-ekman")
+    assert [chosen.targets[emotion] for emotion in EKMAN] == list(EKMAN)
+
+
+def test_approval_caring_and_relief_are_calm_on_the_way_to_ravdess_and_happy_on_the_way_to_seven():
+    calm = {label for label, target in LABEL_MAPS["goemotions-ravdess"].targets.items() if target == "calm"}
+    assert calm == {"approval", "caring", "relief"}
+    assert {LABEL_MAPS["goemotions-seven"].targets[label] for label in calm} == {"happy"}
+
+
+def test_seven_is_one_order_for_goemotions_meld_and_ravdess():
+    assert set(LABEL_MAPS["meld-seven"].targets) == set(MELD)
+    for name in ("goemotions-seven", "meld-seven", "ravdess-seven", "ravdess-seven-merged"):
+        assert LABEL_MAPS[name].emotions == SEVEN == tuple(sorted(SEVEN))
+    joint = {label: LABEL_MAPS["meld-seven"].targets[label] for label in MELD}
+    assert {label: LABEL_MAPS["goemotions-seven"].targets[label] for label in MELD} == joint

@@ -63,15 +63,16 @@ def test_predictions_have_these_columns_and_add_up_to_one(run):
 def test_scores_hold_these_keys_and_agree_with_scikit_learn(run):
     evaluate(run.folder)
     scores = json.loads(run.scores_path.read_text())
-    assert set(scores) == {"marks", "validation", "test", "test_reads"}
+    assert set(scores) == {"marks", "headline", "validation", "test", "test_reads"}
     assert scores["marks"] == ["synthetic"]
-    measures = {"unweighted_average_recall", "accuracy", "macro_f1"}
+    assert scores["headline"] == "unweighted_average_recall"
+    measures = {"unweighted_average_recall", "accuracy", "macro_f1", "weighted_f1"}
     measures |= {"negative_log_likelihood", "brier", "expected_calibration_error"}
     assert set(scores["test"]) == {
         *measures,
         *(f"{name}_interval" for name in measures),
         *("area_under_curve", "selective_accuracy", "uncalibrated", "per_emotion", "by", "chance", "majority"),
-        *("counts", "num_utterances", "num_seeds", "speakers"),
+        *("counts", "num_utterances", "num_seeds", "speakers", "unit", "num_units"),
     }
     assert set(scores["test"]["by"]) == {"speaker", "sex", "intensity", "statement"}
     rows = run.predictions().query("split == 'test'")

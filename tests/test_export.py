@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from emotion_tf import export as export_module
 from emotion_tf.export import export, main
+from emotion_tf.multilabel import decide, joined
 from emotion_tf.predict import ExportedModel
 from emotion_tf.run import Run
 from pipelines import audio
@@ -67,7 +68,7 @@ def test_it_has_two_signatures_with_these_names_types_and_shapes(loaded):
     }
     for signature in loaded.signatures.values():
         outputs = {key: spec.dtype.name for key, spec in signature.structured_outputs.items()}
-        assert outputs == {"probabilities": "float32", "emotions": "string"}
+        assert outputs == {"probabilities": "float32", "emotions": "string", "predicted": "bool"}
 
 
 def test_signatures_are_the_same_where_the_run_lacks_a_modality(text_export, loaded):
@@ -87,6 +88,13 @@ def test_emotions_are_the_names_in_every_row_and_probabilities_add_up(loaded, ea
     names = [name.encode() for name in early_run.metadata()["emotions"]]
     assert answer["emotions"].numpy().tolist() == [names, names]
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(axis=1), 1, atol=1e-6)
+
+
+def test_one_emotion_is_predicted_the_most_probable(loaded):
+    answer = serve(loaded, together(noise(20000), noise(9000)), ["oh no", ""])
+    probabilities, predicted = answer["probabilities"].numpy(), answer["predicted"].numpy()
+    assert predicted.sum(axis=1).tolist() == [1, 1]
+    assert predicted.argmax(axis=1).tolist() == probabilities.argmax(axis=1).tolist()
 
 
 def test_a_batch_equals_one_by_one(loaded):
@@ -184,3 +192,46 @@ def test_a_run_records_and_other_folders_are_never_replaced(text_run, three_spea
 def test_a_run_that_is_none_gets_a_sentence(tmp_path):
     with pytest.raises(InputError, match="holds no run"):
         main(["--run", str(tmp_path)])
+
+
+@pytest.fixture(scope="module")
+def goemotions_export(goemotions_run, tmp_path_factory):
+    """What the command says, and the export of a run that knows several emotions an utterance and no sound."""
+    folder = tmp_path_factory.mktemp("exports") / "goemotions"
+    return export(goemotions_run, folder), folder
+
+
+def test_records_of_words_alone_are_checked_on_their_sentences(goemotions_export):
+    assert "agrees with the run on 50 stored sentences" in goemotions_export[0]
+
+
+def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions_export, goemotions_run):
+    metadata = json.loads((goemotions_export[1] / "metadata.json").read_text())
+    fold = goemotions_run.metadata()["fold"]
+    examples = read_examples(Path(goemotions_run.config().records), fold["validation"], 100, fold["by"])
+    sound = audio.pad_together([sound for sound, _ in examples])
+    probabilities, named = ExportedModel(goemotions_export[1]).answer(sound, [words for _, words in examples])
+    stored = goemotions_run.predictions()
+    expected = stored.filter(like="probability_").to_numpy()
+    np.testing.assert_allclose(np.sort(probabilities, axis=0), np.sort(expected, axis=0), atol=1e-5)
+    assert np.abs(probabilities.sum(axis=1) - 1).max() > 0.01
+    found = joined(named, metadata["emotions"])
+    assert sorted(found) == sorted(stored["predicted"])
+    assert metadata["is_multi_label"]
+    assert list(metadata["thresholds"].values()) == goemotions_run.thresholds().tolist()
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "expected"),
+    [
+        ([0.5, 0.2, 0.1], [True, True, False]),
+        ([0.1, 0.19, 0.8], [False, True, False]),  # None is reached, and the second comes closest.
+        ([0.5, 0.1, 0.9], [True, False, True]),
+    ],
+)
+def test_emotions_are_named_as_multilabel_decides(probabilities, expected):
+    metadata = {"emotions": ["a", "b", "c"], "thresholds": {"a": 0.4, "b": 0.2, "c": 0.85}}
+    rows = np.array([probabilities], np.float32)
+    found = export_module._decide(tf.constant(rows), metadata).numpy()
+    np.testing.assert_array_equal(found, [expected])
+    np.testing.assert_array_equal(found, decide(rows, np.array([0.4, 0.2, 0.85], np.float32)))

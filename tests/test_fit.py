@@ -225,7 +225,7 @@ def test_a_fold_that_cannot_be_believed_is_refused(with_records, trained, fold, 
 def test_an_emotion_without_training_clips_is_named(tmp_path, trained, make_config, three_speaker_records, monkeypatch):
     index = records.read_index(three_speaker_records)
     monkeypatch.setattr(fit_module, "read_index", lambda folder: index[index["label"] != 1])
-    with pytest.raises(InputError, match="the training part of holdout fold 0 has no clip of calm"):
+    with pytest.raises(InputError, match="the training part of holdout fold 0 has no utterance of calm"):
         fit(make_config("audio"), Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -264,3 +264,48 @@ def test_every_setting_of_training_has_a_flag():
     fit_module.add_arguments(parser)
     flags = parser.format_help()
     assert all("--" + field.name.replace("_", "-") in flags for field in dataclasses.fields(TrainingConfig))
+
+
+def test_metadata_of_several_emotions_counts_labels_and_utterances_apart(goemotions_run):
+    metadata = goemotions_run.metadata()
+    assert (metadata["is_multi_label"], metadata["has_audio"], metadata["headline"]) == (True, False, "macro_f1")
+    assert metadata["num_training"] == 168
+    assert sum(metadata["training_counts"]) == 168 + 28
+    assert metadata["prior"] == pytest.approx([7 / 168] * 28)
+    assert sum(metadata["prior"]) > 1
+
+
+def test_metadata_of_one_emotion_each_with_sound_ranks_by_recall(audio_run):
+    metadata = audio_run.metadata()
+    found = (metadata["is_multi_label"], metadata["has_audio"], metadata["headline"])
+    assert found == (False, True, "unweighted_average_recall")
+    assert metadata["num_training"] == sum(metadata["training_counts"])
+
+
+@pytest.mark.parametrize("branch", ["audio", "fusion"])
+def test_records_of_words_alone_train_no_branch_that_listens(goemotions_records, trained, tmp_path, make_config, branch):
+    values = {"records": str(goemotions_records), "folds": "published"}
+    with pytest.raises(InputError, match="hold words alone, no sound: train --branch text on them"):
+        fit(make_config(branch, fusion="early" if branch == "fusion" else "", **values), Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_emotions_have_no_class_weights(goemotions_records, trained, tmp_path, make_config):
+    config = make_config("text", records=str(goemotions_records), folds="published", class_weights="balanced")
+    with pytest.raises(InputError, match="--class-weights balanced needs one emotion an utterance"):
+        fit(config, Run(tmp_path / "run"))
+
+
+def test_the_marks_of_the_words_are_those_of_the_run(tmp_path, trained, make_config, three_speaker_records):
+    changed = changed_records(three_speaker_records, tmp_path / "records", transcript_source="simulated")
+    fit(make_config("text", records=str(changed)), Run(tmp_path / "run"))
+    assert trained[0].metadata()["marks"] == ["synthetic", "label-leaking"]
+
+
+def test_a_run_from_before_several_emotions_is_read_as_one_of_one(audio_run, tmp_path):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    new = ("is_multi_label", "has_audio", "headline")
+    old = {name: value for name, value in audio_run.metadata().items() if name not in new}
+    run.metadata_path.write_text(json.dumps(old))
+    assert run.metadata() == audio_run.metadata()

@@ -148,3 +148,43 @@ def test_a_saved_model_gives_the_same_when_loaded_in_safe_mode(models, name, tmp
 
 def test_inputs_are_named_like_the_features_of_the_dataset(models):
     assert set(models["early"].input) == {"log_mel", "num_frames", "token_ids"}
+
+
+def build_multi_label(seed):
+    config = Config("text", "x", text=TextConfig(4, (4,), 4, 6))
+    model = randomise(build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR, is_multi_label=True), seed)
+    set_temperature(model, 1.0)
+    return model
+
+
+def sigmoids(model, features):
+    return keras.ops.sigmoid(model({key: features[key] for key in model.input})).numpy()
+
+
+def test_with_several_emotions_the_prior_and_the_start_are_a_sigmoid_each():
+    config = Config("text", "x", text=TextConfig(4, (4,), 4, 6))
+    model = build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR, is_multi_label=True)
+    np.testing.assert_allclose(sigmoids(model, batch(NOTHING)), [PRIOR], atol=1e-6)
+    np.testing.assert_allclose(scipy.special.expit(model.get_layer("emotions").bias), PRIOR, atol=1e-6)
+
+
+def test_late_fusion_of_several_emotions_averages_each_probability_and_saves_so(tmp_path):
+    chosen = {str(seed): build_multi_label(seed) for seed in (0, 1)}
+    features = batch(WORDS_ALONE, (0, [2, 9, 5]))
+    expected = np.mean([sigmoids(model, features) for model in chosen.values()], axis=0)
+    fused = late_fusion(chosen, PRIOR, is_multi_label=True)
+    np.testing.assert_allclose(sigmoids(fused, features), expected, atol=1e-6)
+    np.testing.assert_allclose(sigmoids(fused, batch(NOTHING)), [PRIOR], atol=1e-6)
+    set_temperature(fused, 1.7)
+    fused.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    everything = batch(WORDS_ALONE, NOTHING)
+    np.testing.assert_array_equal(sigmoids(loaded, everything), sigmoids(fused, everything))
+
+
+def test_probabilities_of_0_and_1_have_finite_logits():
+    model = build_multi_label(0)
+    model.get_layer("emotions").bias.assign([-1e4, 1e4, 0])
+    logits = late_fusion({"one": model}, PRIOR, is_multi_label=True)(words([[2, 7, 4]], 3)).numpy()
+    assert np.isfinite(logits).all()
+    assert (logits[0, 0] < -10) & (logits[0, 1] > 10)

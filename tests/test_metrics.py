@@ -83,6 +83,7 @@ def test_hits_agree_with_scikit_learn(seed):
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
     assert scores["unweighted_average_recall"] == pytest.approx(recall.mean(), abs=1e-9)
     assert scores["macro_f1"] == pytest.approx(f1.mean(), abs=1e-9)
+    assert scores["weighted_f1"] == pytest.approx(np.average(f1, weights=counts), abs=1e-9)
     assert scores["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(label, predicted), abs=1e-9)
 
 
@@ -189,7 +190,7 @@ def test_clips_of_equal_confidence_count_with_the_mean_of_their_group():
 
 
 def test_the_order_of_rows_changes_nothing(seeds):
-    seeds[COLUMNS] = seeds[COLUMNS].round(1)  # Many ties.
+    seeds[COLUMNS] = seeds[COLUMNS].round(1).pipe(lambda rounded: rounded.div(rounded.sum(axis=1), axis=0))  # Ties.
     found = metrics.scores(seeds.sample(frac=1, random_state=0), EMOTIONS, 2.0)
     expected = metrics.scores(seeds, EMOTIONS, 2.0)
     assert found["selective_accuracy"] == expected["selective_accuracy"]
@@ -221,9 +222,14 @@ def test_folds_are_pooled(predictions):
 def test_scores_hold_what_puts_them_into_proportion(predictions):
     scores = metrics.scores(predictions, EMOTIONS)
     commonest = predictions["label"].value_counts()
-    assert scores["chance"] == {"unweighted_average_recall": 1 / 3}
-    expected = {"emotion": commonest.index[0], "accuracy": commonest.iloc[0] / 100, "unweighted_average_recall": 1 / 3}
-    assert scores["majority"] == expected
+    assert scores["chance"] == {"unweighted_average_recall": 1 / 3, "macro_f1": scores["chance"]["macro_f1"]}
+    label, always = predictions["label"], [commonest.index[0]] * 100
+    f1s = {f"{how}_f1": sklearn.metrics.f1_score(label, always, average=how) for how in ("macro", "weighted")}
+    expected = {"accuracy": commonest.iloc[0] / 100, "unweighted_average_recall": 1 / 3, **f1s}
+    assert scores["majority"] == {
+        "emotion": commonest.index[0],
+        **{name: pytest.approx(value) for name, value in expected.items()},
+    }
     assert scores["counts"] == {**commonest, "angry": 0}
     assert scores["num_utterances"] == sum(scores["counts"].values()) == 100
     assert scores["speakers"] == ["00", "01", "02", "03", "04"]
@@ -250,7 +256,7 @@ def test_scores_are_broken_down_by_the_groups_that_there_are(predictions):
 def test_predictions_without_probabilities_have_no_scores_of_them(predictions):
     with_them = metrics.scores(predictions, EMOTIONS)
     without = metrics.scores(predictions.drop(columns=COLUMNS), EMOTIONS, 2.0)
-    missing = {"area_under_curve", "selective_accuracy", *list(metrics.MEASURES)[3:]}
+    missing = {"area_under_curve", "selective_accuracy", *list(metrics.MEASURES)[4:]}
     assert {key.removesuffix("_interval") for key in set(with_them) - set(without)} == missing
     assert without["accuracy_interval"] == with_them["accuracy_interval"]
     assert "area_under_curve" not in without["per_emotion"]["sad"]

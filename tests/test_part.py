@@ -11,6 +11,7 @@ import scipy.special
 import tensorflow as tf
 
 from emotion_tf.calibration import fit_temperature, set_temperature
+from emotion_tf.multilabel import decide, fit_thresholds, joined
 from emotion_tf.part import (
     Part,
     _is_present,
@@ -22,6 +23,7 @@ from emotion_tf.part import (
 )
 from emotion_tf.predictions import PREFIX
 from emotion_tf.run import Run
+from pipelines.corpora import goemotions
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +188,104 @@ def test_scores_and_pictures_of_another_place_leave_the_run_alone(text_run, mode
 def test_modalities_are_those_of_the_inputs(model, audio_run):
     assert modalities_of(model) == ("text",)
     assert modalities_of(audio_run.model()) == ("audio",)
+
+
+@pytest.fixture(scope="module")
+def sentences(goemotions_run):
+    """The validation part of a run that knows several emotions an utterance, and its model."""
+    return part_of(goemotions_run, "validation", ("text",)), goemotions_run.model()
+
+
+def names_of(part):
+    return dict(zip(part.utterances["utterance_id"], joined(part.memberships, part.emotions), strict=True))
+
+
+def test_a_part_of_several_emotions_holds_all_labels_of_its_utterances(sentences, goemotions_like):
+    part, _ = sentences
+    wanted = {one.utterance_id: one.emotion for one in goemotions.read(goemotions_like).utterances}
+    found = names_of(part)
+    assert len(found) == 36
+    assert found == {name: wanted[name] for name in found}
+    assert part.labels.shape == (36, 28)
+
+
+def test_predictions_of_several_emotions_are_a_sigmoid_each_over_the_temperature(sentences, goemotions_run):
+    part, model = sentences
+    set_temperature(model, 1.0)
+    raw, temperature = part.logits(model), goemotions_run.temperature()
+    set_temperature(model, temperature)
+    stored = goemotions_run.predictions().set_index("utterance_id").loc[part.utterances["utterance_id"]]
+    assert temperature != 1
+    expected = scipy.special.expit(raw / temperature)
+    np.testing.assert_allclose(probabilities_of(stored), expected, atol=1e-6)
+    assert stored["label"].to_dict() == names_of(part)
+    assert stored["predicted"].tolist() == joined(decide(expected, goemotions_run.thresholds()), part.emotions)
+
+
+def test_the_loss_of_several_emotions_is_the_mean_over_them(sentences):
+    part, model = sentences
+    predictions, loss = part.predict(model)
+    found = np.where(part.memberships, probabilities_of(predictions), 1 - probabilities_of(predictions))
+    assert loss == pytest.approx(-np.log(found).mean(), rel=1e-5)
+
+
+def test_calibration_fits_thresholds_on_calibrated_probabilities_and_the_part_uses_them(goemotions_run):
+    model, part = goemotions_run.model(), part_of(goemotions_run, "validation", ("text",))
+    part.thresholds = None
+    set_temperature(model, 1.0)
+    found = part.calibrate(model)
+    stored = json.loads(goemotions_run.calibration_path.read_text())
+    assert found["temperature"] == pytest.approx(stored["temperature"], rel=1e-3)
+    assert found["thresholds"] == pytest.approx(stored["thresholds"], rel=1e-3)
+    predictions, _ = part.predict(model)
+    expected = fit_thresholds(probabilities_of(predictions), part.memberships)
+    np.testing.assert_allclose(list(found["thresholds"].values()), expected, rtol=1e-4)
+    np.testing.assert_allclose(part.thresholds, expected, rtol=1e-4)
+    assert found["speakers"] == []
+
+
+def test_the_test_part_is_decided_with_the_thresholds_of_the_run(goemotions_run):
+    part, model = part_of(goemotions_run, "test", ("text",)), goemotions_run.model()
+    predictions, _ = part.predict(model)
+    thresholds = goemotions_run.thresholds()
+    assert predictions["predicted"].tolist() == joined(decide(probabilities_of(predictions), thresholds), part.emotions)
+    assert not np.array_equal(thresholds, fit_thresholds(probabilities_of(predictions), part.memberships))
+
+
+def mapped(run, numbers, emotions, *, is_multi_label):
+    config, fold = run.config(), run.metadata()["fold"]
+    return Part(
+        Path(config.records),
+        fold["test"],
+        "test",
+        emotions,
+        ("text",),
+        fold["by"],
+        label_numbers=numbers,
+        is_multi_label=is_multi_label,
+    )
+
+
+def test_a_map_leads_sets_of_labels_to_sets(goemotions_run):
+    """The first label has no target, the others fall into two."""
+    numbers = [None, *(number % 2 for number in range(1, 28))]
+    whole = part_of(goemotions_run, "test", ("text",))
+    carried = {
+        name: sorted({("even", "odd")[numbers[k]] for k in np.flatnonzero(row) if numbers[k] is not None})
+        for name, row in zip(whole.utterances["utterance_id"], whole.memberships, strict=True)
+    }
+    several = mapped(goemotions_run, numbers, ("even", "odd"), is_multi_label=True)
+    assert names_of(several) == {name: "|".join(names) for name, names in carried.items() if names}
+    one = mapped(goemotions_run, numbers, ("even", "odd"), is_multi_label=False)
+    assert {name: ("even", "odd")[label] for name, label in labels_of(one).items()} == {
+        name: names[0] for name, names in carried.items() if len(names) == 1
+    }
+    assert len(one.utterances) < len(several.utterances) < len(whole.utterances)
+
+
+def test_a_model_of_several_emotions_reads_records_of_one(text_run):
+    config, fold = text_run.config(), text_run.metadata()["fold"]
+    emotions = text_run.metadata()["emotions"]
+    part = Part(Path(config.records), fold["test"], "test", emotions, ("text",), is_multi_label=True)
+    assert part.labels.sum(axis=1).tolist() == [1] * 30
+    assert labels_of(part) == labels_of(part_of(text_run, "test", ("text",)))

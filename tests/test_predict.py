@@ -184,3 +184,69 @@ def test_a_corrupt_export_gets_a_sentence(tmp_path):
     (tmp_path / "metadata.json").write_text("{}")
     with pytest.raises(InputError, match="does not load"):
         ExportedModel(tmp_path)
+
+
+def test_whisper_hears_the_words_where_it_is_asked_to(predict, tmp_path, whisper_checkpoint):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    flags = ("--transcribe", "--whisper-model", whisper_checkpoint, "--device", "cpu")
+    status, (heard, silent), errors = predict(tone(tmp_path / "a.wav"), tmp_path / "silent.wav", *flags)
+    assert (status, errors[-1:]) == (0, [])
+    assert (heard["transcript"], silent["transcript"]) == ("Kids are talking by the door.", "")
+    assert heard["warnings"] == ["transcribed by whisper tiny.pt", "the model carries the mark 'synthetic'"]
+    _, [told], _ = predict(tmp_path / "a.wav", "--transcript", "Kids are talking by the door.")
+    assert heard["probabilities"] == told["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--transcribe", "--transcript", "oh"), "--transcript gives the words and --transcribe hears them"),
+        (("--whisper-model", "tiny"), "--whisper-model belongs to --transcribe: add that, or leave this out"),
+        (("--language", "de"), "--language belongs to --transcribe"),
+    ],
+)
+def test_flags_of_whisper_that_do_not_fit_get_a_sentence(predict, tmp_path, flags, sentence):
+    status, answers, [error] = predict(tone(tmp_path / "a.wav"), *flags)
+    assert (status, answers) == (1, [])
+    assert sentence in error
+
+
+def test_nothing_to_transcribe_gets_a_sentence(predict):
+    status, _, [error] = predict("--transcribe")
+    assert status == 1
+    assert "there is nothing to predict" in error
+
+
+def test_several_emotions_are_told_the_most_probable_first(tmp_path):
+    class Model:
+        metadata: ClassVar = {
+            "emotions": ["anger", "fear", "joy"],
+            "is_multi_label": True,
+            "modalities": ["text"],
+            "longest_seconds": 0.0,
+            "max_tokens": 64,
+            "marks": [],
+        }
+
+        def answer(self, waveform, transcripts):
+            return np.array([[0.2, 0.9, 0.6]], np.float32), np.array([[True, False, True]])
+
+    found = predict(Model(), None, "oh no")
+    assert found["emotion"] == "fear"  # The most probable, though rare enough a name to need more.
+    assert found["emotions"] == ["joy", "anger"]
+
+
+def test_one_emotion_has_no_list(early_export):
+    assert "emotions" not in predict(ExportedModel(early_export), None, "oh no")
+
+
+def test_an_export_of_before_is_to_be_made_again(early_export, monkeypatch):
+    class Old:
+        structured_outputs: ClassVar = {"probabilities": None, "emotions": None}
+
+    class Loaded:
+        signatures: ClassVar = {"serving_default": Old()}
+
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: Loaded())
+    with pytest.raises(InputError, match="was made by an older version"):
+        ExportedModel(early_export)

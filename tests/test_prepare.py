@@ -1,5 +1,6 @@
 """Tests of pipelines.prepare: one command, the same bytes however often it was stopped, a sentence for bad input."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 from pipelines import audio, decoding, prepare, records, text
 from pipelines.command import InputError, run_command
-from pipelines.corpora import ravdess
+from pipelines.corpora import goemotions, ravdess
 
 ROOT = Path(prepare.__file__).parents[1]
 
@@ -134,7 +135,7 @@ def test_records_hold_what_the_corpus_and_the_recordings_say(three_speakers, thr
         assert record["transcript"].decode() == utterance.transcript
         assert record["trial"].decode() == ravdess.trial_of(utterance.utterance_id)
         assert record["speaker"].decode() == utterance.speaker
-        assert three_speakers.emotions[record["label"]] == utterance.emotion
+        assert [three_speakers.emotions[label] for label in record["label"]] == [utterance.emotion]
         assert json.loads(record["attributes"]) == utterance.attributes
 
 
@@ -149,6 +150,7 @@ def test_metadata_counts_what_the_records_hold(three_speakers, three_speaker_rec
     assert sorted(speaker for shard in metadata.shards.values() for speaker in shard["speakers"]) == ["01", "02", "03"]
     assert metadata.vocabulary_sha256 == text.vocabulary_sha256()
     assert metadata.transcript_source == "script"
+    assert (metadata.is_multi_label, metadata.has_audio, metadata.num_multi_label) == (False, True, 0)
     assert metadata.settings == audio.FrontEnd()
     assert metadata.licence
 
@@ -182,8 +184,8 @@ def test_a_manifest_maps_the_labels_of_another_corpus(tmp_path, in_process):
     (tmp_path / "b.aiff").rename(tmp_path / "Änne 2.wav")
     source = manifest_of(tmp_path, ["1001_ANG.wav,ANG,1001", f"{tmp_path}/Änne 2.wav,FEA,Änne"])
     run("--corpus", "manifest", "--source", source, "--label-map", "crema-d-ravdess", "--records", tmp_path / "r")
-    labels = {name: record["label"] for name, record in read_back(tmp_path / "r").items()}
-    assert labels == {"1001_ANG": 4, f"{tmp_path}/Änne 2": 5}
+    labels = {name: record["label"].tolist() for name, record in read_back(tmp_path / "r").items()}
+    assert labels == {"1001_ANG": [4], f"{tmp_path}/Änne 2": [5]}
 
 
 def test_a_manifest_of_one_speaker_with_declared_labels_and_words(tmp_path, in_process, capsys):
@@ -191,7 +193,7 @@ def test_a_manifest_of_one_speaker_with_declared_labels_and_words(tmp_path, in_p
     source = manifest_of(tmp_path, ['a.wav,keen,me,"Well, yes",train'], "path,emotion,speaker,transcript,split")
     run("--corpus", "manifest", "--source", source, "--emotions", "bored, keen", "--records", tmp_path / "r")
     (record,) = read_back(tmp_path / "r").values()
-    assert (record["label"], record["transcript"], record["published_split"]) == (1, b"Well, yes", b"train")
+    assert (record["label"], record["transcript"], record["published_split"]) == ([1], b"Well, yes", b"train")
     assert len(records.read_metadata(tmp_path / "r").shards) == 1
     printed = capsys.readouterr().out
     assert "bored 0, keen 1" in printed
@@ -243,7 +245,7 @@ def test_the_same_command_again_says_what_is_there_and_writes_nothing(clips, fin
 def test_other_records_in_the_folder_are_not_replaced_unasked(clips, finished, change):
     before = tree(finished)
     with pytest.raises(
-        InputError, match=r"holds other records \(RAVDESS speech, 40 clips.*--overwrite to replace them"
+        InputError, match=r"holds other records \(RAVDESS speech, 40 utterances.*--overwrite to replace them"
     ):
         run("--corpus", "ravdess", "--source", clips, "--records", finished, *change)
     assert tree(finished) == before
@@ -270,7 +272,7 @@ def test_a_changed_recording_makes_other_records(clips, finished, tmp_path, in_p
     run("--corpus", "ravdess", "--source", tmp_path / "clips", "--records", tmp_path / "r")
     changed = next((tmp_path / "clips").rglob("*.wav"))
     soundfile.write(changed, noise(0.7), 16000)
-    with pytest.raises(InputError, match="other settings or other recordings"):
+    with pytest.raises(InputError, match="other settings, words or recordings"):
         run("--corpus", "ravdess", "--source", tmp_path / "clips", "--records", tmp_path / "r")
 
 
@@ -284,6 +286,155 @@ def test_records_that_cannot_be_understood_are_left_alone_unless_overwritten(
         run("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r")
     run("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r", "--overwrite")
     assert tree(tmp_path / "r") == tree(finished)
+
+
+# Sentences without recordings.
+
+
+def goemotions_of(folder, *rows):
+    """Writes rows (comment, label ids, id) as the training part, and one row each as the others."""
+    folder.mkdir()
+    for name, part in {"train.tsv": rows, "dev.tsv": [("Hm", "1", "y")], "test.tsv": [("Have Fun", "17", "z")]}.items():
+        (folder / name).write_text("".join("\t".join(row) + "\n" for row in part), encoding="utf-8")
+    return folder
+
+
+def test_records_of_sentences_hold_words_and_all_labels_and_no_sound(goemotions_like, goemotions_records):
+    corpus, found = goemotions.read(goemotions_like), read_back(goemotions_records)
+    ids = text.token_ids([utterance.transcript for utterance in corpus.utterances]).to_list()
+    assert len(found) == len(corpus.utterances) == 240
+    for utterance, token_ids in zip(corpus.utterances, ids, strict=True):
+        record = found[utterance.utterance_id]
+        assert tuple(corpus.emotions[label] for label in record["label"]) == utterance.emotions
+        assert record["transcript"].decode() == utterance.transcript
+        assert record["token_ids"].tolist() == token_ids
+        assert record["published_split"].decode() == utterance.published_split
+        assert (record["log_mel"].shape, record["audio_sha256"], record["speaker"]) == ((0, 64), b"", b"")
+
+
+def test_metadata_of_sentences_counts_labels_and_utterances_apart(goemotions_records):
+    metadata = records.read_metadata(goemotions_records)
+    assert (metadata.is_multi_label, metadata.has_audio, metadata.has_waveform) == (True, False, False)
+    assert (metadata.num_utterances, metadata.num_multi_label, metadata.num_without_words) == (240, 44, 0)
+    assert sum(metadata.emotion_counts([""])) == 240 + 44
+    assert sum(shard["num_utterances"] for shard in metadata.shards.values()) == 240
+    assert (metadata.hours, metadata.longest_frames, metadata.silent, metadata.skipped) == (0, 0, [], [])
+
+
+def test_sentences_are_prepared_without_processes_or_a_front_end(goemotions_like, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prepare, "decoding", lambda *arguments: pytest.fail("started processes"))
+    monkeypatch.setattr(audio, "mel_matrix", lambda *arguments: pytest.fail("made a front end"))
+    command = ("--corpus", "goemotions", "--source", goemotions_like, "--records", tmp_path / "r")
+    run(*command, "--label-map", "goemotions-ekman")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].startswith("sentences 240, ")
+    assert printed[1].endswith(" with two or more labels")
+    assert "speakers  -" in printed
+    assert "words     script; 0 without words" in printed
+    assert not [line for line in printed if line.startswith(("clips", "hours", "silent", "skipped"))]
+    assert records.read_metadata(tmp_path / "r").emotions[0] == "anger"
+
+
+def test_front_end_flags_make_no_other_records_of_sentences(goemotions_like, tmp_path, capsys):
+    command = ("--corpus", "goemotions", "--source", goemotions_like, "--records", tmp_path / "r")
+    run(*command)
+    before = tree(tmp_path / "r")
+    run(*command, "--mel-bins", "40")
+    assert "holds these records already" in capsys.readouterr().err
+    assert tree(tmp_path / "r") == before
+    with pytest.raises(InputError, match="GoEmotions has no recordings, so no waveforms: leave --store-waveform out"):
+        run(*command, "--store-waveform")
+
+
+def test_meld_is_prepared_with_its_dialogues(tmp_path):
+    header = "Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode\n"
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}_sent_emo.csv").write_text(header + "Hi!,Joey,joy,positive,0,1,8,21\n")
+    run("--corpus", "meld", "--source", tmp_path, "--records", tmp_path / "r", "--label-map", "meld-seven")
+    found = read_back(tmp_path / "r")
+    dialogues = {json.loads(record["attributes"])["dialogue"] for record in found.values()}
+    assert dialogues == {"train-0000", "validation-0000", "test-0000"}
+    assert {record["label"].tolist()[0] for record in found.values()} == {3}
+    assert not records.read_metadata(tmp_path / "r").is_multi_label
+
+
+LONG = " ".join(f"Wörterbucheintrag{number}" for number in range(10_000))
+
+
+def test_blank_long_and_foreign_transcripts_of_recordings_are_kept_whole(tmp_path, in_process, capsys):
+    words = {
+        "blank": "",
+        "space": "\u3000 ",
+        "emoji": "😂😭👍🏽",
+        "japanese": "嬉しいです",
+        "arabic": "أنا سعيد",
+        "long": LONG,
+    }
+    for name in words:
+        soundfile.write(tmp_path / f"{name}.wav", noise(0.1), 16000)
+    rows = [f"{name}.wav,happy,{name},{said}" for name, said in words.items()]
+    source = manifest_of(tmp_path, rows, "path,emotion,speaker,transcript")
+    run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r")
+    found = read_back(tmp_path / "r")
+    assert {name: record["transcript"].decode() for name, record in found.items()} == words | {"space": ""}
+    lengths = {name: len(record["token_ids"]) for name, record in found.items()}
+    assert (lengths["blank"], lengths["space"]) == (1, 1)
+    assert lengths["long"] > 10_000
+    assert min(lengths[name] for name in ("emoji", "japanese", "arabic")) > 1
+    assert "words     script; 2 without words" in capsys.readouterr().out
+
+
+def test_sentences_that_other_records_test_are_left_out_and_counted(tmp_path):
+    tested = goemotions_of(tmp_path / "tested", ("Oh no", "2", "a"))
+    run("--corpus", "goemotions", "--source", tested, "--records", tmp_path / "r")
+    rows = [("have  fun", "0", "b"), ("HAVE FUN", "1", "c"), ("Have fun!", "2", "d"), ("oh no", "3", "e")]
+    command = ("--corpus", "goemotions", "--source", goemotions_of(tmp_path / "more", *rows), "--records")
+    run(*command, tmp_path / "less", "--exclude-sentences", tmp_path / "r")
+    assert set(read_back(tmp_path / "less")) == {"d", "e", "y"}
+    assert records.read_metadata(tmp_path / "less").ignored == {f"sentences that {tmp_path / 'r'} tests": 3}
+    with pytest.raises(InputError, match="other settings, words or recordings"):
+        run(*command, tmp_path / "less")
+
+
+def test_blank_sentences_are_never_excluded_and_all_are_where_no_part_is_published(tmp_path, in_process):
+    soundfile.write(tmp_path / "a.wav", noise(0.1), 16000)
+    rows = ["a.wav,happy,a,oh no"]
+    source = manifest_of(tmp_path, rows, "path,emotion,speaker,transcript")
+    run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r")
+    corpus = goemotions.read(goemotions_of(tmp_path / "more", ("Oh no", "2", "a"), ("…", "2", "b")))
+    blank = dataclasses.replace(corpus.utterances[1], transcript=" ")
+    corpus = dataclasses.replace(corpus, utterances=(corpus.utterances[0], blank))
+    kept = prepare._without_sentences(corpus, tmp_path / "r")
+    assert [one.utterance_id for one in kept.utterances] == ["b"]
+
+
+def test_excluding_every_sentence_or_reading_incomplete_records_is_refused(tmp_path):
+    source = goemotions_of(tmp_path / "tested", ("Have fun", "2", "a"))
+    command = ("--corpus", "goemotions", "--source", source, "--records", tmp_path / "r")
+    with pytest.raises(InputError, match="holds no complete records"):
+        run(*command, "--exclude-sentences", tmp_path)
+    nothing = dataclasses.replace(goemotions.read(source), utterances=(), ignored={"song": 3})
+    with pytest.raises(InputError, match=r"tested: no utterance is left to write \(3 song\)"):
+        prepare.prepare(prepare.Preparation(nothing, tmp_path / "r", audio.FrontEnd()))
+
+
+def test_other_words_make_other_records(clips, finished):
+    preparation = prepare.Preparation(ravdess.read(clips), finished, audio.FrontEnd())
+    others = [{"transcript_source": "whisper base"}, {"origin": {"words": {"seed": 1}}}]
+    fingerprints = {dataclasses.replace(preparation, **other).fingerprint for other in [{}, *others]}
+    assert len(fingerprints) == 3
+
+
+def test_the_chosen_source_of_words_reaches_records_and_table(clips, tmp_path, in_process, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r", "--transcripts", "simulated")
+    metadata = records.read_metadata(tmp_path / "r")
+    assert metadata.transcript_source == "simulated"
+    assert records.marks_of(metadata) == ["label-leaking"]
+    assert {record["transcript"].decode() for record in read_back(tmp_path / "r").values()}.isdisjoint(
+        ravdess.STATEMENTS.values()
+    )
+    assert "words     simulated; 0 without words" in capsys.readouterr().out
 
 
 # Stopped in the middle.
@@ -462,7 +613,11 @@ def test_recordings_none_of_which_can_be_read_make_no_records(tmp_path, in_proce
         (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad"], "must name two or more"),
         (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad,sad"], "must name two or more"),
         (["--corpus", "manifest", "--source", "mine.csv", "--label-map", "crema-d-ravdess"], "line 2: the emotion"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad|glad,happy"], "must not hold |"),
         (["--corpus", "ravdess", "--emotions", "sad,happy"], "ravdess has its own"),
+        (["--corpus", "goemotions", "--source", "empty"], r"cannot read empty.train\.tsv"),
+        (["--corpus", "meld"], "data.meld is not a folder"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--exclude-sentences", "empty"], "mine has recordings"),
         (["--corpus", "synthetic", "--source", "wrong"], "holds something other than a synthetic corpus"),
         (["--corpus", "manifest", "--source", "mine.csv", "--mel-bins", "200"], "mel bands would be empty"),
         (["--corpus", "manifest", "--source", "mine.csv", "--hop-seconds", "0"], "--hop-seconds 0.0 must be"),

@@ -17,7 +17,7 @@ from pipelines.utterance import Utterance
 RECORD = {
     "utterance_id": "03-01-05",
     "speaker": "ä 01",
-    "label": 4,
+    "label": [4, 7],
     "attributes": '{"sex": "female"}',
     "trial": "01-05",
     "audio_sha256": "ab",
@@ -46,7 +46,11 @@ def assert_equals(parsed, expected):
 
 
 def utterances_of(**counts):
-    return [Utterance(f"{speaker}-{n:03}", speaker, "happy") for speaker, count in counts.items() for n in range(count)]
+    return [
+        Utterance(f"{speaker}-{n:03}", speaker, "happy", Path("clip.wav"))
+        for speaker, count in counts.items()
+        for n in range(count)
+    ]
 
 
 def id_of(utterance):
@@ -66,11 +70,15 @@ def metadata_of(folder):
         front_end=dataclasses.asdict(FrontEnd()),
         vocabulary_sha256="",
         transcript_source="script",
+        is_multi_label=False,
+        has_audio=True,
         has_waveform=True,
         shards={"0.tfrecord": {"speakers": ["b", "a"], "num_utterances": 3, "num_bytes": size_of(folder)}},
         num_utterances=3,
         hours=0.1,
         longest_frames=3,
+        num_multi_label=0,
+        num_without_words=0,
         counts={"b": {"happy": 2}, "a": {"sad": 1}},
         ignored={},
         skipped=[],
@@ -104,7 +112,7 @@ def test_a_record_is_read_as_it_was_written_eagerly_and_in_a_dataset(tmp_path):
 def test_only_the_fields_asked_for_are_read(tmp_path):
     records.write_shard(tmp_path / "0.tfrecord", [RECORD])
     (parsed,) = read_back(tmp_path / "0.tfrecord", ("label", "speaker"))
-    assert_equals(parsed, {"label": 4, "speaker": "ä 01"})
+    assert_equals(parsed, {"label": [4, 7], "speaker": "ä 01"})
 
 
 def test_an_absent_recording_has_no_frames(tmp_path):
@@ -177,6 +185,11 @@ def test_equal_sentences_without_a_speaker_share_a_shard():
     assert sum(map(len, sentences)) == len(set.union(*sentences)) == 50
 
 
+def test_sentences_alone_fit_few_shards_however_many_they_are():
+    utterances = [Utterance(f"{n:05}", "", "happy", transcript=f"sentence {n}") for n in range(54_263)]
+    assert len(records.plan_shards(utterances, FrontEnd(), False)) == 4
+
+
 def test_metadata_is_read_as_it_was_written(tmp_path):
     metadata = metadata_of(tmp_path)
     assert records.read_metadata(tmp_path) == metadata
@@ -193,7 +206,7 @@ def test_a_folder_without_metadata_holds_no_complete_records(tmp_path, where):
         records.read_metadata(tmp_path / where)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b'{"schema_version": 1}', b'{"schema_version": 1,}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b'{"schema_version": 2}', b'{"schema_version": 2,}'])
 def test_corrupt_metadata_is_named(tmp_path, content):
     (tmp_path / "metadata.json").write_bytes(content)
     with pytest.raises(InputError, match=r"metadata.json is corrupt .*make them again with .*--overwrite"):
@@ -221,10 +234,10 @@ def test_metadata_of_another_shape_is_corrupt(tmp_path, changes):
         records.read_metadata(tmp_path)
 
 
-@pytest.mark.parametrize("content", ['{"schema_version": 0}', '{"schema_version": 99}', "{}", "[]", "5"])
+@pytest.mark.parametrize("content", ['{"schema_version": 1}', '{"schema_version": 99}', "{}", "[]", "5"])
 def test_another_schema_version_is_refused(tmp_path, content):
     (tmp_path / "metadata.json").write_text(content)
-    with pytest.raises(InputError, match=r"has schema version .*, and this program reads 1"):
+    with pytest.raises(InputError, match=r"has schema version .*, and this program reads 2"):
         records.read_metadata(tmp_path)
 
 
@@ -253,10 +266,11 @@ def index_of(folder, *shards):
 
 
 def test_the_index_holds_what_the_shards_hold_in_the_order_of_their_names(tmp_path):
-    changes = [{"utterance_id": f"{n:03}", "label": n, "published_split": "test"} for n in range(600)]
+    changes = [{"utterance_id": f"{n:03}", "label": [n, 9][: 1 + n % 2], "published_split": "test"} for n in range(600)]
     index = index_of(tmp_path, changes[:300], changes[300:])
     assert index["utterance_id"].tolist() == [change["utterance_id"] for change in changes]
     assert index["label"].tolist() == list(range(600))
+    assert index["labels"].tolist() == [tuple(change["label"]) for change in changes]
     for name in ("speaker", "trial", "audio_sha256", "transcript"):
         assert index[name].unique().tolist() == [RECORD[name]]
     assert set(index["published_split"]) == {"test"}
@@ -284,3 +298,34 @@ def test_a_shard_with_a_flipped_byte_is_named(tmp_path):
     (tmp_path / "0.tfrecord").write_bytes(bytes(content))
     with pytest.raises(InputError, match="holds a corrupt shard"):
         records.read_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "marks"),
+    [
+        ({}, []),
+        ({"corpus": "synthetic"}, ["synthetic"]),
+        ({"transcript_source": "simulated"}, ["label-leaking"]),
+        ({"corpus": "synthetic", "transcript_source": "paired"}, ["synthetic", "paired"]),
+        ({"transcript_source": "whisper base"}, []),
+    ],
+)
+def test_scores_on_made_up_sound_or_words_are_marked(tmp_path, changes, marks):
+    assert records.marks_of(dataclasses.replace(metadata_of(tmp_path), **changes)) == marks
+
+
+@pytest.mark.parametrize("has_waveform", [True, False])
+def test_examples_have_their_words_and_samples_where_they_are_stored(tmp_path, has_waveform):
+    metadata = metadata_of(tmp_path)
+    written = [RECORD | {"utterance_id": f"{n}", "transcript": f"😂 {n}"} for n in range(9)]
+    left_out = () if has_waveform else ("waveform",)
+    records.write_shard(
+        tmp_path / "0.tfrecord", [{name: one[name] for name in one if name not in left_out} for one in written]
+    )
+    shards = {"0.tfrecord": metadata.shards["0.tfrecord"] | {"num_bytes": size_of(tmp_path)}}
+    records.write_metadata(tmp_path, dataclasses.replace(metadata, has_waveform=has_waveform, shards=shards))
+    found = records.read_examples(tmp_path, ["1", "3", "5", "7", "8"], 2, "utterance_id")
+    assert [words for _, words in found] == ["😂 1", "😂 5"]
+    for waveform, _ in found:
+        np.testing.assert_array_equal(waveform, RECORD["waveform"] if has_waveform else [])
+        assert waveform.dtype == np.int16

@@ -157,10 +157,10 @@ def test_cropping_to_nothing_is_refused():
 
 def test_eager_ids_equal_those_of_a_dataset_map_that_comes_first():
     text.tokenizer.cache_clear()
-    text._traced.cache_clear()
+    text.own_tokenizer.cache_clear()
     dataset = tf.data.Dataset.from_tensor_slices(list(NASTY)).batch(4).map(text.token_ids, tf.data.AUTOTUNE)
     assert [row for batch in dataset for row in batch.to_list()] == ids_of(NASTY)
-    text._traced.cache_clear()  # what another device or strategy does: a second trace over the same tokenizer
+    text.own_tokenizer.cache_clear()  # what another device or strategy does: a second trace over the same tokenizer
     assert [row for batch in dataset for row in batch.to_list()] == ids_of(NASTY)
 
 

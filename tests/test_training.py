@@ -326,3 +326,76 @@ def test_a_killed_run_finishes_with_the_same_command(three_speaker_records, tmp_
     best = history["val_unweighted_average_recall"].max()
     assert run.scores()["validation"]["unweighted_average_recall"] >= best - 1e-6
     assert tf.io.gfile.glob(str(run.tensorboard / "train" / "*"))
+
+
+def test_the_loss_of_several_emotions_is_binary_cross_entropy_without_smoothing():
+    config = Config("text", "x", text=TextConfig(2, (2,), 2, 2), training=TrainingConfig(label_smoothing=0.1))
+    model = build_model(config, 8, 20, [0.5, 0.5], is_multi_label=True)
+    training._compile(model, config, 10, is_multi_label=True)
+    logits, carried = np.array([[2.0, -1.0]], np.float32), np.array([[1.0, 1.0]])
+    expected = np.mean([np.log1p(np.exp(-2.0)), np.log1p(np.exp(1.0))])
+    assert float(model.loss(carried, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has_audio", "is_multi_label", "expected"),
+    [
+        ("auto", True, False, {0: 2.0, 1: 2 / 3}),
+        ("auto", False, False, None),
+        ("auto", True, True, None),
+        ("balanced", False, False, {0: 2.0, 1: 2 / 3}),
+        ("none", True, False, None),
+    ],
+)
+def test_emotions_are_weighted_where_there_is_sound_or_the_user_says_so(wanted, has_audio, is_multi_label, expected):
+    metadata = {"training_counts": [10, 30], "has_audio": has_audio, "is_multi_label": is_multi_label}
+    found = training._class_weights(TrainingConfig(class_weights=wanted), metadata)
+    assert found == (pytest.approx(expected) if expected else None)
+
+
+def test_several_emotions_are_multi_hot_in_training_and_no_one_is_weighted(goemotions_run):
+    metadata = goemotions_run.metadata()
+    dataset = training.training_dataset(goemotions_run.config(), metadata, 0)
+    labels = np.concatenate([label.numpy() for _, label in dataset.take(-(-metadata["num_training"] // 24))])
+    assert labels.shape == (168, 28)
+    np.testing.assert_array_equal(labels.sum(axis=0), metadata["training_counts"])
+    assert sorted(set(labels.sum(axis=1))) == [1, 2]
+
+
+def test_permuted_labels_of_several_emotions_are_dealt_as_a_whole(goemotions_run):
+    def pairs(control):
+        config = dataclasses.replace(goemotions_run.config(), control=control)
+        seen = training.training_dataset(config, goemotions_run.metadata(), 0).take(7)
+        rows = [zip(x["token_ids"].numpy(), y.numpy(), strict=True) for x, y in seen]
+        return sorted((ids[ids > 0].tobytes(), label.tobytes()) for batch in rows for ids, label in batch)
+
+    true, cut = pairs(""), pairs("permuted-labels")
+    assert true != cut
+    for column in (0, 1):
+        assert sorted(row[column] for row in true) == sorted(row[column] for row in cut)
+
+
+def test_samples_of_several_emotions_name_all_of_them(goemotions_run):
+    titles = [title for title, _ in training._samples(goemotions_run.config(), goemotions_run.metadata())]
+    assert len(titles) == 8
+    for title in titles:
+        emotions, words = title.split(": ", 1)[1].split(", “")
+        assert all(name in words for name in emotions.split(", "))
+
+
+def test_late_fusion_averages_runs_of_several_emotions(goemotions_run, make_config, tmp_path):
+    source = str(goemotions_run.folder)
+    config = make_config(
+        "fusion",
+        records=goemotions_run.config().records,
+        folds="published",
+        fusion="late",
+        runs=(source, source),
+    )
+    fit(config, Run(tmp_path / "late"))
+    found, stored = (run.predictions().filter(like="probability_") for run in (Run(tmp_path / "late"), goemotions_run))
+    logits = np.log(stored / (1 - stored)) / Run(tmp_path / "late").temperature()
+    pd.testing.assert_frame_equal(found, 1 / (1 + np.exp(-logits)), atol=1e-5)
+    scores = Run(tmp_path / "late").scores()
+    assert scores["headline"] == "macro_f1"
+    assert scores["validation"]["is_multi_label"]

@@ -48,6 +48,8 @@ def _rows(source: Path) -> list[tuple[int, dict[str, str]]]:
     """Returns line number and cells of each row."""
     if not source.is_file():
         raise InputError(f"{source} is not a file: name a CSV with the columns {', '.join(_REQUIRED)}.")
+    # A transcript may be longer than the 131,072 characters that Python reads of a cell.
+    csv.field_size_limit(2**31 - 1)
     try:
         # utf-8-sig: spreadsheets write a byte order mark.
         with source.open(newline="", encoding="utf-8-sig") as file:

@@ -1,0 +1,144 @@
+"""Where the words of a corpus come from: its own script, sentences per emotion, real sentences, or whisper."""
+
+import argparse
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines.command import InputError
+from pipelines.transcripts.cache import write_table
+from pipelines.transcripts.paired import paired
+from pipelines.transcripts.simulated import simulated
+from pipelines.transcripts.transcriber import WhisperSettings, add_whisper_arguments, transcribed
+from pipelines.transcripts.word_errors import word_error_rate
+from pipelines.utterance import Corpus
+
+SOURCES = ("script", "simulated", "paired", "whisper")
+
+_CACHE = Path("data/transcripts")
+# Flag -> the sources that read it. All default to None, so that a flag that is given is told from one that is not.
+_READ_BY = {
+    "sentences": ("paired",),
+    "transcript_seed": ("simulated", "paired"),
+    "transcript_cache": ("simulated", "paired", "whisper"),
+    "whisper_model": ("whisper",),
+    "device": ("whisper",),
+    "language": ("whisper",),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that choose a source of words."""
+    group = parser.add_argument_group("words")
+    group.add_argument(
+        "--transcripts",
+        choices=SOURCES,
+        default="script",
+        help="script: the corpus's own; simulated: written per emotion, which leaks the label; paired: a real sentence"
+        " of GoEmotions with the clip's emotion; whisper: what openai-whisper hears (default: %(default)s)",
+    )
+    group.add_argument("--sentences", type=Path, metavar="DIR", help="paired: the folder of GoEmotions")
+    group.add_argument("--transcript-seed", type=int, metavar="N", help="simulated, paired: deals anew (default: 0)")
+    group.add_argument(
+        "--transcript-cache", type=Path, metavar="DIR", help=f"where their CSVs are kept (default: {_CACHE})"
+    )
+    add_whisper_arguments(group)
+
+
+@dataclasses.dataclass(frozen=True)
+class WordSource:
+    """A chosen source of words.
+
+    Attributes:
+      kind: One of `SOURCES`.
+      sentences: The folder of GoEmotions; paired only.
+      seed: Of simulated and paired words.
+      whisper: Model and language; whisper only.
+      cache: Folder of the CSVs that simulated, paired and heard words leave.
+    """
+
+    kind: str = "script"
+    sentences: Path | None = None
+    seed: int = 0
+    whisper: WhisperSettings | None = None
+    cache: Path = _CACHE
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "WordSource":
+        """Reads the flags of `add_arguments`.
+
+        Raises:
+          InputError: A flag that the chosen source does not read, or one that it lacks.
+        """
+        kind = arguments.transcripts
+        for name, sources in _READ_BY.items():
+            if getattr(arguments, name) is not None and kind not in sources:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} belongs to --transcripts {' or '.join(sources)}, not {kind}: leave it out.")
+        if kind == "paired" and arguments.sentences is None:
+            raise InputError("--transcripts paired needs --sentences DIR, the folder of GoEmotions (train.tsv, ...).")
+        return cls(
+            kind,
+            arguments.sentences,
+            arguments.transcript_seed or 0,
+            WhisperSettings.of(arguments) if kind == "whisper" else None,
+            arguments.transcript_cache or _CACHE,
+        )
+
+    @property
+    def name(self) -> str:
+        """The source as metadata and tables name it; that of whisper with its model."""
+        return self.kind if self.whisper is None else f"whisper {self.whisper.name}"
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the words depend on beside the corpus, as JSON holds it."""
+        settings: dict[str, Any] = {"source": self.kind}
+        if self.kind in ("simulated", "paired"):
+            settings["seed"] = self.seed
+        return settings | (self.whisper.identity if self.whisper else {})
+
+    def fill(self, corpus: Corpus, label_map: str = "") -> Corpus:
+        """Puts words into a corpus; what is left without any is dropped only where the source says so.
+
+        Args:
+          corpus: Relabelled already.
+          label_map: Name of the map that relabelled it, or empty; for messages.
+
+        Returns:
+          The corpus with transcripts. Utterances that a paired sentence is lacking for are counted in `ignored`.
+
+        Raises:
+          InputError: A corpus without sound and any source but its script, labels that the source does not know, or
+            whatever is wrong with its files.
+        """
+        if self.kind == "script":
+            return corpus
+        if all(utterance.audio is None for utterance in corpus.utterances):
+            raise InputError(
+                f"{corpus.name} has no recordings, and its words are its own: leave --transcripts {self.kind} out."
+            )
+        if self.whisper is not None:
+            return self._heard(corpus, self.whisper)
+        filled, rows = self._dealt(corpus, label_map)
+        parts = (self.kind, corpus.source.stem, label_map, str(self.seed))
+        write_table(self.cache / f"{'-'.join(part for part in parts if part)}.csv", rows)
+        return filled
+
+    def _dealt(self, corpus: Corpus, label_map: str) -> tuple[Corpus, list[dict[str, str]]]:
+        if self.sentences is None:
+            return simulated(corpus, self.seed)
+        return paired(corpus, self.sentences, self.seed, label_map)
+
+    def _heard(self, corpus: Corpus, whisper: WhisperSettings) -> Corpus:
+        heard = transcribed(corpus, whisper, self.cache)
+        said = [utterance.transcript for utterance in corpus.utterances]
+        words = [utterance.transcript for utterance in heard.utterances]
+        num_blank = sum(not transcript for transcript in words)
+        print(
+            f"whisper {whisper.name}: {word_error_rate(said, words)}; {num_blank} of {len(words)} clips without words",
+            file=sys.stderr,
+        )
+        return heard

@@ -1,0 +1,143 @@
+"""Paired words: each clip of acted speech gets one real sentence of GoEmotions with the clip's emotion.
+
+Sound and words are then two noisy, independent modalities: an honest test bench for fusion.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pipelines import text
+from pipelines.command import InputError, import_tensorflow
+from pipelines.corpora import goemotions
+from pipelines.emotions import LABEL_MAPS
+from pipelines.utterance import Corpus, Utterance
+
+LABEL_MAPS_TO_PAIR = ("goemotions-ravdess", "goemotions-seven")
+"""The maps that lead from GoEmotions to the labels of acted speech."""
+
+_SPLITS = ("test", "validation")
+
+
+def paired(corpus: Corpus, sentences: Path, seed: int, label_map: str = "") -> tuple[Corpus, list[dict[str, str]]]:
+    """Gives each clip a sentence of its own, as far as the sentences go; names the map on stderr.
+
+    Sentences come from GoEmotions' test split first, then from dev; none that also stands in the training split, none
+    twice (in normalised spelling). Scarce emotions are dealt round-robin over the speakers.
+
+    Args:
+      corpus: Acted speech, labelled as one of `LABEL_MAPS_TO_PAIR` labels.
+      sentences: The folder of GoEmotions.
+      seed: Deals anew.
+      label_map: Name of the map that relabelled the corpus, or empty; for messages.
+
+    Returns:
+      The corpus with those clips that got a sentence, the others counted in `ignored`; and a row for each clip.
+
+    Raises:
+      InputError: Labels that no map leads to, or a folder that is not GoEmotions.
+    """
+    chosen = _map_to(corpus, label_map)
+    spoken = goemotions.read(sentences)
+    pools = _pools(spoken, chosen, seed)
+    dealt: dict[str, Utterance] = {}
+    for emotion in corpus.emotions:
+        clips = [utterance for utterance in corpus.utterances if utterance.emotion == emotion]
+        in_turn = _in_turn(clips, f"{seed} {emotion}")
+        dealt |= {clip.utterance_id: sentence for clip, sentence in zip(in_turn, pools.get(emotion, []), strict=False)}
+    _name_the_map(chosen, dealt.values(), len(corpus.utterances) - len(dealt))
+    filled = _with_sentences(corpus, dealt)
+    labels = {sentence.utterance_id: sentence.emotion for sentence in spoken.utterances}
+    return filled, [_row(clip, dealt[clip.utterance_id], labels) for clip in filled.utterances]
+
+
+def _map_to(corpus: Corpus, label_map: str) -> str:
+    for name in LABEL_MAPS_TO_PAIR:
+        if set(corpus.emotions) == set(LABEL_MAPS[name].emotions):
+            return name
+    source = f" (through {label_map})" if label_map else ""
+    known = " or ".join(", ".join(LABEL_MAPS[name].emotions) for name in LABEL_MAPS_TO_PAIR)
+    raise InputError(
+        f"no map leads from GoEmotions to the labels {', '.join(corpus.emotions)} of {corpus.name}{source}:"
+        f" pair words with {known}, mapped with --label-map where need be."
+    )
+
+
+def _pools(spoken: Corpus, label_map: str, seed: int) -> dict[str, list[Utterance]]:
+    """Sorts the sentences that may be used by emotion, those of the test split first, in a seeded order."""
+    spelling = _spellings(spoken.utterances)
+    used = {spelling[one.utterance_id] for one in spoken.utterances if one.published_split not in _SPLITS} | {""}
+    pools: dict[str, list[Utterance]] = {}
+    usable = [one for one in spoken.relabelled(label_map).utterances if one.published_split in _SPLITS]
+    for sentence in _shuffled(usable, str(seed), key=lambda one: (_SPLITS.index(one.published_split),)):
+        if spelling[sentence.utterance_id] not in used:
+            used.add(spelling[sentence.utterance_id])
+            pools.setdefault(sentence.emotion, []).append(sentence)
+    return pools
+
+
+def _spellings(spoken: Sequence[Utterance]) -> dict[str, str]:
+    """Returns utterance_id -> normalised sentence."""
+    import_tensorflow()
+    normalised = text.normalise([one.transcript for one in spoken]).numpy()
+    return {one.utterance_id: spelling.decode() for one, spelling in zip(spoken, normalised, strict=True)}
+
+
+def _in_turn(clips: Iterable[Utterance], salt: str) -> Iterator[Utterance]:
+    """Yields one clip of each speaker, then a second of each, and so on, all in a seeded order."""
+    by_speaker: dict[str, list[Utterance]] = {}
+    for clip in _shuffled(clips, salt):
+        by_speaker.setdefault(clip.speaker, []).append(clip)
+    # Speakers in the order in which their first clips came: seeded, and another one for each emotion.
+    rounds = itertools.zip_longest(*by_speaker.values())
+    return (clip for one_each in rounds for clip in one_each if clip is not None)
+
+
+def _shuffled(
+    utterances: Iterable[Utterance], salt: str, key: Callable[[Utterance], tuple[int, ...]] = lambda one: ()
+) -> list[Utterance]:
+    """Sorts by a key, then by hashes: the same in any process and version, whatever else the corpus holds."""
+    return sorted(
+        utterances, key=lambda one: (*key(one), hashlib.sha256(f"{salt} {one.utterance_id}".encode()).hexdigest())
+    )
+
+
+def _name_the_map(label_map: str, used: Iterable[Utterance], num_dropped: int) -> None:
+    counts = Counter(sentence.published_split for sentence in used)
+    print(
+        f"paired: label map {label_map}, {counts['test']} sentences from test, {counts['validation']} from dev,"
+        f" {num_dropped} clips without one dropped",
+        file=sys.stderr,
+    )
+
+
+def _with_sentences(corpus: Corpus, dealt: dict[str, Utterance]) -> Corpus:
+    dropped: Counter[str] = Counter()
+    kept = []
+    for clip in corpus.utterances:
+        if clip.utterance_id in dealt:
+            kept.append(dataclasses.replace(clip, transcript=dealt[clip.utterance_id].transcript))
+        else:
+            dropped[f"{clip.emotion} without a sentence (paired)"] += 1
+    return dataclasses.replace(
+        corpus,
+        licence=f"{corpus.licence}; words of GoEmotions, {goemotions.LICENCE}",
+        utterances=tuple(kept),
+        ignored={**corpus.ignored, **dropped},
+    )
+
+
+def _row(clip: Utterance, sentence: Utterance, labels: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "utterance_id": clip.utterance_id,
+        "speaker": clip.speaker,
+        "emotion": clip.emotion,
+        "comment_id": sentence.utterance_id,
+        "split": sentence.published_split,
+        "labels": labels[sentence.utterance_id],
+        "transcript": clip.transcript,
+    }

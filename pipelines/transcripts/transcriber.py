@@ -1,0 +1,315 @@
+"""Heard words: openai-whisper on decoded recordings, gated against silence, each recording heard once.
+
+whisper and torch are imported when a recording is to be heard, and not where the cache answers for all of them.
+"""
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import audio
+from pipelines.command import InputError, progress_bar
+from pipelines.transcripts.cache import TranscriptCache
+from pipelines.utterance import Corpus, Utterance
+
+SILENT_RMS_DB = -65.0
+"""Softer recordings (dB of full scale) are not handed to whisper; the softest of RAVDESS's 1200 here reads -60."""
+
+SHORTEST_SECONDS = 0.1
+"""Shorter recordings hold no word, and whisper would invent some."""
+
+NO_SPEECH = 0.6
+"""Segments that whisper takes for no speech with a higher probability are dropped, however sure it is of the words."""
+
+_GATES = f"rms >= {SILENT_RMS_DB:g} dB; {SHORTEST_SECONDS:g} s or more; no_speech_prob <= {NO_SPEECH:g}"
+_COLUMNS = ("audio_sha256", "utterance_id", "device", "seconds", "no_speech_prob", "transcript")
+_DEVICES = ("cpu", "cuda")
+
+
+def add_whisper_arguments(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Adds the flags of whisper; each is None where it is not given."""
+    parser.add_argument(
+        "--whisper-model",
+        metavar="NAME|CHECKPOINT",
+        help="whisper: tiny, base, small.en, ..., downloaded at first use, or a checkpoint file (default: base)",
+    )
+    parser.add_argument("--device", choices=_DEVICES, help="whisper: where it runs (default: cuda where there is one)")
+    parser.add_argument(
+        "--language", metavar="CODE", help="whisper: the language spoken; auto detects it in each clip (default: en)"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class WhisperSettings:
+    """Which whisper hears.
+
+    Attributes:
+      model: A name of whisper's own, or the path of a checkpoint.
+      language: Code or English name of the language spoken; "auto" detects it in each recording.
+      device: "cpu", "cuda", or empty: cuda where there is one.
+    """
+
+    model: str = "base"
+    language: str = "en"
+    device: str = ""
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "WhisperSettings":
+        """Reads the flags of `add_whisper_arguments`."""
+        defaults = cls()
+        return cls(
+            arguments.whisper_model or defaults.model,
+            (arguments.language or defaults.language).lower(),
+            arguments.device or defaults.device,
+        )
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the model is a file on disk."""
+        return Path(self.model).is_file()
+
+    @property
+    def name(self) -> str:
+        """The model as tables name it: without the folder of a checkpoint."""
+        return Path(self.model).name if self.is_checkpoint else self.model
+
+    @functools.cached_property
+    def identity(self) -> dict[str, str]:
+        """What the words depend on beside the sound; the device is left out, for the words rarely do."""
+        sha256 = file_sha256(Path(self.model)) if self.is_checkpoint else ""
+        return {"model": self.name, "model_sha256": sha256, "language": self.language, "gates": _GATES}
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What was heard in one recording.
+
+    Attributes:
+      transcript: Empty where there was nothing to hear.
+      seconds: Length of the recording.
+      no_speech_prob: The highest of its segments; None where a gate kept the recording from whisper.
+    """
+
+    transcript: str
+    seconds: float
+    no_speech_prob: float | None = None
+
+
+class Transcriber:
+    """A loaded whisper model.
+
+    Raises:
+      InputError: whisper is not installed, there is no such model, language or device, or a file is no checkpoint.
+    """
+
+    def __init__(self, settings: WhisperSettings):
+        self.name = settings.name
+        whisper = _import_whisper()
+        self._language = _language(whisper, settings.language)
+        self.device = _device(settings.device)
+        self._model = _load(whisper, settings, self.device)
+        if not self._model.is_multilingual and self._language not in (None, "en"):
+            raise InputError(f"the whisper model {self.name} knows English only: leave --language out.")
+
+    def __call__(self, waveform: np.ndarray) -> Heard:
+        """Hears one recording; the same words each time.
+
+        Args:
+          waveform: [num_samples] int16 at 16 kHz, of any length.
+
+        Source:
+          Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision, 2022, section 4.5, without its
+          fallback to sampling.
+        """
+        import whisper
+
+        seconds = len(waveform) / audio.SAMPLE_RATE
+        if is_silent(waveform):
+            return Heard("", seconds)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Performing inference on CPU when CUDA is available")
+            result = whisper.transcribe(
+                self._model,
+                audio.to_float(waveform),
+                temperature=0.0,
+                condition_on_previous_text=False,
+                # The segments are gated here, so that what was dropped can be told.
+                no_speech_threshold=None,
+                language=self._language,
+                fp16=self.device == "cuda",
+            )
+        segments = result["segments"]
+        spoken = "".join(segment["text"] for segment in segments if segment["no_speech_prob"] <= NO_SPEECH)
+        return Heard(
+            " ".join(spoken.split()), seconds, max((segment["no_speech_prob"] for segment in segments), default=0.0)
+        )
+
+
+def transcribed(corpus: Corpus, settings: WhisperSettings, folder: Path) -> Corpus:
+    """Puts heard words into a corpus.
+
+    Recordings that cannot be read get none; whoever decodes them later names them.
+
+    Args:
+      corpus: Of recordings.
+      settings: Which whisper hears.
+      folder: Where the CSV of words is kept; each clip is kept when it is heard.
+
+    Raises:
+      InputError: See `Transcriber` and `TranscriptCache`.
+    """
+    cache = TranscriptCache(folder / cache_name(settings.identity), settings.identity, _COLUMNS)
+    hashes = {one.utterance_id: _hash_of(one) for one in corpus.utterances}
+    _hear([one for one in corpus.utterances if cache.get(hashes[one.utterance_id]) is None], hashes, cache, settings)
+    return dataclasses.replace(
+        corpus,
+        utterances=tuple(
+            dataclasses.replace(one, transcript=cache.get(hashes[one.utterance_id]) or "") for one in corpus.utterances
+        ),
+    )
+
+
+def cache_name(identity: Mapping[str, str]) -> str:
+    """Names the CSV of a model and language; checkpoints of one name differ by the start of their hash."""
+    parts = ["whisper", identity["model"], identity["model_sha256"][:8], identity["language"]]
+    return "-".join(part for part in parts if part) + ".csv"
+
+
+def is_silent(waveform: np.ndarray) -> bool:
+    """Tells whether a waveform [num_samples] int16 is too short or too soft to hold a word."""
+    if len(waveform) < SHORTEST_SECONDS * audio.SAMPLE_RATE:
+        return True
+    samples = waveform.astype(np.float64) / 32768
+    rms = np.sqrt(np.mean(samples**2))
+    return bool(np.abs(samples).max() <= audio.SILENT_PEAK / 32768 or rms < 10 ** (SILENT_RMS_DB / 20))
+
+
+def file_sha256(path: Path) -> str:
+    """Hashes the bytes of a file.
+
+    Raises:
+      OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash_of(utterance: Utterance) -> str:
+    """Returns the hash of the recording, or nothing where there is none that could be read."""
+    try:
+        return file_sha256(utterance.audio) if utterance.audio else ""
+    except OSError:
+        return ""
+
+
+def _hear(
+    utterances: list[Utterance], hashes: Mapping[str, str], cache: TranscriptCache, settings: WhisperSettings
+) -> None:
+    """Fills the cache for recordings that it does not hold; equal recordings are heard once."""
+    pending: dict[str, Utterance] = {}
+    for utterance in utterances:
+        pending.setdefault(hashes[utterance.utterance_id], utterance)
+    pending.pop("", None)
+    if not pending:
+        return
+    # Loaded for the first recording that can be read: one that never can costs a later run nothing.
+    transcriber = functools.cache(lambda: Transcriber(settings))
+    with progress_bar(len(pending), f"transcribing with whisper {settings.name}", "clip") as progress:
+        for sha256, utterance in pending.items():
+            waveform = _decoded(utterance)
+            if waveform is not None:
+                cache.add(_row(sha256, utterance, transcriber()(waveform), transcriber().device))
+            progress.update()
+
+
+def _decoded(utterance: Utterance) -> np.ndarray | None:
+    try:
+        return None if utterance.audio is None else audio.decode(utterance.audio)
+    except InputError:
+        return None
+
+
+def _row(sha256: str, utterance: Utterance, heard: Heard, device: str) -> dict[str, str]:
+    no_speech = "" if heard.no_speech_prob is None else f"{heard.no_speech_prob:.4f}"
+    return {
+        "audio_sha256": sha256,
+        "utterance_id": utterance.utterance_id,
+        "device": device,
+        "seconds": f"{heard.seconds:.3f}",
+        "no_speech_prob": no_speech,
+        "transcript": heard.transcript,
+    }
+
+
+def _import_whisper() -> Any:
+    try:
+        import whisper
+    except ImportError:
+        raise InputError(
+            "whisper is not installed: install it with pip install 'emotion_tf[whisper]', or in a checkout with"
+            " pip install -e '.[whisper]'."
+        ) from None
+    return whisper
+
+
+def _language(whisper: Any, language: str) -> str | None:
+    """Returns the code of a language, or None for detection."""
+    if language == "auto":
+        return None
+    known = whisper.tokenizer.LANGUAGES
+    code = whisper.tokenizer.TO_LANGUAGE_CODE.get(language, language)
+    if code not in known:
+        raise InputError(f"whisper knows no language {language!r}: give auto or one of {', '.join(sorted(known))}.")
+    return code
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda finds no GPU that torch can use: leave it out, or give --device cpu.")
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load(whisper: Any, settings: WhisperSettings, device: str) -> Any:
+    """Loads weights, never code: whisper hands weights_only to torch."""
+    if settings.is_checkpoint:
+        return _load_checkpoint(whisper, Path(settings.model), device)
+    if settings.model not in whisper.available_models():
+        raise InputError(
+            f"--whisper-model {settings.model} is neither a checkpoint file nor one of"
+            f" {', '.join(whisper.available_models())}: correct it."
+        )
+    try:
+        return whisper.load_model(settings.model, device=device)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"the whisper model {settings.model} could not be loaded or downloaded ({_first_line(error)}): connect this"
+            " machine to the network, or give a checkpoint file to --whisper-model."
+        ) from None
+
+
+def _load_checkpoint(whisper: Any, path: Path, device: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # The sentence below says all there is to say about another kind of pickle.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            # Absolute, so that a file called base is not taken for the model of that name.
+            return whisper.load_model(str(path.resolve()), device=device)
+    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is no whisper checkpoint ({_first_line(error)}): give a .pt file in openai-whisper's format, or"
+            " the name of a model."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return f"{error}".strip().partition("\n")[0][:200].rstrip(".:") or type(error).__name__

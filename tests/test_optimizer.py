@@ -1,0 +1,97 @@
+"""Tests of emotion_tf.optimizer: one schedule, two rates, and AdamW where the ratio is 1."""
+
+import keras
+import numpy as np
+import pytest
+
+from emotion_tf.optimizer import TwoRateAdamW
+
+
+@pytest.fixture
+def model():
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(1, name="new")(keras.layers.Dense(3, name="old")(inputs)))
+    for number, weight in enumerate(model.weights):
+        weight.assign(np.random.default_rng(number).standard_normal(weight.shape))
+    return model
+
+
+def slow_of(model):
+    return [variable.path for variable in model.get_layer("old").trainable_variables]
+
+
+def steps(model, optimizer, count=1):
+    """Trains on one batch and returns how far each layer's kernel moved."""
+    model.compile(optimizer, "mse")
+    before = {name: model.get_layer(name).get_weights()[0] for name in ("old", "new")}
+    for _ in range(count):
+        model.train_on_batch(np.array([[1.0, 2], [3, -4]]), np.array([[1.0], [2]]))
+    return {name: model.get_layer(name).get_weights()[0] - before[name] for name in before}
+
+
+def test_the_first_step_moves_slow_weights_by_their_share_of_the_rate(model):
+    moved = steps(model, TwoRateAdamW(0.1, 0.01, slow_of(model), weight_decay=0.0))
+    # The first step of Adam is the rate itself, in the direction of the gradient.
+    np.testing.assert_allclose(np.abs(moved["new"]), 0.1, rtol=1e-3)
+    np.testing.assert_allclose(np.abs(moved["old"]), 0.001, rtol=1e-2)
+
+
+def test_both_rates_follow_the_schedule(model):
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.1, 0.0])
+    optimizer = TwoRateAdamW(schedule, 0.5, slow_of(model), weight_decay=0.0)
+    assert np.abs(steps(model, optimizer)["old"]).max() > 0.01
+    moved = steps(model, optimizer, 2)
+    assert not moved["old"].any()
+    assert not moved["new"].any()
+
+
+def test_a_ratio_of_one_without_decay_is_adamw(model):
+    start = model.get_weights()
+    ours = steps(model, TwoRateAdamW(0.05, 1.0, slow_of(model), weight_decay=0.0), 5)
+    model.set_weights(start)
+    keras_own = steps(model, keras.optimizers.AdamW(0.05, 0.0), 5)
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], keras_own[name])
+
+
+def test_slow_weights_do_not_decay(model):
+    start = model.get_layer("old").get_weights()[0]
+    model.compile(TwoRateAdamW(0.1, 0.5, slow_of(model), weight_decay=1.0), "mse")
+    weights = model.get_layer("new").get_weights()
+    model.get_layer("new").set_weights([np.zeros_like(weights[0]), weights[1]])  # No gradient reaches "old".
+    model.train_on_batch(np.ones((1, 2)), np.ones((1, 1)))
+    np.testing.assert_array_equal(model.get_layer("old").get_weights()[0], start)
+
+
+def test_paths_that_the_model_lacks_are_refused(model):
+    with pytest.raises(ValueError, match="nowhere"):
+        TwoRateAdamW(0.1, 0.5, ["nowhere"]).build(model.trainable_variables)
+
+
+def test_weights_and_averages_of_a_resumed_training_go_on_as_if_never_stopped(model, tmp_path):
+    def made():
+        return TwoRateAdamW(0.05, 0.1, slow_of(model), weight_decay=0.01, use_ema=True, ema_momentum=0.5)
+
+    start = model.get_weights()
+    steps(model, made(), 4)
+    expected, averages = model.get_weights(), model.optimizer.variables
+    expected_state = [np.array(variable) for variable in averages]
+    model.set_weights(start)
+    steps(model, made(), 2)
+    model.save_weights(tmp_path / "x.weights.h5")
+    model.compile(made(), "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(tmp_path / "x.weights.h5")
+    for _ in range(2):
+        model.train_on_batch(np.array([[1.0, 2], [3, -4]]), np.array([[1.0], [2]]))
+    for found, wanted in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    for found, wanted in zip(model.optimizer.variables, expected_state, strict=True):
+        np.testing.assert_array_equal(np.array(found), wanted)
+
+
+def test_its_config_makes_the_same_optimizer_again(model):
+    optimizer = TwoRateAdamW(0.05, 0.1, slow_of(model), weight_decay=0.01)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(again, TwoRateAdamW)
+    assert (again.ratio, again.slow, again.weight_decay) == (0.1, slow_of(model), 0.01)

@@ -1,0 +1,204 @@
+"""Tests of text models in whole runs: fusion, export and reload, transfer, and a preset whose folder is gone."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_branches import MEL_BINS, VOCABULARY_SIZE, clip, randomise, sound, words
+
+from emotion_tf import fit as fit_module
+from emotion_tf.config import TEXT_MODELS, AudioConfig, Config, TextConfig
+from emotion_tf.evaluate import main as evaluate
+from emotion_tf.export import export
+from emotion_tf.fit import fit, main, with_branches
+from emotion_tf.fusion import build_model, late_fusion
+from emotion_tf.predict import ExportedModel
+from emotion_tf.run import Run, tokenizer_of
+from pipelines import text
+from pipelines.command import InputError
+
+PRIOR = [0.25, 0.75]
+
+
+def text_config(model, preset="", **values):
+    return TextConfig(4, (4,), 4, 4, model=model, layers=1, heads=2, preset=preset, **values)
+
+
+@pytest.fixture(params=TEXT_MODELS)
+def text_model(request, tiny_preset):
+    return text_config(request.param, tiny_preset)
+
+
+@pytest.fixture(scope="module")
+def preset_copy(tiny_preset, tmp_path_factory):
+    """A copy of the preset that is removed after training."""
+    return shutil.copytree(tiny_preset, tmp_path_factory.mktemp("presets") / "copy")
+
+
+@pytest.fixture(scope="module")
+def preset_run(make_config, preset_copy, tmp_path_factory):
+    """A finished run that fine-tuned a preset whose folder is gone."""
+    config = dataclasses.replace(
+        make_config("text", epochs=1, word_dropout=0.2, word_swap=0.2, word_mask=0.2, max_tokens=32),
+        text=text_config("distilbert", str(preset_copy)),
+    )
+    run = Run(tmp_path_factory.mktemp("runs") / "preset")
+    fit(config, run)
+    text.preset_tokenizer.cache_clear()
+    shutil.rmtree(preset_copy)
+    return run
+
+
+def fusion_batch():
+    return sound([clip(5), clip(9)], 9) | words([[2, 7, 4, 3], [2, 8, 3]], 5)
+
+
+def test_every_text_model_learns_in_early_fusion(text_model):
+    config = Config("fusion", "x", fusion="early", audio=AudioConfig((4,), 4, 4), text=text_model)
+    model = randomise(build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(fusion_batch()) ** 2)
+    variables = [
+        variable for variable in model.trainable_variables if variable.path.startswith(("text", "token", "tr"))
+    ]
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    assert sum(float(tf.reduce_sum(tf.abs(tf.convert_to_tensor(gradient)))) for gradient in gradients) > 1e-4
+
+
+def test_every_text_model_works_in_late_fusion(text_model):
+    audio_config = Config("audio", "x", audio=AudioConfig((4,), 4, 4))
+    configs = {"audio": audio_config, "text": Config("text", "x", text=text_model)}
+    models = {name: randomise(build_model(c, MEL_BINS, VOCABULARY_SIZE, PRIOR)) for name, c in configs.items()}
+    batch = fusion_batch()
+    fused = tf.nn.softmax(late_fusion(models, PRIOR)(batch))
+    parts = [tf.nn.softmax(model({key: batch[key] for key in model.input})) for model in models.values()]
+    np.testing.assert_allclose(fused, (parts[0] + parts[1]) / 2, atol=1e-5)
+
+
+def test_a_run_keeps_its_tokenizer_and_says_which_it_is(preset_run):
+    kept = preset_run.tokenizer()
+    assert kept.pieces()[:5] == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    assert preset_run.metadata()["tokenizer"] == {"preset": kept.preset, "sha256": kept.sha256}
+    audit = json.loads(preset_run.audit_path.read_text())
+    assert audit["fitted"]["vocabulary"].startswith(f"of the preset {kept.preset}")
+
+
+def test_the_fine_tuned_preset_differs_from_the_one_it_came_from(preset_run, tiny_preset):
+    import keras_nlp
+
+    before = keras_nlp.models.DistilBertBackbone.from_preset(tiny_preset).get_weights()
+    after = preset_run.model().get_layer("text_backbone").get_weights()
+    distance = max(np.abs(one - other).max() for one, other in zip(before, after, strict=True))
+    assert 0 < distance < 0.01
+
+
+def test_a_run_is_scored_exported_and_averaged_when_its_preset_is_gone(preset_run, audio_run, make_config, tmp_path):
+    copy = Run(shutil.copytree(preset_run.folder, tmp_path / "run"))
+    evaluate(["--run", str(copy.folder)])
+    assert "test" in copy.scores()
+    late = Run(tmp_path / "late")
+    fit(make_config("fusion", fusion="late", runs=(str(audio_run.folder), str(copy.folder))), late)
+    assert late.tokenizer().sha256 == copy.tokenizer().sha256
+    export(late, tmp_path / "export")
+    model, quiet = late.model(), np.zeros((1, 1600), np.float32)
+    found = ExportedModel(tmp_path / "export")(quiet, ["Happy kids!"])
+    ids = late.tokenizer()(["Happy kids!"]).to_tensor()
+    features = {"log_mel": np.zeros((1, 1, 64), np.float32), "num_frames": np.zeros(1, np.int32), "token_ids": ids}
+    np.testing.assert_allclose(found, tf.nn.softmax(model(features)), atol=1e-5)
+
+
+def test_runs_of_several_tokenizers_cannot_be_averaged(preset_run, text_run, make_config):
+    config = make_config("fusion", fusion="late", runs=(str(preset_run.folder), str(text_run.folder)))
+    with pytest.raises(InputError, match="cut words by several tokenizers"):
+        tokenizer_of(config)
+
+
+def test_a_text_run_starts_the_text_branch_of_another_label_set(text_run, make_config, monkeypatch):
+    from emotion_tf import training
+
+    config = with_branches(make_config("text", init_text=str(text_run.folder)))
+    metadata = text_run.metadata() | {"emotions": ["a", "b"], "prior": PRIOR}
+    model, trained = training.make_model(config, metadata, 1), text_run.model()
+    for layer in model.layers:
+        if layer.name.startswith("text_"):
+            for one, other in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights(), strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert model.get_layer("emotions").kernel.shape[1] == 2
+    assert config.text == text_run.config().text
+
+
+def test_a_preset_learns_at_its_own_rate_and_a_frozen_one_not_at_all(make_config, tiny_preset, text_run):
+    from emotion_tf import training
+
+    tuned = dataclasses.replace(make_config("text"), text=text_config("distilbert", tiny_preset, preset_rate=1e-4))
+    optimizer = training.make_model(tuned, text_run.metadata(), 1).optimizer
+    assert optimizer.ratio == pytest.approx(1e-4 / tuned.training.learning_rate)
+    frozen = dataclasses.replace(tuned, text=text_config("distilbert", tiny_preset, freeze=True))
+    assert type(training.make_model(frozen, text_run.metadata(), 1).optimizer) is keras.optimizers.AdamW
+
+
+@pytest.mark.parametrize(("model", "max_tokens"), [("transformer", 513), ("distilbert", 65), ("distilbert", 2)])
+def test_more_words_than_a_model_has_places_for_get_a_sentence(make_config, tiny_preset, text_run, model, max_tokens):
+    from emotion_tf import training
+
+    config = dataclasses.replace(make_config("text", max_tokens=max_tokens), text=text_config(model, tiny_preset))
+    with pytest.raises(InputError, match=f"--max-tokens {max_tokens} cannot work for --text-model {model}"):
+        training.make_model(config, text_run.metadata(), 1)
+
+
+def test_weights_that_cannot_be_read_get_a_sentence(make_config, tiny_preset, text_run, tmp_path):
+    from emotion_tf import training
+
+    folder = Path(shutil.copytree(tiny_preset, tmp_path / "broken"))
+    (folder / "model.weights.h5").write_bytes(b"no weights")
+    config = dataclasses.replace(make_config("text"), text=text_config("distilbert", str(folder)))
+    with pytest.raises(InputError, match="cannot read the weights of the preset"):
+        training.make_model(config, text_run.metadata(), 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (
+            ["--text-units", "8", "--text-model", "transformer"],
+            "--text-units belongs to --text-model gru or lstm, not tr",
+        ),
+        (["--text-layers", "2"], "--text-layers belongs to --text-model transformer, not gru"),
+        (["--text-freeze"], "--text-freeze belongs to --text-model distilbert, not gru"),
+        (["--text-preset", "x"], "--text-preset belongs to --text-model distilbert"),
+        (["--text-model", "distilbert"], "needs --text-preset: name a preset such as distil_bert_base_en_uncased"),
+        (["--text-model", "distilbert", "--text-preset", "x", "--word-dim", "3"], "--word-dim belongs to --text-model"),
+        (["--text-model", "lstm", "--init-text", "x"], "--text-model cannot change the branch that --init-text starts"),
+        (
+            ["--text-model", "distilbert", "--text-preset", "x", "--text-freeze", "--text-preset-rate", "1"],
+            "--text-preset-rate changes nothing with --text-freeze",
+        ),
+        (["--init-audio", "x"], "belong to --branch fusion"),
+    ],
+)
+def test_flags_of_another_text_model_are_refused_in_a_sentence(three_speaker_records, flags, sentence):
+    with pytest.raises(InputError, match=sentence):
+        main(["--branch", "text", "--records", str(three_speaker_records), *flags])
+
+
+@pytest.mark.parametrize(
+    "flags", [["--branch", "audio"], ["--branch", "fusion", "--fusion", "late", "--runs", "a", "b"]]
+)
+def test_text_flags_are_refused_where_no_text_branch_is_trained(three_speaker_records, flags):
+    with pytest.raises(InputError, match="--text-model change nothing here"):
+        main([*flags, "--records", str(three_speaker_records), "--text-model", "lstm"])
+
+
+def test_flags_become_the_config_of_the_text_branch(three_speaker_records, monkeypatch):
+    configs = []
+    monkeypatch.setattr(fit_module, "fit", lambda config, run, overwrite: configs.append(config.text))
+    start = ["--branch", "text", "--records", str(three_speaker_records), "--text-model"]
+    main([*start, "lstm", "--text-units", "8", "4", "--word-dim", "16"])
+    main([*start, "distilbert", "--text-preset", "here", "--text-freeze"])
+    assert configs[0] == TextConfig(16, (8, 4), model="lstm")
+    assert configs[1] == TextConfig(model="distilbert", preset="here", freeze=True)

@@ -1,0 +1,260 @@
+"""Tests of pipelines.transcripts.transcriber: the real whisper, with a checkpoint that the test writes."""
+
+import csv
+import dataclasses
+import pickle
+import subprocess
+import sys
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipelines import audio
+from pipelines.command import InputError
+from pipelines.transcripts import transcriber as module
+from pipelines.transcripts.transcriber import Heard, Transcriber, WhisperSettings, is_silent, transcribed
+from pipelines.utterance import Corpus, Utterance
+
+SENTENCE = "Kids are talking by the door."
+
+
+def noise(seconds=1.0, loudness=3000.0, seed=0):
+    return (loudness * np.random.default_rng(seed).standard_normal(round(seconds * 16000))).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def settings(whisper_checkpoint):
+    return WhisperSettings(str(whisper_checkpoint), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def transcriber(settings):
+    return Transcriber(settings)
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Two recordings of noise, a copy of the first, one of silence, one that cannot be read, and one that is not."""
+    for number, samples in enumerate([noise(), noise(seed=1), noise(), np.zeros(16000, np.int16)]):
+        soundfile.write(tmp_path / f"{number}.wav", samples, 16000)
+    (tmp_path / "4.wav").write_text("no sound")
+    utterances = tuple(Utterance(str(number), "01", "happy", tmp_path / f"{number}.wav", "oh") for number in range(6))
+    return Corpus("clips", tmp_path, "", ("happy", "sad"), utterances)
+
+
+class Parrot:
+    """Says how often it was asked; stands for a model where the cache is what is tested."""
+
+    device = "cpu"
+    asked = 0
+
+    def __init__(self, settings=None):
+        pass
+
+    def __call__(self, waveform):
+        Parrot.asked += 1
+        return Heard(f"sound, number {Parrot.asked}", len(waveform) / 16000, 0.25)
+
+
+@pytest.fixture
+def parrot(monkeypatch):
+    monkeypatch.setattr(Parrot, "asked", 0)
+    monkeypatch.setattr(module, "Transcriber", Parrot)
+    return Parrot
+
+
+def words(corpus):
+    return [utterance.transcript for utterance in corpus.utterances]
+
+
+def rows(folder):
+    [path] = folder.glob("*.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_checkpoint_is_heard_with_as_decoded_samples_without_ffmpeg(transcriber, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    heard = transcriber(noise(1.5))
+    assert (heard.transcript, heard.seconds) == (SENTENCE, 1.5)
+    assert heard.no_speech_prob < 0.01
+
+
+def test_hearing_again_gives_the_same_words(transcriber):
+    assert transcriber(noise()) == transcriber(noise())
+
+
+def test_a_recording_longer_than_a_window_is_heard_to_its_end(transcriber):
+    assert transcriber(noise(31)).transcript == f"{SENTENCE} {SENTENCE}"
+
+
+def test_what_whisper_takes_for_no_speech_is_dropped_however_sure_it_is(make_whisper):
+    heard = Transcriber(WhisperSettings(str(make_whisper("Thank you.", is_speech=False)), device="cpu"))(noise())
+    assert heard.transcript == ""
+    assert heard.no_speech_prob > 0.99
+
+
+def test_an_english_model_hears_english_and_refuses_other_languages(make_whisper):
+    path = str(make_whisper("Oh, no!", is_multilingual=False))
+    for language in ("en", "auto"):
+        assert Transcriber(WhisperSettings(path, language, "cpu"))(noise()).transcript == "Oh, no!"
+    with pytest.raises(InputError, match=r"tiny\.pt knows English only: leave --language out"):
+        Transcriber(WhisperSettings(path, "german", "cpu"))
+
+
+def test_silence_and_snippets_never_reach_the_model(transcriber, monkeypatch):
+    monkeypatch.setattr("whisper.transcribe", None)
+    assert transcriber(np.zeros(32000, np.int16)) == Heard("", 2.0)
+    assert transcriber(noise(0.05)) == Heard("", 0.05)
+    assert transcriber(np.zeros(0, np.int16)) == Heard("", 0.0)
+
+
+def test_the_gate_is_at_a_tenth_of_a_second_and_65_db():
+    assert is_silent(noise(0.0999))
+    assert not is_silent(noise(0.1))
+    # A sine of peak A has an RMS 3.01 dB below A.
+    sine = np.sqrt(2) * 32768 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000)
+    assert not is_silent(np.rint(sine * 10 ** (-55 / 20)).astype(np.int16))
+    clicks = np.zeros(16000, np.int16)
+    clicks[:3] = 1000
+    assert is_silent(clicks)
+    assert is_silent(np.full(16000, audio.SILENT_PEAK, np.int16))
+
+
+@pytest.mark.real_data
+def test_no_clip_of_an_actor_of_ravdess_is_held_for_silent(real_data):
+    paths = sorted((real_data / "ravdess" / "Actor_05").glob("*.flac"))
+    assert len(paths) == 60
+    assert not [path.stem for path in paths if is_silent(audio.decode(path))]
+
+
+def test_words_are_kept_in_a_readable_table_with_the_settings(clips, settings, tmp_path):
+    filled = transcribed(clips, settings, tmp_path / "cache")
+    assert words(filled) == [SENTENCE, SENTENCE, SENTENCE, "", "", ""]
+    first, second, silent = rows(tmp_path / "cache")
+    assert [row["utterance_id"] for row in (first, second, silent)] == ["0", "1", "3"]
+    assert (first["transcript"], first["model"], first["language"]) == (SENTENCE, "tiny.pt", "en")
+    assert (first["seconds"], silent["transcript"], silent["no_speech_prob"]) == ("1.000", "", "")
+    assert first["audio_sha256"] == module.file_sha256(clips.utterances[2].audio)
+    assert first["model_sha256"] == module.file_sha256(Path(settings.model))
+
+
+def test_a_second_run_hears_nothing_and_imports_no_whisper(clips, settings, tmp_path, parrot):
+    first = transcribed(clips, settings, tmp_path / "cache")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom pipelines.transcripts.transcriber import *\n"
+        f"utterances = [Utterance(str(n), '01', 'happy', Path({str(tmp_path)!r}) / f'{{n}}.wav') for n in range(6)]\n"
+        f"corpus = Corpus('clips', Path(), '', ('happy',), tuple(utterances))\n"
+        f"filled = transcribed(corpus, WhisperSettings({settings.model!r}), Path({str(tmp_path / 'cache')!r}))\n"
+        "print([one.transcript for one in filled.utterances])\n"
+        "print({'torch', 'whisper', 'tensorflow'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    root = Path(module.__file__).parents[2]
+    finished = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines() == [str(words(first)), "set()"]
+    assert parrot.asked == 3
+
+
+def test_other_settings_are_heard_anew_in_a_file_of_their_own(clips, settings, tmp_path, parrot):
+    transcribed(clips, settings, tmp_path / "cache")
+    transcribed(clips, dataclasses.replace(settings, language="de"), tmp_path / "cache")
+    assert parrot.asked == 6
+    names = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    assert [name.removesuffix(".csv").rpartition("-")[2] for name in names] == ["de", "en"]
+    transcribed(clips, dataclasses.replace(settings, device="cuda"), tmp_path / "cache")
+    assert parrot.asked == 6
+
+
+def test_a_changed_recording_is_heard_anew(clips, settings, tmp_path, parrot):
+    transcribed(clips, settings, tmp_path / "cache")
+    soundfile.write(clips.utterances[0].audio, noise(seed=2), 16000)
+    assert words(transcribed(clips, settings, tmp_path / "cache"))[0] == "sound, number 4"
+
+
+def test_a_run_that_was_stopped_continues_after_the_last_clip(clips, settings, tmp_path, parrot, monkeypatch):
+    def stopped(self, waveform):
+        if Parrot.asked == 2:
+            raise KeyboardInterrupt
+        return hear(self, waveform)
+
+    hear = Parrot.__call__
+    monkeypatch.setattr(Parrot, "__call__", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        transcribed(clips, settings, tmp_path / "cache")
+    assert len(rows(tmp_path / "cache")) == 2
+    monkeypatch.setattr(Parrot, "__call__", hear)
+    transcribed(clips, settings, tmp_path / "cache")
+    assert (parrot.asked, len(rows(tmp_path / "cache"))) == (3, 3)
+
+
+def test_a_file_called_like_a_model_is_that_file(tmp_path, whisper_checkpoint, monkeypatch):
+    (tmp_path / "base").write_bytes(whisper_checkpoint.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert Transcriber(WhisperSettings("base", device="cpu"))(noise()).transcript == SENTENCE
+
+
+class Malicious:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code of a checkpoint ran')",))
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps({"dims": 1}), pickle.dumps(Malicious())])
+def test_a_file_that_is_no_checkpoint_gets_a_sentence_and_its_code_never_runs(tmp_path, content):
+    pytest.importorskip("whisper")
+    (tmp_path / "bad.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"bad\.pt is no whisper checkpoint \(.+\): give a \.pt file"):
+        Transcriber(WhisperSettings(str(tmp_path / "bad.pt"), device="cpu"))
+
+
+@pytest.mark.parametrize("lacking", ["dims", "model_state_dict", "weight", "malicious"])
+def test_a_checkpoint_of_other_contents_gets_a_sentence(tmp_path, whisper_checkpoint, lacking):
+    import torch
+
+    content = torch.load(whisper_checkpoint, weights_only=True)
+    content.pop(lacking, None)
+    if lacking == "weight":
+        del content["model_state_dict"]["decoder.ln.weight"]
+    if lacking == "malicious":
+        content["more"] = Malicious()
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(InputError, match=r"other\.pt is no whisper checkpoint"):
+        Transcriber(WhisperSettings(str(tmp_path / "other.pt"), device="cpu"))
+
+
+def test_a_name_that_is_no_model_gets_the_names(tmp_path):
+    pytest.importorskip("whisper")
+    for model in ("basic", str(tmp_path)):
+        with pytest.raises(InputError, match=r"is neither a checkpoint file nor one of tiny\.en, .*large"):
+            Transcriber(WhisperSettings(model, device="cpu"))
+
+
+def test_a_download_that_fails_gets_a_sentence(monkeypatch):
+    whisper = pytest.importorskip("whisper")
+
+    def fail(*arguments, **settings):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(whisper, "load_model", fail)
+    with pytest.raises(InputError, match=r"model base could not be .*no route to host.*connect this machine"):
+        Transcriber(WhisperSettings(device="cpu"))
+
+
+def test_an_unknown_language_gets_a_sentence(settings):
+    with pytest.raises(InputError, match="whisper knows no language 'klingon': give auto or one of af, "):
+        Transcriber(dataclasses.replace(settings, language="klingon"))
+
+
+def test_cuda_where_there_is_none_gets_a_sentence(settings, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="--device cuda finds no GPU that torch can use"):
+        Transcriber(dataclasses.replace(settings, device="cuda"))
+
+
+def test_whisper_that_is_not_installed_gets_the_command(clips, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "whisper", None)
+    with pytest.raises(InputError, match=r"whisper is not installed: .*pip install -e '\.\[whisper\]'"):
+        transcribed(clips, WhisperSettings(), tmp_path)
