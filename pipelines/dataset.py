@@ -12,6 +12,9 @@ from pipelines.command import InputError
 
 MODALITIES = ("audio", "text")
 
+_SORTED_BATCHES = 50
+"""Sentences of so many batches are sorted by length at once: padding nearly goes, and batches stay random."""
+
 _METADATA_FIELDS = ("utterance_id", "speaker", "attributes")
 
 Tensors = dict[str, tf.Tensor]
@@ -45,8 +48,8 @@ def make_dataset(
       shuffled: "audio", "transcripts" or "labels", which are then dealt anew among the chosen utterances, in the same
         way in every epoch; empty: nothing.
       batch_size: Utterances a batch; the last batch may be smaller.
-      training: Shuffles anew in every epoch and crops long clips at a random place. Without it the order is that of
-        the shards and the crop is the middle.
+      training: Shuffles anew in every epoch and crops long clips at a random place; words without sound are batched
+        with others of about their length. Without it the order is that of the shards and the crop is the middle.
       num_frames: Frames that every log-mel is cropped or padded to; None: no crop, padded to the batch's longest.
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights; not for multi-label records.
@@ -89,7 +92,8 @@ def make_dataset(
     dataset = dataset.map(_crop(num_frames, max_tokens, training), num_parallel_calls=tf.data.AUTOTUNE)
     if training and augment is not None:
         dataset = dataset.map(augment)  # One after the other: its random numbers come from one generator.
-    dataset = dataset.ragged_batch(batch_size)
+    sorts = training and "log_mel" not in fields
+    dataset = _batches_of_like_lengths(dataset, batch_size, seed) if sorts else dataset.ragged_batch(batch_size)
     to_batch = _to_batch(num_frames, class_weights, with_metadata)
     dataset = dataset.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
     # Labels are counted, so utterances only where each has one.
@@ -220,6 +224,17 @@ def _crop(num_frames: int | None, max_tokens: int | None, training: bool) -> Cal
         return example
 
     return crop
+
+
+def _batches_of_like_lengths(dataset: tf.data.Dataset, batch_size: int, seed: int) -> tf.data.Dataset:
+    """Batches sentences with others of about their length, in random order; recurrent steps over padding are lost."""
+
+    def sort(window: Tensors) -> Tensors:
+        order = tf.argsort(window["token_ids"].row_lengths(), stable=True)
+        return {name: tf.gather(values, order) for name, values in window.items()}
+
+    windows = dataset.ragged_batch(_SORTED_BATCHES * batch_size).map(sort)
+    return windows.unbatch().ragged_batch(batch_size).shuffle(_SORTED_BATCHES, seed=seed)
 
 
 def _to_batch(

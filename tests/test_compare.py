@@ -74,6 +74,59 @@ def test_scores_and_differences_are_those_of_scikit_learn(make):
     assert found["majority"] == {"emotion": "angry", "accuracy": 0.6, "unweighted_average_recall": 0.5}
 
 
+@pytest.mark.parametrize("average", ["macro", "weighted"])
+def test_f1_and_its_difference_are_those_of_scikit_learn(make, average):
+    tables = [rows_of(random_hits(6, rate=rate, seed=seed)) for seed, rate in enumerate((0.8, 0.5))]
+    entries = read_entries([make(f"run{number}", table) for number, table in enumerate(tables)])
+    found = compare(entries, pair_up(entries, "test"), "test", f"{average}_f1")
+    expected = [sklearn.metrics.f1_score(table["label"], table["predicted"], average=average) for table in tables]
+    assert [run[f"{average}_f1"] for run in found["runs"]] == pytest.approx(expected)
+    [pair] = found["pairs"]
+    assert pair[f"{average}_f1"] == pytest.approx(expected[0] - expected[1])
+    low, high = pair[f"{average}_f1_interval"]
+    assert low < pair[f"{average}_f1"] < high
+    assert found["chance"][f"{average}_f1"] == pytest.approx(0.5)
+    always = sklearn.metrics.f1_score(tables[0]["label"], ["angry"] * 60, average=average)
+    assert found["majority"] == {"emotion": "angry", f"{average}_f1": pytest.approx(always), "accuracy": 0.5}
+
+
+def several(predicted, **columns):
+    """Ten sentences, a dialogue each, of joy, and every other one of fear as well."""
+    rows = {"utterance_id": [f"u{number}" for number in range(10)], "speaker": "", "split": "test"}
+    rows |= {"label": ["joy", "joy|fear"] * 5, "predicted": predicted, "dialogue": list("abcdefghij")}
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def test_several_emotions_are_compared_by_macro_f1_over_dialogues(tmp_path, capsys):
+    right, half = several(["joy", "fear|joy"] * 5), several("joy")
+    files = [str(write_file(tmp_path / f"{name}.csv", table)) for name, table in (("right", right), ("half", half))]
+    main(files)
+    output = capsys.readouterr().out
+    assert "test part: 10 utterances that every run has, of 10 dialogues" in output
+    # Five dialogues differ: of the 2 ** 10 exchanges two are as extreme for each way to exchange the others.
+    assert "right beats half by 50.0 points macro-F1 [" in output or "cannot be told apart" in output
+    assert "p = 0.0625, 10 dialogues" in output
+    with pytest.raises(InputError, match="right has several emotions an utterance, and UAR is of one each"):
+        main([*files, "--metric", "uar"])
+
+
+def test_the_metric_is_the_headline_of_the_runs_unless_asked(make):
+    runs = [make(name, random_hits(4)) for name in ("one", "two")]
+    assert compare_module.choose_metric(read_entries(runs)) == "unweighted_average_recall"
+    (runs[1] / "scores.json").write_text(json.dumps({"marks": [], "headline": "macro_f1"}))
+    assert compare_module.choose_metric(read_entries(runs)) == "macro_f1"
+    assert compare_module.choose_metric(read_entries(runs), "weighted_f1") == "weighted_f1"
+
+
+def test_f1_of_seeds_is_the_mean_of_theirs(make):
+    seeds = [rows_of(random_hits(3, seed=seed), fold=0, seed=seed) for seed in (0, 1)]
+    entries = read_entries([make("seeds", pd.concat(seeds)), make("single", random_hits(3, seed=2))])
+    found = compare(entries, pair_up(entries, "test"), "test", "macro_f1")
+    expected = [sklearn.metrics.f1_score(table["label"], table["predicted"], average="macro") for table in seeds]
+    assert found["runs"][0]["macro_f1"] == pytest.approx(np.mean(expected))
+    assert 0 < found["pairs"][0]["p"] <= 1
+
+
 def test_exchanging_a_speaker_flips_the_sign_of_their_share(make):
     one, other = rows_of(random_hits(3)), rows_of(random_hits(3, seed=1))
     exchanged = [one.copy(), other.copy()]

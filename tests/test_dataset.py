@@ -241,6 +241,28 @@ def test_multi_label_records_give_a_1_for_each_label(goemotions_like, goemotions
     assert max(map(len, found.values())) == 2
 
 
+def test_training_on_words_batches_like_lengths_and_each_utterance_once(goemotions_records):
+    def read(training):
+        return make_dataset(
+            goemotions_records, ["train"], ("text",), by="published_split", batch_size=16, training=training, seed=3,
+            with_metadata=True,
+        )  # fmt: skip
+
+    def padding(batches):
+        return sum(int((features["token_ids"] == 0).numpy().sum()) for features, _, _ in batches)
+
+    batches, plain = list(read(True)), list(read(False))
+    names = [name for _, _, about in batches for name in about["utterance_id"].numpy()]
+    assert sorted(names) == sorted(name for _, _, about in plain for name in about["utterance_id"].numpy())
+    assert sorted(len(labels) for _, labels, _ in batches) == sorted(len(labels) for _, labels, _ in plain)
+    assert padding(batches) < padding(plain) / 2
+    lengths = [features["token_ids"].shape[1] for features, _, _ in batches]
+    assert lengths != sorted(lengths)
+    assert [batch[2]["utterance_id"].numpy().tolist() for batch in read(True)] == [
+        batch[2]["utterance_id"].numpy().tolist() for batch in batches
+    ]
+
+
 def test_multi_label_utterances_come_once_also_where_a_speaker_is_named(goemotions_records):
     dataset = make_dataset(goemotions_records, [""], ["text"], batch_size=50, with_metadata=True)
     assert len(examples_of(dataset)) == 240

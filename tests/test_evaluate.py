@@ -6,6 +6,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 import soundfile
@@ -196,6 +197,18 @@ def test_predictions_of_any_toolkit_need_no_probabilities_and_nothing_is_written
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.csv"]
 
 
+def test_predictions_of_several_emotions_are_scored_by_macro_f1(tmp_path, capsys):
+    header = "utterance_id,speaker,split,label,predicted,probability_joy,probability_fear"
+    rows = ["a,,test,joy|fear,joy,.9,.4", "b,,test,joy,joy,.8,.1", "c,,test,fear,joy|fear,.6,.7"]
+    (tmp_path / "theirs.csv").write_text("\n".join([header, *rows]))
+    score_file(tmp_path / "theirs.csv", "--output", tmp_path / "scored")
+    found = json.loads((tmp_path / "scored" / "scores.json").read_text())
+    assert found["headline"] == "macro_f1"
+    assert found["test"]["macro_f1"] == pytest.approx((2 * 2 / 5 + 2 * 1 / 3) / 2)
+    assert "theirs.csv test: macro-F1 0.733 [" in capsys.readouterr().out
+    assert (tmp_path / "scored" / "plots" / "per-emotion-test.png").exists()
+
+
 def test_predictions_with_a_speaker_in_two_splits_carry_the_mark(tested, tmp_path, capsys):
     table = tested.predictions().assign(speaker="01")
     table.to_csv(tmp_path / "theirs.csv", index=False)
@@ -314,6 +327,14 @@ def test_a_label_map_leads_to_the_labels_of_the_run_and_drops_are_counted(run, m
     assert (scores["label_map"], scores["dropped"]) == ("without-sad", {"SAD": 3})
     assert sorted(predictions["label"]) == ["angry"] * 3 + ["fearful"] * 3
     assert {name.split("-")[1] for name in predictions["utterance_id"]} == {"ANG", "FEA"}
+
+
+def test_several_emotions_are_left_out_where_a_run_knows_one():
+    index = pd.DataFrame({"labels": [(0,), (0, 1), (0, 2), (2,), (1, 3)]})
+    labels, numbers = ["anger", "annoyance", "joy", "calm"], [0, 0, 1, None]
+    assert evaluate_module._dropped(index, labels, numbers, False) == {"two or more emotions": 1}
+    assert evaluate_module._dropped(index, labels, numbers, True) == {}
+    assert evaluate_module._dropped(index, labels, [None, 0, 1, 1], True) == {"anger": 1}
 
 
 def test_records_of_another_front_end_are_refused(run, make_other):

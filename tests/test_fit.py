@@ -283,7 +283,9 @@ def test_metadata_of_one_emotion_each_with_sound_ranks_by_recall(audio_run):
 
 
 @pytest.mark.parametrize("branch", ["audio", "fusion"])
-def test_records_of_words_alone_train_no_branch_that_listens(goemotions_records, trained, tmp_path, make_config, branch):
+def test_records_of_words_alone_train_no_branch_that_listens(
+    goemotions_records, trained, tmp_path, make_config, branch
+):
     values = {"records": str(goemotions_records), "folds": "published"}
     with pytest.raises(InputError, match="hold words alone, no sound: train --branch text on them"):
         fit(make_config(branch, fusion="early" if branch == "fusion" else "", **values), Run(tmp_path / "run"))

@@ -276,6 +276,29 @@ def test_where_nobody_is_named_utterances_are_resampled(predictions):
         assert found[f"{name}_interval"] == expected[f"{name}_interval"]
 
 
+def test_where_nobody_is_named_dialogues_are_resampled(predictions):
+    dialogues = predictions.assign(dialogue=predictions["speaker"], speaker="")
+    found, expected = metrics.scores(dialogues, EMOTIONS), metrics.scores(predictions, EMOTIONS)
+    assert [(of["unit"], of["num_units"]) for of in (found, expected)] == [("dialogue", 5), ("speaker", 5)]
+    for name in metrics.MEASURES:
+        assert found[f"{name}_interval"] == expected[f"{name}_interval"]
+    for dialogue in ("", None):  # One that is not told: no dialogue can be resampled.
+        untold = dialogues.assign(dialogue=dialogues["dialogue"].mask(dialogues.index == 3, dialogue))
+        assert metrics.scores(untold, EMOTIONS)["unit"] == "utterance"
+
+
+def test_a_quick_score_is_that_of_the_scores(predictions):
+    scores = metrics.scores(predictions, EMOTIONS)
+    for name in ("unweighted_average_recall", "accuracy", "macro_f1", "weighted_f1"):
+        assert metrics.quick_score(predictions, EMOTIONS, name) == pytest.approx(scores[name])
+
+
+def test_chance_of_macro_f1_is_what_guessing_gets():
+    """Two emotions, 9 and 1 of 10: guessed half of the time, F1 is 2 * 0.45 / 1.4 and 2 * 0.05 / 0.6."""
+    scores = metrics.scores(hand_made([0.9] * 10, [True] * 9 + [False]), ("calm", "sad"))
+    assert scores["chance"]["macro_f1"] == pytest.approx((0.9 / 1.4 + 0.1 / 0.6) / 2)
+
+
 def test_curves_are_those_of_scikit_learn(predictions):
     curves = metrics.roc(predictions, EMOTIONS)
     assert tuple(curves) == SEEN

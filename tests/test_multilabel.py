@@ -65,17 +65,16 @@ def test_a_threshold_lies_midway_between_the_probabilities_that_it_parts():
 
 
 def test_no_threshold_parts_equal_probabilities():
-    probabilities = np.array([[0.9], [0.5], [0.5], [0.5], [0.1]])
-    threshold = multilabel.fit_thresholds(probabilities, np.array([[1], [1], [0], [0], [0]], bool))
+    probabilities = np.array([[0.9], [0.5], [0.5], [0.5], [0.5], [0.1]])
+    threshold = multilabel.fit_thresholds(probabilities, np.array([[1], [1], [0], [0], [0], [0]], bool))
     np.testing.assert_allclose(threshold, [(0.9 + 0.5) / 2])
 
 
 def test_of_thresholds_equally_good_the_middle_one_is_taken():
-    """One hit of 1, 2 of 4, and 3 of 7 named, of 3: an F1 of 1/2, 4/7 and 3/5, and 3/5 once more after 1 of 1 + ..."""
-    truths = np.array([[1], [0], [1], [0], [0], [1]], bool)  # F1 1/2, 2/5, 2/3, 4/7, 1/2, 2/3.
-    probabilities = np.array([[0.9], [0.8], [0.7], [0.4], [0.3], [0.2]])
-    np.testing.assert_allclose(multilabel.fit_thresholds(probabilities, truths), [0.1])
-    np.testing.assert_allclose(multilabel.fit_thresholds(probabilities[:5], truths[:5]), [(0.7 + 0.4) / 2])
+    """Of 4 that carry it 2 are among the first 2, 3 among 5 and 4 among 8: F1 is 2/3 each time."""
+    truths = np.array([[1, 1, 0, 0, 1, 0, 0, 1]], bool).T
+    probabilities = np.array([[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]]).T
+    np.testing.assert_allclose(multilabel.fit_thresholds(probabilities, truths), [(0.5 + 0.4) / 2])
 
 
 def test_an_emotion_that_nobody_carries_is_never_named_beside_another():
@@ -85,18 +84,15 @@ def test_an_emotion_that_nobody_carries_is_never_named_beside_another():
     assert multilabel.decide(probabilities, thresholds).tolist() == [[True, False], [False, True]]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_other_threshold_has_a_better_f1(seed):
     rng = np.random.default_rng(seed)
     truths, probabilities = rng.random((60, 3)) < 0.3, rng.random((60, 3)).round(2)
     fitted = probabilities >= multilabel.fit_thresholds(probabilities, truths)
     for column in range(3):
-        tried = [
-            sklearn.metrics.f1_score(truths[:, column], probabilities[:, column] >= threshold)
-            for threshold in np.linspace(0.005, 0.995, 100)
-        ]
-        found = sklearn.metrics.f1_score(truths[:, column], fitted[:, column])
-        assert found == pytest.approx(max(tried))
+        truth, shares = truths[:, column], probabilities[:, column]
+        tried = [sklearn.metrics.f1_score(truth, shares >= threshold) for threshold in np.linspace(0.005, 0.995, 100)]
+        assert sklearn.metrics.f1_score(truth, fitted[:, column]) == pytest.approx(max(tried))
 
 
 def test_probabilities_of_zero_are_no_trouble():
@@ -163,7 +159,7 @@ def test_what_puts_scores_into_proportion_is_scored_by_scikit_learn(predictions)
         macro = sklearn.metrics.f1_score(truths[:, :3], answer[:, :3], average="macro", zero_division=0)
         micro = sklearn.metrics.f1_score(truths, answer, average="micro")
         assert (found[name]["macro_f1"], found[name]["micro_f1"]) == pytest.approx((macro, micro))
-    assert found["majority"]["emotion"] == "joy"
+    assert found["majority"]["emotion"] == EMOTIONS[truths.sum(axis=0).argmax()]
     assert found["counts"] == dict(zip(EMOTIONS, truths.sum(axis=0).tolist(), strict=True))
     assert (found["num_utterances"], found["unit"], found["num_units"], found["is_multi_label"]) == (
         *(200, "dialogue", 20),
@@ -215,7 +211,7 @@ def test_groups_have_scores_of_their_own(predictions):
 
 
 def test_thousands_of_comments_are_scored_within_seconds():
-    """An emotion of 28 more would make no other claim: each comment is a unit of its own."""
+    """Each comment is a unit of its own."""
     found = metrics.scores(make(num_rows=3000).drop(columns="dialogue"), EMOTIONS)
     low, high = found["macro_f1_interval"]
     assert (found["unit"], found["num_units"]) == ("utterance", 3000)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emotion_tf import plots
+from emotion_tf import metrics, plots
 
 
 @pytest.fixture
@@ -27,6 +27,39 @@ def test_the_best_epoch_is_marked_and_chance_is_drawn(history):
     assert (list(lines["kept"].get_xdata()), list(lines["kept"].get_ydata())) == ([2], [0.5])
     assert set(lines["chance"].get_ydata()) == {0.125}
     np.testing.assert_allclose(lines["validation UAR"].get_ydata(), history["val_unweighted_average_recall"])
+
+
+def test_the_curve_of_several_emotions_is_macro_f1(history):
+    history = history.rename(columns={"val_unweighted_average_recall": "val_macro_f1"})
+    scores = plots.curves(history.drop(columns=["accuracy", "val_accuracy"]), 0.1).axes[1]
+    lines = {line.get_label(): line for line in scores.lines}
+    assert set(lines) == {"validation macro-F1", "kept", "chance"}
+    assert scores.get_title() == "macro-F1"
+    assert (list(lines["kept"].get_xdata()), list(lines["kept"].get_ydata())) == ([2], [0.5])
+
+
+def test_emotions_are_sorted_by_their_f1_with_counts():
+    found = {
+        "joy": {"precision": 0.8, "recall": 0.4, "f1": 0.5, "count": 7},
+        "love": {"precision": 0.9, "recall": 0.7, "f1": 0.8, "count": 3},
+        "grief": {"precision": None, "recall": None, "f1": None, "count": 0},
+    }
+    axes = plots.per_emotion({"per_emotion": found, "macro_f1": 0.65, "chance": {"macro_f1": 0.1}}, "a title").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["joy (7)", "love (3)"]
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 0.8]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines["recall"].get_xdata()) == [0.4, 0.7]
+    assert set(lines["macro-F1"].get_xdata()) == {0.65}
+
+
+def test_the_pictures_of_several_emotions_hold_no_confusion_matrix(tmp_path):
+    rows = {"utterance_id": list("abcd"), "speaker": "", "split": "test", "label": ["joy", "love", "joy|love", "joy"]}
+    rows |= {"predicted": "joy|love", "probability_joy": [0.9, 0.2, 0.6, 0.4], "probability_love": [0.1, 0.7, 0.8, 0.3]}
+    table = pd.DataFrame(rows)
+    plots.draw_scores(tmp_path / "plots", table, metrics.scores(table, ("joy", "love"), 2.0), 2.0, ["paired"])
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        *("per-emotion-test.png", "roc-test.png", "reliability-test.png")
+    }
 
 
 def test_a_single_epoch_can_be_seen(history):

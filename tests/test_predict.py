@@ -1,10 +1,12 @@
 """Tests of emotion_tf.predict: any recording in, one line of JSON out, and a sentence for what is no utterance."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 from emotion_tf.predict import ExportedModel, find_version, main
 from emotion_tf.predict import predict as predict_one
@@ -217,36 +219,23 @@ def test_nothing_to_transcribe_gets_a_sentence(predict):
     assert "there is nothing to predict" in error
 
 
-def test_several_emotions_are_told_the_most_probable_first(tmp_path):
-    class Model:
-        metadata: ClassVar = {
-            "emotions": ["anger", "fear", "joy"],
-            "is_multi_label": True,
-            "modalities": ["text"],
-            "longest_seconds": 0.0,
-            "max_tokens": 64,
-            "marks": [],
-        }
-
-        def answer(self, waveform, transcripts):
-            return np.array([[0.2, 0.9, 0.6]], np.float32), np.array([[True, False, True]])
-
-    found = predict(Model(), None, "oh no")
-    assert found["emotion"] == "fear"  # The most probable, though rare enough a name to need more.
+def test_several_emotions_are_told_the_most_probable_first():
+    metadata = {"emotions": ["anger", "fear", "joy"], "is_multi_label": True, "modalities": ["text"], "marks": []}
+    metadata |= {"longest_seconds": 0.0, "max_tokens": 64}
+    answer = np.array([[0.2, 0.9, 0.6]], np.float32), np.array([[True, False, True]])
+    model = SimpleNamespace(metadata=metadata, answer=lambda waveform, transcripts: answer)
+    found = predict_one(model, None, "oh no")
+    assert found["emotion"] == "fear"  # The most probable, though its threshold lies higher.
     assert found["emotions"] == ["joy", "anger"]
 
 
-def test_one_emotion_has_no_list(early_export):
-    assert "emotions" not in predict(ExportedModel(early_export), None, "oh no")
+def test_one_emotion_has_no_list(model):
+    assert "emotions" not in predict_one(model, None, "oh no")
 
 
 def test_an_export_of_before_is_to_be_made_again(early_export, monkeypatch):
-    class Old:
-        structured_outputs: ClassVar = {"probabilities": None, "emotions": None}
-
-    class Loaded:
-        signatures: ClassVar = {"serving_default": Old()}
-
-    monkeypatch.setattr(tf.saved_model, "load", lambda path: Loaded())
+    before = SimpleNamespace(structured_outputs={"probabilities": None, "emotions": None})
+    loaded = SimpleNamespace(signatures={"serving_default": before})
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: loaded)
     with pytest.raises(InputError, match="was made by an older version"):
         ExportedModel(early_export)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emotion_tf.predictions import GROUPS, emotions_of, leaks, predictions_table, read_predictions
+from emotion_tf.predictions import GROUPS, emotions_of, is_multi_label, leaks, predictions_table, read_predictions
 from emotion_tf.run import write_csv
 from pipelines.command import InputError
 
@@ -119,10 +119,15 @@ def test_folds_and_seeds_are_numbers_and_probabilities_are_exact(tmp_path):
         (f"{HEADER},seed\n{ROW},\n", "line 2: the seed '' is no whole number"),
         (WITH_PROBABILITIES + "a,01,test,joy,sad,.5,.5\n", "line 2: label 'joy' has no column .*are sad, calm"),
         (WITH_PROBABILITIES + "a,01,test,sad,Sad,.5,.5\n", "line 2: predicted 'Sad' has no column"),
+        (WITH_PROBABILITIES + "a,01,test,sad|joy,sad,.5,.5\n", "line 2: label 'joy' has no column .*are sad, calm"),
+        (f"{HEADER}\n{ROW}\nb,01,test,sad,|sad\n", r"line 3: predicted '\|sad' lacks a name beside a bar: fill it"),
         (WITH_PROBABILITIES + f"{ROW},.5,\n", "line 2: probability_calm is '': write a number from 0 to 1"),
         (WITH_PROBABILITIES + f"{ROW},.5,nan\n", "line 2: probability_calm is 'nan'"),
         (WITH_PROBABILITIES + f"{ROW},-.5,1.5\n", "line 2: probability_sad is '-.5'"),
-        (WITH_PROBABILITIES + f"{ROW},.5,.48\nb,01,test,sad,sad,.5,.5\n", "line 2: the probabilities sum to 0.98: write"),
+        (
+            WITH_PROBABILITIES + f"{ROW},.5,.48\nb,01,test,sad,sad,.5,.5\n",
+            "line 2: the probabilities sum to 0.98: write",
+        ),
         (f"{HEADER},seed\n{ROW},0\nb,01,test,sad,sad,1\n", "seeds 0 and 1 hold different utterances in the test part"),
         (f'{HEADER}\n"a\nb",1,test,sad,sad\n\n{ROW}\n{ROW}\n', r"line 6 repeats line 5 \(utterance_id a, split test\)"),
         (f"{HEADER},fold\n{ROW},1\n{ROW},2\n{ROW},1\n", r"line 4 repeats line 2 \(.*, fold 1\): keep one"),
@@ -160,6 +165,33 @@ def test_a_speaker_leaks_within_a_fit_only(fits):
 
 def test_nobody_leaks_where_nobody_is_named():
     assert leaks(pd.DataFrame({"speaker": ["", ""], "split": ["train", "test"]})) == []
+
+
+def test_the_dialogue_comes_last(utterances, probabilities):
+    table = predictions_table(utterances.assign(dialogue=["1", "1", "2"]), probabilities, EMOTIONS, "test")
+    assert list(table)[-3:] == ["sex", "statement", "dialogue"]
+
+
+def test_joined_names_are_several_emotions(tmp_path):
+    table = read(tmp_path, WITH_PROBABILITIES + "a,,test,sad|calm,calm,.9,.8\nb,,test,sad,sad,.9,.1\n")
+    assert is_multi_label(table)
+    assert table["label"].tolist() == ["sad|calm", "sad"]
+    assert table["probability_calm"].tolist() == [0.8, 0.1]
+    bare = read(tmp_path, f"{HEADER}\na,,test,sad|calm,angry\n")
+    assert is_multi_label(bare)
+    assert emotions_of(bare) == ("angry", "calm", "sad")
+
+
+def test_probabilities_that_are_no_distribution_are_of_several_emotions(tmp_path):
+    table = read(tmp_path, WITH_PROBABILITIES + "a,,test,sad,sad,.9,.8\nb,,test,sad,sad,.1,.2\n")
+    assert is_multi_label(table)
+    assert table["probability_sad"].tolist() == [0.9, 0.1]
+
+
+def test_rounded_distributions_are_of_one_emotion(tmp_path, utterances, probabilities):
+    assert not is_multi_label(read(tmp_path, WITH_PROBABILITIES + f"{ROW},.333,.666\n"))
+    assert not is_multi_label(read(tmp_path, f"{HEADER}\n{ROW}\n"))
+    assert not is_multi_label(predictions_table(utterances, probabilities.astype(np.float32), EMOTIONS, "test"))
 
 
 def test_speakers_are_the_first_group():

@@ -147,5 +147,69 @@ def test_fits_of_a_crossval_stand_in_folds_and_seeds_with_their_means():
     ]
 
 
+@pytest.fixture
+def several():
+    """Scores of 40 sentences of 12 dialogues, some of which have two emotions."""
+    rng = np.random.default_rng(0)
+    names = ["joy", "fear", "joy|fear"]
+    rows = {"utterance_id": [f"u{number}" for number in range(40)], "speaker": "", "split": "test"}
+    rows |= {name: rng.choice(names, 40) for name in ("label", "predicted")}
+    return metrics.scores(pd.DataFrame(rows | {"dialogue": np.arange(40) % 12}).astype(str), ("joy", "fear"))
+
+
+def test_the_headline_of_several_emotions_is_macro_f1_of_sentences(several):
+    line = tables.headline(several, "x test", ["text-overlap 84"], "macro_f1")
+    low, high = several["macro_f1_interval"]
+    assert line.startswith(f"x test: macro-F1 {several['macro_f1']:.3f} [{low:.3f}, {high:.3f}] (chance ")
+    assert f", micro-F1 {several['micro_f1']:.3f} [" in line
+    assert line.endswith("40 sentences of 12 dialogues [text-overlap 84]")
+    assert tables.headline(several | {"unit": "utterance"}, "x", (), "macro_f1").endswith(" 40 sentences")
+    few = several | {"num_units": 2, "macro_f1_interval": None}
+    line = tables.headline(few, "x", (), "macro_f1")
+    assert "[too few dialogues]" in line
+    assert line.endswith("[few dialogues]")
+
+
+def test_the_headline_of_sentences_of_one_emotion_has_weighted_f1_beside_it(predictions):
+    part = metrics.scores(predictions.assign(speaker=""), EMOTIONS)
+    line = tables.headline(part, "x", (), "macro_f1")
+    assert line.startswith(f"x: macro-F1 {part['macro_f1']:.3f} [")
+    assert f", weighted F1 {part['weighted_f1']:.3f} [" in line
+    assert (
+        f"(majority class {part['majority']['emotion']} {part['majority']['weighted_f1']:.3f}), 100 sentences" in line
+    )
+
+
+def test_scores_of_earlier_versions_can_be_told(part):
+    old = {name: value for name, value in part.items() if name not in ("unit", "num_units", "weighted_f1")}
+    assert tables.headline(old, "x") == tables.headline(part, "x")
+    assert tables.headline(old | {"speakers": []}, "x").endswith("100 clips of unknown speakers")
+
+
+def test_a_comparison_shows_macro_f1_where_it_is_the_headline(several):
+    head, row = tables.comparison({"a": {"marks": [], "headline": "macro_f1", "test": several}}, "test").splitlines()
+    assert " ".join(head.split()) == "run macro-F1 95 % chance majority micro-F1 sentences units marks"
+    chance, majority = (shown(several[name]["macro_f1"]) for name in ("chance", "majority"))
+    assert row.split()[4:] == [chance, majority, shown(several["micro_f1"]), "40", "12", "-"]
+
+
+def test_several_emotions_have_groups_without_recall(several):
+    assert cells(tables.per_emotion(several))[0] == ["emotion", "precision", "recall", "F1", "sentences"]
+    member = {"macro_f1": 0.5, "micro_f1": 0.25, "num_utterances": 3}
+    assert tables.groups({"by": {"sex": {"female": member}}}).splitlines() == [
+        "sex     macro-F1  micro-F1  clips",
+        "female     0.500     0.250      3",
+    ]
+
+
+def test_fits_of_several_emotions_show_macro_f1():
+    rows = [{"fold": 0, "seed": 0, "split": "test", "label": "sad|calm", "predicted": "sad"}]
+    assert cells(tables.fold_by_seed(pd.DataFrame(rows), EMOTIONS, "test", "macro_f1")) == [
+        ["macro-F1", "seed", "0", "mean"],
+        ["fold", "0", "0.500", "0.500"],
+        ["mean", "0.500", "0.500"],
+    ]
+
+
 def test_columns_line_up():
     assert tables.align([("a", "bb"), ("ccc", "d")]) == "a    bb\nccc   d"

@@ -6,7 +6,7 @@ import scipy.stats
 
 from emotion_tf import uncertainty
 from emotion_tf.metrics import accuracy, unweighted_average_recall
-from emotion_tf.uncertainty import holm, permutation_p, smallest_p, speaker_interval, speaker_intervals
+from emotion_tf.uncertainty import exchange_p, holm, permutation_p, smallest_p, speaker_interval, speaker_intervals
 
 
 def speakers(rates, num_clips=50, seed=0):
@@ -191,3 +191,29 @@ def test_holm_rejects_what_stepping_down_rejects():
             still = still and p_values[index] <= 0.05 / (6 - step)
             rejected[index] = still
         assert [p <= 0.05 for p in holm(p_values)] == rejected
+
+
+@pytest.mark.parametrize("num_units", [5, 10])
+def test_exchanges_of_a_mean_are_flips_of_sign(num_units):
+    one, other = np.random.default_rng(num_units).normal(0.3, 1, (2, num_units, 1))
+    found = exchange_p(one, other, lambda sums: sums[..., 0])
+    assert found == pytest.approx(permutation_p((one - other)[:, 0]))
+
+
+def test_random_exchanges_agree_with_flips_of_sign():
+    one, other = np.random.default_rng(0).normal(0.25, 1, (2, 40, 1)) * [[[1]], [[0]]]
+    found, expected = exchange_p(one, other, lambda sums: sums[..., 0]), permutation_p(one[:, 0])
+    assert found == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 10_000))
+
+
+def test_no_exchange_is_as_extreme_as_being_better_everywhere():
+    for num_units in (6, 40):
+        better, worse = np.ones((num_units, 1)), np.zeros((num_units, 1))
+        assert exchange_p(better, worse, lambda sums: sums[..., 0]) == smallest_p(num_units, of_exchanges=True)
+    assert smallest_p(6, of_exchanges=True) == 2**-5
+    assert smallest_p(20, of_exchanges=True) == 1 / 10_001
+
+
+def test_runs_that_agree_cannot_be_told_apart_by_exchanges():
+    same = np.random.default_rng(0).random((30, 2))
+    assert exchange_p(same, same, lambda sums: sums[..., 0] / sums[..., 1]) == 1
