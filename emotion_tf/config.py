@@ -66,7 +66,7 @@ class TextConfig:
     units: tuple[int, ...] = (96, 96)
     attention_dim: int = 128
     embedding_dim: int = 128
-    dropout: float = 0.4
+    dropout: float = 0.5
     model: str = "gru"
     layers: int = 2
     heads: int = 4

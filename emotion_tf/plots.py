@@ -290,11 +290,12 @@ def draw_scores(
 
 def _of_one(predictions: pd.DataFrame, scores: Mapping[str, Any], title: str) -> dict[str, Figure]:
     """Draws what there is to see only where utterances have one emotion each."""
-    emotions, uar = list(scores["counts"]), f"{title}: UAR {scores[metrics.UAR]:.3f}"
-    figures = {"confusion": confusion_matrix(metrics.confusion(predictions, emotions), emotions, uar)}
+    emotions, name = list(scores["counts"]), metrics.UAR if scores["unit"] == "speaker" else "macro_f1"
+    scored = f"{title}: {metrics.TITLES[name]} {scores[name]:.3f}"
+    figures = {"confusion": confusion_matrix(metrics.confusion(predictions, emotions), emotions, scored)}
     by_speaker = {name: found for name, found in scores["by"].get("speaker", {}).items() if name}
     if by_speaker:
-        figures["speakers"] = speakers(by_speaker, scores["chance"][metrics.UAR], uar)
+        figures["speakers"] = speakers(by_speaker, scores["chance"][metrics.UAR], scored)
     if "selective_accuracy" in scores:
         figures["selective"] = selective(scores["selective_accuracy"], scores["majority"]["accuracy"], title)
     return figures

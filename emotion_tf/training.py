@@ -181,7 +181,7 @@ def _start_from(model: keras.Model, config: Config) -> None:
         if source:
             trained = Run(Path(source)).model()
             for layer in model.layers:
-                if layer.name.startswith(f"{modality}_"):
+                if layer.name.startswith(f"{modality}_") and layer.weights:
                     layer.set_weights(trained.get_layer(layer.name).get_weights())
 
 

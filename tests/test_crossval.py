@@ -340,20 +340,20 @@ def test_a_seed_is_not_taken_for_a_number_of_seeds(flags, tmp_path, capsys):
     assert "unrecognized arguments: --seed 7" in capsys.readouterr().err
 
 
-def test_a_corpus_of_words_is_scored_by_macro_f1(goemotions_records, tmp_path, capsys):
-    flags = {"branch": "text", "records": goemotions_records, "folds": "published", "epochs": 1, "seeds": 2}
-    flags |= {"batch-size": 84, "text-units": 2, "word-dim": 2, "part": "test", "run": tmp_path / "words"}
-    main([part for name, value in flags.items() for part in (f"--{name}", str(value))])
+def test_a_corpus_of_words_is_pooled_by_macro_f1(goemotions_records, make_config, tmp_path):
+    """Each fit names emotions with thresholds of its own, and the pooled score takes them as they were named."""
     crossval = Crossval(tmp_path / "words")
-    scores, table = crossval.scores(), crossval.predictions()
-    assert (scores["headline"], scores["test"]["num_seeds"], scores["test_reads"]) == ("macro_f1", 2, 1)
-    of_fits = [crossval.run(0, seed).scores()["test"]["macro_f1"] for seed in (0, 1)]
-    assert list(scores["fold_by_seed"]["test"].values()) == pytest.approx(of_fits)
-    assert scores["test"]["macro_f1"] == pytest.approx(np.mean(of_fits))
+    fits = []
     for seed in (0, 1):
-        rows = table[(table["seed"] == seed) & (table["split"] == "test")]
-        fit_rows = crossval.run(0, seed).predictions()
-        assert rows["predicted"].tolist() == fit_rows[fit_rows["split"] == "test"]["predicted"].tolist()
-    output = capsys.readouterr().out
-    assert f"{crossval.folder} test: macro-F1 " in output
-    assert output.splitlines()[-3].split() == ["macro-F1", "seed", "0", "seed", "1", "mean"]
+        config = make_config("text", records=str(goemotions_records), folds="published", epochs=1, seed=seed)
+        fits.append(Fit(0, seed, config, crossval.run(0, seed)))
+        crossval_module._fit_and_score(fits[-1], "test")
+    scores, table = crossval.pool(fits), crossval.predictions()
+    assert (scores["headline"], scores["test"]["num_seeds"], scores["test_reads"]) == ("macro_f1", 2, 1)
+    of_fits = [one.run.scores()["test"]["macro_f1"] for one in fits]
+    assert of_fits[0] != of_fits[1]
+    assert list(scores["fold_by_seed"]["test"].values()) == of_fits
+    assert scores["test"]["macro_f1"] == pytest.approx(np.mean(of_fits))
+    for one in fits:
+        assert list(table["predicted"][table["seed"] == one.seed]) == list(one.run.predictions()["predicted"])
+    assert crossval.table().splitlines()[0].split() == ["macro-F1", "seed", "0", "seed", "1", "mean"]
