@@ -111,6 +111,9 @@ class TrainingConfig:
         " sound, none for words alone",
         CLASS_WEIGHTS,
     )
+    rare_weight: float = _setting(
+        0.3, "several emotions an utterance: power of absent / present by which those with one weigh more; 0: none"
+    )
     ema_share: float = _setting(0.05, "share of all steps that the weights' average looks back over; 0: no average")
     patience: int = _setting(0, "epochs without a better validation score before training stops; 0: never")
     num_frames: int = _setting(256, "frames that training clips are cropped or padded to")
@@ -129,7 +132,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "num_frames", "max_tokens"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("warm_up_epochs", "weight_decay", "patience", "mel_shift", "confusion_every"):
+        for name in ("rare_weight", "warm_up_epochs", "weight_decay", "patience", "mel_shift", "confusion_every"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 0")
         for name in ("mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")

@@ -2,9 +2,9 @@
 
 Each fit is a run in DIR/fold-F-seed-S/, made by a process of its own, whose words go to DIR/fold-F-seed-S.log. DIR gets
 crossval.json, predictions.csv (all folds and seeds together), scores.json and plots/. --init-audio, --init-text and
---runs take cross-validations and use the same fold and seed of each. A stopped command goes on where it was when it is
-given again; a fit that was interrupted starts again from its first epoch. Choose on the validation parts; --part test
-reads the test parts of the finished fits, once.
+--runs take cross-validations and use the same fold and seed of each; --init-* also take one run on other records, from
+which every fit starts. A stopped command goes on where it was when it is given again; a fit that was interrupted starts
+again from its first epoch. Choose on the validation parts; --part test reads the test parts of the finished fits, once.
 """
 
 import argparse
@@ -130,8 +130,13 @@ class Crossval(Scored):
             if Path(source).resolve().is_relative_to(self.folder.resolve()):
                 raise InputError(f"{source} cannot lie in the folder that is written: give another --run.")
             other = Crossval(Path(source))
+            if source not in config.runs and _is_of_other_records(source, config):
+                continue
             if not other.config_path.exists():
-                raise InputError(f"{source} is no cross-validation, and sources of one must be: name such a folder.")
+                raise InputError(
+                    f"{source} is no cross-validation, and sources of one must be: name such a folder, or for --init-*"
+                    " a run on other records."
+                )
             if (found := other.settings().get("seeds", 0)) < seeds:
                 raise InputError(
                     f"{source} was made with --seeds {found}, fewer than the {seeds} here: add seeds to it first."
@@ -179,7 +184,9 @@ class Crossval(Scored):
 
     def _fit(self, config: Config, fold: int, seed: int) -> Fit:
         def of(source: str) -> str:
-            return str(Crossval(Path(source)).run(fold, seed).folder) if source else ""
+            if not source or _is_of_other_records(source, config):
+                return source
+            return str(Crossval(Path(source)).run(fold, seed).folder)
 
         config = dataclasses.replace(
             config,
@@ -223,6 +230,12 @@ class Crossval(Scored):
         split = "test" if (predictions["split"] == "test").any() else "validation"
         headline = self.scores().get("headline", "unweighted_average_recall")
         return tables.fold_by_seed(predictions, emotions_of(predictions), split, headline)
+
+
+def _is_of_other_records(source: str, config: Config) -> bool:
+    """Whether a source is one run on other records, which every fold may start from: it has no fold in common."""
+    run = Run(Path(source))
+    return run.is_finished and run.config_path.exists() and Path(run.config().records) != Path(config.records)
 
 
 def _pooled(fits: Sequence[Fit], splits: Sequence[str]) -> "pd.DataFrame":

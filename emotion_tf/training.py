@@ -14,6 +14,7 @@ from tqdm import tqdm
 from emotion_tf import callbacks, plots, tables
 from emotion_tf.config import MAX_POSITIONS, Config, TrainingConfig
 from emotion_tf.fusion import build_model, late_fusion
+from emotion_tf.losses import RareWeightedCrossentropy
 from emotion_tf.optimizer import TwoRateAdamW
 from emotion_tf.part import Part, modalities_of, part_of, score_part, shuffled_in_scoring, shuffled_in_training
 from emotion_tf.run import Run, tokenizer_of
@@ -86,7 +87,7 @@ def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Mo
     model = _build(config, mel_bins, tokenizer.vocabulary_size, metadata["prior"], is_multi_label)
     _check_words(model, config, tokenizer)
     _start_from(model, config)
-    _compile(model, config, steps, is_multi_label)
+    _compile(model, config, steps, _loss(config.training, metadata))
     return model
 
 
@@ -185,7 +186,13 @@ def _start_from(model: keras.Model, config: Config) -> None:
                     layer.set_weights(trained.get_layer(layer.name).get_weights())
 
 
-def _compile(model: keras.Model, config: Config, steps: int, is_multi_label: bool = False) -> None:
+def _loss(training: TrainingConfig, metadata: dict[str, Any]) -> keras.losses.Loss:
+    if metadata["is_multi_label"]:
+        return RareWeightedCrossentropy(metadata["prior"], training.rare_weight)
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
+
+
+def _compile(model: keras.Model, config: Config, steps: int, loss: keras.losses.Loss) -> None:
     training = config.training
     total = steps * training.epochs
     warm_up = min(round(steps * training.warm_up_epochs), total - 1)
@@ -201,11 +208,9 @@ def _compile(model: keras.Model, config: Config, steps: int, is_multi_label: boo
     optimizer = _optimizer(
         model, config, rate, weight_decay=training.weight_decay, use_ema=training.ema_share > 0, ema_momentum=momentum
     )
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
-    if is_multi_label:
-        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    shown = ["accuracy"] if isinstance(loss, keras.losses.CategoricalCrossentropy) else None
     # XLA saves no time on a processor, and compiles each length of a batch anew.
-    model.compile(optimizer, loss, weighted_metrics=None if is_multi_label else ["accuracy"], jit_compile=False)
+    model.compile(optimizer, loss, weighted_metrics=shown, jit_compile=False)
 
 
 def _optimizer(model: keras.Model, config: Config, rate: Any, **options: Any) -> keras.optimizers.Optimizer:

@@ -227,13 +227,17 @@ def test_where_there_are_no_speakers_a_trained_sentence_stops_and_a_validated_on
     validated = text_rows(x=("train", "Well"), y=("validation", "i feel great"), z=("test", "No"))
     folder = house.write_records("validated", validated, corpus="text")
     published = Fold(("train",), ("validation",), ("test",), by="published_split")
-    run = house.write_run("run", folder, published, corpus="text")
-    (entry,) = audit(ours, run)["sources"]
-    assert entry["validated_sentences"] == 1
+    run = house.write_run("run", folder, published, corpus="text", marks=["text-overlap 5", "paired"])
+    found = audit(ours, run)
+    assert [entry["validated_sentences"] for entry in found["sources"]] == [1]
+    assert found["marks"] == ["paired"]  # Sentences that its own fold repeats are no fault of this one.
     trained = text_rows(x=("train", "i feel great"), y=("validation", "Well"), z=("test", "No"))
     run = house.write_run("bad", house.write_records("trained", trained, "text"), published, corpus="text")
-    with pytest.raises(InputError, match="has x in its train part, the same sentence as d0, which this fold tests"):
+    with pytest.raises(
+        InputError, match="has x in its train part, the same sentence as d0, which this fold tests"
+    ) as e:
         audit(ours, run)
+    assert f"prepare text again with --exclude-sentences {ours} and train on that" in str(e.value)
 
 
 def test_sentences_that_a_published_fold_repeats_itself_are_marked_and_may_be_fused(house):

@@ -189,13 +189,25 @@ def test_a_branch_takes_over_the_widths_of_the_run_it_starts_from(with_records, 
     ],
 )
 def test_a_run_on_records_that_do_not_fit_is_refused(
-    tmp_path, trained, make_config, three_speaker_records, audio_run, values, sentence
+    tmp_path, trained, make_config, three_speaker_records, audio_run, text_run, values, sentence
 ):
     changed = changed_records(three_speaker_records, tmp_path / "records", **values)
-    config = make_config("fusion", fusion="early", records=str(changed), init_audio=str(audio_run.folder))
+    runs = (str(audio_run.folder), str(text_run.folder))
     with pytest.raises(InputError, match=sentence):
-        fit(config, Run(tmp_path / "run"))
+        fit(make_config("fusion", fusion="late", records=str(changed), runs=runs), Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_branch_may_go_on_under_other_labels_but_not_on_other_inputs(
+    tmp_path, make_config, three_speaker_records, audio_run, text_run
+):
+    emotions = ["neutral", "calm", "happy", "sad", "angry", "fearful", "surprised", "disgust"]
+    changed = changed_records(three_speaker_records, tmp_path / "records", emotions=emotions, vocabulary_sha256="other")
+    starts = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
+    config = make_config("fusion", fusion="early", records=str(changed), init_audio=starts["init_audio"])
+    assert fit_module.check(config)[0]["emotions"] == emotions
+    with pytest.raises(InputError, match="has another vocabulary than these records"):
+        fit_module.check(make_config("text", records=str(changed), init_text=starts["init_text"]))
 
 
 def test_a_run_that_knows_a_test_speaker_is_refused(tmp_path, trained, make_config, audio_run):

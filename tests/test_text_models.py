@@ -21,6 +21,8 @@ from emotion_tf.predict import ExportedModel
 from emotion_tf.run import Run, tokenizer_of
 from pipelines import text
 from pipelines.command import InputError
+from pipelines.dataset import make_dataset
+from pipelines.records import read_index
 
 PRIOR = [0.25, 0.75]
 
@@ -59,7 +61,7 @@ def fusion_batch():
 
 
 def test_every_text_model_learns_in_early_fusion(text_model):
-    config = Config("fusion", "x", fusion="early", audio=AudioConfig((4,), 4, 4), text=text_model)
+    config = Config("fusion", "x", fusion="early", audio=AudioConfig((4,), 4, 16), text=text_model)
     model = randomise(build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(fusion_batch()) ** 2)
@@ -78,6 +80,25 @@ def test_every_text_model_works_in_late_fusion(text_model):
     fused = tf.nn.softmax(late_fusion(models, PRIOR)(batch))
     parts = [tf.nn.softmax(model({key: batch[key] for key in model.input})) for model in models.values()]
     np.testing.assert_allclose(fused, (parts[0] + parts[1]) / 2, atol=1e-5)
+
+
+def test_a_dataset_cuts_stored_transcripts_by_a_given_tokenizer(three_speaker_records, tiny_preset):
+    tokenizer = text.preset_tokenizer(tiny_preset)
+    index = read_index(three_speaker_records)
+    rows = tokenizer(index["transcript"].tolist(), 9).to_list()
+    expected = dict(zip(index["utterance_id"], map(tuple, rows), strict=True))
+
+    def found(**options):
+        options |= {"max_tokens": 9, "tokenizer": tokenizer, "with_metadata": True}
+        for features, _, about in make_dataset(three_speaker_records, ["01", "02"], ("text",), **options):
+            ids = features["token_ids"].numpy()
+            for utterance_id, row in zip(about["utterance_id"].numpy(), ids, strict=True):
+                yield utterance_id.decode(), tuple(int(i) for i in row if i)
+
+    plain, dealt = dict(found()), dict(found(shuffled="transcripts"))
+    assert plain == {utterance_id: expected[utterance_id] for utterance_id in plain}
+    assert sorted(dealt.values()) == sorted(plain.values())
+    assert dealt != plain
 
 
 def test_a_run_keeps_its_tokenizer_and_says_which_it_is(preset_run):
