@@ -112,7 +112,7 @@ class TrainingConfig:
         CLASS_WEIGHTS,
     )
     rare_weight: float = _setting(
-        0.3, "several emotions an utterance: power of absent / present by which those with one weigh more; 0: none"
+        0.5, "several emotions an utterance: power of absent / present by which those with one weigh more; 0: none"
     )
     ema_share: float = _setting(0.05, "share of all steps that the weights' average looks back over; 0: no average")
     patience: int = _setting(0, "epochs without a better validation score before training stops; 0: never")
