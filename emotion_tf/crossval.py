@@ -235,7 +235,9 @@ class Crossval(Scored):
 def _is_of_other_records(source: str, config: Config) -> bool:
     """Whether a source is one run on other records, which every fold may start from: it has no fold in common."""
     run = Run(Path(source))
-    return run.is_finished and run.config_path.exists() and Path(run.config().records) != Path(config.records)
+    if not (run.is_finished and run.config_path.exists()):
+        return False
+    return Path(run.config().records).resolve() != Path(config.records).resolve()
 
 
 def _pooled(fits: Sequence[Fit], splits: Sequence[str]) -> "pd.DataFrame":

@@ -97,7 +97,7 @@ def report(name: str, scores: Mapping[str, Any]) -> str:
     last = scores[splits[-1]]
     about = [tables.calibration(last), tables.selective(last)]
     lines += [f"{splits[-1]}: {line}" for line in about if line]
-    blocks = ["\n".join(lines), tables.per_emotion(last), tables.groups(last)]
+    blocks = ["\n".join(lines), tables.per_emotion(last, headline), tables.groups(last, headline)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -226,10 +226,11 @@ def _label_numbers(found: Metadata, emotions: list[str], label_map: str, records
     if not label_map and found.emotions == emotions:
         return list(range(len(emotions)))
     if not label_map:
-        fitting = [name for name, chosen in LABEL_MAPS.items() if list(chosen.emotions) == emotions]
+        leading = {name: chosen for name, chosen in LABEL_MAPS.items() if list(chosen.emotions) == emotions}
+        fitting = [name for name, chosen in leading.items() if set(found.emotions) <= set(chosen.targets)]
         raise InputError(
             f"{records} have the labels {', '.join(found.emotions)}, and the run {', '.join(emotions)}: name a map"
-            f" between them (--label-map {'|'.join(fitting) or 'NAME; none leads to these labels'})."
+            f" between them (--label-map {'|'.join(fitting) or 'NAME; none leads from those to these'})."
         )
     chosen = LABEL_MAPS[label_map]
     if list(chosen.emotions) != emotions:

@@ -36,7 +36,8 @@ def curves(history: pd.DataFrame, chance: float) -> Figure:
     losses, scores = figure.subplots(1, 2)
     epochs = history["epoch"] + 1
     # Points: the line of a single epoch would not be seen.
-    losses.plot(epochs, history["loss"], ".-", label="training")
+    # It may lie above the other and be no worse: weights of rare emotions, smoothing and masks are in it.
+    losses.plot(epochs, history["loss"], ".-", label="training (as weighted and masked)")
     losses.plot(epochs, history["val_loss"], ".-", label="validation")
     losses.set(xlabel="epoch", ylabel="loss (cross-entropy)", title="Loss")
     losses.legend()

@@ -194,7 +194,12 @@ class Run(Scored):
             raise InputError(f"{self.model_path} is missing or corrupt ({reason}): train again.") from None
 
 
-_FACTS = {"emotions": "label set", "front_end": "front end", "vocabulary_sha256": "vocabulary"}
+_FACTS = {
+    "emotions": "label set",
+    "is_multi_label": "number of emotions an utterance (one, or several)",
+    "front_end": "front end",
+    "vocabulary_sha256": "vocabulary",
+}
 
 
 def misfit(one: Mapping[str, Any], other: Mapping[str, Any], facts: Sequence[str] = tuple(_FACTS)) -> str:
@@ -202,7 +207,7 @@ def misfit(one: Mapping[str, Any], other: Mapping[str, Any], facts: Sequence[str
 
     Args:
       one, other: Metadata of runs or records.
-      facts: What the model needs: "emotions", "front_end", "vocabulary_sha256".
+      facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256".
     """
     return next((_FACTS[name] for name in facts if one[name] != other[name]), "")
 

@@ -64,26 +64,26 @@ def comparison(scores: Mapping[str, Mapping[str, Any]], split: str) -> str:
     return align(rows)
 
 
-def per_emotion(part: Mapping[str, Any]) -> str:
-    """Draws precision, recall, F1, area under the ROC curve and clips of each emotion."""
+def per_emotion(part: Mapping[str, Any], headline: str = UAR) -> str:
+    """Draws precision, recall, F1, area under the ROC curve and clips, or sentences, of each emotion."""
     names = {"precision": "precision", "recall": "recall", "f1": "F1", "area_under_curve": "AUC"}
     shown = {name: title for name, title in names.items() if name != "area_under_curve" or name in part}
-    rows = [("emotion", *shown.values(), "sentences" if part.get("is_multi_label") else "clips")]
+    rows = [("emotion", *shown.values(), _scored(headline))]
     for emotion, found in part["per_emotion"].items():
         rows.append((emotion, *(_number(found[name]) for name in shown), str(found["count"])))
     return align(rows)
 
 
-def groups(part: Mapping[str, Any]) -> str:
+def groups(part: Mapping[str, Any], headline: str = UAR) -> str:
     """Draws a table for each group of the part, as far as the corpus tells: speaker, sex, intensity, statement."""
     found = [group for group in GROUPS if part["by"].get(group)]
-    return "\n\n".join(_group(group, part["by"][group]) for group in found)
+    return "\n\n".join(_group(group, part["by"][group], headline) for group in found)
 
 
-def _group(group: str, members: Mapping[str, Mapping[str, Any]]) -> str:
+def _group(group: str, members: Mapping[str, Mapping[str, Any]], headline: str) -> str:
     is_multi_label = any("micro_f1" in found for found in members.values())
     shown = ("macro_f1", "micro_f1") if is_multi_label else (UAR, "accuracy")
-    rows = [(group, *(TITLES[name] for name in shown), "clips")]
+    rows = [(group, *(TITLES[name] for name in shown), _scored(headline))]
     rows += [(name, *(_number(of[key]) for key in shown), str(of["num_utterances"])) for name, of in members.items()]
     return align(rows)
 
@@ -144,15 +144,20 @@ def _num_units(part: Mapping[str, Any]) -> int:
 
 def _basis(part: Mapping[str, Any], headline: str) -> str:
     """Says what was scored, and of how many it is."""
-    what, number = "clips" if headline == UAR else "sentences", _num_units(part)
+    what, number = _scored(headline), _num_units(part)
     if number:
         return f"{what} of {number} {_unit(part)}{'s' * (number > 1)}"
     return f"{what} of unknown speakers" if headline == UAR else what
 
 
+def _scored(headline: str) -> str:
+    """Names what was scored: where macro-F1 counts, these are words alone."""
+    return "clips" if headline == UAR else "sentences"
+
+
 def _counted(headline: str) -> tuple[str, str]:
     """Heads the columns of what was scored, and of how many it is."""
-    return ("clips", "speakers") if headline == UAR else ("sentences", "units")
+    return _scored(headline), "speakers" if headline == UAR else "units"
 
 
 def _ranged(part: Mapping[str, Any], name: str) -> str:

@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -50,6 +51,22 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+def make_folder(folder: Path, flag: str) -> None:
+    """Makes a folder to write to.
+
+    Raises:
+      InputError: It cannot be made or written to; names the flag that takes another one.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise InputError(f"{folder} cannot be made ({error.strerror}): give another folder to {flag}.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder} cannot be written to: give another folder to {flag}, or allow it.")
 
 
 def import_tensorflow() -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines import audio, folds, records, text, transcripts
-from pipelines.command import InputError, import_tensorflow, is_disk_full, progress_bar, run_command
+from pipelines.command import InputError, import_tensorflow, make_folder, progress_bar, run_command
 from pipelines.corpora import goemotions, manifest, meld, ravdess, synthetic
 from pipelines.decoding import Decoded, decoding
 from pipelines.emotions import LABEL_MAPS, RAVDESS
@@ -143,9 +143,7 @@ def prepare(
       InputError: No utterances, settings that leave mel bands empty, other records in the folder, or unreadable
         recordings (all of them are named).
     """
-    if not preparation.corpus.utterances:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in preparation.corpus.ignored.items())
-        raise InputError(f"{preparation.corpus.source}: no utterance is left to write ({reasons}): leave out less.")
+    _stop_on_nothing(preparation.corpus)
     if preparation.corpus.has_audio:
         audio.mel_matrix(preparation.front_end)
     finished = _finished_before(preparation, overwrite)
@@ -250,6 +248,7 @@ def _front_end(arguments: argparse.Namespace) -> audio.FrontEnd:
 def _preparation(arguments: argparse.Namespace) -> Preparation:
     front_end, words = _front_end(arguments), transcripts.WordSource.of(arguments)
     corpus, label_map = _read_corpus(arguments), arguments.label_map or ""
+    _stop_on_nothing(corpus)
     name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
     origin: dict[str, Any] = {"words": words.identity}
     if not corpus.has_audio:
@@ -351,7 +350,7 @@ def _finished_before(preparation: Preparation, overwrite: bool) -> records.Metad
 def _clear(preparation: Preparation) -> None:
     """Removes what the plan has no use for: old metadata first, then shards that are not this preparation's."""
     folder = preparation.folder
-    _make_folder(folder)
+    make_folder(folder, "--records")
     (folder / records.METADATA).unlink(missing_ok=True)
     # Names of ours alone: the folder may hold records that another program made.
     ours = f"{'[0-9]' * 5}-of-{'[0-9]' * 5}.tfrecord"
@@ -360,17 +359,6 @@ def _clear(preparation: Preparation) -> None:
             name = path.name.removesuffix(".tmp").removesuffix(".json")
             if path.suffix == ".tmp" or _read_summary(preparation, name) is None:
                 path.unlink()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if is_disk_full(error):
-            raise
-        raise InputError(f"{folder} cannot be made ({error.strerror}): give another folder to --records.") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{folder} cannot be written to: give another folder to --records, or allow it.")
 
 
 def _summary_path(folder: Path, name: str) -> Path:
@@ -494,6 +482,12 @@ def _record(
     return record | ({"waveform": waveform} if preparation.store_waveform else {})
 
 
+def _stop_on_nothing(corpus: Corpus) -> None:
+    if not corpus.utterances:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in corpus.ignored.items())
+        raise InputError(f"{corpus.source}: no utterance is left to write ({reasons}): leave out less.")
+
+
 def _stop_on_skipped(skipped: Sequence[Mapping[str, str]], skip_bad: bool) -> None:
     if skipped and not skip_bad:
         reasons = "\n".join(f"  {bad['reason']}" for bad in skipped)
@@ -504,21 +498,9 @@ def _stop_on_skipped(skipped: Sequence[Mapping[str, str]], skip_bad: bool) -> No
 
 
 def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> records.Metadata:
-    corpus, folder = preparation.corpus, preparation.folder
-    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    for summary in summaries.values():
-        for speaker, count in summary.counts.items():
-            counts[speaker].update(count)
+    corpus, counts = preparation.corpus, _counts(summaries.values())
     if not counts:
         raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
-    shards: dict[str, dict[str, Any]] = {
-        name: {
-            "speakers": sorted(summary.counts),
-            "num_utterances": summary.num_utterances,
-            "num_bytes": (folder / name).stat().st_size,
-        }
-        for name, summary in summaries.items()
-    }
     num_samples = sum(summary.num_samples for summary in summaries.values())
     return records.Metadata(
         schema_version=records.SCHEMA_VERSION,
@@ -533,18 +515,35 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> re
         is_multi_label=corpus.is_multi_label,
         has_audio=corpus.has_audio,
         has_waveform=preparation.store_waveform,
-        shards=shards,
+        shards={name: _shard(preparation.folder / name, summary) for name, summary in summaries.items()},
         num_utterances=sum(summary.num_utterances for summary in summaries.values()),
         num_multi_label=sum(summary.num_multi_label for summary in summaries.values()),
         num_without_words=sum(summary.num_without_words for summary in summaries.values()),
         hours=round(num_samples / audio.SAMPLE_RATE / 3600, 4),
         longest_frames=max(summary.longest_frames for summary in summaries.values()),
-        counts={speaker: dict(count) for speaker, count in sorted(counts.items())},
+        counts=counts,
         ignored=dict(corpus.ignored),
         skipped=[bad for summary in summaries.values() for bad in summary.skipped],
         silent=[name for summary in summaries.values() for name in summary.silent],
         fingerprint=preparation.fingerprint,
     )
+
+
+def _counts(summaries: Iterable[_Summary]) -> dict[str, dict[str, int]]:
+    """Adds up the counts of all shards: speaker -> emotion -> number of records."""
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for summary in summaries:
+        for speaker, count in summary.counts.items():
+            counts[speaker].update(count)
+    return {speaker: dict(count) for speaker, count in sorted(counts.items())}
+
+
+def _shard(path: Path, summary: _Summary) -> dict[str, Any]:
+    return {
+        "speakers": sorted(summary.counts),
+        "num_utterances": summary.num_utterances,
+        "num_bytes": path.stat().st_size,
+    }
 
 
 if __name__ == "__main__":

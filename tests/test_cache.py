@@ -57,7 +57,9 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path):
     assert cache(tmp_path).get("a") == "oh"
 
 
-@pytest.mark.parametrize("content", [b"path,emotion\na,b\n", b"\xff\xfe\x00\n", b'a,"b"c\n', b"\n"])
+@pytest.mark.parametrize(
+    "content", [b"path,emotion\na,b\n", b"\xff\xfe\x00\n", b'a,"b"c\n', b"\n", b"my notes", b"a,b\nhalf"]
+)
 def test_another_file_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "words.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"words\.csv is no CSV of transcripts.*: remove it"):
@@ -68,8 +70,21 @@ def test_another_file_is_refused_and_left_alone(tmp_path, content):
 def test_a_folder_that_cannot_be_made_gets_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     for write in (cache, lambda folder: write_table(folder / "table.csv", [{"a": "b"}])):
-        with pytest.raises(InputError, match=r"file.* cannot be made .*give another --transcript-cache"):
+        with pytest.raises(InputError, match=r"file.* cannot be made .*give another folder to --transcript-cache"):
             write(tmp_path / "file" / "below")
+
+
+def test_a_folder_in_the_place_of_a_table_gets_a_sentence(tmp_path):
+    words = cache(tmp_path)
+    (tmp_path / "words.csv").mkdir()
+    for use in (
+        lambda: cache(tmp_path),
+        lambda: words.add(row("a", "oh")),
+        lambda: write_table(tmp_path / "words.csv", [{"a": "b"}]),
+    ):
+        with pytest.raises(InputError, match=r"words\.csv cannot be read and written \(Is a directory\)"):
+            use()
+    assert words.get("a") is None
 
 
 def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -283,8 +283,11 @@ def test_every_fit_may_start_from_one_run_on_other_records(whole, goemotions_run
     fits = Crossval(tmp_path / "transfer").start(dataclasses.replace(config_of(whole), init_text=source), 2)
     assert {fit.config.init_text for fit in fits} == {source}
     same = dataclasses.replace(config_of(whole), init_text=str(whole.run(0, 0).folder))
-    with pytest.raises(InputError, match=r"or for --init-\* a run on other records"):
-        Crossval(tmp_path / "same").start(same, 1)
+    link = tmp_path / "link"
+    link.symlink_to(same.records, target_is_directory=True)
+    for folder in (same.records, str(link)):
+        with pytest.raises(InputError, match=r"or for --init-\* a run on other records"):
+            Crossval(tmp_path / "same").start(dataclasses.replace(same, records=folder), 1)
 
 
 def test_sources_are_the_same_fold_and_seed_of_their_cross_validation(whole, tmp_path):

@@ -316,7 +316,7 @@ def test_a_label_map_leads_to_the_labels_of_the_run_and_drops_are_counted(run, m
     dropping = dataclasses.replace(dropping, targets={**dropping.targets, "SAD": None})
     monkeypatch.setitem(LABEL_MAPS, "without-sad", dropping)
     records = make_other("crema", ["ANG", "SAD", "FEA"])
-    with pytest.raises(InputError, match=r"name a map between them \(--label-map .*crema-d-ravdess.*\)"):
+    with pytest.raises(InputError, match=r"name a map between them \(--label-map crema-d-ravdess\|without-sad\)"):
         evaluate(run.folder, "--records", records)
     with pytest.raises(InputError, match=r"tess-ravdess does not know the label ANG, SAD, FEA of .*crema: choose"):
         evaluate(run.folder, "--records", records, "--label-map", "tess-ravdess")

@@ -54,7 +54,8 @@ def test_files_of_a_spreadsheet_are_read_in_its_encoding(tmp_path, encoding):
         (row(), "line 3: utterance 3 of dialogue 7 is there twice"),
         ("1,Hi,Joey\n", "line 3 has fewer cells than the header"),
         (row().replace('"Hi!"', "Hi, you"), "line 3 has more cells than the header"),
-        ('1,"Hi\n', "is no CSV"),
+        ('1,"Hi\n', "line 3 is no row of a CSV"),
+        (row().replace('"Hi!"', '"Hi" there'), r"train_sent_emo\.csv, line 3 is no row of a CSV"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_with_its_file_and_line(tmp_path, content, message):

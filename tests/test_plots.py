@@ -64,6 +64,8 @@ def test_the_pictures_of_several_emotions_hold_no_confusion_matrix(tmp_path):
 
 def test_a_single_epoch_can_be_seen(history):
     losses = plots.curves(history[:1], 0.125).axes[0]
+    legend = [text.get_text() for text in losses.get_legend().get_texts()]
+    assert legend == ["training (as weighted and masked)", "validation"]
     assert all(line.get_marker() == "." for line in losses.lines)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from emotion_tf import run as run_module
 from emotion_tf.config import Config, TrainingConfig
-from emotion_tf.run import Run, next_free, write_csv
+from emotion_tf.run import Run, misfit, next_free, write_csv
 from pipelines.command import InputError
 
 CONFIG = Config("audio", "data/records/x")
@@ -156,3 +156,10 @@ def test_scores_on_other_records_go_below_the_run_by_the_name_of_their_folder(st
 
 def test_scores_are_json(finished):
     assert json.loads(finished.scores_path.read_text()) == finished.scores()
+
+
+def test_one_emotion_an_utterance_does_not_fit_several():
+    one = {"emotions": ["joy"], "is_multi_label": False, "front_end": {}, "vocabulary_sha256": "a"}
+    assert misfit(one, dict(one)) == ""
+    assert misfit(one, one | {"is_multi_label": True}) == "number of emotions an utterance (one, or several)"
+    assert misfit(one, one | {"is_multi_label": True}, ["vocabulary_sha256"]) == ""

@@ -194,12 +194,17 @@ def test_a_comparison_shows_macro_f1_where_it_is_the_headline(several):
 
 
 def test_several_emotions_have_groups_without_recall(several):
-    assert cells(tables.per_emotion(several))[0] == ["emotion", "precision", "recall", "F1", "sentences"]
+    assert cells(tables.per_emotion(several, "macro_f1"))[0] == ["emotion", "precision", "recall", "F1", "sentences"]
     member = {"macro_f1": 0.5, "micro_f1": 0.25, "num_utterances": 3}
-    assert tables.groups({"by": {"sex": {"female": member}}}).splitlines() == [
-        "sex     macro-F1  micro-F1  clips",
-        "female     0.500     0.250      3",
+    assert tables.groups({"by": {"sex": {"female": member}}}, "macro_f1").splitlines() == [
+        "sex     macro-F1  micro-F1  sentences",
+        "female     0.500     0.250          3",
     ]
+
+
+def test_sentences_of_one_emotion_each_are_not_called_clips(part):
+    assert cells(tables.per_emotion(part, "macro_f1"))[0][-1] == "sentences"
+    assert all(cells(table)[0][-1] == "sentences" for table in tables.groups(part, "macro_f1").split("\n\n"))
 
 
 def test_fits_of_several_emotions_show_macro_f1():

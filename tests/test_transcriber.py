@@ -232,6 +232,12 @@ def test_a_name_that_is_no_model_gets_the_names(tmp_path):
             Transcriber(WhisperSettings(model, device="cpu"))
 
 
+def test_a_name_that_is_no_model_leaves_no_folders(clips, tmp_path, parrot):
+    transcribed(clips, WhisperSettings("../none/tiny.pt", "a/b"), tmp_path / "cache")
+    [path] = (tmp_path / "cache").iterdir()
+    assert path.name == "whisper-.._none_tiny.pt-a_b.csv"
+
+
 def test_a_download_that_fails_gets_a_sentence(monkeypatch):
     whisper = pytest.importorskip("whisper")
 

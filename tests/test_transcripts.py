@@ -162,6 +162,13 @@ def test_other_words_are_other_records(clips, tmp_path):
         prepared(clips, folder, "--transcripts", "simulated", "--transcript-seed", 1, *cache)
 
 
+@pytest.mark.parametrize("flags", [("--transcripts", "simulated"), ("--store-waveform",)])
+def test_a_map_that_drops_every_clip_is_what_the_sentence_names(clips, tmp_path, flags):
+    (tmp_path / "03-01-02-01-01-01-01.wav").write_bytes(next(clips.iterdir()).read_bytes())
+    with pytest.raises(InputError, match=r"no utterance is left to write \(1 calm \(dropped by ravdess-seven\)\)"):
+        prepared(tmp_path, tmp_path / "records", "--label-map", "ravdess-seven", *flags)
+
+
 def test_words_of_another_label_map_are_kept_apart(clips, tmp_path):
     words = dataclasses.replace(source("--transcripts", "simulated"), cache=tmp_path)
     corpus = ravdess.read(clips)

@@ -48,8 +48,8 @@ def read(source: Path) -> Corpus:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields line number and cells of each row."""
+    reader = csv.DictReader(io.StringIO(_content(path), newline=""), restkey="", strict=True)
     try:
-        reader = csv.DictReader(io.StringIO(_content(path), newline=""), restkey="", strict=True)
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
             found = ", ".join(reader.fieldnames or ()) or "nothing"
@@ -57,7 +57,11 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
-        raise InputError(f"{path} is no CSV ({error}): use the published file.") from None
+        # The row after the last whole one: a quote that never ends is noticed much later.
+        number = reader.line_num + 1
+        raise InputError(
+            f"{path}, line {number} is no row of a CSV ({error}): correct it, or use the published file."
+        ) from None
 
 
 def _content(path: Path) -> str:

@@ -116,7 +116,7 @@ class WordSource:
         """
         if self.kind == "script":
             return corpus
-        if all(utterance.audio is None for utterance in corpus.utterances):
+        if not corpus.has_audio:
             raise InputError(
                 f"{corpus.name} has no recordings, and its words are its own: leave --transcripts {self.kind} out."
             )

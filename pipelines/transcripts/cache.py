@@ -2,10 +2,13 @@
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.command import InputError, is_disk_full
+from pipelines.command import InputError, is_disk_full, make_folder
+
+_FLAG = "--transcript-cache"
 
 
 class TranscriptCache:
@@ -26,7 +29,7 @@ class TranscriptCache:
         self._path = path
         self._settings = dict(settings)
         self._columns = ("audio_sha256", *settings, *(name for name in columns if name != "audio_sha256"))
-        make_folder(path.parent)
+        make_folder(path.parent, _FLAG)
         self._transcripts = {
             row["audio_sha256"]: row["transcript"]
             for row in self._rows()
@@ -40,29 +43,34 @@ class TranscriptCache:
     def add(self, values: Mapping[str, str]) -> None:
         """Appends one row; a process that is killed here leaves half a line, which the next one cuts off."""
         row = {**values, **self._settings, "transcript": " ".join(values["transcript"].split())}
-        is_new = not self._path.exists() or not self._path.stat().st_size
-        with self._path.open("ab") as file:
-            file.write(_line(self._columns) if is_new else b"")
-            file.write(_line([row[name] for name in self._columns]))
+        try:
+            with self._path.open("ab") as file:
+                file.write(b"" if file.tell() else _line(self._columns))
+                file.write(_line([row[name] for name in self._columns]))
+        except OSError as error:
+            raise _refusal(self._path, error) from None
         self._transcripts[row["audio_sha256"]] = row["transcript"]
 
     def _rows(self) -> list[dict[str, str]]:
-        if not self._path.exists():
-            return []
-        _cut_half_a_line(self._path)
+        try:
+            content = self._path.read_bytes() if self._path.exists() else b""
+        except OSError as error:
+            raise _refusal(self._path, error) from None
+        whole = content[: content.rfind(b"\n") + 1]
         try:
             # utf-8-sig: spreadsheets write a byte order mark.
-            with self._path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file, restval="", strict=True)
-                header, rows = reader.fieldnames or (), list(reader)
+            reader = csv.DictReader(io.StringIO(whole.decode("utf-8-sig"), newline=""), restval="", strict=True)
+            header, rows = reader.fieldnames or (), list(reader)
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{self._path} is no CSV of transcripts ({error}): remove it.") from None
         missing = [name for name in self._columns if name not in header]
-        if missing and self._path.stat().st_size:
+        if missing and not _line(self._columns).startswith(content):
             raise InputError(
                 f"{self._path} is no CSV of transcripts, for it lacks {', '.join(missing)}: remove it, or give another"
                 " --transcript-cache."
             )
+        if whole != content:  # Only now: a file that is not ours stays as it is.
+            os.truncate(self._path, len(whole))
         return rows
 
 
@@ -70,34 +78,25 @@ def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Writes a CSV, one row an utterance, to a temporary name and renames it.
 
     Raises:
-      InputError: A folder that cannot be written.
+      InputError: A folder or file that cannot be written.
     """
-    make_folder(path.parent)
+    make_folder(path.parent, _FLAG)
     temporary = path.with_name(path.name + ".tmp")
     try:
         lines = [_line(list(row.values())) for row in rows]
         temporary.write_bytes(b"".join([_line(list(rows[0])), *lines]) if rows else b"")
         temporary.replace(path)
+    except OSError as error:
+        raise _refusal(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def make_folder(folder: Path) -> None:
-    """Makes a folder of CSVs, or says why there is none."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if is_disk_full(error):
-            raise
-        raise InputError(f"{folder} cannot be made ({error.strerror}): give another --transcript-cache.") from None
-
-
-def _cut_half_a_line(path: Path) -> None:
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as file:
-            file.truncate(whole)
+def _refusal(path: Path, error: OSError) -> Exception:
+    """Turns the error of a file into a sentence; a full disk has one of its own."""
+    if is_disk_full(error):
+        return error
+    return InputError(f"{path} cannot be read and written ({error.strerror}): give another folder to {_FLAG}.")
 
 
 def _line(cells: Sequence[str]) -> bytes:

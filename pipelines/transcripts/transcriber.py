@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipelines.transcripts.cache import TranscriptCache
 from pipelines.utterance import Corpus, Utterance
 
 SILENT_RMS_DB = -65.0
-"""Softer recordings (dB of full scale) are not handed to whisper; the softest of RAVDESS's 1200 here reads -60."""
+"""Softer recordings (dB of full scale) are not handed to whisper; the softest of 1,200 clips of RAVDESS reads -60."""
 
 SHORTEST_SECONDS = 0.1
 """Shorter recordings hold no word, and whisper would invent some."""
@@ -180,7 +181,8 @@ def transcribed(corpus: Corpus, settings: WhisperSettings, folder: Path) -> Corp
 def cache_name(identity: Mapping[str, str]) -> str:
     """Names the CSV of a model and language; checkpoints of one name differ by the start of their hash."""
     parts = ["whisper", identity["model"], identity["model_sha256"][:8], identity["language"]]
-    return "-".join(part for part in parts if part) + ".csv"
+    # What is neither a file nor a model's name is refused later; until then it must not name folders.
+    return re.sub(r"[/\\]", "_", "-".join(part for part in parts if part)) + ".csv"
 
 
 def is_silent(waveform: np.ndarray) -> bool:
