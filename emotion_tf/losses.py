@@ -1,6 +1,7 @@
 """What training makes small, beside Keras's own losses."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -18,11 +19,11 @@ class RareWeightedCrossentropy(keras.losses.Loss):
       power: Of (1 - share) / share, which is the weight; 0: all weigh the same, 1: each emotion as much as its absence.
     """
 
-    def __init__(self, prior: Sequence[float], power: float, **kwargs):
+    def __init__(self, prior: Sequence[float], power: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.prior, self.power = [float(share) for share in prior], power
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """From memberships and logits [batch, num_emotions] to losses [batch]."""
         shares = ops.clip(ops.convert_to_tensor(self.prior, "float32"), 1e-6, 1 - 1e-6)
         offset = self.power * ops.log((1 - shares) / shares)
@@ -30,5 +31,5 @@ class RareWeightedCrossentropy(keras.losses.Loss):
         carried, absent = ops.softplus(-logits), ops.softplus(logits)
         return ops.mean(ops.exp(offset) * y_true * carried + (1 - y_true) * absent, axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "prior": self.prior, "power": self.power}

@@ -105,7 +105,9 @@ def test_simulated_words_are_prepared_marked_and_kept_as_a_table(clips, tmp_path
     )
 
 
-def test_paired_words_are_prepared_marked_and_counted(clips, tmp_path):
+@pytest.fixture
+def few_sentences(tmp_path):
+    """A folder in GoEmotions' format with one happy and nine sad sentences to be dealt."""
     (tmp_path / "go").mkdir()
     for part, lines in {
         "train": ["it rains\t27\tt0"],
@@ -113,13 +115,43 @@ def test_paired_words_are_prepared_marked_and_counted(clips, tmp_path):
         "test": [f"so sad {number}\t25\te{number}" for number in range(9)],
     }.items():
         (tmp_path / "go" / f"{part}.tsv").write_text("".join(f"{line}\n" for line in lines))
-    flags = ("--transcripts", "paired", "--sentences", tmp_path / "go", "--transcript-cache", tmp_path / "words")
+    return tmp_path / "go"
+
+
+def test_paired_words_are_prepared_marked_and_counted(clips, few_sentences, tmp_path):
+    flags = ("--transcripts", "paired", "--sentences", few_sentences, "--transcript-cache", tmp_path / "words")
     index, metadata = prepared(clips, tmp_path / "records", *flags)
     assert (metadata.transcript_source, records.marks_of(metadata)) == ("paired", ["paired"])
     assert metadata.ignored == {"happy without a sentence (paired)": 5}
     assert sorted(index["transcript"])[-1] == "what a day"
     assert index["transcript"].nunique() == len(index) == 7
     assert read_table(tmp_path / "words")[1][0]["speaker"] in {"01", "02", "03"}
+
+
+def test_sentences_that_were_dealt_are_read_back_until_something_changes(
+    clips, few_sentences, tmp_path, monkeypatch, capsys
+):
+    def fill(*flags):
+        flags = (
+            "--transcripts",
+            "paired",
+            "--sentences",
+            few_sentences,
+            "--transcript-cache",
+            tmp_path / "words",
+            *flags,
+        )
+        return source("--transcripts", "paired", *flags).fill(ravdess.read(clips))
+
+    dealt = fill()
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.transcripts.paired", lambda *_: pytest.fail("dealt anew"))
+        assert fill() == dealt
+    assert "sentences as dealt before" in capsys.readouterr().err
+    fill("--transcript-seed", "1")
+    (few_sentences / "dev.tsv").write_text("what a night\t17\td0\n")
+    assert "what a night" in {utterance.transcript for utterance in fill().utterances}
+    assert len(list((tmp_path / "words").iterdir())) == 3
 
 
 def test_heard_words_are_prepared_and_compared_with_the_script(clips, tmp_path, whisper_checkpoint, capsys):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.command import InputError
-from pipelines.transcripts.cache import write_table
-from pipelines.transcripts.paired import paired
+from pipelines.transcripts.cache import read_table, write_table
+from pipelines.transcripts.paired import fingerprint, paired, with_sentences
 from pipelines.transcripts.simulated import simulated
 from pipelines.transcripts.transcriber import WhisperSettings, add_whisper_arguments, transcribed
 from pipelines.transcripts.word_errors import word_error_rate
@@ -122,15 +122,22 @@ class WordSource:
             )
         if self.whisper is not None:
             return self._heard(corpus, self.whisper)
-        filled, rows = self._dealt(corpus, label_map)
-        parts = (self.kind, corpus.source.stem, label_map, str(self.seed))
-        write_table(self.cache / f"{'-'.join(part for part in parts if part)}.csv", rows)
-        return filled
-
-    def _dealt(self, corpus: Corpus, label_map: str) -> tuple[Corpus, list[dict[str, str]]]:
+        name = "-".join(part for part in (self.kind, corpus.source.stem, label_map, str(self.seed)) if part)
         if self.sentences is None:
-            return simulated(corpus, self.seed)
-        return paired(corpus, self.sentences, self.seed, label_map)
+            filled, rows = simulated(corpus, self.seed)
+            write_table(self.cache / f"{name}.csv", rows)
+            return filled
+        return self._paired(corpus, self.sentences, name, label_map)
+
+    def _paired(self, corpus: Corpus, sentences: Path, name: str, label_map: str) -> Corpus:
+        """Deals sentences, or takes those that the same clips and sentences were dealt before."""
+        path = self.cache / f"{name}-{fingerprint(corpus, sentences, self.seed)[:8]}.csv"
+        if path.exists():
+            print(f"paired: sentences as dealt before, {path}", file=sys.stderr)
+            return with_sentences(corpus, read_table(path))
+        filled, rows = paired(corpus, sentences, self.seed, label_map)
+        write_table(path, rows)
+        return filled
 
     def _heard(self, corpus: Corpus, whisper: WhisperSettings) -> Corpus:
         heard = transcribed(corpus, whisper, self.cache)

@@ -92,6 +92,19 @@ def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def read_table(path: Path) -> dict[str, str]:
+    """Reads utterance_id -> transcript of what `write_table` wrote.
+
+    Raises:
+      InputError: A file that is no such table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return {row["utterance_id"]: row["transcript"] for row in csv.DictReader(file, strict=True)}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise InputError(f"{path} is no CSV of transcripts ({error}): remove it.") from None
+
+
 def _refusal(path: Path, error: OSError) -> Exception:
     """Turns the error of a file into a sentence; a full disk has one of its own."""
     if is_disk_full(error):

@@ -6,6 +6,7 @@ Sound and words are then two noisy, independent modalities: an honest test bench
 import dataclasses
 import hashlib
 import itertools
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,9 +51,34 @@ def paired(corpus: Corpus, sentences: Path, seed: int, label_map: str = "") -> t
         in_turn = _in_turn(clips, f"{seed} {emotion}")
         dealt |= {clip.utterance_id: sentence for clip, sentence in zip(in_turn, pools.get(emotion, []), strict=False)}
     _name_the_map(chosen, dealt.values(), len(corpus.utterances) - len(dealt))
-    filled = _with_sentences(corpus, dealt)
+    filled = with_sentences(corpus, {name: sentence.transcript for name, sentence in dealt.items()})
     labels = {sentence.utterance_id: sentence.emotion for sentence in spoken.utterances}
     return filled, [_row(clip, dealt[clip.utterance_id], labels) for clip in filled.utterances]
+
+
+def fingerprint(corpus: Corpus, sentences: Path, seed: int) -> str:
+    """Hashes all that the dealing depends on: the clips and their labels, the files of GoEmotions, the seed."""
+    clips = [(clip.utterance_id, clip.speaker, clip.emotion) for clip in corpus.utterances]
+    files = [sentences / name for name in goemotions.FILES.values()]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in files]
+    return hashlib.sha256(json.dumps([seed, clips, hashes]).encode()).hexdigest()
+
+
+def with_sentences(corpus: Corpus, sentences: Mapping[str, str]) -> Corpus:
+    """Puts sentences, by utterance_id, into a corpus; clips without one are dropped and counted in `ignored`."""
+    dropped: Counter[str] = Counter()
+    kept = []
+    for clip in corpus.utterances:
+        if clip.utterance_id in sentences:
+            kept.append(dataclasses.replace(clip, transcript=sentences[clip.utterance_id]))
+        else:
+            dropped[f"{clip.emotion} without a sentence (paired)"] += 1
+    return dataclasses.replace(
+        corpus,
+        licence=f"{corpus.licence}; words of GoEmotions, {goemotions.LICENCE}",
+        utterances=tuple(kept),
+        ignored={**corpus.ignored, **dropped},
+    )
 
 
 def _map_to(corpus: Corpus, label_map: str) -> str:
@@ -112,22 +138,6 @@ def _name_the_map(label_map: str, used: Iterable[Utterance], num_dropped: int) -
         f"paired: label map {label_map}, {counts['test']} sentences from test, {counts['validation']} from dev,"
         f" {num_dropped} clips without one dropped",
         file=sys.stderr,
-    )
-
-
-def _with_sentences(corpus: Corpus, dealt: dict[str, Utterance]) -> Corpus:
-    dropped: Counter[str] = Counter()
-    kept = []
-    for clip in corpus.utterances:
-        if clip.utterance_id in dealt:
-            kept.append(dataclasses.replace(clip, transcript=dealt[clip.utterance_id].transcript))
-        else:
-            dropped[f"{clip.emotion} without a sentence (paired)"] += 1
-    return dataclasses.replace(
-        corpus,
-        licence=f"{corpus.licence}; words of GoEmotions, {goemotions.LICENCE}",
-        utterances=tuple(kept),
-        ignored={**corpus.ignored, **dropped},
     )
 
 
