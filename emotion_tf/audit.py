@@ -287,13 +287,16 @@ def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) 
     training = f"training part, {found.parts['train']['num_utterances']} utterances"
     validation = f"validation part, {found.parts['validation']['num_utterances']} utterances"
     start = f", starting from {', '.join(config.sources)}" if config.sources else ""
+    is_multi_label, has_audio = metadata.get("is_multi_label", False), metadata.get("has_audio", True)
+    weighs = config.training.weighs_emotions(has_audio=has_audio, is_multi_label=is_multi_label)
     late = f"none trained; those of {', '.join(config.sources)}"
     return {
-        "class_weights": "none" if config.is_late else training,
+        "class_weights": training if weighs and not config.is_late else "none",
         "prior": training,
         "weights": late if config.is_late else training + start,
         "kept_epoch": "none" if config.is_late else validation,
         "temperature": validation,
+        "thresholds": validation if is_multi_label else "none",
         "normalisation": "nothing fitted: each clip by its own mean and deviation",
         "vocabulary": _vocabulary(config, metadata),
         "front_end": "nothing fitted: fixed settings",

@@ -144,6 +144,12 @@ class TrainingConfig:
             )
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0")
 
+    def weighs_emotions(self, *, has_audio: bool, is_multi_label: bool) -> bool:
+        """Whether rare emotions weigh more in training; published scores on text are of emotions as they come."""
+        if is_multi_label:
+            return self.rare_weight > 0
+        return self.class_weights == "balanced" or (self.class_weights == "auto" and has_audio)
+
 
 def _require(holds: bool, name: str, value: float, wanted: str) -> None:
     if not holds:

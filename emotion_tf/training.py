@@ -168,12 +168,11 @@ def _augment(config: Config) -> Callable[[Tensors], Tensors] | None:
 
 def _class_weights(training: TrainingConfig, metadata: dict[str, Any]) -> dict[int, float] | None:
     """Gives each emotion the same weight in sum; None: each utterance the same."""
-    wanted = training.class_weights
-    if wanted == "auto":
-        # Published scores on text are of the emotions as they come.
-        wanted = "balanced" if metadata["has_audio"] and not metadata["is_multi_label"] else "none"
+    has_audio, is_multi_label = metadata["has_audio"], metadata["is_multi_label"]
+    if is_multi_label or not training.weighs_emotions(has_audio=has_audio, is_multi_label=is_multi_label):
+        return None
     counts = np.array(metadata["training_counts"])
-    return dict(enumerate((counts.sum() / (len(counts) * counts)).tolist())) if wanted == "balanced" else None
+    return dict(enumerate((counts.sum() / (len(counts) * counts)).tolist()))
 
 
 def _start_from(model: keras.Model, config: Config) -> None:

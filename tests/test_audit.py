@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emotion_tf.audit import audit_elsewhere, audit_run
-from emotion_tf.config import Config
+from emotion_tf.config import Config, TrainingConfig
 from emotion_tf.run import Run
 from pipelines import folds, records
 from pipelines.audio import FrontEnd
@@ -108,6 +108,24 @@ def test_every_fitted_number_names_the_part_that_it_came_from(ours, house):
     assert late["weights"] == f"none trained; those of {run.folder}"
     assert late["class_weights"] == late["kept_epoch"] == "none"
     assert late["temperature"] == alone["temperature"]
+    assert late["thresholds"] == alone["thresholds"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("training", "is_multi_label", "weighs"),
+    [
+        ({}, False, False),
+        ({"class_weights": "balanced"}, False, True),
+        ({}, True, True),
+        ({"rare_weight": 0}, True, False),
+    ],
+)
+def test_words_alone_say_whether_emotions_weigh_and_where_thresholds_come_from(ours, training, is_multi_label, weighs):
+    config = Config("text", str(ours), training=TrainingConfig(**training))
+    metadata = METADATA | {"has_audio": False, "is_multi_label": is_multi_label}
+    fitted = audit_run(config, records.read_index(ours), metadata, FOLD, "x")["fitted"]
+    assert fitted["class_weights"] == ("training part, 4 utterances" if weighs else "none")
+    assert fitted["thresholds"] == ("validation part, 2 utterances" if is_multi_label else "none")
 
 
 def test_a_fold_that_cannot_be_believed_stops_first(ours):
