@@ -64,7 +64,7 @@ def _recurrent(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig
         one_way = layer(units, return_sequences=True, name=f"text_{config.model}_{index}")
         x = layers.Bidirectional(one_way, name=f"text_bidirectional_{index}")(x, mask=mask)
         x = layers.Dropout(config.dropout, name=f"text_dropout_{index}")(x)
-    # Pooling sees the words themselves, too: it learns in fewer epochs, and better.
+    # Pooling sees the words themselves, too, as a bag of words would.
     return layers.Concatenate(name="text_words_and_states")([words, x])
 
 

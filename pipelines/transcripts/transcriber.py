@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 import functools
 import hashlib
-import pickle
+import pickle  # For the name of its error alone: torch.load(weights_only=True) raises it.
 import re
 import warnings
 from collections.abc import Mapping
