@@ -47,7 +47,8 @@ def decoding(batches: Sequence[list[Utterance]], num_workers: int | None = None)
                 " continues where it stopped, with fewer --workers."
             ) from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Waits for the clips in hand: a pool that still ends while the interpreter exits may print a traceback.
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _submit(pool: concurrent.futures.Executor, batch: list[Utterance]) -> _Future:
