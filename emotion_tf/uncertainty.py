@@ -54,7 +54,8 @@ def speaker_intervals(
     """Bootstraps statistics over the same resampled speakers: t-expanded percentile intervals.
 
     On simulated corpora of the shape of RAVDESS, 95 % intervals of UAR cover 94 to 96 % over 10, 20 and 24 speakers and
-    92 % over 5 (benchmarks/coverage.py). A studentised bootstrap covers 95 % over 5, at nearly three times the width.
+    92 % over 5 (benchmarks/interval_coverage.py). A studentised bootstrap covers 95 % over 5, at nearly three times the
+    width.
 
     Args:
       by_speaker: Name of a table -> [num_speakers, ...] what each speaker adds to it.

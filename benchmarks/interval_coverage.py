@@ -1,9 +1,9 @@
-"""Measures how often intervals hold the truth: `python benchmarks/coverage.py [--simulations 2000]`.
+"""Measures how often intervals hold the truth: `python benchmarks/interval_coverage.py [--simulations 2000]`.
 
 Simulates corpora of the shape of RAVDESS (60 clips a speaker, 8 emotions) in which each speaker has an ability and each
 speaker and emotion an offset, so that the scores of a model on endlessly many speakers are known by integration. Counts
 how often the intervals of `emotion_tf.uncertainty` hold them, beside intervals that resample clips, and times `scores`.
-Writes results/coverage.json beside this file.
+Writes results/interval_coverage.json beside this file.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from emotion_tf import metrics, uncertainty
 from emotion_tf.predictions import PREFIX
 from pipelines.command import run_command
 
-RESULTS = Path(__file__).parent / "results" / "coverage.json"
+RESULTS = Path(__file__).parent / "results" / "interval_coverage.json"
 
 SPEAKERS = (5, 10, 20, 24)
 CLIPS = np.array([4, 8, 8, 8, 8, 8, 8, 8])
