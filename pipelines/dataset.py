@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines import audio, records, text
@@ -14,6 +15,9 @@ MODALITIES = ("audio", "text")
 
 _SORTED_BATCHES = 50
 """Sentences of so many batches are sorted by length at once: padding nearly goes, and batches stay random."""
+
+_STORED = {"log_mel": "log_mel", "mfcc": "acoustic", "acoustic": "acoustic"}
+"""Feature of sound -> the field of a record that it is read from."""
 
 _METADATA_FIELDS = ("utterance_id", "speaker", "attributes")
 
@@ -26,6 +30,7 @@ def make_dataset(
     modalities: Sequence[str] = MODALITIES,
     *,
     by: str = "speaker",
+    audio_features: Sequence[str] = ("log_mel",),
     shuffled: str = "",
     batch_size: int = 32,
     training: bool = False,
@@ -45,35 +50,38 @@ def make_dataset(
       members: Which utterances to read: values of the field `by`.
       modalities: "audio", "text" or both; what is not named is not read.
       by: "speaker", "published_split" or "utterance_id".
+      audio_features: What of the sound is read: "log_mel", "mfcc" or "acoustic", or log_mel with one of the others.
       shuffled: "audio", "transcripts" or "labels", which are then dealt anew among the chosen utterances, in the same
         way in every epoch; empty: nothing.
       batch_size: Utterances a batch; the last batch may be smaller.
       training: Shuffles anew in every epoch and crops long clips at a random place; words without sound are batched
         with others of about their length. Without it the order is that of the shards and the crop is the middle.
-      num_frames: Frames that every log-mel is cropped or padded to; None: no crop, padded to the batch's longest.
+      num_frames: Frames that every clip is cropped or padded to; None: no crop, padded to the batch's longest.
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights; not for multi-label records.
       augment: Applied in training to one example after normalising and cropping, before padding.
       tokenizer: Makes token_ids of the stored transcripts; None: the stored ids are read.
       with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element.
-      cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech).
+      cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech; with acoustic 67 kB).
       seed: Of order, crops and what is shuffled; the same seed gives the same batches in the same epoch.
 
     Returns:
-      A dataset of (features, label[, weight][, metadata]). features: log_mel [batch, num_frames, mel_bins] float32
-      normalised and padded with each clip's silence, num_frames [batch] int32, token_ids [batch, num_tokens] int32
-      padded with 0. label: [batch] int32; of multi-label records [batch, num_emotions] float32, 1 for each label.
+      A dataset of (features, label[, weight][, metadata]). features: those of audio_features, each [batch, num_frames,
+      columns] float32 normalised and padded with each clip's silence, num_frames [batch] int32, token_ids [batch,
+      num_tokens] int32 padded with 0. label: [batch] int32; of multi-label records [batch, num_emotions] float32, 1 for
+      each label.
 
     Raises:
-      InputError: Records that are not complete, or lack one of the speakers, or an unknown modality, or one that is to
-        be shuffled and is not read.
+      InputError: Records that are not complete, or lack one of the speakers or a feature, or an unknown modality or
+        feature, or a modality that is to be shuffled and is not read.
       ValueError: num_frames or max_tokens below 1, or class_weights that leave out a label or are for multi-label
         records.
     """
     metadata = records.read_metadata(folder)
     _check_sizes(num_frames, max_tokens)
     _check_weights(class_weights, metadata)
-    fields = _fields(modalities, with_metadata)
+    heard = _heard(modalities, audio_features, folder, metadata)
+    fields = _fields(modalities, heard, with_metadata)
     read = functools.partial(_read, folder, metadata, members, by, tokenise=_tokenise(tokenizer, max_tokens))
     dataset = read(fields)
     if shuffled:
@@ -81,7 +89,7 @@ def make_dataset(
         others = read(moved).ragged_batch(metadata.num_utterances)
         dataset = tf.data.Dataset.zip(dataset, others.map(_deal_anew(moved, seed)).unbatch())
         dataset = dataset.map(lambda record, other: record | other)
-    dataset = dataset.map(_to_example(metadata, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(_to_example(metadata, heard, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
     # Normalised before the cache (the same in every epoch), shuffled and cropped after it (different in every epoch).
     if cache:
         dataset = dataset.cache()
@@ -92,7 +100,7 @@ def make_dataset(
     dataset = dataset.map(_crop(num_frames, max_tokens, training), num_parallel_calls=tf.data.AUTOTUNE)
     if training and augment is not None:
         dataset = dataset.map(augment)  # One after the other: its random numbers come from one generator.
-    sorts = training and "log_mel" not in fields
+    sorts = training and not heard
     dataset = _batches_of_like_lengths(dataset, batch_size, seed) if sorts else dataset.ragged_batch(batch_size)
     to_batch = _to_batch(num_frames, class_weights, with_metadata)
     dataset = dataset.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -116,11 +124,28 @@ def _check_weights(class_weights: Mapping[int, float] | None, metadata: records.
         raise ValueError(f"class_weights are for labels {sorted(class_weights)}, not one for each of 0, 1, ...")
 
 
-def _fields(modalities: Sequence[str], with_metadata: bool) -> list[str]:
+def _heard(
+    modalities: Sequence[str], audio_features: Sequence[str], folder: Path, metadata: records.Metadata
+) -> list[str]:
+    """Lists the features of sound that are read, in the order of `audio.FRAME_FEATURES`; none without audio."""
     unknown = [modality for modality in modalities if modality not in MODALITIES]
     if unknown or not modalities:
         raise InputError(f"there is no modality {', '.join(unknown) or '(none named)'}: use {', '.join(MODALITIES)}.")
-    chosen = {"audio": ["log_mel"], "text": ["token_ids"]}
+    if "audio" not in modalities:
+        return []
+    unknown = [name for name in audio_features if name not in _STORED]
+    if unknown or not audio_features:
+        raise InputError(
+            f"there is no feature of sound {', '.join(unknown) or '(none named)'}: use {', '.join(_STORED)}."
+        )
+    lacking = [name for name in audio_features if _STORED[name] not in metadata.columns]
+    if lacking:
+        raise InputError(f"{folder} hold no {' and '.join(lacking)}: prepare them again with --acoustic.")
+    return [name for name in audio.FRAME_FEATURES if name in audio_features]
+
+
+def _fields(modalities: Sequence[str], heard: Sequence[str], with_metadata: bool) -> list[str]:
+    chosen = {"audio": [_STORED[name] for name in heard], "text": ["token_ids"]}
     fields = ["label", *(field for modality in modalities for field in chosen[modality])]
     return list(dict.fromkeys([*fields, *(_METADATA_FIELDS if with_metadata else ())]))
 
@@ -145,13 +170,13 @@ def _read(
         shards = {name: shard for name, shard in shards.items() if set(shard["speakers"]) & set(members)}
     keys = tf.constant(sorted(set(members)))
     chosen = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.int32)), 0)
-    mel_bins = metadata.settings.mel_bins
+    columns = metadata.columns
     fields = list(dict.fromkeys([by, *fields]))
     if tokenise is not None:
         fields = ["transcript" if name == "token_ids" else name for name in fields]
     dataset = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in shards])
     dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.map(lambda s: records.parse(s, fields, mel_bins), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(lambda s: records.parse(s, fields, columns), num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.filter(lambda record: chosen.lookup(record[by]) > 0)
     is_tokenised = tokenise is not None and "transcript" in fields
     return dataset.map(tokenise, num_parallel_calls=tf.data.AUTOTUNE) if is_tokenised else dataset
@@ -171,10 +196,10 @@ def _tokenise(tokenizer: text.Tokenizer | None, max_tokens: int | None) -> Calla
 
 def _moved(shuffled: str, fields: Sequence[str]) -> list[str]:
     """Names the fields that change their record; for audio all others, which take less memory."""
-    field = {"audio": "log_mel", "transcripts": "token_ids", "labels": "label"}[shuffled]
-    if field not in fields:
+    chosen = {"audio": set(_STORED.values()), "transcripts": {"token_ids"}, "labels": {"label"}}[shuffled]
+    if not chosen & set(fields):
         raise InputError(f"a model that reads no {shuffled} has none to shuffle: choose another --control.")
-    return [name for name in fields if (name == field) != (shuffled == "audio")]
+    return [name for name in fields if (name in chosen) != (shuffled == "audio")]
 
 
 def _deal_anew(moved: Sequence[str], seed: int) -> Callable[[Tensors], Tensors]:
@@ -188,9 +213,9 @@ def _deal_anew(moved: Sequence[str], seed: int) -> Callable[[Tensors], Tensors]:
     return deal_anew
 
 
-def _to_example(metadata: records.Metadata, with_metadata: bool) -> Callable[[Tensors], Tensors]:
-    """Keeps what a model and its user need, the log-mel normalised over the whole clip."""
-    silence, num_emotions = metadata.settings.silence, len(metadata.emotions)
+def _to_example(metadata: records.Metadata, heard: Sequence[str], with_metadata: bool) -> Callable[[Tensors], Tensors]:
+    """Keeps what a model and its user need, features of sound normalised over the whole clip."""
+    front_end, num_emotions = metadata.settings, len(metadata.emotions)
 
     def to_label(labels: tf.Tensor) -> tf.Tensor:
         if metadata.is_multi_label:
@@ -199,11 +224,9 @@ def _to_example(metadata: records.Metadata, with_metadata: bool) -> Callable[[Te
 
     def to_example(record: Tensors) -> Tensors:
         example = {"label": to_label(record["label"])}
-        if "log_mel" in record:
-            # One more frame, of silence: normalised with the clip, it is what the clip is padded with.
-            log_mel = tf.pad(record["log_mel"], [[0, 1], [0, 0]], constant_values=silence)
-            normalised = audio.normalise(log_mel[tf.newaxis], tf.shape(record["log_mel"])[:1])[0]
-            example |= {"log_mel": normalised[:-1], "silence": normalised[-1]}
+        columns = {name: audio.num_columns(name, front_end) for name in heard}
+        clip = {name: record[_STORED[name]][:, :count] for name, count in columns.items()}
+        example |= _normalised(clip, front_end)
         if "token_ids" in record:
             example["token_ids"] = record["token_ids"]
         return example | ({name: record[name] for name in _METADATA_FIELDS} if with_metadata else {})
@@ -211,14 +234,29 @@ def _to_example(metadata: records.Metadata, with_metadata: bool) -> Callable[[Te
     return to_example
 
 
+def _normalised(clip: Tensors, front_end: audio.FrontEnd) -> Tensors:
+    """Normalises features [num_frames, columns] of a whole clip; adds `<name>_silence`, [columns], what pads each."""
+    if not clip:
+        return {}
+    num_frames = tf.shape(next(iter(clip.values())))[:1]
+    # One more frame, of silence: normalised with the clip, it is what the clip is padded with.
+    silence = {name: audio.silence_row(name, front_end)[np.newaxis] for name in clip}
+    longer = {name: tf.concat([values, silence[name]], axis=0)[tf.newaxis] for name, values in clip.items()}
+    scaled = {name: values[0] for name, values in audio.normalise_frames(longer, num_frames).items()}
+    return {name: values[:-1] for name, values in scaled.items()} | {
+        f"{name}_silence": values[-1] for name, values in scaled.items()
+    }
+
+
 def _crop(num_frames: int | None, max_tokens: int | None, training: bool) -> Callable[[Tensors, tf.Tensor], Tensors]:
     """Cuts clips that are longer than num_frames: anywhere in training, else in the middle."""
 
     def crop(example: Tensors, random: tf.Tensor) -> Tensors:
-        if "log_mel" in example and num_frames is not None:
-            spare = tf.maximum(tf.shape(example["log_mel"], tf.int64)[0] - num_frames, 0)
+        heard = [name for name in audio.FRAME_FEATURES if name in example]
+        if heard and num_frames is not None:
+            spare = tf.maximum(tf.shape(example[heard[0]], tf.int64)[0] - num_frames, 0)
             start = random % (spare + 1) if training else spare // 2
-            example = example | {"log_mel": example["log_mel"][start : start + num_frames]}
+            example = example | {name: example[name][start : start + num_frames] for name in heard}
         if "token_ids" in example:
             example = example | {"token_ids": example["token_ids"][:max_tokens]}
         return example
@@ -244,9 +282,10 @@ def _to_batch(
 
     def to_batch(batch: Tensors) -> tuple[Any, ...]:
         features = {}
-        if "log_mel" in batch:
-            features["num_frames"] = tf.cast(batch["log_mel"].row_lengths(), tf.int32)
-            features["log_mel"] = _pad_with(batch["log_mel"], batch["silence"], num_frames)
+        for name in audio.FRAME_FEATURES:
+            if name in batch:
+                features["num_frames"] = tf.cast(batch[name].row_lengths(), tf.int32)
+                features[name] = _pad_with(batch[name], batch[f"{name}_silence"], num_frames)
         if "token_ids" in batch:
             features["token_ids"] = batch["token_ids"].to_tensor()
         parts: tuple[Any, ...] = (features, batch["label"])
@@ -258,15 +297,15 @@ def _to_batch(
     return to_batch
 
 
-def _pad_with(log_mel: tf.RaggedTensor, silence: tf.Tensor, num_frames: int | None) -> tf.Tensor:
+def _pad_with(values: tf.RaggedTensor, silence: tf.Tensor, num_frames: int | None) -> tf.Tensor:
     """Pads each clip with a row of its own; to one frame at least.
 
     Args:
-      log_mel: [batch, (num_frames), mel_bins].
-      silence: [batch, mel_bins].
+      values: [batch, (num_frames), columns].
+      silence: [batch, columns].
       num_frames: Frames to pad to; None: those of the longest clip.
     """
-    dense = log_mel.to_tensor(shape=[None, num_frames, silence.shape[1]])
+    dense = values.to_tensor(shape=[None, num_frames, silence.shape[1]])
     dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0]])
-    is_frame = tf.sequence_mask(log_mel.row_lengths(), tf.shape(dense)[1])[:, :, tf.newaxis]
+    is_frame = tf.sequence_mask(values.row_lengths(), tf.shape(dense)[1])[:, :, tf.newaxis]
     return tf.ensure_shape(tf.where(is_frame, dense, silence[:, tf.newaxis]), [None, num_frames, silence.shape[1]])

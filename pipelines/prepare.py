@@ -36,7 +36,7 @@ _READERS: Mapping[str, Callable[[Path], Corpus]] = {
     "meld": meld.read,
 }
 
-_ROWS_OF_SOUND = ("hours", "skipped", "silent")
+_ROWS_OF_SOUND = ("hours", "features", "skipped", "silent")
 
 _BATCH = 32
 _SENTENCE_BATCH = 2048
@@ -56,6 +56,7 @@ class Preparation:
       store_waveform: Keeps the 16 kHz samples in the records.
       transcript_source: Name of the source of the words.
       origin: What words and choice of utterances depend on beside the corpus, as JSON holds it.
+      has_acoustic: Stores the acoustic features beside the log-mel.
     """
 
     corpus: Corpus
@@ -65,11 +66,17 @@ class Preparation:
     store_waveform: bool = False
     transcript_source: str = "script"
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    has_acoustic: bool = False
+
+    @property
+    def frame_features(self) -> tuple[str, ...]:
+        """The fields that are computed of each frame."""
+        return ("log_mel", "acoustic") if self.has_acoustic else ("log_mel",)
 
     @functools.cached_property
     def shards(self) -> dict[str, list[Utterance]]:
         """Shard -> its utterances."""
-        return records.plan_shards(self.corpus.utterances, self.front_end, self.store_waveform)
+        return records.plan_shards(self.corpus.utterances, self.front_end, self.store_waveform, self.has_acoustic)
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -85,6 +92,8 @@ class Preparation:
             "vocabulary": text.vocabulary_sha256(),
             "transcript_source": self.transcript_source,
             "origin": dict(self.origin),
+            # Not where there are none, so that older records are recognised.
+            **({"acoustic": audio.ACOUSTIC} if self.has_acoustic else {}),
         }
         base = self.corpus.source if self.corpus.source.is_dir() else self.corpus.source.parent
         return {
@@ -140,12 +149,14 @@ def prepare(
       The metadata of complete records.
 
     Raises:
-      InputError: No utterances, settings that leave mel bands empty, other records in the folder, or unreadable
-        recordings (all of them are named).
+      InputError: No utterances, settings that leave mel bands empty or acoustic features without room, other records in
+        the folder, or unreadable recordings (all of them are named).
     """
     _stop_on_nothing(preparation.corpus)
     if preparation.corpus.has_audio:
         audio.mel_matrix(preparation.front_end)
+    if preparation.has_acoustic:
+        audio.check_acoustic(preparation.front_end)
     finished = _finished_before(preparation, overwrite)
     if finished is not None:
         _stop_on_skipped(finished.skipped, skip_bad)
@@ -172,6 +183,7 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
         "hours": f"{metadata.hours:.2f}",
         "speakers": f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-",
         "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts),
+        "features": ", ".join(f"{count} columns {name}" for name, count in metadata.columns.items()),
         "words": f"{metadata.transcript_source}; {metadata.num_without_words} without words",
         "skipped": f"{len(metadata.skipped)} unreadable",
         "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
@@ -210,6 +222,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=_at_least_one, help="decoding processes (default: one a core)")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable recordings out instead of stopping")
     parser.add_argument("--store-waveform", action="store_true", help="keep the 16 kHz samples in the records")
+    parser.add_argument(
+        "--acoustic",
+        action="store_true",
+        help="store acoustic features too: cepstra, chroma, contrast, zero crossings, loudness, pitch",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace other records in the folder")
     transcripts.add_arguments(parser)
     front_end = parser.add_argument_group("front end")
@@ -254,6 +271,8 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
     if not corpus.has_audio:
         if arguments.store_waveform:
             raise InputError(f"{corpus.name} has no recordings, so no waveforms: leave --store-waveform out.")
+        if arguments.acoustic:
+            raise InputError(f"{corpus.name} has no recordings, so no acoustic features: leave --acoustic out.")
         front_end = audio.FrontEnd()  # Whatever the flags say, sentences make the same records.
     if arguments.exclude_sentences:
         corpus = _without_sentences(corpus, arguments.exclude_sentences)
@@ -266,6 +285,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
         arguments.store_waveform,
         words.name,
         origin,
+        arguments.acoustic,
     )
 
 
@@ -432,22 +452,25 @@ def _records(
         progress.update(len(batch))
 
 
-def _features(preparation: Preparation, waveforms: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
-    """Makes the log-mels of a batch; without recordings they have no frames and cost nothing."""
+def _features(preparation: Preparation, waveforms: Sequence[np.ndarray]) -> Iterable[Mapping[str, np.ndarray]]:
+    """Makes the features of each clip of a batch; without recordings they have no frames and cost nothing."""
+    names, front_end = preparation.frame_features, preparation.front_end
     if preparation.corpus.has_audio:
-        return _log_mels(waveforms, audio.compiled_log_mel(preparation.front_end))
-    return [np.zeros((0, preparation.front_end.mel_bins), np.float32)] * len(waveforms)
+        return _transformed(waveforms, audio.compiled_features(front_end, names))
+    nothing = {name: np.zeros((0, audio.num_columns(name, front_end)), np.float32) for name in names}
+    return [nothing] * len(waveforms)
 
 
-def _log_mels(waveforms: Sequence[np.ndarray], log_mel: Callable[..., Any]) -> Iterator[np.ndarray]:
+def _transformed(waveforms: Sequence[np.ndarray], transform: Callable[..., Any]) -> Iterator[dict[str, np.ndarray]]:
     """Transforms waveforms, as many at once as memory allows, which depends on nothing but their lengths."""
     while waveforms:
         longest = itertools.accumulate(map(len, waveforms), max)
         fitting = sum(1 for count, length in enumerate(longest, 1) if count * length <= _MAX_SAMPLES)
         head, waveforms = waveforms[: max(1, fitting)], waveforms[max(1, fitting) :]
-        features, num_frames = log_mel(audio.pad_together(head))
-        for frames, count in zip(features.numpy(), num_frames.numpy(), strict=True):
-            yield frames[:count]
+        features, num_frames = transform(audio.pad_together(head))
+        features = {name: values.numpy() for name, values in features.items()}
+        for number, count in enumerate(num_frames.numpy()):
+            yield {name: values[number, :count] for name, values in features.items()}
 
 
 def _count(summary: _Summary, utterance: Utterance, waveform: np.ndarray, record: Mapping[str, Any]) -> None:
@@ -464,7 +487,11 @@ def _count(summary: _Summary, utterance: Utterance, waveform: np.ndarray, record
 
 
 def _record(
-    preparation: Preparation, utterance: Utterance, waveform: np.ndarray, token_ids: np.ndarray, frames: np.ndarray
+    preparation: Preparation,
+    utterance: Utterance,
+    waveform: np.ndarray,
+    token_ids: np.ndarray,
+    frames: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     record = {
         "utterance_id": utterance.utterance_id,
@@ -477,7 +504,7 @@ def _record(
         "published_split": utterance.published_split,
         "transcript": utterance.transcript,
         "token_ids": token_ids,
-        "log_mel": frames,
+        **frames,
     }
     return record | ({"waveform": waveform} if preparation.store_waveform else {})
 
@@ -510,6 +537,7 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> re
         emotions=list(corpus.emotions),
         label_map=preparation.label_map,
         front_end=dataclasses.asdict(preparation.front_end),
+        acoustic=list(audio.ACOUSTIC) if preparation.has_acoustic else [],
         vocabulary_sha256=text.vocabulary_sha256(),
         transcript_source=preparation.transcript_source,
         is_multi_label=corpus.is_multi_label,

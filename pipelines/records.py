@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.audio import SAMPLE_RATE, FrontEnd
+from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd
 from pipelines.command import InputError
 from pipelines.utterance import Utterance
 
@@ -26,7 +26,7 @@ SCHEMA_VERSION = 2
 METADATA = "metadata.json"
 
 # One entry a field of a record, for writer and reader alike. Arrays are raw little-endian values of this type, whose
-# last axis (if they have two) is the number of mel bins; "text" is UTF-8; "numbers" one int64 or more.
+# last axis (if they have two) is told by `Metadata.columns`; "text" is UTF-8; "numbers" one int64 or more.
 SCHEMA: Mapping[str, str] = {
     "utterance_id": "text",
     "speaker": "text",
@@ -38,8 +38,12 @@ SCHEMA: Mapping[str, str] = {
     "transcript": "text",
     "token_ids": "int32",
     "log_mel": "float32",
+    "acoustic": "float32",
     "waveform": "int16",
 }
+
+# What holds for records that were made before metadata.json said so.
+_OLDER: Mapping[str, Any] = {"acoustic": []}
 
 # Shards of this size are read fast and fit a shuffle; a small corpus is still cut in four, to be read side by side.
 _SHARD_BYTES = 32 * 2**20
@@ -58,6 +62,7 @@ class Metadata:
       emotions: The label set, in label order.
       label_map: The map that led to it, or empty.
       front_end: The settings of log_mel.
+      acoustic: Names of the columns of acoustic; none where records hold no acoustic.
       vocabulary_sha256: Of the vocabulary that made the token ids.
       transcript_source: Where the words come from: "script", "simulated", "paired" or "whisper MODEL".
       is_multi_label: Whether a record may have several labels.
@@ -81,6 +86,7 @@ class Metadata:
     emotions: list[str]
     label_map: str
     front_end: dict[str, Any]
+    acoustic: list[str]
     vocabulary_sha256: str
     transcript_source: str
     is_multi_label: bool
@@ -113,6 +119,11 @@ class Metadata:
         """The settings of log_mel, as an object."""
         return FrontEnd(**self.front_end)
 
+    @property
+    def columns(self) -> dict[str, int]:
+        """The fields that are tables, and their numbers of columns."""
+        return {"log_mel": self.settings.mel_bins} | ({"acoustic": len(self.acoustic)} if self.acoustic else {})
+
 
 def read_metadata(folder: Path) -> Metadata:
     """Reads metadata.json and makes sure that its shards are there.
@@ -134,6 +145,7 @@ def read_metadata(folder: Path) -> Metadata:
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}, and this program reads {SCHEMA_VERSION}: {again}.")
     names = {field.name for field in dataclasses.fields(Metadata)}
+    values = _OLDER | values
     if set(values) != names:
         differing = ", ".join(sorted(set(values) ^ names))
         raise InputError(f"{path} is corrupt (missing or unknown: {differing}): {again}.")
@@ -141,6 +153,8 @@ def read_metadata(folder: Path) -> Metadata:
         metadata = Metadata(**values)
         metadata.emotion_counts(metadata.speakers)
         _ = metadata.settings
+        if metadata.acoustic not in ([], list(ACOUSTIC)):
+            raise InputError(f"{path} names other acoustic features than this program computes: {again}.")
         for name, shard in metadata.shards.items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != shard["num_bytes"]:
                 raise InputError(f"{folder / name} is missing or cut off: {again}.")
@@ -171,7 +185,9 @@ def write_json(path: Path, values: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def plan_shards(utterances: Sequence[Utterance], front_end: FrontEnd, has_waveform: bool) -> dict[str, list[Utterance]]:
+def plan_shards(
+    utterances: Sequence[Utterance], front_end: FrontEnd, has_waveform: bool, has_acoustic: bool = False
+) -> dict[str, list[Utterance]]:
     """Deals whole speakers to shards of about equal size.
 
     Sentences without a speaker go by a hash of the text, so that equal sentences share a shard.
@@ -182,7 +198,8 @@ def plan_shards(utterances: Sequence[Utterance], front_end: FrontEnd, has_wavefo
     groups: dict[str, list[Utterance]] = {}
     for utterance in sorted(utterances, key=lambda utterance: utterance.utterance_id):
         groups.setdefault(utterance.speaker or _bucket(utterance.transcript), []).append(utterance)
-    bytes_a_second = 4 * front_end.mel_bins / front_end.hop_seconds + has_waveform * 2 * SAMPLE_RATE
+    num_columns = front_end.mel_bins + has_acoustic * len(ACOUSTIC)
+    bytes_a_second = 4 * num_columns / front_end.hop_seconds + has_waveform * 2 * SAMPLE_RATE
     num_recordings = sum(utterance.audio is not None for utterance in utterances)
     expected = num_recordings * _EXPECTED_SECONDS * bytes_a_second + len(utterances) * _EXPECTED_WORDS_BYTES
     num_shards = min(len(groups), max(_MIN_SHARDS, round(expected / _SHARD_BYTES)))
@@ -235,17 +252,17 @@ def serialise(record: Mapping[str, Any]) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def parse(serialised: "tf.Tensor", fields: Sequence[str], mel_bins: int) -> "dict[str, tf.Tensor]":
+def parse(serialised: "tf.Tensor", fields: Sequence[str], columns: Mapping[str, int]) -> "dict[str, tf.Tensor]":
     """Reads fields of one record, as a graph op.
 
     Args:
       serialised: A scalar string.
       fields: Names of `SCHEMA`.
-      mel_bins: Bands of the log-mels.
+      columns: Fields that are tables -> their numbers of columns, `Metadata.columns`.
 
     Returns:
-      Field -> tensor: strings are scalars, log_mel is [num_frames, mel_bins], label (int64), token_ids and waveform are
-      vectors.
+      Field -> tensor: strings are scalars, log_mel and acoustic are [num_frames, columns], label (int64), token_ids and
+      waveform are vectors.
     """
     import tensorflow as tf
 
@@ -256,8 +273,8 @@ def parse(serialised: "tf.Tensor", fields: Sequence[str], mel_bins: int) -> "dic
     for name in fields:
         if SCHEMA[name] not in ("text", "numbers"):
             parsed[name] = tf.io.decode_raw(parsed[name], tf.as_dtype(SCHEMA[name]))
-    if "log_mel" in fields:
-        parsed["log_mel"] = tf.reshape(parsed["log_mel"], [-1, mel_bins])
+        if name in columns:
+            parsed[name] = tf.reshape(parsed[name], [-1, columns[name]])
     return parsed
 
 
@@ -324,7 +341,7 @@ def read_examples(
         if by != "speaker" or set(shard["speakers"]) & chosen
     ]
     fields = tuple(dict.fromkeys((by, "transcript", *(["waveform"] if metadata.has_waveform else []))))
-    dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.settings.mel_bins))
+    dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.columns))
     found = [
         (record.get("waveform", np.zeros(0, np.int16)), record["transcript"].decode())
         for record in dataset.as_numpy_iterator()

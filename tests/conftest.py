@@ -37,6 +37,15 @@ def three_speaker_records(three_speakers, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def acoustic_records(three_speakers, tmp_path_factory):
+    """The same records, acoustic features among them. Nobody may change them."""
+    folder = tmp_path_factory.mktemp("records") / "acoustic"
+    preparation = prepare.Preparation(three_speakers, folder, audio.FrontEnd(), store_waveform=True, has_acoustic=True)
+    prepare.prepare(preparation, 1)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def goemotions_like(tmp_path_factory):
     """A folder in the layout of GoEmotions: 240 sentences that name their labels, 44 of them two. No one repeats."""
     templates = {

@@ -81,6 +81,86 @@ def test_features_are_what_the_front_end_gives_for_the_recording(three_speakers,
         assert not features["token_ids"].numpy()[len(ids) :].any()
 
 
+ALL_FEATURES = ("log_mel", "acoustic")
+
+
+@pytest.mark.parametrize("names", [("mfcc",), ("acoustic",), ("acoustic", "log_mel"), ("mfcc", "log_mel")])
+def test_acoustic_features_are_what_the_front_end_gives_for_the_recording(three_speakers, acoustic_records, names):
+    found = examples_of(make_dataset(acoustic_records, ["02"], audio_features=names, with_metadata=True))
+    for utterance in [one for one in three_speakers.utterances if one.speaker == "02"][::7]:
+        features = found[utterance.utterance_id][0]
+        assert set(features) == {*names, "num_frames", "token_ids"}
+        # The pause behind it is trimmed: it is there to be normalised with the clip, as padding.
+        waveform = np.pad(audio.to_float(audio.decode(utterance.audio)), (0, 48000))[np.newaxis]
+        computed, num_frames = audio.frame_features(waveform, audio.FrontEnd(), names)
+        expected = audio.normalise_frames(computed, num_frames)
+        assert features["num_frames"] == num_frames[0]
+        for name in names:
+            np.testing.assert_allclose(features[name], expected[name][0, : len(features[name])], rtol=1e-3, atol=1e-3)
+
+
+def test_all_features_of_a_clip_are_cropped_at_the_same_place(acoustic_records):
+    options = {"audio_features": ALL_FEATURES, "with_metadata": True}
+    whole = examples_of(make_dataset(acoustic_records, ["01"], **options))
+    for name, (features, *_) in examples_of(
+        make_dataset(acoustic_records, ["01"], num_frames=50, training=True, **options)
+    ).items():
+        starts = []
+        for feature in ALL_FEATURES:
+            assert features[feature].shape[0] == 50
+            distances = np.abs(whole[name][0][feature] - features[feature][0]).sum(axis=1)
+            starts.append(distances.argmin())
+            np.testing.assert_array_equal(features[feature], whole[name][0][feature][starts[-1] : starts[-1] + 50])
+        assert len(set(starts)) == 1
+
+
+def test_neighbours_change_no_acoustic_feature(acoustic_records):
+    together, alone = (
+        examples_of(
+            make_dataset(acoustic_records, ["03"], audio_features=["mfcc"], batch_size=size, with_metadata=True)
+        )
+        for size in (32, 1)
+    )
+    for name, (features, *_) in alone.items():
+        assert features["mfcc"].shape == (features["num_frames"], 80)
+        np.testing.assert_array_equal(together[name][0]["mfcc"][: features["num_frames"]], features["mfcc"])
+
+
+def test_augmentation_gets_all_features_of_a_clip_and_their_silence(acoustic_records):
+    seen = []
+
+    def augment(example):
+        seen.append({name: value.shape.as_list() for name, value in example.items()})
+        return example
+
+    options = {"audio_features": ALL_FEATURES, "training": True, "augment": augment}
+    dataset = make_dataset(acoustic_records, ["01"], ["audio"], **options)
+    assert set(dataset.element_spec[0]) == {*ALL_FEATURES, "num_frames"}
+    assert seen[0]["log_mel"] == [None, 64]
+    assert seen[0]["acoustic"] == [None, 103]
+    assert (seen[0]["log_mel_silence"], seen[0]["acoustic_silence"]) == ([64], [103])
+
+
+def test_shuffled_audio_deals_all_its_features_together(acoustic_records):
+    def heard(shuffled):
+        options = {"audio_features": ALL_FEATURES, "shuffled": shuffled, "with_metadata": True}
+        found = examples_of(make_dataset(acoustic_records, ["01"], **options))
+        return {
+            name: tuple(features[one][: features["num_frames"]].numpy().tobytes() for one in ALL_FEATURES)
+            for name, (features, *_) in found.items()
+        }
+
+    before, after = heard(""), heard("audio")
+    assert sorted(before.values()) == sorted(after.values())
+    assert np.mean([before[name] != after[name] for name in before]) > 0.7
+
+
+@pytest.mark.parametrize("name", ["mfcc", "acoustic"])
+def test_records_without_acoustic_features_are_refused(three_speaker_records, name):
+    with pytest.raises(InputError, match=f"hold no {name}: prepare them again with --acoustic"):
+        make_dataset(three_speaker_records, ["01"], audio_features=["log_mel", name])
+
+
 def test_padding_is_the_normalised_silence_of_the_clip(three_speakers, examples):
     utterance = three_speakers.utterances[0]
     waveform = np.pad(audio.to_float(audio.decode(utterance.audio)), (0, 32000))[np.newaxis]
@@ -395,6 +475,8 @@ def test_a_speaker_named_twice_is_read_once(three_speaker_records):
         ({"members": []}, InputError, r"holds no speaker \(none named\)"),
         ({"modalities": ["audio", "smell"]}, InputError, "there is no modality smell: use audio, text"),
         ({"modalities": []}, InputError, "there is no modality"),
+        ({"audio_features": ["smell"]}, InputError, "there is no feature of sound smell: use log_mel, mfcc, acoustic"),
+        ({"audio_features": []}, InputError, "there is no feature of sound"),
         ({"num_frames": 0}, ValueError, "num_frames is 0"),
         ({"max_tokens": 0}, ValueError, "max_tokens is 0"),
         ({"max_tokens": -1}, ValueError, "max_tokens is -1"),

@@ -106,15 +106,13 @@ def tree(folder):
 def read_back(folder):
     """Reads every record: utterance_id -> fields as numpy."""
     metadata = records.read_metadata(folder)
-    fields = [name for name in records.SCHEMA if name != "waveform" or metadata.has_waveform]
+    absent = ["waveform"] * (not metadata.has_waveform) + ["acoustic"] * (not metadata.acoustic)
+    fields = [name for name in records.SCHEMA if name not in absent]
     found = {}
     for name in metadata.shards:
         for serialised in tf.data.TFRecordDataset(str(folder / name)):
-            record = {
-                field: value.numpy()
-                for field, value in records.parse(serialised, fields, metadata.settings.mel_bins).items()
-            }
-            found[record["utterance_id"].decode()] = record
+            parsed = records.parse(serialised, fields, metadata.columns)
+            found[parsed["utterance_id"].numpy().decode()] = {name: value.numpy() for name, value in parsed.items()}
     return found
 
 
@@ -169,6 +167,23 @@ def test_settings_of_the_command_line_reach_the_front_end(clips, tmp_path, in_pr
         assert record["log_mel"].shape[1] == 40
 
 
+def test_acoustic_features_are_stored_on_request_beside_the_same_log_mel(clips, finished, tmp_path, in_process, capsys):
+    run("--corpus", "ravdess", "--source", clips, "--records", tmp_path, "--acoustic")
+    assert "features  64 columns log_mel, 103 columns acoustic" in capsys.readouterr().out
+    metadata, found, plain = records.read_metadata(tmp_path), read_back(tmp_path), read_back(finished)
+    assert metadata.acoustic == list(audio.ACOUSTIC)
+    assert records.read_metadata(finished).acoustic == []
+    for name, record in found.items():
+        np.testing.assert_array_equal(record["log_mel"], plain[name]["log_mel"])
+        assert record["acoustic"].shape == (len(record["log_mel"]), 103)
+    name = "03-01-05-01-01-01-02"
+    waveform = audio.to_float(audio.decode(clips / "Actor_02" / f"{name}.wav"))
+    acoustic, _ = audio.acoustic(waveform[np.newaxis], audio.FrontEnd())
+    np.testing.assert_allclose(
+        found[name]["acoustic"], acoustic[0, : len(found[name]["acoustic"])], rtol=1e-4, atol=1e-4
+    )
+
+
 def test_a_label_map_relabels_drops_and_counts(clips, tmp_path, in_process):
     run("--corpus", "ravdess", "--source", clips, "--records", tmp_path, "--label-map", "ravdess-seven")
     metadata = records.read_metadata(tmp_path)
@@ -220,11 +235,11 @@ def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():
     waveforms = [np.random.default_rng(length).integers(-999, 999, length).astype(np.int16) for length in lengths]
     sizes = []
 
-    def log_mel(batch):
+    def transform(batch):
         sizes.append(batch.size)
-        return audio.compiled_log_mel(front_end)(batch)
+        return audio.compiled_features(front_end)(batch)
 
-    frames = list(prepare._log_mels(waveforms, log_mel))
+    frames = [features["log_mel"] for features in prepare._transformed(waveforms, transform)]
     assert [len(one) for one in frames] == [98, 1, 1 + (lengths[2] - 400) // 160, 0, 98]
     assert sorted(sizes)[-1] == lengths[2]
     np.testing.assert_array_equal(frames[0], frames[4])
@@ -241,7 +256,9 @@ def test_the_same_command_again_says_what_is_there_and_writes_nothing(clips, fin
     assert {path: path.stat().st_mtime_ns for path in finished.iterdir()} == before
 
 
-@pytest.mark.parametrize("change", [["--mel-bins", "32"], ["--store-waveform"], ["--label-map", "ravdess-seven"]])
+@pytest.mark.parametrize(
+    "change", [["--mel-bins", "32"], ["--store-waveform"], ["--acoustic"], ["--label-map", "ravdess-seven"]]
+)
 def test_other_records_in_the_folder_are_not_replaced_unasked(clips, finished, change):
     before = tree(finished)
     with pytest.raises(
@@ -344,6 +361,8 @@ def test_front_end_flags_make_no_other_records_of_sentences(goemotions_like, tmp
     assert tree(tmp_path / "r") == before
     with pytest.raises(InputError, match="GoEmotions has no recordings, so no waveforms: leave --store-waveform out"):
         run(*command, "--store-waveform")
+    with pytest.raises(InputError, match="has no recordings, so no acoustic features: leave --acoustic out"):
+        run(*command, "--acoustic")
 
 
 def test_meld_is_prepared_with_its_dialogues(tmp_path):
@@ -620,6 +639,10 @@ def test_recordings_none_of_which_can_be_read_make_no_records(tmp_path, in_proce
         (["--corpus", "manifest", "--source", "mine.csv", "--exclude-sentences", "empty"], "mine has recordings"),
         (["--corpus", "synthetic", "--source", "wrong"], "holds something other than a synthetic corpus"),
         (["--corpus", "manifest", "--source", "mine.csv", "--mel-bins", "200"], "mel bands would be empty"),
+        (
+            ["--corpus", "manifest", "--source", "mine.csv", "--acoustic", "--mel-bins", "32"],
+            "32 are too few for the 40",
+        ),
         (["--corpus", "manifest", "--source", "mine.csv", "--hop-seconds", "0"], "--hop-seconds 0.0 must be"),
         (["--corpus", "manifest", "--source", "mine.csv", "--fft-length", "100"], "is shorter than the window"),
         (["--corpus", "manifest", "--source", "mine.csv", "--max-hz", "9000"], "above the Nyquist"),

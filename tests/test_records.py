@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import records
-from pipelines.audio import FrontEnd
+from pipelines.audio import ACOUSTIC, FrontEnd
 from pipelines.command import InputError
 from pipelines.utterance import Utterance
 
@@ -25,12 +25,16 @@ RECORD = {
     "transcript": "Kids are talking 😂",
     "token_ids": np.array([2, 8191], np.int32),
     "log_mel": np.linspace(-11.5, 3, 12).reshape(3, 4).astype(np.float32),
+    "acoustic": np.arange(15, dtype=np.float32).reshape(3, 5),
     "waveform": np.array([-32768, 0, 32767], np.int16),
 }
 
 
-def read_back(path, fields=tuple(RECORD), mel_bins=4):
-    return [records.parse(serialised, fields, mel_bins) for serialised in tf.data.TFRecordDataset(str(path))]
+COLUMNS = {"log_mel": 4, "acoustic": 5}
+
+
+def read_back(path, fields=tuple(RECORD)):
+    return [records.parse(serialised, fields, COLUMNS) for serialised in tf.data.TFRecordDataset(str(path))]
 
 
 def assert_equals(parsed, expected):
@@ -68,6 +72,7 @@ def metadata_of(folder):
         emotions=["happy", "sad"],
         label_map="",
         front_end=dataclasses.asdict(FrontEnd()),
+        acoustic=[],
         vocabulary_sha256="",
         transcript_source="script",
         is_multi_label=False,
@@ -105,7 +110,7 @@ def test_a_record_is_read_as_it_was_written_eagerly_and_in_a_dataset(tmp_path):
     for parsed in read_back(tmp_path / "0.tfrecord"):
         assert_equals(parsed, RECORD)
     dataset = tf.data.TFRecordDataset(str(tmp_path / "0.tfrecord"))
-    for parsed in dataset.map(lambda serialised: records.parse(serialised, list(RECORD), 4)):
+    for parsed in dataset.map(lambda serialised: records.parse(serialised, list(RECORD), COLUMNS)):
         assert_equals(parsed, RECORD)
 
 
@@ -166,9 +171,9 @@ def test_shards_are_of_equal_size_where_speakers_allow():
 
 def test_a_large_corpus_has_shards_of_10_to_100_megabytes():
     utterances = utterances_of(**{f"s{speaker}": 200 for speaker in range(100)})
-    for front_end, has_waveform in ((FrontEnd(), False), (FrontEnd(mel_bins=128), True)):
-        shards = records.plan_shards(utterances, front_end, has_waveform)
-        second = 4 * front_end.mel_bins * 100 + has_waveform * 32000
+    for mel_bins, has_waveform, has_acoustic in ((64, False, False), (128, True, False), (64, False, True)):
+        shards = records.plan_shards(utterances, FrontEnd(mel_bins=mel_bins), has_waveform, has_acoustic)
+        second = 4 * (mel_bins + 103 * has_acoustic) * 100 + has_waveform * 32000
         assert len(shards) > 4
         assert all(10e6 < len(shard) * 4 * second < 100e6 for shard in shards.values())
 
@@ -197,6 +202,23 @@ def test_metadata_is_read_as_it_was_written(tmp_path):
     assert metadata.settings == FrontEnd()
     assert metadata.emotion_counts(["a", "b"]) == [2, 1]
     assert metadata.emotion_counts([]) == [0, 0]
+
+
+def test_metadata_from_before_acoustic_features_is_read_as_having_none(tmp_path):
+    metadata = metadata_of(tmp_path)
+    edit(tmp_path, acoustic=None)
+    assert "acoustic" not in json.loads((tmp_path / "metadata.json").read_text())
+    assert records.read_metadata(tmp_path) == metadata
+    assert metadata.columns == {"log_mel": 64}
+
+
+def test_metadata_names_the_acoustic_columns_that_this_program_computes(tmp_path):
+    metadata_of(tmp_path)
+    edit(tmp_path, acoustic=list(ACOUSTIC))
+    assert records.read_metadata(tmp_path).columns == {"log_mel": 64, "acoustic": 103}
+    edit(tmp_path, acoustic=list(ACOUSTIC[1:]))
+    with pytest.raises(InputError, match="names other acoustic features than this program computes: make them again"):
+        records.read_metadata(tmp_path)
 
 
 @pytest.mark.parametrize("where", ["absent", "file", "."])

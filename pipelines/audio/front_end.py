@@ -1,48 +1,28 @@
-"""Recordings to waveforms on the host; waveforms to log-mel spectrograms in the graph.
+"""Waveforms to log-mel spectrograms in the graph.
 
-`log_mel` is the only place where a spectrogram is made: the writer of records, the exported model and the server all
-call it. TensorFlow and librosa are imported where they are used, so that decoding workers start in a tenth of a second.
+`analyse` is the only place where a spectrogram is made: the writer of records, the exported model and the server all
+call it, for `log_mel` as for the acoustic features. TensorFlow and librosa are imported where they are used.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import re
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.audio.waveform import SAMPLE_RATE
 from pipelines.command import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-SAMPLE_RATE = 16000
-"""Hz of every decoded waveform."""
-
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"})
-
-SILENT_PEAK = 32
-"""A recording whose int16 samples stay within this, -60 dB of full scale, is silent: nobody hears an emotion in it."""
 
 TRIM_MARGIN_SECONDS = 0.05
 """What trimming leaves before the first and after the last loud frame, so that soft consonants stay."""
 
 _LONGEST_FRAME_SECONDS = 4.0
 _LONGEST_FFT = 2**16
-# A file that says it has fewer samples a second is damaged, and resampling would fill the memory.
-_LOWEST_SAMPLE_RATE = 1000
-# 48 dB above full scale: not a loud recording but integers written as floating-point samples.
-_HIGHEST_PEAK = 256.0
-
-_BLOCK_SAMPLES = 2**20
-
-_STREAMED_BYTES = 2**31 - 2**16
-"""A program that writes a wav to a pipe does not know its length and states one near 2**31 or 2**32 instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,107 +112,6 @@ class FrontEnd:
         return float(np.log(self.log_offset))
 
 
-def decode(path: Path) -> np.ndarray:
-    """Reads a recording of any rate and channel count.
-
-    Args:
-      path: A wav, flac, ogg, mp3 or AIFF file; its content decides, not its suffix.
-
-    Returns:
-      waveform [num_samples] int16 at 16 kHz: the mean of the channels, resampled (soxr, high quality), rounded.
-
-    Raises:
-      InputError: A file that is missing, cut off, of another kind, empty, or holds NaN or infinite samples, or
-        samples or a sample rate that no recording has.
-    """
-    import soxr
-
-    mono, sample_rate = _read_mono(path)
-    if not np.isfinite(mono).all():
-        raise InputError(f"{path} holds NaN or infinite samples: export it again from its source.")
-    peak = np.abs(mono).max(initial=0.0)
-    if peak > _HIGHEST_PEAK:
-        raise InputError(f"{path} holds samples up to {peak:.3g}, not from -1 to 1: export it again, scaled.")
-    if sample_rate < _LOWEST_SAMPLE_RATE:
-        raise InputError(f"{path} states a sample rate of {sample_rate} Hz: export it again from its source.")
-    if sample_rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, sample_rate, SAMPLE_RATE)
-    if not len(mono):
-        raise InputError(f"{path} holds no samples: record it again or remove it.")
-    return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
-
-
-def _read_mono(path: Path) -> tuple[np.ndarray, int]:
-    """Returns the mean of the channels [num_samples] float32 and its rate, or says why there are none."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(path) as file:
-            # In blocks: all channels of a long recording at once would take several times the memory.
-            mono = np.concatenate([_mean(block) for block in _blocks(file)])
-            promised, log = file.frames, file.extra_info
-            sample_rate = file.samplerate
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: correct the path.") from None
-    except (soundfile.SoundFileError, OSError) as error:
-        raise InputError(f"{path} {_why_unreadable(path, str(error))}") from None
-    stated = re.search(r"(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", log)
-    is_cut = stated is not None and int(stated[2]) < int(stated[1]) < _STREAMED_BYTES
-    if is_cut or len(mono) < promised:
-        raise InputError(f"{path} is cut off: it ends before the length that its header states; copy it again.")
-    return mono, sample_rate
-
-
-def _blocks(file: Any) -> Iterator[np.ndarray]:
-    """Reads an open `soundfile.SoundFile` to its end; yields [num_samples, num_channels] float32, once at least."""
-    is_end = False
-    while not is_end:
-        block = file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)
-        is_end = len(block) < _BLOCK_SAMPLES
-        yield block
-
-
-def _mean(block: np.ndarray) -> np.ndarray:
-    if block.shape[1] == 1:
-        return block[:, 0]
-    # Infinite samples of opposite signs are found later.
-    with np.errstate(invalid="ignore", over="ignore"):
-        return block.mean(axis=1, dtype=np.float32)
-
-
-def _why_unreadable(path: Path, error: str) -> str:
-    if not path.exists():
-        return "does not exist: correct the path."
-    if not path.is_file():
-        return "is not a file: correct the path."
-    if path.stat().st_size == 0:
-        return "is an empty file: copy it again."
-    reason = error.split(": ", 1)[-1].rstrip(".")
-    return f"cannot be read as audio ({reason}): copy it again, or convert it to wav or flac."
-
-
-def to_float(waveform: np.ndarray) -> np.ndarray:
-    """Turns int16 samples into float32 in [-1, 1), exactly."""
-    return np.multiply(waveform, np.float32(1 / 32768), dtype=np.float32)
-
-
-def pad_together(waveforms: Sequence[np.ndarray]) -> np.ndarray:
-    """Stacks int16 waveforms into one float32 batch, zeros behind the shorter ones.
-
-    Returns:
-      waveform [batch, num_samples] float32, at least one sample long.
-    """
-    batch = np.zeros((len(waveforms), max([1, *map(len, waveforms)])), np.int16)
-    for row, waveform in zip(batch, waveforms, strict=True):
-        row[: len(waveform)] = waveform
-    return to_float(batch)
-
-
-def sha256(waveform: np.ndarray) -> str:
-    """Hashes decoded samples (little-endian int16), to find one recording under two names."""
-    return hashlib.sha256(waveform.astype("<i2").tobytes()).hexdigest()
-
-
 @functools.cache
 def mel_matrix(front_end: FrontEnd) -> np.ndarray:
     """Makes the mel filter bank.
@@ -262,6 +141,63 @@ def mel_matrix(front_end: FrontEnd) -> np.ndarray:
     return mel(**settings, fmin=front_end.min_hz, fmax=front_end.max_hz).T.astype(np.float32)
 
 
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """A batch of waveforms cut into frames and transformed, its silent ends still there.
+
+    Attributes:
+      waveform: [batch, num_samples] float32, one frame long at least.
+      frames: [batch, max_frames, frame_length] samples, no window over them.
+      magnitude: [batch, max_frames, fft_length // 2 + 1].
+      log_mel: [batch, max_frames, mel_bins], natural logarithm.
+      num_all: [batch] int32, frames of each clip; 0 where it is absent.
+      first, num_frames: [batch] int32, the frames that trimming leaves: where they begin, and how many they are.
+    """
+
+    waveform: tf.Tensor
+    frames: tf.Tensor
+    magnitude: tf.Tensor
+    log_mel: tf.Tensor
+    num_all: tf.Tensor
+    first: tf.Tensor
+    num_frames: tf.Tensor
+
+    def trim(self, features: tf.Tensor, silence: np.ndarray | float) -> tf.Tensor:
+        """Moves the frames that trimming leaves to the front; those behind hold the silence value.
+
+        Args:
+          features: [batch, max_frames, columns].
+          silence: [columns], or one value for all.
+        """
+        import tensorflow as tf
+
+        max_frames = tf.shape(features)[1]
+        index = tf.minimum(self.first[:, tf.newaxis] + tf.range(max_frames), max_frames - 1)
+        features = tf.gather(features, index, axis=1, batch_dims=1)
+        is_frame = tf.sequence_mask(self.num_frames, max_frames)[:, :, tf.newaxis]
+        return tf.where(is_frame, features, silence)
+
+
+def analyse(waveform: tf.Tensor, front_end: FrontEnd) -> Analysis:
+    """Cuts waveforms [batch, num_samples] into frames, transforms these, and finds the silent ends."""
+    import tensorflow as tf
+
+    frame_length, hop_length = front_end.frame_length, front_end.hop_length
+    positions = tf.range(1, tf.shape(waveform)[1] + 1)
+    num_samples = tf.reduce_max(tf.where(waveform != 0.0, positions, 0), axis=1)  # [batch]
+    num_all = 1 + tf.maximum(num_samples - frame_length, 0) // hop_length
+    num_all = tf.where(num_samples > 0, num_all, 0)
+    waveform = tf.pad(waveform, [[0, 0], [0, tf.maximum(frame_length - tf.shape(waveform)[1], 0)]])
+    frames = tf.signal.frame(waveform, frame_length, hop_length)
+    # Periodic, which the Hann window of tf.signal is not where its length is odd.
+    window = tf.signal.hann_window(frame_length + 1, periodic=False)[:-1]
+    magnitude = tf.abs(tf.signal.rfft(frames * window, [front_end.num_fft]))
+    mel = tf.einsum("btf,fm->btm", magnitude, mel_matrix(front_end))  # [batch, max_frames, mel_bins]
+    is_trimmed = front_end.trim_db is not None
+    first, num_frames = _loud_span(mel, num_all, front_end) if is_trimmed else (tf.zeros_like(num_all), num_all)
+    return Analysis(waveform, frames, magnitude, tf.math.log(mel + front_end.log_offset), num_all, first, num_frames)
+
+
 def log_mel(waveform: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes log-mel spectrograms of a batch, silent ends trimmed off.
 
@@ -277,38 +213,8 @@ def log_mel(waveform: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Ten
         end hold the silence value. max_frames is at least 1.
       num_frames [batch] int32: frames of each clip; 0 where it is absent.
     """
-    import tensorflow as tf
-
-    frame_length, hop_length = front_end.frame_length, front_end.hop_length
-    positions = tf.range(1, tf.shape(waveform)[1] + 1)
-    num_samples = tf.reduce_max(tf.where(waveform != 0.0, positions, 0), axis=1)  # [batch]
-    num_frames = 1 + tf.maximum(num_samples - frame_length, 0) // hop_length
-    num_frames = tf.where(num_samples > 0, num_frames, 0)
-    waveform = tf.pad(waveform, [[0, 0], [0, tf.maximum(frame_length - tf.shape(waveform)[1], 0)]])
-    magnitude = tf.abs(tf.signal.stft(waveform, frame_length, hop_length, front_end.num_fft, _hann))
-    mel = tf.einsum("btf,fm->btm", magnitude, mel_matrix(front_end))  # [batch, max_frames, mel_bins]
-    features = tf.math.log(mel + front_end.log_offset)
-    if front_end.trim_db is not None:
-        first, num_frames = _loud_span(mel, num_frames, front_end)
-        features = _shift_left(features, first)
-    is_frame = tf.sequence_mask(num_frames, tf.shape(features)[1])[:, :, tf.newaxis]
-    return tf.where(is_frame, features, front_end.silence), num_frames
-
-
-def _hann(frame_length: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Makes the periodic Hann window; that of tf.signal is not periodic where its length is odd."""
-    import tensorflow as tf
-
-    return tf.signal.hann_window(frame_length + 1, periodic=False, dtype=dtype)[:-1]
-
-
-@functools.cache
-def compiled_log_mel(front_end: FrontEnd) -> Callable[[np.ndarray], tuple[tf.Tensor, tf.Tensor]]:
-    """Compiles `log_mel` once for batches of any size."""
-    import tensorflow as tf
-
-    signature = [tf.TensorSpec([None, None], tf.float32, name="waveform")]
-    return tf.function(functools.partial(log_mel, front_end=front_end), input_signature=signature)
+    analysis = analyse(waveform, front_end)
+    return analysis.trim(analysis.log_mel, front_end.silence), analysis.num_frames
 
 
 def _loud_span(mel: tf.Tensor, num_frames: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Tensor]:
@@ -327,15 +233,6 @@ def _loud_span(mel: tf.Tensor, num_frames: tf.Tensor, front_end: FrontEnd) -> tu
     # Where a clip is only inaudible (below the lowest band), no frame is loud and all stay.
     is_any = tf.reduce_any(is_loud, axis=1)
     return tf.where(is_any, first, 0), tf.where(is_any, last - first + 1, num_frames)
-
-
-def _shift_left(features: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-    """Moves frame `first` of each clip to the front; what runs in from behind is masked by the caller."""
-    import tensorflow as tf
-
-    max_frames = tf.shape(features)[1]
-    index = tf.minimum(first[:, tf.newaxis] + tf.range(max_frames), max_frames - 1)
-    return tf.gather(features, index, axis=1, batch_dims=1)
 
 
 def normalise(log_mel: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,48 @@
+"""Recordings to waveforms on the host; waveforms to features of sound in the graph, the only front end."""
+
+from pipelines.audio.acoustic import (
+    ACOUSTIC,
+    FRAME_FEATURES,
+    NUM_MFCC_COLUMNS,
+    acoustic,
+    check_acoustic,
+    compiled_features,
+    frame_features,
+    normalise_frames,
+    num_columns,
+    silence_row,
+)
+from pipelines.audio.front_end import FrontEnd, log_mel, mel_matrix, normalise
+from pipelines.audio.waveform import (
+    AUDIO_SUFFIXES,
+    SAMPLE_RATE,
+    SILENT_PEAK,
+    decode,
+    pad_together,
+    sha256,
+    to_float,
+)
+
+__all__ = [
+    "ACOUSTIC",
+    "AUDIO_SUFFIXES",
+    "FRAME_FEATURES",
+    "NUM_MFCC_COLUMNS",
+    "SAMPLE_RATE",
+    "SILENT_PEAK",
+    "FrontEnd",
+    "acoustic",
+    "check_acoustic",
+    "compiled_features",
+    "decode",
+    "frame_features",
+    "log_mel",
+    "mel_matrix",
+    "normalise",
+    "normalise_frames",
+    "num_columns",
+    "pad_together",
+    "sha256",
+    "silence_row",
+    "to_float",
+]
