@@ -4,9 +4,9 @@ Writes DIR/1/saved_model.pb (default DIR: the run's export/), DIR/metadata.json 
 TensorFlow Serving; the model answers with calibrated probabilities.
 Front end, tokenizer and label names are inside: `serving_default` takes `waveform` [batch, num_samples] float32 at
 16 kHz and `transcript` [batch] string, and returns `probabilities`, `emotions` and `predicted`; `features`
-takes log_mel, num_frames and token_ids instead. All outputs are [batch, num_emotions]; `predicted` tells which emotions
-are named: the most probable one or, with several an utterance, those that reach the thresholds in metadata.json.
-The export is loaded in a new process and compared first.
+takes log_mel (or what else the run hears), num_frames and token_ids instead. All outputs are [batch, num_emotions];
+`predicted` tells which emotions are named: the most probable one or, with several an utterance, those that reach the
+thresholds in metadata.json. The export is loaded in a new process and compared first.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ def export(run: Run, output: Path) -> str:
 
     model, metadata = run.model(), _export_metadata(run)
     metadata["modalities"] = modalities_of(model)
+    heard = [name for name in audio.FRAME_FEATURES if name in model.input]
+    metadata["audio_features"] = heard or ["log_mel"]
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary:
         made = Path(temporary) / "export"
@@ -105,9 +108,10 @@ def _save(model: "keras.Model", metadata: dict[str, Any], tokenizer: "text.Token
     front_end = audio.FrontEnd(**metadata["front_end"])
     waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
     transcript = tf.TensorSpec([None], tf.string, name="transcript")
-    # All of them, whatever the run listens to: a client need not know.
+    columns = {name: audio.num_columns(name, front_end) for name in metadata["audio_features"]}
+    # Of sound and of words, whatever the run listens to: a client need not know.
     specs = {
-        "log_mel": tf.TensorSpec([None, None, front_end.mel_bins], tf.float32, name="log_mel"),
+        **{name: tf.TensorSpec([None, None, count], tf.float32, name=name) for name, count in columns.items()},
         "num_frames": tf.TensorSpec([None], tf.int32, name="num_frames"),
         "token_ids": tf.TensorSpec([None, None], tf.int32, name="token_ids"),
     }
@@ -116,7 +120,8 @@ def _save(model: "keras.Model", metadata: dict[str, Any], tokenizer: "text.Token
         return _answer(model({key: features[key] for key in model.input}), metadata)
 
     def serve(waveform: "tf.Tensor", transcript: "tf.Tensor") -> "dict[str, tf.Tensor]":
-        return answer(raw_features(waveform, transcript, front_end, metadata["max_tokens"], tokenizer))
+        features = metadata["audio_features"]
+        return answer(raw_features(waveform, transcript, front_end, metadata["max_tokens"], tokenizer, features))
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -131,6 +136,7 @@ def raw_features(
     front_end: audio.FrontEnd,
     max_tokens: int,
     tokenizer: "text.Tokenizer | None" = None,
+    audio_features: Sequence[str] = ("log_mel",),
 ) -> "dict[str, tf.Tensor]":
     """Computes a model's inputs as the records and the dataset do, as graph ops.
 
@@ -140,13 +146,14 @@ def raw_features(
       front_end: The settings of log_mel.
       max_tokens: Token ids kept of a transcript.
       tokenizer: What makes them; None: the vocabulary of the records.
+      audio_features: What of the sound the model hears, of `pipelines.audio.FRAME_FEATURES`.
 
     Returns:
-      log_mel [batch, num_frames, mel_bins] normalised, num_frames [batch], token_ids [batch, num_tokens].
+      Those features [batch, num_frames, columns] normalised, num_frames [batch], token_ids [batch, num_tokens].
     """
-    log_mel, num_frames = audio.log_mel(waveform, front_end)
+    features, num_frames = audio.frame_features(waveform, front_end, audio_features)
     return {
-        "log_mel": audio.normalise(log_mel, num_frames),
+        **audio.normalise_frames(features, num_frames),
         "num_frames": num_frames,
         "token_ids": (tokenizer or text.own_tokenizer())(transcript, max_tokens).to_tensor(),
     }
@@ -193,6 +200,7 @@ def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path)
         audio.FrontEnd(**metadata["front_end"]),
         metadata["max_tokens"],
         run.tokenizer(),
+        metadata["audio_features"],
     )
     logits = model({key: features[key] for key in model.input}, training=False)
     expected = _probabilities(logits, metadata["is_multi_label"]).numpy()

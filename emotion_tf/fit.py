@@ -317,6 +317,7 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
         "has_audio": records.has_audio,
         "headline": "unweighted_average_recall" if by_recall else "macro_f1",
         "front_end": records.front_end,
+        "acoustic": records.acoustic,
         "vocabulary_sha256": records.vocabulary_sha256,
         "transcript_source": records.transcript_source,
         "longest_frames": records.longest_frames,

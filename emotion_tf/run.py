@@ -22,7 +22,7 @@ ROOT = Path("saved_models")
 HEADLINES = {"unweighted_average_recall": "UAR", "macro_f1": "macro-F1"}
 """The scores that choose among epochs and stand first, and what they are called."""
 
-_OLDER = {"is_multi_label": False, "has_audio": True, "headline": "unweighted_average_recall"}
+_OLDER = {"is_multi_label": False, "has_audio": True, "headline": "unweighted_average_recall", "acoustic": []}
 """What holds for runs that were trained before metadata.json said so."""
 
 

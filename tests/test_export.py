@@ -120,6 +120,38 @@ def test_the_features_signature_answers_like_serving_default(loaded, early_run):
     np.testing.assert_allclose(found, serve(loaded, waveform, words)["probabilities"], atol=1e-6)
 
 
+def test_an_export_that_hears_acoustic_features_computes_them_and_takes_them(early_run, tmp_path):
+    import keras
+
+    inputs = {name: keras.Input((None, size), name=name) for name, size in (("log_mel", 64), ("acoustic", 103))}
+    inputs["num_frames"] = keras.Input((), dtype="int32", name="num_frames")
+    joined = keras.layers.Concatenate()([inputs["log_mel"], inputs["acoustic"]])
+    logits = keras.layers.Dense(8)(keras.ops.mean(joined, axis=1))
+    model = keras.Model(inputs, logits + 0.0 * keras.ops.cast(inputs["num_frames"], "float32")[:, None])
+    metadata = export_module._export_metadata(early_run) | {"audio_features": ["log_mel", "acoustic"]}
+    export_module._save(model, metadata, None, tmp_path)
+    loaded = tf.saved_model.load(str(tmp_path))
+    spec = loaded.signatures["features"].structured_input_signature[1]
+    assert {name: one.shape.as_list() for name, one in spec.items()} == {
+        "log_mel": [None, None, 64],
+        "acoustic": [None, None, 103],
+        "num_frames": [None],
+        "token_ids": [None, None],
+    }
+    waveform, words = together(noise(20000), noise(9000)), ["oh no", ""]
+    features = export_module.raw_features(
+        tf.constant(waveform), tf.constant(words), audio.FrontEnd(), 64, audio_features=metadata["audio_features"]
+    )
+    computed, num_frames = audio.frame_features(waveform, audio.FrontEnd(), ["acoustic"])
+    np.testing.assert_allclose(
+        features["acoustic"], audio.normalise_frames(computed, num_frames)["acoustic"], atol=1e-3
+    )
+    served = serve(loaded, waveform, words)["probabilities"]
+    np.testing.assert_allclose(loaded.signatures["features"](**features)["probabilities"], served, atol=1e-5)
+    expected = tf.nn.softmax(model({name: features[name] for name in inputs}))
+    np.testing.assert_allclose(served, expected, atol=1e-5)
+
+
 def test_stored_clips_get_the_probabilities_of_predictions_csv(early_export, early_run):
     config, metadata = early_run.config(), early_run.metadata()
     examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
@@ -137,7 +169,7 @@ def test_the_calibration_is_that_of_the_run(early_export, early_run):
 
 def test_metadata_says_what_a_user_of_the_export_must_know(early_export):
     metadata = json.loads((early_export / "metadata.json").read_text())
-    assert metadata["modalities"] == ["audio", "text"]
+    assert (metadata["modalities"], metadata["audio_features"]) == (["audio", "text"], ["log_mel"])
     assert metadata["marks"] == ["synthetic"]
     assert (metadata["sample_rate"], metadata["max_tokens"], metadata["run"]) == (16000, 64, "early")
     assert len(metadata["emotions"]) == 8
