@@ -178,8 +178,7 @@ def yin(waveform, front_end):
     padded, found = centred(waveform, front_end), []
     for start in range(0, len(waveform) - front_end.frame_length + 1, front_end.hop_length):
         frame = padded[start : start + PITCH_LENGTH].astype(np.float64)
-        window = PITCH_LENGTH - 267
-        differences = np.array([np.square(frame[:window] - frame[lag : lag + window]).sum() for lag in range(1, 268)])
+        differences = np.array([np.square(frame[lag:] - frame[:-lag]).sum() for lag in range(1, 268)])
         differences *= np.arange(1, 268) / np.cumsum(differences)
         lags = [lag for lag in range(26, 267) if differences[lag - 1] < min(0.1, *differences[[lag - 2, lag]])]
         found.append(16000 / (lags[0] if lags else 26 + differences[25:].argmin()))

@@ -61,7 +61,8 @@ LOWEST_HZ, HIGHEST_HZ = 60.0, 600.0
 
 _SHORTEST_LAG = int(SAMPLE_RATE / HIGHEST_HZ)
 _LONGEST_LAG = int(np.ceil(SAMPLE_RATE / LOWEST_HZ))
-_PITCH_WINDOW = PITCH_LENGTH - _LONGEST_LAG
+# Holds a frame and the longest lag, and is a product of twos and threes, which are fast.
+_PITCH_FFT = 1296
 _PITCH_THRESHOLD = 0.1
 # Squared differences below these, in all and as a share of the energy, are rounding and no sound.
 _LEAST_ENERGY = 1e-10
@@ -338,6 +339,8 @@ def _pitch(waveform: tf.Tensor, front_end: FrontEnd, max_frames: tf.Tensor) -> t
 def _normalised_differences(frames: tf.Tensor) -> tf.Tensor:
     """Compares frames [batch, max_frames, 1024] with themselves, each of 1 to 267 samples later.
 
+    As much as overlaps is compared, so that every lag looks at the middle of the frame.
+
     Returns:
       The cumulative mean normalised difference, [batch, max_frames, 267]: 0 where a lag repeats the frame, about 1
       where no lag does.
@@ -348,14 +351,13 @@ def _normalised_differences(frames: tf.Tensor) -> tf.Tensor:
 
     # Differences know no offset, and without it less is lost in rounding.
     frames = frames - tf.reduce_mean(frames, axis=2, keepdims=True)
-    spectrum = tf.signal.rfft(frames)
-    head = tf.signal.rfft(frames[:, :, :_PITCH_WINDOW], [PITCH_LENGTH])
-    product = tf.signal.irfft(tf.math.conj(head) * spectrum, [PITCH_LENGTH])[:, :, 1 : _LONGEST_LAG + 1]
+    power = tf.square(tf.abs(tf.signal.rfft(frames, [_PITCH_FFT])))
+    product = tf.signal.irfft(tf.cast(power, tf.complex64), [_PITCH_FFT])[:, :, 1 : _LONGEST_LAG + 1]
     squares = tf.square(frames)
-    energy = tf.reduce_sum(squares[:, :, :_PITCH_WINDOW], axis=2, keepdims=True)
-    change = squares[:, :, _PITCH_WINDOW:] - squares[:, :, :_LONGEST_LAG]
+    energy = tf.reduce_sum(squares, axis=2, keepdims=True)
+    ends = squares[:, :, :_LONGEST_LAG] + squares[:, :, : -_LONGEST_LAG - 1 : -1]  # What no longer overlaps.
     sums = np.triu(np.ones((_LONGEST_LAG, _LONGEST_LAG), np.float32))
-    difference = 2 * (energy - product) + tf.einsum("btk,kl->btl", change, sums)
+    difference = 2 * (energy - product) - tf.einsum("btk,kl->btl", ends, sums)
     least = _LEAST_ENERGY + _LEAST_SHARE * energy
     means = sums / np.arange(1, _LONGEST_LAG + 1, dtype=np.float32)
     difference = tf.maximum(difference, 0.0) + least
