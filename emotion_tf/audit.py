@@ -297,10 +297,18 @@ def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) 
         "kept_epoch": "none" if config.is_late else validation,
         "temperature": validation,
         "thresholds": validation if is_multi_label else "none",
-        "normalisation": "nothing fitted: each clip by its own mean and deviation",
+        "normalisation": _normalisation(config, training),
         "vocabulary": _vocabulary(config, metadata),
         "front_end": "nothing fitted: fixed settings",
     }
+
+
+def _normalisation(config: Config, training: str) -> str:
+    if config.is_late:
+        return f"those of {', '.join(config.sources)}"
+    if config.normalise == "enrolled":
+        return f"every other clip of the speaker, in whatever part; without one: {training}"
+    return training if config.normalise == "training" else "nothing fitted: each clip by its own mean and deviation"
 
 
 def _vocabulary(config: Config, metadata: Mapping[str, Any]) -> str:

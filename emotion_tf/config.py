@@ -118,6 +118,20 @@ class TrainingConfig:
     patience: int = _setting(0, "epochs without a better validation score before training stops; 0: never")
     num_frames: int = _setting(256, "frames that training clips are cropped or padded to")
     max_tokens: int = _setting(64, "token ids kept of a transcript")
+    time_shift: int = _setting(
+        0, "frames that training clips are moved by at most: later, behind silence, or earlier, without their start"
+    )
+    speed: float = _setting(
+        0.0, "share that training clips become faster or slower by at most, with their pitch; needs stored waveforms"
+    )
+    noise_snr_db: float = _setting(
+        0.0, "pink noise so far below training clips in dB, up to 20 dB further; needs stored waveforms; 0: none"
+    )
+    gain_db: float = _setting(
+        0.0,
+        "decibels that training clips become louder or softer by at most; needs stored waveforms; where each clip is"
+        " normalised by itself next to nothing of it is left",
+    )
     mel_shift: int = _setting(3, "bands that training clips are shifted by at most")
     mel_mask: int = _setting(10, "widest mask over bands (SpecAugment)")
     num_mel_masks: int = _setting(2, "how many of them")
@@ -134,7 +148,9 @@ class TrainingConfig:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("rare_weight", "warm_up_epochs", "weight_decay", "patience", "mel_shift", "confusion_every"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 0")
-        for name in ("mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks"):
+        for name, highest in (("speed", 0.5), ("noise_snr_db", 100.0), ("gain_db", 60.0)):
+            _require(0 <= getattr(self, name) <= highest, name, getattr(self, name), f"from 0 to {highest:g}")
+        for name in ("mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks", "time_shift"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("label_smoothing", "ema_share", "mixup", "word_dropout", "word_swap", "word_mask"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
@@ -143,6 +159,11 @@ class TrainingConfig:
                 f"--class-weights {self.class_weights} cannot work: give one of {', '.join(CLASS_WEIGHTS)}."
             )
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0")
+
+    @property
+    def changes_waveforms(self) -> bool:
+        """Whether features are computed anew in training, of changed waveforms."""
+        return max(self.speed, self.noise_snr_db, self.gain_db) > 0
 
     def weighs_emotions(self, *, has_audio: bool, is_multi_label: bool) -> bool:
         """Whether rare emotions weigh more in training; published scores on text are of emotions as they come."""
@@ -168,6 +189,8 @@ class Config:
       fold_seed: Of the folds that are drawn: holdout, group-kfold, random.
       seed: Of weights, order and masks, and of a control.
       control: One of `CONTROLS`, or empty.
+      normalise: Which statistics bring sound to one scale, one of `pipelines.normalisation.MODES`; late fusion asks its
+        runs instead.
       fusion: "early" or "late" for the branch "fusion", else empty.
       init_audio, init_text: Runs whose trained branches early fusion starts from; empty: from scratch.
       runs: The runs that late fusion averages.
@@ -185,6 +208,7 @@ class Config:
     init_audio: str = ""
     init_text: str = ""
     runs: tuple[str, ...] = ()
+    normalise: str = "clip"
     audio: AudioConfig = AudioConfig()
     text: TextConfig = TextConfig()
     training: TrainingConfig = TrainingConfig()

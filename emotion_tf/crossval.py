@@ -149,7 +149,8 @@ class Crossval(Scored):
     def _differing(self, config: Config, seeds: int) -> str:
         """Names what the cross-validation in the folder has otherwise; fewer seeds than asked for are no matter."""
         found, asked = self.settings(), json.loads(config.to_json())
-        differing = [name for name in asked if found.get("config", {}).get(name) != asked[name]]
+        before = _as_of_now(found.get("config", {}))
+        differing = [name for name in asked if before.get(name) != asked[name]]
         fewer = [f"number of seeds ({found['seeds']})"] if seeds < found.get("seeds", 0) else []
         return ", ".join(differing + fewer)
 
@@ -230,6 +231,14 @@ class Crossval(Scored):
         split = "test" if (predictions["split"] == "test").any() else "validation"
         headline = self.scores().get("headline", "unweighted_average_recall")
         return tables.fold_by_seed(predictions, emotions_of(predictions), split, headline)
+
+
+def _as_of_now(config: dict[str, Any]) -> dict[str, Any]:
+    """Completes a stored config with the defaults of settings that came later."""
+    try:
+        return json.loads(Config.from_json(json.dumps(config)).to_json())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return config
 
 
 def _is_of_other_records(source: str, config: Config) -> bool:

@@ -196,6 +196,7 @@ def _everything(
         thresholds=run.thresholds(),
         max_tokens=config.training.max_tokens,
         tokenizer=run.tokenizer(),
+        normalisation=run.normalisation(),
         shuffled=shuffled_in_scoring(config.control),
         seed=config.seed,
     )

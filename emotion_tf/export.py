@@ -4,9 +4,13 @@ Writes DIR/1/saved_model.pb (default DIR: the run's export/), DIR/metadata.json 
 TensorFlow Serving; the model answers with calibrated probabilities.
 Front end, tokenizer and label names are inside: `serving_default` takes `waveform` [batch, num_samples] float32 at
 16 kHz and `transcript` [batch] string, and returns `probabilities`, `emotions` and `predicted`; `features`
-takes log_mel (or what else the run hears), num_frames and token_ids instead. All outputs are [batch, num_emotions];
-`predicted` tells which emotions are named: the most probable one or, with several an utterance, those that reach the
-thresholds in metadata.json. The export is loaded in a new process and compared first.
+takes log_mel (or what else the run hears, normalised), num_frames and token_ids instead. All outputs are
+[batch, num_emotions]; `predicted` tells which emotions are named: the most probable one or, with several an utterance,
+those that reach the thresholds in metadata.json.
+A run of --normalise enrolled adds the inputs `speaker_mean` and `speaker_std` [batch, num_columns] float32 to
+`serving_default`: of the columns of log_mel (or what else the run hears) over the frames of the speaker's other
+recordings. Deviations of zero stand for a speaker who is not enrolled.
+The export is loaded in a new process and compared first.
 """
 
 import argparse
@@ -21,12 +25,15 @@ from typing import TYPE_CHECKING, Any
 from emotion_tf.run import Run, read_json
 from pipelines import audio, text
 from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.normalisation import Normalisation, normalise
 from pipelines.records import write_json
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
     import tensorflow as tf
+
+SPEAKER_INPUTS = ("speaker_mean", "speaker_std")
 
 TOLERANCE = 1e-5
 NUM_CHECKED = 50
@@ -64,7 +71,7 @@ def export(run: Run, output: Path) -> str:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary:
         made = Path(temporary) / "export"
-        _save(model, metadata, run.tokenizer(), made / "1")
+        _save(model, metadata, run, made / "1")
         write_json(made / "metadata.json", metadata)
         write_json(made / "calibration.json", read_json(run.calibration_path))
         worst, source = _check(run, model, metadata, made)
@@ -93,6 +100,7 @@ def _export_metadata(run: Run) -> dict[str, Any]:
     hop_seconds = found["front_end"]["hop_seconds"]
     return facts | {
         "run": run.folder.name,
+        "normalise": _mode(run.normalisation()),
         "thresholds": None if thresholds is None else dict(zip(found["emotions"], thresholds.tolist(), strict=True)),
         "sample_rate": audio.SAMPLE_RATE,
         "max_tokens": run.config().training.max_tokens,
@@ -100,12 +108,16 @@ def _export_metadata(run: Run) -> dict[str, Any]:
     }
 
 
-def _save(model: "keras.Model", metadata: dict[str, Any], tokenizer: "text.Tokenizer | None", folder: Path) -> None:
+def _mode(normalisation: Normalisation | None) -> str:
+    return normalisation.mode if normalisation else "clip"
+
+
+def _save(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path) -> None:
     """Writes the SavedModel with its two signatures."""
     import keras
     import tensorflow as tf
 
-    front_end = audio.FrontEnd(**metadata["front_end"])
+    front_end, tokenizer, normalisation = audio.FrontEnd(**metadata["front_end"]), run.tokenizer(), run.normalisation()
     waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
     transcript = tf.TensorSpec([None], tf.string, name="transcript")
     columns = {name: audio.num_columns(name, front_end) for name in metadata["audio_features"]}
@@ -119,13 +131,22 @@ def _save(model: "keras.Model", metadata: dict[str, Any], tokenizer: "text.Token
     def answer(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         return _answer(model({key: features[key] for key in model.input}), metadata)
 
-    def serve(waveform: "tf.Tensor", transcript: "tf.Tensor") -> "dict[str, tf.Tensor]":
-        features = metadata["audio_features"]
-        return answer(raw_features(waveform, transcript, front_end, metadata["max_tokens"], tokenizer, features))
+    def serve(
+        waveform: "tf.Tensor",
+        transcript: "tf.Tensor",
+        speaker_mean: "tf.Tensor | None" = None,
+        speaker_std: "tf.Tensor | None" = None,
+    ) -> "dict[str, tf.Tensor]":
+        settings = (front_end, metadata["max_tokens"], tokenizer, metadata["audio_features"], normalisation)
+        return answer(raw_features(waveform, transcript, *settings, speaker_mean, speaker_std))
+
+    speaker = []
+    if metadata["normalise"] == "enrolled":
+        speaker = [tf.TensorSpec([None, sum(columns.values())], tf.float32, name=name) for name in SPEAKER_INPUTS]
 
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serving_default", serve, [waveform, transcript])
+    archive.add_endpoint("serving_default", serve, [waveform, transcript, *speaker])
     archive.add_endpoint("features", answer, [specs])
     archive.write_out(str(folder), verbose=False)
 
@@ -137,6 +158,9 @@ def raw_features(
     max_tokens: int,
     tokenizer: "text.Tokenizer | None" = None,
     audio_features: Sequence[str] = ("log_mel",),
+    normalisation: Normalisation | None = None,
+    speaker_mean: "tf.Tensor | None" = None,
+    speaker_std: "tf.Tensor | None" = None,
 ) -> "dict[str, tf.Tensor]":
     """Computes a model's inputs as the records and the dataset do, as graph ops.
 
@@ -147,13 +171,16 @@ def raw_features(
       max_tokens: Token ids kept of a transcript.
       tokenizer: What makes them; None: the vocabulary of the records.
       audio_features: What of the sound the model hears, of `pipelines.audio.FRAME_FEATURES`.
+      normalisation: Statistics that bring sound to one scale; None: each clip by itself.
+      speaker_mean, speaker_std: [batch, num_columns] of all these features over other clips of the speaker, where the
+        mode is "enrolled".
 
     Returns:
       Those features [batch, num_frames, columns] normalised, num_frames [batch], token_ids [batch, num_tokens].
     """
     features, num_frames = audio.frame_features(waveform, front_end, audio_features)
     return {
-        **audio.normalise_frames(features, num_frames),
+        **normalise(features, num_frames, normalisation, speaker_mean, speaker_std),
         "num_frames": num_frames,
         "token_ids": (tokenizer or text.own_tokenizer())(transcript, max_tokens).to_tensor(),
     }
@@ -194,6 +221,7 @@ def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path)
     import tensorflow as tf
 
     waveform, transcripts, source = _examples(run)
+    speaker: dict[str, Any] = _speakers(run.normalisation(), metadata["audio_features"])
     features = raw_features(
         tf.constant(waveform),
         tf.constant(transcripts),
@@ -201,11 +229,13 @@ def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path)
         metadata["max_tokens"],
         run.tokenizer(),
         metadata["audio_features"],
+        run.normalisation(),
+        *map(tf.constant, speaker.values()),
     )
     logits = model({key: features[key] for key in model.input}, training=False)
     expected = _probabilities(logits, metadata["is_multi_label"]).numpy()
     examples = made.parent / "examples.npz"
-    np.savez(examples, waveform=waveform, transcripts=np.array(transcripts), expected=expected)
+    np.savez(examples, waveform=waveform, transcripts=np.array(transcripts), expected=expected, **speaker)
     script = "import sys; from emotion_tf import export; print(export.compare(sys.argv[1], sys.argv[2]))"
     command = [sys.executable, "-c", script, str(made), str(examples)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -228,8 +258,23 @@ def compare(export_folder: str, examples_path: str) -> float:
     from emotion_tf.predict import ExportedModel
 
     examples = np.load(examples_path, allow_pickle=False)
-    found = ExportedModel(Path(export_folder))(examples["waveform"], examples["transcripts"].tolist())
+    speaker = [examples[name] for name in SPEAKER_INPUTS if name in examples]
+    found = ExportedModel(Path(export_folder))(examples["waveform"], examples["transcripts"].tolist(), *speaker)
     return float(np.abs(found - examples["expected"]).max())
+
+
+def _speakers(normalisation: Normalisation | None, audio_features: Sequence[str]) -> "dict[str, np.ndarray]":
+    """Makes statistics of speakers, every other of them not enrolled, for a run that normalises by them."""
+    import numpy as np
+
+    if normalisation is None or normalisation.mode != "enrolled":
+        return {}
+    rng, is_enrolled = np.random.default_rng(0), np.arange(NUM_CHECKED)[:, np.newaxis] % 2
+    mean, deviation = normalisation.vectors(audio_features)
+    means = is_enrolled * (mean + deviation * rng.standard_normal((NUM_CHECKED, len(mean))))
+    deviations = is_enrolled * deviation * rng.uniform(0.5, 2.0, (NUM_CHECKED, 1))
+    values = (means.astype(np.float32), deviations.astype(np.float32))
+    return dict(zip(SPEAKER_INPUTS, values, strict=True))
 
 
 def _examples(run: Run) -> "tuple[np.ndarray, list[str], str]":

@@ -1,7 +1,8 @@
 """Trains a model: `python -m emotion_tf.fit --branch audio|text|fusion`.
 
 Writes saved_models/<run>/: config.json, metadata.json, checkpoints/, model.keras, history.csv, tensorboard/, plots/,
-audit.json (what was checked of the fold), calibration.json, predictions.csv and scores.json (of the validation part;
+audit.json (what was checked of the fold), normalisation.json (statistics of the training part, where sound is
+normalised by them), calibration.json, predictions.csv and scores.json (of the validation part;
 `python -m emotion_tf.evaluate` reads the test part).
 A stopped run continues where it was when the same command runs again.
 """
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.audit import audit_run
 from emotion_tf.config import BRANCHES, CONTROLS, TEXT_MODELS, Config, TextConfig, TrainingConfig
-from emotion_tf.run import Run, misfit, next_free, tokenizer_of
-from pipelines import folds, text
+from emotion_tf.run import Run, misfit, next_free, normalisation_of, tokenizer_of
+from pipelines import folds, normalisation, text
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.records import Metadata, marks_of, read_index, read_metadata, write_json
 
@@ -80,6 +81,7 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
     write_json(run.audit_path, audit)
     if tokenizer := tokenizer_of(config):
         tokenizer.write(run.tokenizer_path)
+    _write_normalisation(run, metadata["fold"])
     for source in audit["sources"]:
         if count := source.get("validated_sentences"):
             print(f"{source['run']} was validated on {count} of the test sentences", flush=True)
@@ -112,6 +114,7 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> tuple[dict[str
     fold = folds.choose_fold(config.folds, config.fold, index, num_folds=config.num_folds, seed=config.fold_seed)
     for source in config.sources:
         _check_source(config, source, records)
+    normalisation_of(config)
     audit = audit_run(config, index, vars(records), fold, f"fold {config.fold} of {config.folds}")
     metadata = run_metadata(config, records, fold, index)
     metadata["marks"] = list(dict.fromkeys([*metadata["marks"], *audit["marks"]]))
@@ -127,6 +130,9 @@ def _check_source(config: Config, source: str, records: Metadata) -> None:
     facts = {config.init_audio: ("front_end",), config.init_text: ("vocabulary_sha256",)}
     if what := misfit(found, vars(records), facts[source]) if source in facts else misfit(found, vars(records)):
         raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
+    mode = Run(Path(source)).config().normalise
+    if source == config.init_audio and mode != config.normalise:
+        raise InputError(f"{source} was trained with --normalise {mode}, not {config.normalise}: give the same.")
     if config.control == "permuted-labels" and config.control not in found["marks"]:
         raise InputError(f"{source} was trained on true labels: start a run of permuted labels from such runs.")
 
@@ -135,10 +141,23 @@ def _check_records(config: Config, records: Metadata) -> None:
     """Refuses what cannot be trained on records without sound, or with several emotions an utterance."""
     if not records.has_audio and "audio" in config.modalities and not config.is_late:
         raise InputError(f"{config.records} hold words alone, no sound: train --branch text on them.")
+    if "audio" in config.modalities and not config.is_late:
+        _check_sound(config, records)
     if records.is_multi_label and config.training.class_weights == "balanced":
         raise InputError(
             f"--class-weights balanced needs one emotion an utterance, and {config.records} hold several: leave it out."
         )
+
+
+def _check_sound(config: Config, records: Metadata) -> None:
+    """Refuses records without the waveforms or the speakers that a training on sound needs."""
+    if config.training.changes_waveforms and not records.has_waveform:
+        raise InputError(
+            "--speed, --noise-snr-db and --gain-db change stored waveforms, and"
+            f" {config.records} hold none: prepare them again with --store-waveform."
+        )
+    if config.normalise == "enrolled":
+        normalisation.require_speakers(Path(config.records), records)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,6 +169,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold-seed", type=int, default=0, metavar="N", help="of folds that are drawn (%(default)s)")
     meanings = "; ".join(f"{name}: {meaning}" for name, meaning in CONTROLS.items())
     parser.add_argument("--control", choices=CONTROLS, default="", help=meanings)
+    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in normalisation.MODES.items())
+    parser.add_argument("--normalise", choices=normalisation.MODES, help=f"features of sound; {meanings} (clip)")
     fusion = parser.add_argument_group("fusion")
     fusion.add_argument("--fusion", choices=("early", "late"), help="join embeddings (default), or average runs")
     fusion.add_argument("--init-audio", type=Path, metavar="RUN", help="start early fusion from this audio run")
@@ -229,6 +250,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
         fold_seed=arguments.fold_seed,
         seed=getattr(arguments, "seed", 0),
         control=arguments.control,
+        normalise=arguments.normalise or "clip",
         fusion=arguments.fusion or ("early" if arguments.branch == "fusion" else ""),
         init_audio=str(arguments.init_audio or ""),
         init_text=str(arguments.init_text or ""),
@@ -239,9 +261,11 @@ def config_of(arguments: argparse.Namespace) -> Config:
 
 
 def with_branches(config: Config) -> Config:
-    """Takes over models and widths of the runs that branches start from."""
+    """Takes over models, widths and normalisation of the runs that branches start from."""
     inits = {"audio": config.init_audio, "text": config.init_text}
     found = {modality: _branch_config(source, modality) for modality, source in inits.items() if source}
+    if config.init_audio:
+        found["normalise"] = Run(Path(config.init_audio)).config().normalise
     return dataclasses.replace(config, **found)
 
 
@@ -259,6 +283,11 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and --init-text.")
     if arguments.fusion == "late" and arguments.control == "permuted-labels":
         raise InputError("--control permuted-labels needs a training, and late fusion has none: average such runs.")
+    if arguments.normalise and (arguments.branch == "text" or arguments.init_audio or arguments.runs):
+        raise InputError(
+            "--normalise changes nothing for --branch text, and with --init-audio or --runs it is that of those runs:"
+            " leave it out."
+        )
     missing = {"shuffled-transcripts": "audio", "shuffled-audio": "text"}.get(arguments.control)
     if missing == arguments.branch:
         raise InputError(
@@ -311,7 +340,7 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
     by_recall = records.has_audio and not records.is_multi_label
     return {
         "corpus": records.corpus,
-        "marks": marks_of(records) + [config.control] * bool(config.control),
+        "marks": marks_of(records) + _marks(config),
         "emotions": records.emotions,
         "is_multi_label": records.is_multi_label,
         "has_audio": records.has_audio,
@@ -327,6 +356,26 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
         "num_training": len(labels),
         "prior": [count / len(labels) for count in counts],
     }
+
+
+def _marks(config: Config) -> list[str]:
+    """Names what scores carry of how a run is trained; sources add theirs."""
+    return [config.control] * bool(config.control) + [normalisation.ENROLLED_MARK] * (config.normalise == "enrolled")
+
+
+def _write_normalisation(run: Run, fold: Mapping[str, Any]) -> None:
+    """Fits statistics of the training part, or takes them over from the runs to average; once a run."""
+    config = run.config()
+    if run.normalisation_path.exists():
+        return
+    found = normalisation_of(config)
+    names = ["log_mel"]
+    if config.normalise != "clip":
+        found = normalisation.fit(Path(config.records), config.normalise, names, fold["train"], fold["by"])
+    if found:
+        write_json(run.normalisation_path, dataclasses.asdict(found))
+    if found and found.num_alone:
+        print(f"{found.num_alone} utterances are their speaker's only ones: training statistics stand in", flush=True)
 
 
 def _write_metadata(run: Run, metadata: dict[str, Any]) -> None:

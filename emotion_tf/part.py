@@ -201,6 +201,7 @@ def part_of(run: Run, split: str, modalities: Sequence[str]) -> Part:
         thresholds=run.thresholds() if run.is_finished else None,
         max_tokens=config.training.max_tokens,
         tokenizer=run.tokenizer(),
+        normalisation=run.normalisation(),
         shuffled=shuffled_in_scoring(config.control),
         seed=config.seed,
     )

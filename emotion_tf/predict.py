@@ -6,6 +6,7 @@ cannot be used are named on stderr, the others are told all the same, and the ex
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 
 from pipelines import audio
 from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.normalisation import Sums, least_deviations, pooled
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings, add_whisper_arguments
 
 MAX_SECONDS = 60.0
@@ -51,25 +53,46 @@ class ExportedModel:
         if "predicted" not in self._serve.structured_outputs:
             raise InputError(f"{self.folder} was made by an older version, without `predicted`: export the run again.")
 
-    def __call__(self, waveform: np.ndarray, transcripts: Sequence[str]) -> np.ndarray:
+    def __call__(self, waveform: np.ndarray, transcripts: Sequence[str], *speaker: np.ndarray) -> np.ndarray:
         """Predicts; returns the probabilities of `answer`."""
-        return self.answer(waveform, transcripts)[0]
+        return self.answer(waveform, transcripts, *speaker)[0]
 
-    def answer(self, waveform: np.ndarray, transcripts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def answer(
+        self,
+        waveform: np.ndarray,
+        transcripts: Sequence[str],
+        speaker_mean: np.ndarray | None = None,
+        speaker_std: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Predicts.
 
         Args:
           waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz; zeros where there is no sound.
           transcripts: [batch]; empty where there are no words.
+          speaker_mean, speaker_std: [batch, num_columns] over other recordings of the speaker, for a model that
+            normalises by them; None, or deviations of zero: the statistics of training stand in.
 
         Returns:
           probabilities [batch, num_emotions] float32, and which emotions are named [batch, num_emotions] bool.
         """
         import tensorflow as tf
 
-        words = tf.constant(list(transcripts), tf.string)
-        found = self._serve(waveform=tf.constant(waveform, tf.float32), transcript=words)
+        inputs = {
+            "waveform": tf.constant(waveform, tf.float32),
+            "transcript": tf.constant(list(transcripts), tf.string),
+        }
+        if _normalise_mode(self.metadata) == "enrolled":
+            front_end, names = _heard(self.metadata)
+            nothing = np.zeros((len(waveform), sum(audio.num_columns(name, front_end) for name in names)))
+            given = {"speaker_mean": speaker_mean, "speaker_std": speaker_std}
+            inputs |= {n: tf.constant(nothing if v is None else v, tf.float32) for n, v in given.items()}
+        found = self._serve(**inputs)
         return found["probabilities"].numpy(), found["predicted"].numpy()
+
+
+def _normalise_mode(metadata: Mapping[str, Any]) -> str:
+    """Tells how sound is brought to one scale; exports from before there was a choice do it by the clip."""
+    return metadata.get("normalise", "clip")
 
 
 def find_version(path: Path) -> Path:
@@ -96,11 +119,13 @@ def main(argv: list[str] | None = None) -> None:
     transcripts = _transcripts(arguments.files, arguments.transcript)
     settings = _whisper_settings(arguments)
     model = ExportedModel(arguments.model)
+    enrolled = enrol(model, arguments.enrol or [])
     transcriber = Transcriber(settings) if settings else None
     bad = 0
     for file, transcript in zip(arguments.files or [None], transcripts, strict=True):
         try:
-            print(json.dumps(predict(model, file, transcript, transcriber), ensure_ascii=False), flush=True)
+            found = predict(model, file, transcript, transcriber, enrolled)
+            print(json.dumps(found, ensure_ascii=False), flush=True)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             bad += 1
@@ -108,8 +133,81 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"{bad} of {len(transcripts)} inputs could not be used, as said above.")
 
 
+@dataclasses.dataclass(frozen=True)
+class Enrolled:
+    """A recording of the speaker, beside those to be predicted: its file, the hash of its samples, sums over frames."""
+
+    file: Path
+    sha256: str
+    sums: Sums
+
+
+def enrol(model: ExportedModel, files: Sequence[Path]) -> list[Enrolled]:
+    """Reads recordings of the speaker whom a model is to be told about.
+
+    Raises:
+      InputError: A model that does not ask for them, or a recording that cannot be read or is no utterance.
+    """
+    if not files:
+        return []
+    mode = _normalise_mode(model.metadata)
+    if mode != "enrolled":
+        raise InputError(f"--enrol is for runs of --normalise enrolled, and this one is of {mode}: leave it out.")
+    compute = audio.compiled_features(*_heard(model.metadata))
+    enrolled = []
+    for file in files:
+        waveform = _decode(file)
+        features, [num_frames] = compute(audio.pad_together([waveform]))
+        frames = np.concatenate([values[0, : int(num_frames)] for values in features.values()], axis=1)
+        enrolled.append(Enrolled(file, audio.sha256(waveform), Sums.of(frames)))
+    return enrolled
+
+
+def _heard(metadata: Mapping[str, Any]) -> tuple[audio.FrontEnd, tuple[str, ...]]:
+    """Returns the front end of a model, and which features it hears."""
+    return audio.FrontEnd(**metadata["front_end"]), tuple(metadata["audio_features"])
+
+
+def _decode(file: Path | None) -> np.ndarray:
+    """Reads a recording, [num_samples] int16; without one there are no samples."""
+    waveform = np.zeros(0, np.int16) if file is None else audio.decode(file)
+    seconds = len(waveform) / audio.SAMPLE_RATE
+    if seconds > MAX_SECONDS:
+        raise InputError(
+            f"{file} is {seconds:.0f} s long, and an utterance has at most {MAX_SECONDS:.0f} s: cut it up."
+        )
+    return waveform
+
+
+def _speaker(
+    model: ExportedModel, file: Path | None, waveform: np.ndarray, enrolled: Sequence[Enrolled]
+) -> tuple[list[np.ndarray], list[str]]:
+    """Pools what is known of the speaker without the clip itself.
+
+    Returns:
+      Mean and deviation, [1, num_columns] each, or nothing where nothing is known; and warnings.
+    """
+    if _normalise_mode(model.metadata) != "enrolled" or not waveform.any():
+        return [], []
+    sha256 = audio.sha256(waveform)
+    others = [one for one in enrolled if one.sha256 != sha256 and not (file and one.file.resolve() == file.resolve())]
+    same = [_printable(str(one.file)) for one in enrolled if one not in others]
+    warnings = [f"{', '.join(same)}: this recording itself, so not enrolled for it"] if same else []
+    front_end, names = _heard(model.metadata)
+    least = least_deviations(names, front_end)
+    sums = pooled([one.sums for one in others], len(least))
+    if not sums.num_frames:
+        what = "no sound of the speaker beside this is enrolled" if enrolled else "no speaker is enrolled (--enrol)"
+        return [], [*warnings, f"{what}: the statistics of training stand in"]
+    return [values[np.newaxis] for values in sums.statistics(least)], warnings
+
+
 def predict(
-    model: ExportedModel, file: Path | None, transcript: str, transcriber: Transcriber | None = None
+    model: ExportedModel,
+    file: Path | None,
+    transcript: str,
+    transcriber: Transcriber | None = None,
+    enrolled: Sequence[Enrolled] = (),
 ) -> dict[str, Any]:
     """Predicts one utterance; returns what one line of output holds.
 
@@ -118,23 +216,20 @@ def predict(
       file: The recording, or None for words alone.
       transcript: What is said.
       transcriber: Hears what is said instead.
+      enrolled: Other recordings of the speaker; the recording itself is left out of them.
 
     Raises:
       InputError: A recording that cannot be read or is no utterance, or a transcript that is none.
     """
-    waveform = np.zeros(0, np.int16) if file is None else audio.decode(file)
-    seconds = len(waveform) / audio.SAMPLE_RATE
-    if seconds > MAX_SECONDS:
-        raise InputError(
-            f"{file} is {seconds:.0f} s long, and an utterance has at most {MAX_SECONDS:.0f} s: cut it up."
-        )
+    waveform = _decode(file)
     if transcriber is not None:
         transcript = transcriber(waveform).transcript
     if len(transcript.split()) > MAX_WORDS:
         raise InputError(
             f"the transcript of {len(transcript.split())} words is no utterance (at most {MAX_WORDS}): cut it up."
         )
-    [probabilities], [named] = model.answer(audio.pad_together([waveform]), [transcript])
+    speaker, said = _speaker(model, file, waveform, enrolled)
+    [probabilities], [named] = model.answer(audio.pad_together([waveform]), [transcript], *speaker)
     emotions = model.metadata["emotions"]
     ranked = [emotions[number] for number in (-probabilities).argsort(kind="stable") if named[number]]
     return {
@@ -143,9 +238,10 @@ def predict(
         "emotion": emotions[int(probabilities.argmax())],
         **({"emotions": ranked} if model.metadata["is_multi_label"] else {}),
         "probabilities": {name: round(float(p), 6) for name, p in zip(emotions, probabilities, strict=True)},
-        "seconds": round(seconds, 3),
+        "seconds": round(len(waveform) / audio.SAMPLE_RATE, 3),
         "warnings": [
             *([f"transcribed by whisper {transcriber.name}"] if transcriber else []),
+            *said,
             *_warnings(model.metadata, waveform, transcript),
         ],
     }
@@ -161,6 +257,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="WORDS",
         help="what is said: once for all, or once a file",
+    )
+    parser.add_argument(
+        "--enrol",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="other recordings of the same speaker, for a run of --normalise enrolled",
     )
     parser.add_argument("--transcribe", action="store_true", help="let whisper hear what is said")
     add_whisper_arguments(parser)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emotion_tf.config import Config
 from pipelines import text
 from pipelines.command import InputError
+from pipelines.normalisation import Normalisation
 from pipelines.records import write_json
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Run(Scored):
     audit_path = property(lambda self: self.folder / "audit.json")
     calibration_path = property(lambda self: self.folder / "calibration.json")
     tokenizer_path = property(lambda self: self.folder / "tokenizer")
+    normalisation_path = property(lambda self: self.folder / "normalisation.json")
     export = property(lambda self: self.folder / "export")
 
     def start(self, config: Config, *, overwrite: bool = False) -> None:
@@ -174,6 +176,16 @@ class Run(Scored):
         """Reads the tokenizer of a preset, whose folder may be gone; None: the token ids of the records are read."""
         return text.read_tokenizer(self.tokenizer_path) if self.tokenizer_path.exists() else None
 
+    def normalisation(self) -> Normalisation | None:
+        """Reads the statistics that bring sound to one scale; None: each clip is normalised by itself."""
+        if not self.normalisation_path.exists():
+            return None
+        values = read_json(self.normalisation_path)
+        try:
+            return Normalisation(**values)
+        except TypeError as error:
+            raise InputError(f"{self.normalisation_path} is corrupt ({error}): train again with --overwrite.") from None
+
     def elsewhere(self, records: Path) -> Scored:
         """Names the folder for scores on other records."""
         return Scored(self.folder / "elsewhere" / records.resolve().name)
@@ -229,6 +241,36 @@ def tokenizer_of(config: Config) -> text.Tokenizer | None:
         return found[0] if found else None
     is_preset = "text" in config.modalities and config.text.model == "distilbert"
     return text.preset_tokenizer(config.text.preset) if is_preset else None
+
+
+def normalisation_of(config: Config) -> Normalisation | None:
+    """Joins how the runs that late fusion averages bring sound to one scale, for they hear the same features.
+
+    Returns:
+      None where each clip is normalised by itself.
+
+    Raises:
+      InputError: Runs that would hear one clip on several scales.
+    """
+    found = {run: run.normalisation() for run in map(Run, map(Path, config.runs)) if _hears(run.config())}
+    modes = {run: one.mode if one else "clip" for run, one in found.items()}
+    if len(set(modes.values())) > 1:
+        named = ", ".join(f"{run.folder} (--normalise {mode})" for run, mode in modes.items())
+        raise InputError(f"{named} hear one clip on several scales: average runs of one --normalise.")
+    joined: Normalisation | None = None
+    for one in filter(None, found.values()):
+        if joined and any(one.mean[name] != joined.mean[name] for name in set(one.mean) & set(joined.mean)):
+            named = ", ".join(str(run.folder) for run in found)
+            raise InputError(f"{named} have statistics of different training parts: average runs of one fold.")
+        joined = joined.with_features_of(one) if joined else one
+    return joined
+
+
+def _hears(config: Config) -> bool:
+    """Whether a run of a config listens to sound."""
+    if config.is_late:
+        return any(_hears(Run(Path(source)).config()) for source in config.runs)
+    return "audio" in config.modalities
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from emotion_tf.optimizer import TwoRateAdamW
 from emotion_tf.part import Part, modalities_of, part_of, score_part, shuffled_in_scoring, shuffled_in_training
 from emotion_tf.run import Run, tokenizer_of
 from pipelines import text
-from pipelines.augment import MixUp, SpecAugment, Tensors, TextAugment
+from pipelines.augment import MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
 from pipelines.command import InputError, progress_bar
 from pipelines.dataset import make_dataset
+from pipelines.normalisation import Normalisation
 from pipelines.records import write_json
 
 _NUM_SAMPLES = 8
@@ -54,7 +55,7 @@ def train(run: Run) -> None:
         epochs = config.training.epochs
         with progress_bar(steps * epochs, "training", "step", initial=steps * first_epoch, leave=False) as bar:
             model.fit(
-                training_dataset(config, metadata, config.seed + first_epoch),
+                training_dataset(config, metadata, config.seed + first_epoch, run.normalisation()),
                 steps_per_epoch=steps,
                 epochs=epochs,
                 initial_epoch=first_epoch,
@@ -91,13 +92,16 @@ def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Mo
     return model
 
 
-def training_dataset(config: Config, metadata: dict[str, Any], seed: int) -> tf.data.Dataset:
+def training_dataset(
+    config: Config, metadata: dict[str, Any], seed: int, normalisation: Normalisation | None = None
+) -> tf.data.Dataset:
     """Streams the training part without end, as `model.fit` takes it: features, one- or multi-hot labels, weights.
 
     The weights, where there are any, give each emotion the same in sum. Order, crops, masks and mixtures differ from
     epoch to epoch, and are the same for the same seed; it becomes TensorFlow's global seed.
     """
     tf.random.set_seed(seed)
+    num_frames = _num_frames(config.training, metadata)
     training, num_emotions = config.training, len(metadata["emotions"])
     dataset = make_dataset(
         Path(config.records),
@@ -107,10 +111,12 @@ def training_dataset(config: Config, metadata: dict[str, Any], seed: int) -> tf.
         shuffled=shuffled_in_training(config.control),
         batch_size=training.batch_size,
         training=True,
-        num_frames=min(training.num_frames, max(1, metadata["longest_frames"])),
+        num_frames=num_frames,
         max_tokens=training.max_tokens,
         class_weights=_class_weights(training, metadata),
-        augment=_augment(config),
+        augment=_augment(config, num_frames),
+        change_waveform=_change_waveform(training),
+        normalisation=normalisation,
         tokenizer=tokenizer_of(config),
         seed=seed,
     )
@@ -120,6 +126,18 @@ def training_dataset(config: Config, metadata: dict[str, Any], seed: int) -> tf.
     dataset = dataset.map(MixUp(training.mixup)) if mixes else dataset
     # One iterator for all epochs: a new one would draw the masks of the first epoch again.
     return dataset.repeat()
+
+
+def _num_frames(training: TrainingConfig, metadata: dict[str, Any]) -> int:
+    """Tells the window of training clips: no longer than the longest, where they stay as they are."""
+    if training.changes_waveforms:
+        return training.num_frames
+    return min(training.num_frames, max(1, metadata["longest_frames"]) + training.time_shift)
+
+
+def _change_waveform(training: TrainingConfig) -> WaveformChange | None:
+    changes = WaveformChange(training.speed, training.noise_snr_db, training.gain_db)
+    return changes if training.changes_waveforms else None
 
 
 def _build(config: Config, *facts: Any) -> keras.Model:
@@ -153,10 +171,12 @@ def _check_words(model: keras.Model, config: Config, tokenizer: text.Tokenizer) 
         )
 
 
-def _augment(config: Config) -> Callable[[Tensors], Tensors] | None:
+def _augment(config: Config, num_frames: int) -> Callable[[Tensors], Tensors] | None:
     """Joins what is done to one training example; None where nothing is."""
     training = config.training
     steps: list[Callable[[Tensors], Tensors]] = []
+    if "audio" in config.modalities and training.time_shift:
+        steps.append(TimeShift(training.time_shift, num_frames))
     if "audio" in config.modalities:
         names = ("mel_shift", "mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks")
         steps.append(SpecAugment(**{name: getattr(training, name) for name in names}))
@@ -228,12 +248,14 @@ def _callbacks(
     pictures = callbacks.Pictures(run, validation, metadata["emotions"], config.training.confusion_every)
     pictures.set_model(validation.model)
     if not validation.history:
-        pictures.write_samples(config, _samples(config, metadata))
+        pictures.write_samples(config, _samples(config, metadata, run.normalisation()))
     progress = callbacks.Progress(validation, config.training.epochs, bar)
     return [validation, keras.callbacks.TensorBoard(run.tensorboard, write_graph=False), pictures, progress]
 
 
-def _samples(config: Config, metadata: dict[str, Any]) -> Iterator[tuple[str, plots.Figure | None]]:
+def _samples(
+    config: Config, metadata: dict[str, Any], normalisation: Normalisation | None = None
+) -> Iterator[tuple[str, plots.Figure | None]]:
     """Yields a few validation clips as the model gets them: title with label and words, and the spectrogram."""
     tokenizer = tokenizer_of(config)
     pieces = (tokenizer or text.own_tokenizer()).pieces()
@@ -246,6 +268,7 @@ def _samples(config: Config, metadata: dict[str, Any]) -> Iterator[tuple[str, pl
         training=True,
         seed=config.seed,
         tokenizer=tokenizer,
+        normalisation=normalisation,
         with_metadata=True,
         cache=False,
     )

@@ -1,7 +1,7 @@
 """Training-time augmentation, inside `Dataset.map`: one example at a time, and whole batches.
 
 Random numbers come from TensorFlow's global generator, for tfio's masks take no seed: after `tf.random.set_seed` they
-are the same twice, in a map that is not parallel.
+are the same twice, in a map that is not parallel. Waveforms alone are changed by seeds, so that many can be at once.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from pipelines import text
+from pipelines import audio, text
 
 with warnings.catch_warnings():
     # Its native kernels do not load on this TensorFlow, and it says so twice; the graph ops used here need none.
@@ -19,6 +19,12 @@ with warnings.catch_warnings():
     import tensorflow_io as tfio
 
 Tensors = dict[str, tf.Tensor]
+
+SNR_RANGE_DB = 20.0
+"""Between the loudest noise and the softest."""
+
+PINK_ABOVE_HZ = 50.0
+"""Below, noise rises no more: half of it would otherwise be too low to be heard."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,23 +46,35 @@ class SpecAugment:
     num_frame_masks: int = 2
 
     def __call__(self, example: Tensors) -> Tensors:
-        """Augments `log_mel` [num_frames, mel_bins]; other features and clips shorter than four frames stay."""
-        if "log_mel" not in example:
-            return example
-        log_mel = example["log_mel"]
-        augmented = tf.cond(tf.shape(log_mel)[0] < 4, lambda: log_mel, lambda: self._augment(log_mel))
-        return example | {"log_mel": tf.ensure_shape(augmented, log_mel.shape)}
+        """Augments `log_mel` [num_frames, mel_bins]; masks over frames hide all frame features at the same ones.
 
-    def _augment(self, log_mel: tf.Tensor) -> tf.Tensor:
+        Other features and clips shorter than four frames stay.
+        """
+        features = {name: example[name] for name in audio.FRAME_FEATURES if name in example}
+        if not features:
+            return example
+        num_frames = tf.shape(next(iter(features.values())))[0]
+        augmented = tf.cond(num_frames < 4, lambda: dict(features), lambda: self._augment(features, num_frames))
+        return example | {name: tf.ensure_shape(augmented[name], value.shape) for name, value in features.items()}
+
+    def _augment(self, features: Tensors, num_frames: tf.Tensor) -> Tensors:
+        features = dict(features)
+        if "log_mel" in features:
+            features["log_mel"] = self._augment_bands(features["log_mel"])
+        columns = tf.concat(list(features.values()), axis=1)
+        widest = tf.minimum(self.frame_mask, num_frames // 4)
+        for _ in range(self.num_frame_masks if self.frame_mask > 0 else 0):
+            columns = tfio.audio.time_mask(columns, widest)
+        widths = [value.shape[1] for value in features.values()]
+        return dict(zip(features, tf.split(columns, widths, axis=1), strict=True))
+
+    def _augment_bands(self, log_mel: tf.Tensor) -> tf.Tensor:
         log_mel = shift_bands(log_mel, tf.random.uniform([], -self.mel_shift, self.mel_shift + 1, tf.int32))
         # tfio draws a width below its parameter, and fails where that is 0 or exceeds the clip. It writes 0, which
         # after normalising is each band's own mean.
-        widest_bands = min(self.mel_mask, log_mel.shape[1] - 1)
-        widest_frames = tf.minimum(self.frame_mask, tf.shape(log_mel)[0] // 4)
-        for _ in range(self.num_mel_masks if widest_bands > 0 else 0):
-            log_mel = tfio.audio.freq_mask(log_mel, widest_bands)
-        for _ in range(self.num_frame_masks if self.frame_mask > 0 else 0):
-            log_mel = tfio.audio.time_mask(log_mel, widest_frames)
+        widest = min(self.mel_mask, log_mel.shape[1] - 1)
+        for _ in range(self.num_mel_masks if widest > 0 else 0):
+            log_mel = tfio.audio.freq_mask(log_mel, widest)
         return log_mel
 
 
@@ -64,6 +82,112 @@ def shift_bands(log_mel: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
     """Moves [num_frames, mel_bins] up by `shift` bands (down where negative); the outermost band fills the gap."""
     bands = tf.clip_by_value(tf.range(log_mel.shape[1]) - shift, 0, log_mel.shape[1] - 1)
     return tf.gather(log_mel, bands, axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeShift:
+    """Moves a clip inside the window that it is padded to.
+
+    Later, it stands behind silence, which counts as frames of the clip, and what passes the window is cut off; earlier,
+    its first frames are cut off. No more than a quarter of the clip is lost.
+
+    Attributes:
+      frames: To move by at most.
+      window: Frames of the window; clips are no longer.
+    """
+
+    frames: int
+    window: int
+
+    def __call__(self, example: Tensors) -> Tensors:
+        """Moves the frame features [num_frames, num_columns] alike; an absent clip stays."""
+        names = [name for name in audio.FRAME_FEATURES if name in example]
+        if not names:
+            return example
+        num_frames = tf.shape(example[names[0]])[0]
+        earliest = -tf.minimum(self.frames, num_frames // 4)
+        latest = tf.minimum(self.frames, self.window - num_frames + num_frames // 4)
+        shift = tf.random.uniform([], earliest, tf.maximum(latest, 0) + 1, tf.int32)
+        shift = tf.where(num_frames > 0, shift, 0)
+        return example | {name: self._move(example[name], example[f"{name}_silence"], shift) for name in names}
+
+    def _move(self, frames: tf.Tensor, silence: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+        before = tf.repeat(silence[tf.newaxis], tf.maximum(shift, 0), axis=0)
+        moved = tf.concat([before, frames[tf.maximum(-shift, 0) :]], axis=0)[: self.window]
+        return tf.ensure_shape(moved, [None, frames.shape[1]])
+
+
+@dataclasses.dataclass(frozen=True)
+class WaveformChange:
+    """Changes a waveform: its speed, then pink noise, then its gain; what leaves [-1, 1] is clipped.
+
+    Attributes:
+      speed: Share by which it becomes faster or slower at most, with its pitch.
+      noise_snr_db: The noise lies so far below the clip, to `SNR_RANGE_DB` further; 0: none.
+      gain_db: Up or down by at most so much.
+
+    Source: Ko et al. 2015 (audio augmentation for speech recognition), https://doi.org/10.21437/Interspeech.2015-711,
+      for speed.
+    """
+
+    speed: float = 0.0
+    noise_snr_db: float = 0.0
+    gain_db: float = 0.0
+
+    def __call__(self, waveform: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Changes one clip; the same seed changes it in the same way.
+
+        Args:
+          waveform: [num_samples] float32 in [-1, 1).
+          seed: [2] int64.
+
+        Returns:
+          [num_samples] float32 in [-1, 1], of another length where the speed changed; a clip of zeros is one of zeros.
+        """
+        seeds = tf.unstack(tf.random.split(seed, 4))
+        if self.speed > 0:
+            rate = tf.random.stateless_uniform([], seeds[0], 1 - self.speed, 1 + self.speed)
+            waveform = change_speed(waveform, rate)
+        if self.noise_snr_db > 0:
+            lowest, highest = self.noise_snr_db, self.noise_snr_db + SNR_RANGE_DB
+            waveform = add_noise(waveform, tf.random.stateless_uniform([], seeds[1], lowest, highest), seeds[2])
+        if self.gain_db > 0:
+            gain_db = tf.random.stateless_uniform([], seeds[3], -self.gain_db, self.gain_db)
+            waveform = waveform * 10.0 ** (gain_db / 20)
+        return tf.clip_by_value(waveform, -1.0, 1.0)
+
+
+def change_speed(waveform: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+    """Plays [num_samples] `rate` times as fast, by linear interpolation: [round(num_samples / rate)]."""
+    num_samples, rate = tf.shape(waveform)[0], tf.cast(rate, tf.float64)
+    num_left = tf.cast(tf.round(tf.cast(num_samples, tf.float64) / rate), tf.int32)
+    places = tf.cast(tf.range(num_left), tf.float64) * rate
+    before = tf.minimum(tf.cast(places, tf.int32), num_samples - 1)
+    share = tf.cast(places - tf.cast(before, tf.float64), tf.float32)
+    after = tf.minimum(before + 1, num_samples - 1)
+    return (1 - share) * tf.gather(waveform, before) + share * tf.gather(waveform, after)
+
+
+def add_noise(waveform: tf.Tensor, snr_db: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Adds pink noise to a clip [num_samples], `snr_db` below it in mean power, up to its last sample that is not 0."""
+    positions = tf.range(1, tf.size(waveform) + 1)
+    num_samples = tf.reduce_max(tf.concat([[0], tf.where(waveform != 0.0, positions, 0)], axis=0))
+    noise = pink_noise(tf.size(waveform), seed)
+    power = tf.reduce_sum(tf.square(waveform)) / tf.cast(tf.maximum(num_samples, 1), tf.float32)
+    noise = noise * tf.sqrt(power) * 10.0 ** (-snr_db / 20)
+    # Zeros behind a clip are padding, and stay: noise would turn them into frames.
+    return waveform + tf.where(positions <= num_samples, noise, 0.0)
+
+
+def pink_noise(num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws noise whose power falls with frequency above `PINK_ABOVE_HZ`: [num_samples], mean power about 1."""
+    # An even number, and never none: what the transform takes.
+    length = 2 * (num_samples // 2 + 1)
+    spectrum = tf.signal.rfft(tf.random.stateless_normal([length], seed))
+    hz = tf.linspace(0.0, audio.SAMPLE_RATE / 2, length // 2 + 1)
+    shape = tf.sqrt(PINK_ABOVE_HZ / tf.maximum(hz, PINK_ABOVE_HZ))
+    shape = shape / tf.sqrt(tf.reduce_mean(tf.square(shape)))
+    return tf.signal.irfft(spectrum * tf.cast(shape, tf.complex64), [length])[:num_samples]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,15 +268,17 @@ class MixUp:
     share: float = 0.4
 
     def __call__(self, features: Tensors, label: tf.Tensor, *weights: tf.Tensor) -> tuple[Tensors | tf.Tensor, ...]:
-        """Mixes `log_mel` [batch, num_frames, mel_bins] and one-hot labels [batch, num_emotions]."""
+        """Mixes features of sound [batch, num_frames, num_columns] and one-hot labels [batch, num_emotions]."""
         num_clips = tf.shape(label)[0]
         share = tf.random.uniform([num_clips], 0.0, self.share) * tf.cast(
             tf.random.uniform([num_clips]) < 0.5, tf.float32
         )
         mixed = dict(features)
-        mixed["log_mel"] = _mix(features["log_mel"], share[:, tf.newaxis, tf.newaxis])
-        longer = tf.maximum(features["num_frames"], tf.roll(features["num_frames"], 1, 0))
-        mixed["num_frames"] = tf.where(share > 0, longer, features["num_frames"])
+        for name in {*audio.FRAME_FEATURES, "encoder"} & set(features):
+            mixed[name] = _mix(features[name], share[:, tf.newaxis, tf.newaxis])
+        for name in {"num_frames", "num_steps"} & set(features):
+            longer = tf.maximum(features[name], tf.roll(features[name], 1, 0))
+            mixed[name] = tf.where(share > 0, longer, features[name])
         return mixed, _mix(label, share[:, tf.newaxis]), *weights
 
 

@@ -5,19 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from pipelines import audio, records, text
 from pipelines.command import InputError
+from pipelines.normalisation import Normalisation
+from pipelines.sound import Change, Sound
 
 MODALITIES = ("audio", "text")
 
 _SORTED_BATCHES = 50
 """Sentences of so many batches are sorted by length at once: padding nearly goes, and batches stay random."""
-
-_STORED = {"log_mel": "log_mel", "mfcc": "acoustic", "acoustic": "acoustic"}
-"""Feature of sound -> the field of a record that it is read from."""
 
 _METADATA_FIELDS = ("utterance_id", "speaker", "attributes")
 
@@ -38,6 +36,8 @@ def make_dataset(
     max_tokens: int | None = None,
     class_weights: Mapping[int, float] | None = None,
     augment: Callable[[Tensors], Tensors] | None = None,
+    change_waveform: Change | None = None,
+    normalisation: Normalisation | None = None,
     tokenizer: text.Tokenizer | None = None,
     with_metadata: bool = False,
     cache: bool = True,
@@ -60,9 +60,13 @@ def make_dataset(
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights; not for multi-label records.
       augment: Applied in training to one example after normalising and cropping, before padding.
+      change_waveform: Applied in training to a stored waveform [num_samples] with a seed [2], and the features are
+        computed of what comes out; None: the stored features are read.
+      normalisation: Statistics that bring clips to one scale; None: each clip by itself.
       tokenizer: Makes token_ids of the stored transcripts; None: the stored ids are read.
       with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element.
-      cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech; with acoustic 67 kB).
+      cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech; with acoustic 67 kB;
+        waveforms that will change 32 kB).
       seed: Of order, crops and what is shuffled; the same seed gives the same batches in the same epoch.
 
     Returns:
@@ -73,7 +77,8 @@ def make_dataset(
 
     Raises:
       InputError: Records that are not complete, or lack one of the speakers or a feature, or an unknown modality or
-        feature, or a modality that is to be shuffled and is not read.
+        feature, or a modality that is to be shuffled and is not read, or waveforms or speakers that are needed and are
+        not there.
       ValueError: num_frames or max_tokens below 1, or class_weights that leave out a label or are for multi-label
         records.
     """
@@ -81,22 +86,25 @@ def make_dataset(
     _check_sizes(num_frames, max_tokens)
     _check_weights(class_weights, metadata)
     heard = _heard(modalities, audio_features, folder, metadata)
-    fields = _fields(modalities, heard, with_metadata)
+    sound = Sound(folder, metadata, heard, normalisation, change_waveform if training else None)
+    fields = _fields(modalities, sound, with_metadata)
     read = functools.partial(_read, folder, metadata, members, by, tokenise=_tokenise(tokenizer, max_tokens))
-    dataset = read(fields)
+    dataset = sound.with_speakers(read, fields)
     if shuffled:
-        moved = _moved(shuffled, fields)
+        moved = _moved(shuffled, fields, sound)
         others = read(moved).ragged_batch(metadata.num_utterances)
         dataset = tf.data.Dataset.zip(dataset, others.map(_deal_anew(moved, seed)).unbatch())
         dataset = dataset.map(lambda record, other: record | other)
-    dataset = dataset.map(_to_example(metadata, heard, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
-    # Normalised before the cache (the same in every epoch), shuffled and cropped after it (different in every epoch).
+    dataset = dataset.map(_to_example(metadata, sound, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
+    # Normalised before the cache (the same in every epoch), shuffled and cropped after it (different in every epoch);
+    # a waveform is changed after it, and what is heard of it normalised then.
     if cache:
         dataset = dataset.cache()
     if training:
         dataset = dataset.shuffle(metadata.num_utterances, seed=seed)
     randoms = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
     dataset = tf.data.Dataset.zip(dataset, randoms)
+    dataset = dataset.map(sound.hear, num_parallel_calls=tf.data.AUTOTUNE) if sound.changes else dataset
     dataset = dataset.map(_crop(num_frames, max_tokens, training), num_parallel_calls=tf.data.AUTOTUNE)
     if training and augment is not None:
         dataset = dataset.map(augment)  # One after the other: its random numbers come from one generator.
@@ -133,19 +141,19 @@ def _heard(
         raise InputError(f"there is no modality {', '.join(unknown) or '(none named)'}: use {', '.join(MODALITIES)}.")
     if "audio" not in modalities:
         return []
-    unknown = [name for name in audio_features if name not in _STORED]
+    unknown = [name for name in audio_features if name not in records.STORED]
     if unknown or not audio_features:
         raise InputError(
-            f"there is no feature of sound {', '.join(unknown) or '(none named)'}: use {', '.join(_STORED)}."
+            f"there is no feature of sound {', '.join(unknown) or '(none named)'}: use {', '.join(records.STORED)}."
         )
-    lacking = [name for name in audio_features if _STORED[name] not in metadata.columns]
+    lacking = [name for name in audio_features if records.STORED[name] not in metadata.columns]
     if lacking:
         raise InputError(f"{folder} hold no {' and '.join(lacking)}: prepare them again with --acoustic.")
     return [name for name in audio.FRAME_FEATURES if name in audio_features]
 
 
-def _fields(modalities: Sequence[str], heard: Sequence[str], with_metadata: bool) -> list[str]:
-    chosen = {"audio": [_STORED[name] for name in heard], "text": ["token_ids"]}
+def _fields(modalities: Sequence[str], sound: Sound, with_metadata: bool) -> list[str]:
+    chosen = {"audio": sound.fields, "text": ["token_ids"]}
     fields = ["label", *(field for modality in modalities for field in chosen[modality])]
     return list(dict.fromkeys([*fields, *(_METADATA_FIELDS if with_metadata else ())]))
 
@@ -194,9 +202,9 @@ def _tokenise(tokenizer: text.Tokenizer | None, max_tokens: int | None) -> Calla
     return tokenise
 
 
-def _moved(shuffled: str, fields: Sequence[str]) -> list[str]:
+def _moved(shuffled: str, fields: Sequence[str], sound: Sound) -> list[str]:
     """Names the fields that change their record; for audio all others, which take less memory."""
-    chosen = {"audio": set(_STORED.values()), "transcripts": {"token_ids"}, "labels": {"label"}}[shuffled]
+    chosen = {"audio": set(sound.fields), "transcripts": {"token_ids"}, "labels": {"label"}}[shuffled]
     if not chosen & set(fields):
         raise InputError(f"a model that reads no {shuffled} has none to shuffle: choose another --control.")
     return [name for name in fields if (name in chosen) != (shuffled == "audio")]
@@ -213,9 +221,9 @@ def _deal_anew(moved: Sequence[str], seed: int) -> Callable[[Tensors], Tensors]:
     return deal_anew
 
 
-def _to_example(metadata: records.Metadata, heard: Sequence[str], with_metadata: bool) -> Callable[[Tensors], Tensors]:
+def _to_example(metadata: records.Metadata, sound: Sound, with_metadata: bool) -> Callable[[Tensors], Tensors]:
     """Keeps what a model and its user need, features of sound normalised over the whole clip."""
-    front_end, num_emotions = metadata.settings, len(metadata.emotions)
+    num_emotions = len(metadata.emotions)
 
     def to_label(labels: tf.Tensor) -> tf.Tensor:
         if metadata.is_multi_label:
@@ -223,29 +231,12 @@ def _to_example(metadata: records.Metadata, heard: Sequence[str], with_metadata:
         return tf.cast(labels[0], tf.int32)
 
     def to_example(record: Tensors) -> Tensors:
-        example = {"label": to_label(record["label"])}
-        columns = {name: audio.num_columns(name, front_end) for name in heard}
-        clip = {name: record[_STORED[name]][:, :count] for name, count in columns.items()}
-        example |= _normalised(clip, front_end)
+        example = {"label": to_label(record["label"])} | sound.to_features(record)
         if "token_ids" in record:
             example["token_ids"] = record["token_ids"]
         return example | ({name: record[name] for name in _METADATA_FIELDS} if with_metadata else {})
 
     return to_example
-
-
-def _normalised(clip: Tensors, front_end: audio.FrontEnd) -> Tensors:
-    """Normalises features [num_frames, columns] of a whole clip; adds `<name>_silence`, [columns], what pads each."""
-    if not clip:
-        return {}
-    num_frames = tf.shape(next(iter(clip.values())))[:1]
-    # One more frame, of silence: normalised with the clip, it is what the clip is padded with.
-    silence = {name: audio.silence_row(name, front_end)[np.newaxis] for name in clip}
-    longer = {name: tf.concat([values, silence[name]], axis=0)[tf.newaxis] for name, values in clip.items()}
-    scaled = {name: values[0] for name, values in audio.normalise_frames(longer, num_frames).items()}
-    return {name: values[:-1] for name, values in scaled.items()} | {
-        f"{name}_silence": values[-1] for name, values in scaled.items()
-    }
 
 
 def _crop(num_frames: int | None, max_tokens: int | None, training: bool) -> Callable[[Tensors, tf.Tensor], Tensors]:

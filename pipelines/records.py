@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd
+from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd, num_columns
 from pipelines.command import InputError
 from pipelines.utterance import Utterance
 
@@ -44,6 +44,9 @@ SCHEMA: Mapping[str, str] = {
 
 # What holds for records that were made before metadata.json said so.
 _OLDER: Mapping[str, Any] = {"acoustic": []}
+
+STORED = {"log_mel": "log_mel", "mfcc": "acoustic", "acoustic": "acoustic"}
+"""Feature of sound -> the field of a record that it is read from."""
 
 # Shards of this size are read fast and fit a shuffle; a small corpus is still cut in four, to be read side by side.
 _SHARD_BYTES = 32 * 2**20
@@ -276,6 +279,11 @@ def parse(serialised: "tf.Tensor", fields: Sequence[str], columns: Mapping[str, 
         if name in columns:
             parsed[name] = tf.reshape(parsed[name], [-1, columns[name]])
     return parsed
+
+
+def frames_of(record: Mapping[str, Any], names: Sequence[str], front_end: FrontEnd) -> dict[str, Any]:
+    """Picks features of sound [num_frames, columns] out of the fields of one record, tensors or arrays."""
+    return {name: record[STORED[name]][:, : num_columns(name, front_end)] for name in names}
 
 
 def read_index(folder: Path) -> "pd.DataFrame":

@@ -133,6 +133,22 @@ def early_export(early_run, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def enrolled_run(make_config, tmp_path_factory):
+    """A finished run of the audio branch that normalises sound by the speaker's other clips, one epoch long."""
+    return _fitted(make_config("audio", normalise="enrolled", epochs=1), tmp_path_factory.mktemp("runs") / "enrolled")
+
+
+@pytest.fixture(scope="session")
+def enrolled_export(enrolled_run, tmp_path_factory):
+    """Its export."""
+    from emotion_tf.export import export
+
+    folder = tmp_path_factory.mktemp("exports") / "enrolled"
+    export(enrolled_run, folder)
+    return folder
+
+
 def _fitted(config, folder):
     from emotion_tf.fit import fit
     from emotion_tf.run import Run

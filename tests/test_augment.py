@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import text
-from pipelines.augment import MixUp, SpecAugment, TextAugment, shift_bands
+from pipelines import audio, text
+from pipelines.augment import (
+    MixUp,
+    SpecAugment,
+    TextAugment,
+    TimeShift,
+    WaveformChange,
+    add_noise,
+    change_speed,
+    pink_noise,
+    shift_bands,
+)
 
 PLAIN = SpecAugment(mel_shift=0, num_mel_masks=0, num_frame_masks=0)
 
@@ -102,6 +112,193 @@ def test_a_mixed_clip_is_as_long_as_the_longer_of_the_two():
     is_mixed = tf.linalg.diag_part(new_label).numpy() < 1
     expected = np.maximum(features["num_frames"], np.roll(features["num_frames"], 1))
     np.testing.assert_array_equal(new_features["num_frames"][is_mixed], expected[is_mixed])
+
+
+def test_masks_over_frames_hide_all_features_at_the_same_ones_and_masks_over_bands_only_log_mel():
+    example = {"log_mel": clip(), "acoustic": clip(mel_bins=5), "label": tf.constant(3)}
+    tf.random.set_seed(4)
+    found = SpecAugment(mel_shift=0, frame_mask=9)(example)
+    hidden = {name: found[name].numpy() == 0 for name in ("log_mel", "acoustic")}
+    is_frame_hidden = hidden["acoustic"].all(axis=1)
+    np.testing.assert_array_equal(hidden["log_mel"].all(axis=1), is_frame_hidden)
+    np.testing.assert_array_equal(hidden["acoustic"].any(axis=1), is_frame_hidden)
+    assert 0 < is_frame_hidden.sum() < 20
+    assert hidden["log_mel"].all(axis=0).any()
+    assert found["label"] == 3
+
+
+def test_features_without_bands_keep_their_columns():
+    tf.random.set_seed(0)
+    example = {"mfcc": clip(mel_bins=8)}
+    found = SpecAugment(num_frame_masks=0)(example)["mfcc"]
+    np.testing.assert_array_equal(found, example["mfcc"])
+
+
+def test_every_feature_of_sound_is_mixed_in_the_same_share():
+    tf.random.set_seed(0)
+    features = {name: tf.random.normal([32, 5, 3]) for name in ("log_mel", "acoustic", "encoder")}
+    counts = {name: tf.random.uniform([32], 1, 6, tf.int32) for name in ("num_frames", "num_steps")}
+    words = tf.ones([32, 2], tf.int32)
+    found, label = MixUp(0.4)(features | counts | {"token_ids": words}, tf.one_hot(tf.range(32), 32))
+    share = 1 - tf.linalg.diag_part(label)[:, None, None]
+    for name, values in features.items():
+        np.testing.assert_allclose(found[name], (1 - share) * values + share * tf.roll(values, 1, 0), atol=1e-6)
+    is_mixed = share[:, 0, 0].numpy() > 0
+    for name, values in counts.items():
+        expected = np.where(is_mixed, np.maximum(values, np.roll(values, 1)), values)
+        np.testing.assert_array_equal(found[name], expected)
+    assert found["token_ids"] is words
+
+
+SILENCE = -9.0
+
+
+def moved(num_frames, frames=12, window=50, count=200):
+    """Clips whose frame number n holds n + 1, moved: the values of each, silence as it stands there."""
+    column = tf.range(1.0, num_frames + 1)[:, None]
+    example = {
+        "log_mel": tf.repeat(column, 3, axis=1),
+        "log_mel_silence": tf.fill([3], SILENCE),
+        "label": tf.constant(2),
+    }
+    dataset = tf.data.Dataset.from_tensors(example).repeat(count).map(TimeShift(frames, window))
+    for found in dataset:
+        assert found["label"] == 2
+        values = found["log_mel"].numpy()
+        assert values.shape[1] == 3
+        assert (values == values[:, :1]).all()
+        yield values[:, 0].tolist()
+
+
+def test_a_clip_moves_behind_silence_or_loses_its_start():
+    tf.random.set_seed(0)
+    shifts = set()
+    for values in moved(30):
+        silent = values.count(SILENCE)
+        assert values[:silent] == [SILENCE] * silent
+        lost = int(values[silent]) - 1
+        assert values[silent:] == list(range(lost + 1, 31))
+        assert silent == 0 or lost == 0
+        shifts.add(silent - lost)
+    assert shifts == set(range(-7, 13))  # At most a quarter of the clip is lost, and 12 frames are moved by.
+
+
+def test_what_passes_the_window_is_cut_off_and_is_no_more_than_a_quarter():
+    tf.random.set_seed(0)
+    found = list(moved(48))
+    assert max(map(len, found)) == 50
+    assert {values.count(SILENCE) for values in found} == set(range(13))
+    tf.random.set_seed(0)
+    full = list(moved(50, frames=1000))
+    assert max(values.count(SILENCE) for values in full) == 50 // 4 == 50 - min(map(len, full))
+
+
+@pytest.mark.parametrize("num_frames", [0, 1, 3])
+def test_an_absent_clip_stays_and_a_short_one_loses_nothing(num_frames):
+    tf.random.set_seed(0)
+    for values in moved(num_frames, count=20):
+        assert [value for value in values if value != SILENCE] == list(range(1, num_frames + 1))
+        assert num_frames or not values
+
+
+def test_a_move_is_the_same_for_the_same_seed_and_leaves_words_alone():
+    shifts = []
+    for _ in range(2):
+        tf.random.set_seed(7)
+        shifts.append([len(values) for values in moved(20, count=10)])
+    assert shifts[0] == shifts[1]
+    assert len(set(shifts[0])) > 2
+    example = {"token_ids": tf.constant([2])}
+    assert TimeShift(3, 9)(example) is example
+
+
+ALL = WaveformChange(speed=0.1, noise_snr_db=10.0, gain_db=6.0)
+
+
+def sine(hz=440.0, num_samples=16000, scale=0.5):
+    return tf.constant(scale * np.sin(2 * np.pi * hz * np.arange(num_samples) / 16000), tf.float32)
+
+
+def seeds(count):
+    return tf.constant([[number, 0] for number in range(count)], tf.int64)
+
+
+def changed_waveforms(change, waveform, count=20):
+    """Inside a map that runs side by side; the first ones are the same eagerly."""
+    dataset = tf.data.Dataset.from_tensor_slices(seeds(count))
+    mapped = dataset.map(lambda seed: change(waveform, seed), num_parallel_calls=4)
+    found = list(mapped.as_numpy_iterator())
+    for one, seed in zip(found, seeds(2), strict=False):
+        np.testing.assert_allclose(one, change(waveform, seed), atol=1e-5)
+    return found
+
+
+@pytest.mark.parametrize("num_samples", [0, 1, 2, 401, 16000])
+def test_a_silent_waveform_stays_silent(num_samples):
+    for waveform in changed_waveforms(ALL, tf.zeros([num_samples]), 3):
+        assert not waveform.any()
+        assert len(waveform) == pytest.approx(num_samples, rel=0.12)
+
+
+def test_waveforms_differ_by_seed_and_stay_in_range():
+    found = changed_waveforms(WaveformChange(0.1, 1.0, 20.0), sine(scale=0.99))
+    assert len({waveform.tobytes() for waveform in found}) == 20
+    assert max(np.abs(waveform).max() for waveform in found) == 1.0
+    assert all(np.isfinite(waveform).all() for waveform in found)
+
+
+def test_gain_is_up_or_down_in_decibels():
+    found = changed_waveforms(WaveformChange(gain_db=6.0), sine(), 60)
+    gains = [20 * np.log10(waveform[1:100] / sine()[1:100]) for waveform in found]
+    assert max(np.ptp(gain) for gain in gains) < 1e-3
+    levels = [gain.mean() for gain in gains]
+    assert -6 <= min(levels) < -4
+    assert 4 < max(levels) <= 6
+
+
+@pytest.mark.parametrize("rate", [0.9, 1.0, 1.1])
+def test_speed_moves_length_and_pitch(rate):
+    found = change_speed(sine(), tf.constant(rate)).numpy()
+    assert len(found) == round(16000 / rate)
+    np.testing.assert_allclose(found[:-2], sine(440 * rate, len(found))[:-2], atol=0.01)
+
+
+def test_speeds_lie_within_their_share():
+    lengths = [len(waveform) for waveform in changed_waveforms(WaveformChange(speed=0.1), sine(), 60)]
+    assert 16000 / 1.1 - 1 <= min(lengths) < 15000
+    assert 17000 < max(lengths) <= 16000 / 0.9 + 1
+
+
+def test_noise_lies_as_far_below_the_clip_as_asked():
+    clean = sine()
+    noise = add_noise(clean, tf.constant(12.0), seeds(1)[0]) - clean
+    snr_db = 10 * np.log10(np.mean(np.square(clean)) / np.mean(np.square(noise)))
+    assert snr_db == pytest.approx(12, abs=0.5)
+
+
+def test_noise_is_drawn_from_its_level_to_20_decibels_less():
+    found = changed_waveforms(WaveformChange(noise_snr_db=5.0), sine(), 60)
+    powers = [10 * np.log10(np.mean(np.square(sine())) / np.mean(np.square(one - sine()))) for one in found]
+    assert 4.5 < min(powers) < 8
+    assert 22 < max(powers) < 25.5
+
+
+def test_zeros_behind_a_clip_stay_padding():
+    waveform = tf.concat([sine(num_samples=5000), tf.zeros([3000])], axis=0)
+    found = add_noise(waveform, tf.constant(5.0), seeds(1)[0]).numpy()
+    assert not found[5000:].any()
+    assert (found[:5000] != waveform[:5000].numpy()).any()
+    assert audio.log_mel(found[None], audio.FrontEnd())[1] <= 1 + (5000 - 400) // 160
+
+
+def test_noise_is_pink_above_50_hz_and_white_below():
+    noise = np.concatenate([pink_noise(tf.constant(16000), seed).numpy() for seed in seeds(20)])
+    power = np.square(np.abs(np.fft.rfft(noise.reshape(20, -1), axis=1))).mean(axis=0)  # 1 Hz a bin.
+    bands = [power[low : 2 * low].mean() for low in (1, 10, 100, 1000, 2000)]
+    assert bands[0] == pytest.approx(bands[1], rel=0.7)
+    assert bands[2] / bands[3] == pytest.approx(10, rel=0.2)
+    assert bands[3] / bands[4] == pytest.approx(2, rel=0.1)
+    assert np.mean(np.square(noise)) == pytest.approx(1, rel=0.05)
 
 
 SENTENCE = "I, happy kids are talking unhappily!"

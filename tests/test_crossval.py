@@ -369,3 +369,11 @@ def test_a_corpus_of_words_is_pooled_by_macro_f1(goemotions_records, make_config
     for one in fits:
         assert list(table["predicted"][table["seed"] == one.seed]) == list(one.run.predictions()["predicted"])
     assert crossval.table().splitlines()[0].split() == ["macro-F1", "seed", "0", "seed", "1", "mean"]
+
+
+def test_a_cross_validation_of_before_a_setting_came_is_the_same(whole, flags, tmp_path, without_processes):
+    crossval = copy_of(whole, tmp_path / "before")
+    settings = crossval.settings()
+    del settings["config"]["normalise"], settings["config"]["training"]["time_shift"]
+    crossval.config_path.write_text(json.dumps(settings))
+    main(["--run", str(crossval.folder), *flags])

@@ -18,6 +18,7 @@ from pipelines import audio, prepare
 from pipelines.command import InputError
 from pipelines.corpora import manifest
 from pipelines.emotions import LABEL_MAPS, RAVDESS
+from pipelines.records import write_json
 
 
 @pytest.fixture
@@ -351,3 +352,16 @@ def test_scores_of_a_file_never_replace_those_of_a_run(run, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="file is a file: give --output a folder"):
         main(["--predictions", str(run.predictions_path), "--output", str(tmp_path / "file")])
+
+
+def test_speakers_of_other_records_are_known_by_their_own_other_clips(enrolled_run, other, tmp_path):
+    run = Run(tmp_path / "enrolled")
+    shutil.copytree(enrolled_run.folder, run.folder)
+    evaluate(run.folder, "--records", other)
+    assert run.elsewhere(other).scores()["marks"] == ["synthetic", "enrolled speaker"]
+    enrolled = run.elsewhere(other).predictions().filter(like="probability_")
+    # Without other clips of a speaker the statistics of training would stand in.
+    values = dataclasses.asdict(run.normalisation())
+    write_json(run.normalisation_path, values | {"mode": "training"})
+    evaluate(run.folder, "--records", other, "--again")
+    assert (run.elsewhere(other).predictions().filter(like="probability_") - enrolled).abs().max(axis=None) > 1e-3

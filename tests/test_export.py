@@ -1,5 +1,6 @@
 """Tests of emotion_tf.export: the export answers like its run, whatever is missing, and a bad one is not written."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from emotion_tf.predict import ExportedModel
 from emotion_tf.run import Run
 from pipelines import audio
 from pipelines.command import InputError
-from pipelines.records import read_examples
+from pipelines.records import read_examples, write_json
 
 FILES = ["1", "calibration.json", "metadata.json"]
 
@@ -267,3 +268,64 @@ def test_emotions_are_named_as_multilabel_decides(probabilities, expected):
     found = export_module._decide(tf.constant(rows), metadata).numpy()
     np.testing.assert_array_equal(found, [expected])
     np.testing.assert_array_equal(found, decide(rows, np.array([0.4, 0.2, 0.85], np.float32)))
+
+
+def leave_one_out(run):
+    """Of each validation clip: waveform, and mean and deviation over the speaker's other clips, by numpy."""
+    fold, folder = run.metadata()["fold"], Path(run.config().records)
+    sounds = [sound for sound, _ in read_examples(folder, fold["validation"], 30)]
+    clips = []
+    for sound in sounds:
+        log_mel, num_frames = audio.log_mel(audio.to_float(sound)[None], audio.FrontEnd())
+        clips.append(log_mel.numpy()[0, : int(num_frames[0])].astype(np.float64))
+    others = [np.concatenate(clips[:index] + clips[index + 1 :]) for index in range(len(clips))]
+    return sounds, np.stack([one.mean(axis=0) for one in others]), np.stack([one.std(axis=0) for one in others])
+
+
+def test_an_export_of_enrolled_speakers_answers_as_the_run_from_their_other_clips(enrolled_export, enrolled_run):
+    sounds, means, deviations = leave_one_out(enrolled_run)
+    assert len(enrolled_run.metadata()["fold"]["validation"]) == 1
+    model = ExportedModel(enrolled_export)
+    found = model(audio.pad_together(sounds), [""] * len(sounds), means, deviations)
+    expected = enrolled_run.predictions().filter(like="probability_").to_numpy()
+    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-5)
+    strange = model(audio.pad_together(sounds), [""] * len(sounds))
+    assert np.abs(strange - found).max() > 1e-3
+
+
+def test_an_export_of_enrolled_speakers_has_two_more_inputs(enrolled_export, enrolled_run):
+    loaded = tf.saved_model.load(str(enrolled_export / "1"))
+    spec = loaded.signatures["serving_default"].structured_input_signature[1]
+    found = {name: (one.dtype.name, one.shape.as_list()) for name, one in spec.items()}
+    assert found == {
+        "waveform": ("float32", [None, None]),
+        "transcript": ("string", [None]),
+        "speaker_mean": ("float32", [None, 64]),
+        "speaker_std": ("float32", [None, 64]),
+    }
+    features = loaded.signatures["features"].structured_input_signature[1]
+    assert set(features) == {"log_mel", "num_frames", "token_ids"}
+    metadata = json.loads((enrolled_export / "metadata.json").read_text())
+    assert (metadata["normalise"], metadata["marks"]) == ("enrolled", ["synthetic", "enrolled speaker"])
+
+
+def test_training_statistics_are_built_in_and_stand_for_a_speaker_who_is_not_enrolled(enrolled_export, enrolled_run):
+    model, fitted = ExportedModel(enrolled_export), enrolled_run.normalisation()
+    sound, rows = together(noise(20000), noise(9000)), np.ones((2, 1))
+    zeros = np.zeros((2, 64))
+    strange = model(sound, ["", ""])
+    np.testing.assert_array_equal(strange, model(sound, ["", ""], 5 + zeros, zeros))
+    known = model(sound, ["", ""], *(rows * values for values in fitted.vectors(["log_mel"])))
+    np.testing.assert_allclose(strange, known, atol=1e-6)
+
+
+def test_training_statistics_of_a_run_are_constants_of_its_export(enrolled_export, enrolled_run, tmp_path, agreeing):
+    """The same model and statistics, without speakers: no input more, and the answer that strangers get."""
+    run = Run(tmp_path / "run")
+    shutil.copytree(enrolled_run.folder, run.folder)
+    write_json(run.normalisation_path, dataclasses.asdict(run.normalisation()) | {"mode": "training"})
+    export(run, run.export)
+    model, sound = ExportedModel(run.export), together(noise(20000), noise(9000))
+    assert set(model._serve.structured_input_signature[1]) == {"waveform", "transcript"}
+    strange = ExportedModel(enrolled_export)(sound, ["", ""])
+    np.testing.assert_allclose(model(sound, ["", ""]), strange, atol=1e-6)

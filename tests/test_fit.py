@@ -11,7 +11,7 @@ from emotion_tf import fit as fit_module
 from emotion_tf.config import AudioConfig, TrainingConfig
 from emotion_tf.fit import fit, main
 from emotion_tf.run import Run
-from pipelines import records
+from pipelines import normalisation, records
 from pipelines.command import InputError, run_command
 
 
@@ -132,6 +132,10 @@ def test_of_several_records_one_must_be_chosen(with_records, three_speaker_recor
         (["--records", "nowhere"], "nowhere holds no complete records"),
         (["--init-audio", "x"], "belong to --branch fusion"),
         (["--fusion", "early"], "belong to --branch fusion"),
+        (["--time-shift", "-1"], "--time-shift -1 cannot work: give a number at least 0"),
+        (["--speed", "0.6"], r"--speed 0.6 cannot work: give a number from 0 to 0\.5"),
+        (["--noise-snr-db", "-3"], "--noise-snr-db -3.0 cannot work: give a number from 0 to 100"),
+        (["--gain-db", "nan"], "--gain-db nan cannot work: give a number from 0 to 60"),
     ],
 )
 def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, capsys, flags, sentence):
@@ -153,6 +157,8 @@ def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, caps
         (["--init-audio", "nowhere"], "nowhere holds no run"),
         (["--fusion", "late", "--runs", "a", "b", "--control", "permuted-labels"], "late fusion has none"),
         (["--fusion", "late", "--runs", "nowhere", "x"], "nowhere holds no run"),
+        (["--fusion", "late", "--runs", "a", "b", "--normalise", "clip"], "with --init-audio or --runs it is that of"),
+        (["--init-audio", "a", "--normalise", "clip"], "with --init-audio or --runs it is that of those runs"),
     ],
 )
 def test_flags_of_fusion_that_do_not_fit_get_a_sentence(with_records, trained, flags, sentence):
@@ -323,3 +329,96 @@ def test_a_run_from_before_several_emotions_is_read_as_one_of_one(audio_run, tmp
     old = {name: value for name, value in audio_run.metadata().items() if name not in new}
     run.metadata_path.write_text(json.dumps(old))
     assert run.metadata() == audio_run.metadata()
+
+
+@pytest.mark.parametrize("flag", ["--speed", "--noise-snr-db", "--gain-db"])
+def test_records_without_waveforms_have_none_to_change(with_records, trained, three_speaker_records, tmp_path, flag):
+    changed = changed_records(three_speaker_records, tmp_path / "bare", has_waveform=False)
+    with pytest.raises(InputError, match=r"bare hold none: prepare them again with --store-waveform"):
+        main(["--branch", "audio", "--records", str(changed), flag, "0.2"])
+    main(["--branch", "text", "--records", str(changed), flag, "0.2"])
+    assert len(trained) == 1
+
+
+def test_the_run_holds_the_statistics_of_its_training_part_before_training(with_records, trained):
+    main(["--branch", "audio", "--normalise", "training"])
+    [run] = trained
+    expected = normalisation.fit(
+        with_records / "data/records/synthetic", "training", ["log_mel"], run.metadata()["fold"]["train"]
+    )
+    assert run.normalisation() == expected
+    assert "enrolled speaker" not in run.metadata()["marks"]
+    assert "training part" in json.loads(run.audit_path.read_text())["fitted"]["normalisation"]
+    main(["--branch", "audio", "--run", "plain"])
+    assert trained[1].normalisation() is None
+    assert not trained[1].normalisation_path.exists()
+
+
+def test_scores_that_need_the_speakers_other_clips_are_marked(with_records, trained, capsys, monkeypatch):
+    monkeypatch.setattr(normalisation, "fit", lambda *arguments: normalisation.Normalisation("enrolled", {}, {}, 3))
+    main(["--branch", "fusion", "--normalise", "enrolled"])
+    assert trained[0].metadata()["marks"] == ["synthetic", "enrolled speaker"]
+    fitted = json.loads(trained[0].audit_path.read_text())["fitted"]["normalisation"]
+    assert "every other clip of the speaker, in whatever part" in fitted
+    assert "3 utterances are their speaker's only ones: training statistics stand in" in capsys.readouterr().out
+
+
+def test_a_run_that_goes_on_keeps_its_statistics(with_records, trained):
+    flags = ["--branch", "audio", "--normalise", "training"]
+    main(flags)
+    kept = dataclasses.replace(trained[0].normalisation(), num_alone=7)
+    records.write_json(trained[0].normalisation_path, dataclasses.asdict(kept))
+    main(flags)
+    assert trained[1].folder == trained[0].folder
+    assert trained[1].normalisation() == kept
+
+
+def test_words_alone_have_nothing_to_normalise(with_records, trained):
+    with pytest.raises(InputError, match="--normalise changes nothing for --branch text"):
+        main(["--branch", "text", "--normalise", "training"])
+
+
+def test_records_without_speakers_enrol_nobody(tmp_path, trained, make_config, three_speaker_records):
+    nameless = changed_records(three_speaker_records, tmp_path / "records", counts={"": {}})
+    with pytest.raises(InputError, match="name no speakers, and --normalise enrolled rests on a speaker's other clips"):
+        fit(make_config("audio", records=str(nameless), normalise="enrolled"), Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_branch_takes_over_the_normalisation_of_the_run_it_starts_from(
+    with_records, trained, enrolled_run, audio_run, make_config
+):
+    main(["--branch", "fusion", "--init-audio", str(enrolled_run.folder)])
+    assert trained[0].config().normalise == "enrolled"
+    assert trained[0].normalisation() == enrolled_run.normalisation()
+    config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder), normalise="training")
+    with pytest.raises(InputError, match="was trained with --normalise clip, not training: give the same"):
+        fit_module.check(config)
+
+
+def late(make_config, *runs):
+    return make_config("fusion", fusion="late", runs=tuple(str(run.folder) for run in runs))
+
+
+def test_late_fusion_hears_one_clip_on_one_scale(tmp_path, trained, make_config, enrolled_run, audio_run, text_run):
+    with pytest.raises(InputError, match=r"\(--normalise enrolled\), .* \(--normalise clip\) hear one clip on several"):
+        fit(late(make_config, enrolled_run, audio_run), Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    fit(late(make_config, text_run, enrolled_run), Run(tmp_path / "run"))
+    assert trained[0].normalisation() == enrolled_run.normalisation()
+    assert "enrolled speaker" in trained[0].metadata()["marks"]
+    other = Run(tmp_path / "other")
+    shutil.copytree(enrolled_run.folder, other.folder)
+    found = enrolled_run.normalisation()
+    changed = dataclasses.replace(found, mean={"log_mel": [1.0, *found.mean["log_mel"][1:]]})
+    records.write_json(other.normalisation_path, dataclasses.asdict(changed))
+    with pytest.raises(InputError, match="have statistics of different training parts: average runs of one fold"):
+        fit(late(make_config, enrolled_run, other), Run(tmp_path / "another"))
+
+
+def test_a_corrupt_file_of_statistics_gets_a_sentence(enrolled_run, tmp_path):
+    run = Run(tmp_path)
+    for content in ("{", "{}", "[]"):
+        run.normalisation_path.write_text(content)
+        with pytest.raises(InputError, match=r"normalisation\.json is (missing or )?corrupt .* --overwrite"):
+            run.normalisation()

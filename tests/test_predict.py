@@ -1,6 +1,7 @@
 """Tests of emotion_tf.predict: any recording in, one line of JSON out, and a sentence for what is no utterance."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from emotion_tf.predict import ExportedModel, find_version, main
+from emotion_tf.predict import ExportedModel, enrol, find_version, main
 from emotion_tf.predict import predict as predict_one
+from pipelines import audio
 from pipelines.command import InputError, run_command
 
 
@@ -239,3 +241,76 @@ def test_an_export_of_before_is_to_be_made_again(early_export, monkeypatch):
     monkeypatch.setattr(tf.saved_model, "load", lambda path: loaded)
     with pytest.raises(InputError, match="was made by an older version"):
         ExportedModel(early_export)
+
+
+@pytest.fixture(scope="module")
+def enrolling(enrolled_export):
+    return ExportedModel(enrolled_export)
+
+
+@pytest.fixture(scope="module")
+def recordings(three_speakers):
+    """Four recordings of one speaker."""
+    return [one.audio for one in three_speakers.utterances if one.speaker == "02"][:4]
+
+
+def frames_of(path):
+    log_mel, num_frames = audio.log_mel(audio.to_float(audio.decode(path))[None], audio.FrontEnd())
+    return log_mel.numpy()[0, : int(num_frames[0])].astype(np.float64)
+
+
+def test_enrolled_recordings_normalise_the_clip_as_numpy_says(enrolling, recordings):
+    file, *others = recordings
+    found = predict_one(enrolling, file, "", enrolled=enrol(enrolling, others))
+    frames = np.concatenate([frames_of(other) for other in others])
+    statistics = frames.mean(axis=0)[None], frames.std(axis=0)[None]
+    expected = enrolling(audio.pad_together([audio.decode(file)]), [""], *statistics)[0]
+    assert list(found["probabilities"].values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert "the model carries the mark 'enrolled speaker'" in found["warnings"]
+    strange = predict_one(enrolling, file, "")
+    assert strange["probabilities"] != found["probabilities"]
+    assert "no speaker is enrolled (--enrol): the statistics of training stand in" in strange["warnings"]
+
+
+def test_the_recording_itself_is_not_enrolled_whatever_its_name(enrolling, recordings, tmp_path):
+    file, *others = recordings
+    copy = tmp_path / "copy.wav"
+    shutil.copy(file, copy)
+    expected = predict_one(enrolling, file, "", enrolled=enrol(enrolling, others))
+    for same in (file, copy):
+        found = predict_one(enrolling, file, "", enrolled=enrol(enrolling, [same, *others]))
+        assert found["probabilities"] == expected["probabilities"]
+        assert f"{same}: this recording itself, so not enrolled for it" in found["warnings"]
+    alone = predict_one(enrolling, file, "", enrolled=enrol(enrolling, [copy]))
+    assert "no sound of the speaker beside this is enrolled: the statistics of training stand in" in alone["warnings"]
+    assert alone["probabilities"] == predict_one(enrolling, file, "")["probabilities"]
+
+
+def test_silent_recordings_enrol_nobody(enrolling, recordings, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    found = predict_one(enrolling, recordings[0], "", enrolled=enrol(enrolling, [tmp_path / "silent.wav"]))
+    assert found["probabilities"] == predict_one(enrolling, recordings[0], "")["probabilities"]
+
+
+def test_the_command_enrols_and_refuses_where_a_run_does_not_ask_for_it(enrolled_export, predict, recordings, capsys):
+    file, *others = map(str, recordings)
+    status, answers, [error] = predict(file, "--enrol", *others)
+    assert (status, answers) == (1, [])
+    assert "--enrol is for runs of --normalise enrolled, and this one is of clip: leave it out" in error
+
+
+def test_the_command_line_hands_enrolled_recordings_on(enrolling, enrolled_export, recordings, capsys, monkeypatch):
+    monkeypatch.setattr("emotion_tf.predict.ExportedModel", lambda path: enrolling)
+    file, *others = recordings
+    main(["--model", str(enrolled_export), str(file), "--enrol", *map(str, others)])
+    found = json.loads(capsys.readouterr().out)
+    assert (
+        found["probabilities"] == predict_one(enrolling, file, "", enrolled=enrol(enrolling, others))["probabilities"]
+    )
+
+
+def test_a_bad_recording_to_enrol_gets_a_sentence(enrolling, tmp_path):
+    with pytest.raises(InputError, match=r"none\.wav does not exist"):
+        enrol(enrolling, [tmp_path / "none.wav"])
+    with pytest.raises(InputError, match="is 70 s long, and an utterance has at most 60 s"):
+        enrol(enrolling, [tone(tmp_path / "long.wav", seconds=70)])

@@ -23,6 +23,7 @@ from emotion_tf.fit import fit
 from emotion_tf.fusion import build_model
 from emotion_tf.run import Run
 from pipelines.command import InputError
+from pipelines.normalisation import Normalisation
 
 ROOT = Path(__file__).parents[1]
 
@@ -403,3 +404,47 @@ def test_late_fusion_averages_runs_of_several_emotions(goemotions_run, make_conf
     scores = Run(tmp_path / "late").scores()
     assert scores["headline"] == "macro_f1"
     assert scores["validation"]["is_multi_label"]
+
+
+AUGMENTED = {"time_shift": 8, "speed": 0.1, "noise_snr_db": 15.0, "gain_db": 6.0}
+
+
+@pytest.mark.parametrize("name", AUGMENTED)
+def test_each_augmentation_changes_training_clips_differs_by_epoch_and_keeps_shapes_and_labels(audio_run, name):
+    config, metadata = audio_run.config(), audio_run.metadata()
+    off = {"mel_shift": 0, "num_mel_masks": 0, "num_frame_masks": 0, "mixup": 0.0}
+    values = {**off, name: AUGMENTED[name]}
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, **values))
+    statistics = Normalisation("training", {"log_mel": [-8.0] * 64}, {"log_mel": [2.0] * 64})
+    steps = -(-metadata["num_training"] // config.training.batch_size)
+    found, again = (list(training.training_dataset(config, metadata, 3, statistics).take(2 * steps)) for _ in range(2))
+    for (features, *_), (same, *_) in zip(found, again, strict=True):
+        np.testing.assert_array_equal(features["log_mel"], same["log_mel"])
+        assert features["log_mel"].shape[1:] == (32, 64)
+        assert features["num_frames"].numpy().max() <= 32
+        assert np.isfinite(features["log_mel"]).all()
+    first, second = (
+        {
+            features["log_mel"][row].numpy().tobytes()
+            for features, *_ in epoch
+            for row in range(len(features["log_mel"]))
+        }
+        for epoch in (found[:steps], found[steps:])
+    )
+    assert len(first & second) < 0.2 * len(first)
+    labels = sum(label.numpy().sum(axis=0) for _, label, _ in found[:steps])
+    np.testing.assert_array_equal(labels, metadata["training_counts"])
+
+
+def test_a_killed_run_goes_on_with_the_statistics_that_it_began_with(make_config, tmp_path, monkeypatch):
+    run, config = Run(tmp_path / "run"), make_config("audio", normalise="training", gain_db=6.0)
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 1)
+        with pytest.raises(KilledError):
+            fit(config, run)
+    before = run.normalisation_path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.normalisation.fit", None)
+        fit(config, run)
+    assert run.normalisation_path.read_bytes() == before
+    assert list(history_of(run)["epoch"]) == [0, 1]

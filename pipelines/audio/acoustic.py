@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.audio.front_end import Analysis, FrontEnd, analyse, normalise
+from pipelines.audio.front_end import LEAST_DEVIATION, Analysis, FrontEnd, analyse, normalise
 from pipelines.audio.waveform import SAMPLE_RATE
 from pipelines.command import InputError
 
@@ -152,6 +152,12 @@ def silence_row(name: str, front_end: FrontEnd) -> np.ndarray:
         # Equal bands are the first coefficient alone.
         row[0] = front_end.silence * np.sqrt(front_end.mel_bins)
     return row
+
+
+def least_deviations(name: str, front_end: FrontEnd) -> np.ndarray:
+    """Returns what the columns of one of `FRAME_FEATURES` are divided by at least: [columns] float32."""
+    count = num_columns(name, front_end)
+    return np.full(count, LEAST_DEVIATION, np.float32) if name == "log_mel" else _LEAST_DEVIATIONS[:count]
 
 
 def normalise_frames(features: Mapping[str, tf.Tensor], num_frames: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -25,6 +25,10 @@ _LONGEST_FRAME_SECONDS = 4.0
 _LONGEST_FFT = 2**16
 
 
+LEAST_DEVIATION = 0.1
+"""Log-mels that vary less are divided by this: what hardly varies is not to be blown up."""
+
+
 @dataclasses.dataclass(frozen=True)
 class FrontEnd:
     """The settings of `log_mel`, checked when they are made.
@@ -257,4 +261,4 @@ def normalise(log_mel: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
     centred = log_mel - mean
     squares = tf.reduce_sum(tf.square(centred * is_frame), axis=1, keepdims=True) / count
     deviation = tf.sqrt(tf.reduce_mean(squares, axis=2, keepdims=True))  # [batch, 1, 1]
-    return centred / tf.maximum(deviation, 0.1)
+    return centred / tf.maximum(deviation, LEAST_DEVIATION)
