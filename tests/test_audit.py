@@ -40,7 +40,7 @@ class House:
         shards = {"0.tfrecord": {"speakers": [], "num_utterances": len(rows), "num_bytes": size}}
         facts = dict.fromkeys((field.name for field in dataclasses.fields(records.Metadata)), "")
         facts |= {"schema_version": records.SCHEMA_VERSION, "corpus": corpus, "emotions": ["happy"], "counts": {}}
-        facts |= {"front_end": dataclasses.asdict(FrontEnd()), "shards": shards}
+        facts |= {"front_end": dataclasses.asdict(FrontEnd()), "acoustic": [], "shards": shards}
         records.write_metadata(folder, records.Metadata(**facts))
         return folder
 
