@@ -3,12 +3,28 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.command import InputError
 
 BRANCHES = ("audio", "text", "fusion")
+
+AUDIO_FEATURES = ("log_mel", "mfcc", "acoustic", "encoder")
+"""What an audio branch may hear, in the order in which it joins them."""
+
+AUDIO_MODELS = ("cnn", "cnn_attention", "crnn", "gru", "resnet", "efficientnet", "transformer")
+
+AUDIO_CHANNELS = {
+    "cnn": (32, 64, 96, 128, 160),
+    "cnn_attention": (32, 64, 128, 160),
+    "crnn": (32, 64, 96, 128),
+    "resnet": (24, 48, 96, 128),
+}
+"""Of each block or stage, where no others are given."""
+
+AUDIO_UNITS = {"crnn": (96,), "gru": (256, 256, 128)}
+"""Of each recurrent layer, where no others are given."""
 
 TEXT_MODELS = ("gru", "lstm", "transformer", "distilbert")
 
@@ -25,21 +41,76 @@ CONTROLS = {
 """What a score is held against: what is left of it when one link is cut."""
 
 
+def _setting(
+    default: Any, meaning: str, choices: Sequence[str] | None = None, models: Iterable[str] = (), flag: str = ""
+) -> Any:
+    """Makes a field whose meaning is also the help of its flag.
+
+    Args:
+      default: Of the field.
+      meaning: What it is.
+      choices: What it may be; None: anything.
+      models: Of a branch, which of its models read the field; none named: all. A mapping gives each its default.
+      flag: Of a branch, where it is not --<modality>-<field>.
+    """
+    about = {"help": meaning, "choices": choices, "models": models, "flag": flag}
+    return dataclasses.field(default=default, metadata=about)
+
+
 @dataclasses.dataclass(frozen=True)
 class AudioConfig:
-    """The residual CNN on log-mels.
+    """The branch on features of sound; each model reads the fields that belong to it.
 
     Attributes:
-      channels: Of each residual stage; every stage but the first halves time and frequency.
       attention_dim: Width of the hidden layer of attention pooling.
       embedding_dim: Width of the branch's output.
-      dropout: Share of the embedding dropped in training.
+
+    The other fields say what they are, and are flags of `python -m emotion_tf.fit`. Features come in the order of
+    `AUDIO_FEATURES`, whatever order they are given in. Channels and units are those of the model where they are empty.
+
+    Raises:
+      InputError: Features or sizes that cannot work.
     """
 
-    channels: tuple[int, ...] = (32, 64, 128, 160)
+    channels: tuple[int, ...] = _setting((), "of each block or stage", models=AUDIO_CHANNELS)
     attention_dim: int = 128
     embedding_dim: int = 128
-    dropout: float = 0.4
+    dropout: float = _setting(
+        0.4, "share of the embedding dropped in training; a quarter of it in layers of cnn, crnn, gru, transformer"
+    )
+    model: str = _setting("cnn_attention", "", AUDIO_MODELS)
+    features: tuple[str, ...] = _setting(("log_mel",), "what it hears", AUDIO_FEATURES)
+    units: tuple[int, ...] = _setting((), "of each recurrent layer", models=AUDIO_UNITS)
+    width: int = _setting(128, "of a patch", models=("transformer",))
+    layers: int = _setting(4, "how many", models=("transformer",))
+    heads: int = _setting(4, "how many", models=("transformer",))
+
+    def __post_init__(self) -> None:
+        for name, of_model in (("channels", AUDIO_CHANNELS), ("units", AUDIO_UNITS)):
+            # A frozen dataclass has no other way to fill a field in.
+            object.__setattr__(self, name, getattr(self, name) or of_model.get(self.model, ()))
+            _require(min(getattr(self, name), default=1) >= 1, f"audio_{name}", min(getattr(self, name), default=1))
+        for name in ("width", "layers", "heads"):
+            _require(getattr(self, name) >= 1, f"audio_{name}", getattr(self, name))
+        _require(0 <= self.dropout < 1, "audio_dropout", self.dropout, "from 0 to below 1")
+        if self.model == "transformer" and self.width % self.heads:
+            raise InputError(f"--audio-heads {self.heads} cannot work: give a number that divides {self.width}.")
+        _check_features(self.features)
+        object.__setattr__(self, "features", tuple(name for name in AUDIO_FEATURES if name in self.features))
+
+    @property
+    def least_columns(self) -> int:
+        """Columns of frame features that the model needs at least."""
+        # Stages of cnn_attention halve columns and drop an odd one, but for the first, which rounds up.
+        return {"cnn_attention": 2 ** len(self.channels) - 1, "efficientnet": 32}.get(self.model, 1)
+
+
+def _check_features(features: Sequence[str]) -> None:
+    given = "--audio-features " + " ".join(features)
+    if set(features) - set(AUDIO_FEATURES) or len(set(features)) < max(1, len(features)):
+        raise InputError(f"{given} cannot work: give some of {', '.join(AUDIO_FEATURES)}, each once.")
+    if {"mfcc", "acoustic"} <= set(features):
+        raise InputError(f"{given} hold mfcc twice, for acoustic begins with it: leave mfcc out.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,46 +118,42 @@ class TextConfig:
     """The branch on token ids; each model reads the fields that belong to it.
 
     Attributes:
-      word_dim: Width of a piece's embedding, and of the whole transformer.
-      units: Of each layer of gru and lstm, one direction.
       attention_dim: Width of the hidden layer of attention pooling.
       embedding_dim: Width of the branch's output.
       dropout: Share of pieces' embeddings, states and the branch's output dropped in training.
-      model: One of `TEXT_MODELS`.
-      layers, heads: Of the transformer.
-      preset: Name or folder of the pretrained DistilBERT.
-      freeze: Whether DistilBERT stays as it is.
-      preset_rate: Learning rate of DistilBERT at its highest.
+
+    The other fields say what they are, and are flags of `python -m emotion_tf.fit`.
 
     Raises:
-      InputError: Sizes that cannot work.
+      InputError: Sizes that cannot work, or no preset where one is needed.
     """
 
-    word_dim: int = 128
-    units: tuple[int, ...] = (96, 96)
+    word_dim: int = _setting(
+        128, "width of a piece's embedding", models=("gru", "lstm", "transformer"), flag="word_dim"
+    )
+    units: tuple[int, ...] = _setting((96, 96), "of each layer, one direction", models=("gru", "lstm"))
     attention_dim: int = 128
     embedding_dim: int = 128
     dropout: float = 0.5
-    model: str = "gru"
-    layers: int = 2
-    heads: int = 4
-    preset: str = ""
-    freeze: bool = False
-    preset_rate: float = 5e-5
+    model: str = _setting("gru", "", TEXT_MODELS)
+    layers: int = _setting(2, "how many", models=("transformer",))
+    heads: int = _setting(4, "how many", models=("transformer",))
+    preset: str = _setting("", "name, or folder of keras-nlp, Hugging Face", models=("distilbert",))
+    freeze: bool = _setting(False, "it stays as it is", models=("distilbert",))
+    preset_rate: float = _setting(5e-5, "learning rate of its own at its highest", models=("distilbert",))
 
     def __post_init__(self) -> None:
-        for name, value in (("text_units", min(self.units, default=0)), ("text_layers", self.layers)):
-            _require(value >= 1, name, value, "at least 1")
-        for name, value in (("text_heads", self.heads), ("word_dim", self.word_dim)):
-            _require(value >= 1, name, value, "at least 1")
+        _require(min(self.units, default=0) >= 1, "text_units", min(self.units, default=0))
+        for name, value in (("text_layers", self.layers), ("text_heads", self.heads), ("word_dim", self.word_dim)):
+            _require(value >= 1, name, value)
         _require(0 < self.preset_rate < math.inf, "text_preset_rate", self.preset_rate, "above 0")
         if self.model == "transformer" and self.word_dim % self.heads:
             raise InputError(f"--text-heads {self.heads} cannot work: give a number that divides {self.word_dim}.")
-
-
-def _setting(default: Any, meaning: str, choices: Sequence[str] | None = None) -> Any:
-    """Makes a field whose meaning is also the help of its flag."""
-    return dataclasses.field(default=default, metadata={"help": meaning, "choices": choices})
+        if self.model == "distilbert" and not self.preset:
+            raise InputError(
+                "--text-model distilbert needs --text-preset: name a preset such as distil_bert_base_en_uncased, a"
+                " preset folder or a Hugging Face folder."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +239,7 @@ class TrainingConfig:
         return self.class_weights == "balanced" or (self.class_weights == "auto" and has_audio)
 
 
-def _require(holds: bool, name: str, value: float, wanted: str) -> None:
+def _require(holds: bool, name: str, value: float, wanted: str = "at least 1") -> None:
     if not holds:
         raise InputError(f"--{name.replace('_', '-')} {value} cannot work: give a number {wanted}.")
 

@@ -110,7 +110,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     import_tensorflow()
     import pandas as pd
 
-    from emotion_tf.part import modalities_of, part_of, score_part
+    from emotion_tf.part import audio_features_of, modalities_of, part_of, score_part
 
     config, metadata = run.config(), run.metadata()
     index, fold = read_index(Path(config.records)), Fold(**metadata["fold"])
@@ -118,7 +118,9 @@ def evaluate(run: Run) -> dict[str, Any]:
     write_json(run.audit_path, audit)
     model = run.model()
     marks = list(dict.fromkeys([*run.scores()["marks"], *audit["marks"]]))
-    part, predictions = score_part(run, model, part_of(run, "test", modalities_of(model)), marks=marks)
+    part, predictions = score_part(
+        run, model, part_of(run, "test", modalities_of(model), audio_features_of(model)), marks=marks
+    )
     before = run.predictions()
     run.write_predictions(pd.concat([before[before["split"] != "test"], predictions]))
     scores = run.scores()
@@ -176,7 +178,7 @@ def _everything(
     run: Run, model: "keras.Model", records: Path, found: Metadata, index: "pd.DataFrame", numbers: list[int | None]
 ) -> "Part":
     """Makes one part of all utterances of other records whose labels a run knows."""
-    from emotion_tf.part import Part, modalities_of, shuffled_in_scoring
+    from emotion_tf.part import Part, audio_features_of, modalities_of, shuffled_in_scoring
 
     config, metadata = run.config(), run.metadata()
     for name, what in (("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
@@ -194,6 +196,7 @@ def _everything(
         numbers,
         is_multi_label=metadata["is_multi_label"],
         thresholds=run.thresholds(),
+        audio_features=audio_features_of(model),
         max_tokens=config.training.max_tokens,
         tokenizer=run.tokenizer(),
         normalisation=run.normalisation(),

@@ -15,9 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.audit import audit_run
-from emotion_tf.config import BRANCHES, CONTROLS, TEXT_MODELS, Config, TextConfig, TrainingConfig
-from emotion_tf.run import Run, misfit, next_free, normalisation_of, tokenizer_of
+from emotion_tf.config import BRANCHES, CONTROLS, MAX_POSITIONS, Config, TrainingConfig
+from emotion_tf.flags import BRANCH_CONFIGS, add_branch_arguments, branch_of
+from emotion_tf.run import (
+    Run,
+    audio_features_of,
+    misfit,
+    next_free,
+    normalisation_of,
+    tokenizer_of,
+    widths_of,
+)
 from pipelines import folds, normalisation, text
+from pipelines.audio import FRAME_FEATURES
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.records import Metadata, marks_of, read_index, read_metadata, write_json
 
@@ -25,17 +35,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORDS = Path("data/records")
-
-_TEXT_FLAGS = {
-    "word_dim": ("gru", "lstm", "transformer"),
-    "text_units": ("gru", "lstm"),
-    "text_layers": ("transformer",),
-    "text_heads": ("transformer",),
-    "text_preset": ("distilbert",),
-    "text_freeze": ("distilbert",),
-    "text_preset_rate": ("distilbert",),
-}
-"""Which models a flag belongs to."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -115,6 +114,8 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> tuple[dict[str
     for source in config.sources:
         _check_source(config, source, records)
     normalisation_of(config)
+    _check_features(config, records)
+    _check_words(config)
     audit = audit_run(config, index, vars(records), fold, f"fold {config.fold} of {config.folds}")
     metadata = run_metadata(config, records, fold, index)
     metadata["marks"] = list(dict.fromkeys([*metadata["marks"], *audit["marks"]]))
@@ -160,6 +161,51 @@ def _check_sound(config: Config, records: Metadata) -> None:
         normalisation.require_speakers(Path(config.records), records)
 
 
+def _check_features(config: Config, records: Metadata) -> None:
+    """Refuses features of sound that the records do not hold, or fewer columns than a network halves."""
+    widths, heard = widths_of(vars(records)), audio_features_of(config)
+    for name in heard:
+        if name not in widths:
+            flag = "--encoder" if name == "encoder" else "--acoustic"
+            raise InputError(f"{config.records} hold no {name} features: prepare them with {flag}.")
+    columns = sum(widths[name] for name in heard if name != "encoder")
+    if columns and not config.is_late and columns < config.audio.least_columns:
+        raise InputError(
+            f"--audio-model {config.audio.model} needs {config.audio.least_columns} columns or more, and"
+            f" {config.records} hold {columns}: prepare them with more --mel-bins, or choose another model or fewer"
+            " --audio-channels."
+        )
+
+
+def _check_words(config: Config) -> None:
+    """Refuses more words, or other pieces, than a model has places for."""
+    if "text" not in config.modalities or config.is_late or config.text.model not in ("transformer", "distilbert"):
+        return
+    tokenizer, longest = tokenizer_of(config) or text.own_tokenizer(), MAX_POSITIONS
+    if config.text.model == "distilbert":
+        longest, num_pieces = _places_of(config.text.preset)
+        if num_pieces < tokenizer.vocabulary_size:
+            raise InputError(
+                f"the preset {config.text.preset} has {tokenizer.vocabulary_size} pieces and {num_pieces} embeddings:"
+                " its files belong to different models."
+            )
+    if not tokenizer.min_tokens <= config.training.max_tokens <= longest:
+        raise InputError(
+            f"--max-tokens {config.training.max_tokens} cannot work for --text-model {config.text.model}:"
+            f" give a number from {tokenizer.min_tokens} to {longest}."
+        )
+
+
+def _places_of(preset: str) -> tuple[int, int]:
+    from emotion_tf.branches.text import places_of
+
+    try:
+        return places_of(preset)
+    except Exception as error:  # Whatever a download or a file raises.
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"cannot read the preset {preset}: {reason}.") from error
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a config, all but the fold and the seed."""
     parser.add_argument("--branch", required=True, choices=BRANCHES)
@@ -176,7 +222,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fusion.add_argument("--init-audio", type=Path, metavar="RUN", help="start early fusion from this audio run")
     fusion.add_argument("--init-text", type=Path, metavar="RUN", help="start the text branch from this text run")
     fusion.add_argument("--runs", type=Path, nargs="+", metavar="RUN", help="runs that late fusion averages")
-    _add_text_arguments(parser)
+    for modality in BRANCH_CONFIGS:
+        add_branch_arguments(parser, modality)
     training = parser.add_argument_group("training")
     for field in dataclasses.fields(TrainingConfig):
         flag = "--" + field.name.replace("_", "-")
@@ -186,51 +233,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         else:
             training.add_argument(flag, type=type(field.default), metavar="N", help=meaning)
         training.set_defaults(**{field.name: field.default})
-
-
-def _add_text_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `TextConfig`; None where they are not given."""
-    group, default = parser.add_argument_group("text branch"), TextConfig()
-    group.add_argument("--text-model", choices=TEXT_MODELS, help=f"({default.model})")
-    group.add_argument("--word-dim", type=int, metavar="N", help=f"width of a piece's embedding ({default.word_dim})")
-    units = " ".join(map(str, default.units))
-    group.add_argument("--text-units", type=int, nargs="+", metavar="N", help=f"gru, lstm: of each layer ({units})")
-    group.add_argument("--text-layers", type=int, metavar="N", help=f"transformer: how many ({default.layers})")
-    group.add_argument("--text-heads", type=int, metavar="N", help=f"transformer: how many ({default.heads})")
-    group.add_argument("--text-preset", metavar="PRESET", help="distilbert: name, or folder of keras-nlp, Hugging Face")
-    group.add_argument("--text-freeze", action="store_const", const=True, help="distilbert: it stays as it is")
-    rate = f"distilbert: learning rate of its own ({default.preset_rate:g})"
-    group.add_argument("--text-preset-rate", type=float, metavar="N", help=rate)
-
-
-def _text_config(arguments: argparse.Namespace) -> TextConfig:
-    """Makes the config of the text branch.
-
-    Raises:
-      InputError: Flags that belong to another model, or to none of this command.
-    """
-    names = ("text_model", *_TEXT_FLAGS)
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    flags = ", ".join("--" + name.replace("_", "-") for name in given)
-    if given and (arguments.branch == "audio" or arguments.fusion == "late"):
-        raise InputError(f"{flags} change nothing here, where no text branch is trained: leave them out.")
-    if given and arguments.init_text:
-        raise InputError(f"{flags} cannot change the branch that --init-text starts from: leave them out.")
-    model = given.pop("text_model", TextConfig().model)
-    for name in given:
-        if model not in _TEXT_FLAGS[name]:
-            flag = "--" + name.replace("_", "-")
-            raise InputError(f"{flag} belongs to --text-model {' or '.join(_TEXT_FLAGS[name])}, not {model}.")
-    values: dict[str, Any] = {name.removeprefix("text_"): value for name, value in given.items()}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    if model == "distilbert" and not values.get("preset"):
-        raise InputError(
-            "--text-model distilbert needs --text-preset: name a preset such as distil_bert_base_en_uncased, a preset"
-            " folder or a Hugging Face folder."
-        )
-    if "freeze" in values and "preset_rate" in values:
-        raise InputError("--text-preset-rate changes nothing with --text-freeze: leave one of them out.")
-    return TextConfig(model=model, **values)
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
@@ -255,7 +257,8 @@ def config_of(arguments: argparse.Namespace) -> Config:
         init_audio=str(arguments.init_audio or ""),
         init_text=str(arguments.init_text or ""),
         runs=tuple(str(run) for run in arguments.runs or ()),
-        text=_text_config(arguments),
+        audio=branch_of(arguments, "audio"),
+        text=branch_of(arguments, "text"),
         training=TrainingConfig(**values),
     )
 
@@ -369,7 +372,8 @@ def _write_normalisation(run: Run, fold: Mapping[str, Any]) -> None:
     if run.normalisation_path.exists():
         return
     found = normalisation_of(config)
-    names = ["log_mel"]
+    # Pictures of samples show log_mel, whatever is heard.
+    names = [name for name in FRAME_FEATURES if name in ("log_mel", *audio_features_of(config))]
     if config.normalise != "clip":
         found = normalisation.fit(Path(config.records), config.normalise, names, fold["train"], fold["by"])
     if found:

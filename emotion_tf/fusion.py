@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from emotion_tf.branches.audio import audio_branch
 from emotion_tf.branches.text import text_branch
-from emotion_tf.config import Config
+from emotion_tf.config import AUDIO_FEATURES, Config
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
@@ -39,13 +39,17 @@ class CalibratedAnswer(keras.layers.Layer):
 
 
 def build_model(
-    config: Config, mel_bins: int, vocabulary_size: int, prior: Sequence[float], is_multi_label: bool = False
+    config: Config,
+    widths: Mapping[str, int],
+    vocabulary_size: int,
+    prior: Sequence[float],
+    is_multi_label: bool = False,
 ) -> keras.Model:
     """Builds a single branch, or early fusion: branches joined at their embeddings in one multi-input graph.
 
     Args:
       config: What to build.
-      mel_bins: Bands of the log-mels.
+      widths: Feature of sound -> number of its columns, at least for those of the config.
       vocabulary_size: Pieces of the vocabulary.
       prior: Share of each emotion in the training part, in label order.
       is_multi_label: Whether an utterance has several emotions, each with a probability of its own.
@@ -53,10 +57,11 @@ def build_model(
     Returns:
       A model from inputs named like the dataset's features to logits [batch, num_emotions].
     """
-    inputs = make_inputs(config.modalities, mel_bins)
+    features = config.audio.features if "audio" in config.modalities else ()
+    inputs = make_inputs(config.modalities, {name: widths[name] for name in features})
     embeddings = []
     if "audio" in config.modalities:
-        embeddings.append(audio_branch(inputs["log_mel"], inputs["num_frames"], config.audio))
+        embeddings.append(audio_branch(inputs, config.audio))
     if "text" in config.modalities:
         embeddings.append(text_branch(inputs["token_ids"], vocabulary_size, config.text))
     present = presence(inputs)
@@ -85,18 +90,16 @@ def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float], is_mu
     """Averages the calibrated probabilities of trained models as one graph; one whose input is absent is left out.
 
     Args:
-      models: Name -> a model of logits [batch, num_emotions]; equal label order.
+      models: Name -> a model of logits [batch, num_emotions]; equal label order. Those that read a feature share it.
       prior: The answer where every input is absent.
       is_multi_label: Whether the models are.
 
     Returns:
       A model of logits whose softmax, or sigmoid, is the mean of the present models' probabilities.
     """
-    mel_bins = next((model.input["log_mel"].shape[-1] for model in models.values() if "log_mel" in model.input), 1)
-    modalities = [
-        m for m, key in (("audio", "log_mel"), ("text", "token_ids")) if any(key in x.input for x in models.values())
-    ]
-    inputs = make_inputs(modalities, mel_bins)
+    every = {key: value for model in models.values() for key, value in model.input.items()}
+    widths = {name: every[name].shape[-1] for name in AUDIO_FEATURES if name in every}
+    inputs = make_inputs(["audio"] * bool(widths) + ["text"] * ("token_ids" in every), widths)
     weighted, weights = [], []
     for name, model in models.items():
         own = {key: inputs[key] for key in model.input}
@@ -109,12 +112,18 @@ def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float], is_mu
     return keras.Model(inputs, logits, name="late_fusion")
 
 
-def make_inputs(modalities: Sequence[str], mel_bins: int) -> dict[str, keras.KerasTensor]:
-    """Makes the inputs of the modalities, named like the dataset's features."""
-    inputs = {}
+def make_inputs(modalities: Sequence[str], widths: Mapping[str, int]) -> dict[str, keras.KerasTensor]:
+    """Makes the inputs of the modalities, named like the dataset's features.
+
+    Args:
+      modalities: "audio", "text" or both.
+      widths: Feature of sound -> number of its columns.
+    """
+    inputs: dict[str, keras.KerasTensor] = {}
     if "audio" in modalities:
-        inputs["log_mel"] = keras.Input((None, mel_bins), name="log_mel")
-        inputs["num_frames"] = keras.Input((), dtype="int32", name="num_frames")
+        inputs |= {name: keras.Input((None, width), name=name) for name, width in widths.items()}
+        for name in dict.fromkeys("num_steps" if feature == "encoder" else "num_frames" for feature in widths):
+            inputs[name] = keras.Input((), dtype="int32", name=name)
     if "text" in modalities:
         inputs["token_ids"] = keras.Input((None,), dtype="int32", name="token_ids")
     return inputs
@@ -122,9 +131,7 @@ def make_inputs(modalities: Sequence[str], mel_bins: int) -> dict[str, keras.Ker
 
 def presence(inputs: Mapping[str, keras.KerasTensor]) -> list[keras.KerasTensor]:
     """Tells from the inputs of a model which modality is there: [batch] bool each, audio before text."""
-    present = []
-    if "num_frames" in inputs:
-        present.append(inputs["num_frames"] > 0)
+    present = [inputs[name] > 0 for name in ("num_frames", "num_steps") if name in inputs][:1]
     if "token_ids" in inputs:
         # [START] alone is an absent transcript.
         present.append(ops.sum(ops.cast(ops.not_equal(inputs["token_ids"], 0), "int32"), axis=1) > 1)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from emotion_tf import metrics, multilabel
 from emotion_tf.calibration import fit_temperature, negative_log_likelihood, probabilities_of, set_temperature
+from emotion_tf.config import AUDIO_FEATURES, AudioConfig
 from emotion_tf.plots import draw_scores
 from emotion_tf.predictions import DIALOGUE, GROUPS, predictions_table
 from emotion_tf.run import Run, Scored, misfit
@@ -37,7 +38,12 @@ def shuffled_in_training(control: str) -> str:
 
 def modalities_of(model: keras.Model) -> tuple[str, ...]:
     """Tells from a model's inputs what it listens to."""
-    return tuple(m for m, key in (("audio", "log_mel"), ("text", "token_ids")) if key in model.input)
+    return ("audio",) * bool(audio_features_of(model)) + ("text",) * ("token_ids" in model.input)
+
+
+def audio_features_of(model: keras.Model) -> tuple[str, ...]:
+    """Tells from a model's inputs which features of sound it hears."""
+    return tuple(name for name in AUDIO_FEATURES if name in model.input)
 
 
 class Part:
@@ -54,7 +60,7 @@ class Part:
         utterance that keeps no label is left out; so is one of several, where the models know one an utterance.
       is_multi_label: Whether the models know several emotions an utterance; None: as the records do.
       thresholds: From which probability on each emotion is named; None: fitted on this part, where that is needed.
-      options: Further arguments of `make_dataset`.
+      options: Further arguments of `make_dataset`, such as audio_features.
     """
 
     def __init__(
@@ -146,8 +152,9 @@ class Part:
 def _is_present(features: Mapping[str, tf.Tensor]) -> np.ndarray:
     """Tells which utterances of a batch have any input, as `emotion_tf.fusion.presence` does: [batch] bool."""
     present = np.zeros(len(next(iter(features.values()))), bool)
-    if "num_frames" in features:
-        present |= features["num_frames"].numpy() > 0
+    lengths = [features[name].numpy() for name in ("num_frames", "num_steps") if name in features][:1]
+    for length in lengths:
+        present |= length > 0
     if "token_ids" in features:
         present |= np.count_nonzero(features["token_ids"].numpy(), axis=1) > 1
     return present
@@ -177,8 +184,10 @@ def _mapped(memberships: np.ndarray, numbers: Sequence[int | None], num_emotions
     return memberships @ leads
 
 
-def part_of(run: Run, split: str, modalities: Sequence[str]) -> Part:
-    """Reads one part of a run's fold, under its control.
+def part_of(
+    run: Run, split: str, modalities: Sequence[str], audio_features: Sequence[str] = AudioConfig().features
+) -> Part:
+    """Reads one part of a run's fold, under its control, as far as a model listens to it.
 
     Raises:
       InputError: Records that are gone, or not those that the run was trained on.
@@ -199,6 +208,7 @@ def part_of(run: Run, split: str, modalities: Sequence[str]) -> Part:
         fold["by"],
         is_multi_label=metadata["is_multi_label"],
         thresholds=run.thresholds() if run.is_finished else None,
+        audio_features=audio_features,
         max_tokens=config.training.max_tokens,
         tokenizer=run.tokenizer(),
         normalisation=run.normalisation(),

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.config import Config
-from pipelines import text
+from emotion_tf.config import AUDIO_FEATURES, Config
+from pipelines import audio, text
 from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
 from pipelines.records import write_json
@@ -222,6 +222,24 @@ def misfit(one: Mapping[str, Any], other: Mapping[str, Any], facts: Sequence[str
       facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256".
     """
     return next((_FACTS[name] for name in facts if one[name] != other[name]), "")
+
+
+def widths_of(metadata: Mapping[str, Any]) -> dict[str, int]:
+    """Tells from the metadata of a run or of records which features of sound there are, and their columns."""
+    widths = {"log_mel": metadata["front_end"]["mel_bins"]}
+    if names := metadata.get("acoustic"):
+        widths |= {"mfcc": audio.NUM_MFCC_COLUMNS, "acoustic": len(names)}
+    if encoder := metadata.get("encoder"):
+        widths["encoder"] = encoder["width"]
+    return widths
+
+
+def audio_features_of(config: Config) -> tuple[str, ...]:
+    """Finds the features of sound that the model of a config hears: its own, or those of the runs that it averages."""
+    if config.is_late:
+        found = {name for source in config.runs for name in audio_features_of(Run(Path(source)).config())}
+        return tuple(name for name in AUDIO_FEATURES if name in found)
+    return config.audio.features if "audio" in config.modalities else ()
 
 
 def tokenizer_of(config: Config) -> text.Tokenizer | None:

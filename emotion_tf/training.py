@@ -1,7 +1,7 @@
 """One training with stock Keras, and late fusion, which trains nothing. The work of `python -m emotion_tf.fit`."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,20 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from emotion_tf import callbacks, plots, tables
-from emotion_tf.config import MAX_POSITIONS, Config, TrainingConfig
+from emotion_tf.config import Config, TrainingConfig
 from emotion_tf.fusion import build_model, late_fusion
 from emotion_tf.losses import RareWeightedCrossentropy
 from emotion_tf.optimizer import TwoRateAdamW
-from emotion_tf.part import Part, modalities_of, part_of, score_part, shuffled_in_scoring, shuffled_in_training
-from emotion_tf.run import Run, tokenizer_of
+from emotion_tf.part import (
+    Part,
+    audio_features_of,
+    modalities_of,
+    part_of,
+    score_part,
+    shuffled_in_scoring,
+    shuffled_in_training,
+)
+from emotion_tf.run import Run, tokenizer_of, widths_of
 from pipelines import text
 from pipelines.augment import MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
 from pipelines.command import InputError, progress_bar
@@ -38,7 +46,7 @@ def train(run: Run) -> None:
     keras.utils.set_random_seed(config.seed)
     steps = -(-metadata["num_training"] // config.training.batch_size)
     model = make_model(config, metadata, steps)
-    part = part_of(run, "validation", config.modalities)
+    part = part_of(run, "validation", modalities_of(model), audio_features_of(model))
     validation = callbacks.Validation(
         run,
         part.predict,
@@ -72,7 +80,7 @@ def average(run: Run) -> None:
     config, metadata = run.config(), run.metadata()
     models = {f"run_{number}": Run(Path(source)).model() for number, source in enumerate(config.runs)}
     model = late_fusion(models, metadata["prior"], metadata["is_multi_label"])
-    _finish(run, model, part_of(run, "validation", modalities_of(model)), None)
+    _finish(run, model, part_of(run, "validation", modalities_of(model), audio_features_of(model)), None)
 
 
 def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Model:
@@ -83,10 +91,9 @@ def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Mo
       metadata: Of the run.
       steps: Steps an epoch.
     """
-    mel_bins, is_multi_label = metadata["front_end"]["mel_bins"], metadata["is_multi_label"]
     tokenizer = tokenizer_of(config) or text.own_tokenizer()
-    model = _build(config, mel_bins, tokenizer.vocabulary_size, metadata["prior"], is_multi_label)
-    _check_words(model, config, tokenizer)
+    facts = (tokenizer.vocabulary_size, metadata["prior"], metadata["is_multi_label"])
+    model = _build(config, widths_of(metadata), *facts)
     _start_from(model, config)
     _compile(model, config, steps, _loss(config.training, metadata))
     return model
@@ -111,6 +118,7 @@ def training_dataset(
         shuffled=shuffled_in_training(config.control),
         batch_size=training.batch_size,
         training=True,
+        audio_features=config.audio.features,
         num_frames=num_frames,
         max_tokens=training.max_tokens,
         class_weights=_class_weights(training, metadata),
@@ -149,26 +157,6 @@ def _build(config: Config, *facts: Any) -> keras.Model:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"cannot read the weights of the preset {config.text.preset}: {reason}.") from error
-
-
-def _check_words(model: keras.Model, config: Config, tokenizer: text.Tokenizer) -> None:
-    """Refuses more words, or other pieces, than a model has places for."""
-    if "token_ids" not in model.input or config.text.model not in ("transformer", "distilbert"):
-        return
-    longest, least = MAX_POSITIONS, tokenizer.min_tokens
-    if config.text.model == "distilbert":
-        backbone = model.get_layer("text_backbone")
-        longest = backbone.max_sequence_length
-        if backbone.vocabulary_size < tokenizer.vocabulary_size:
-            raise InputError(
-                f"the preset {config.text.preset} has {tokenizer.vocabulary_size} pieces and"
-                f" {backbone.vocabulary_size} embeddings: its files belong to different models."
-            )
-    if not least <= config.training.max_tokens <= longest:
-        raise InputError(
-            f"--max-tokens {config.training.max_tokens} cannot work for --text-model {config.text.model}:"
-            f" give a number from {least} to {longest}."
-        )
 
 
 def _augment(config: Config, num_frames: int) -> Callable[[Tensors], Tensors] | None:
@@ -221,7 +209,7 @@ def _compile(model: keras.Model, config: Config, steps: int, loss: keras.losses.
     momentum = 1 - 1 / max(2.0, training.ema_share * total)
     if training.ema_share > 0:
         # Statistics that look back less far than the weights that they go with make the validation jump.
-        for layer in model.layers:
+        for layer in _with_inner(model.layers):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = momentum
     optimizer = _optimizer(
@@ -230,6 +218,13 @@ def _compile(model: keras.Model, config: Config, steps: int, loss: keras.losses.
     shown = ["accuracy"] if isinstance(loss, keras.losses.CategoricalCrossentropy) else None
     # XLA saves no time on a processor, and compiles each length of a batch anew.
     model.compile(optimizer, loss, weighted_metrics=shown, jit_compile=False)
+
+
+def _with_inner(layers: Sequence[keras.Layer]) -> Iterator[keras.Layer]:
+    """Yields layers, and those inside of the models among them."""
+    for layer in layers:
+        yield layer
+        yield from _with_inner(getattr(layer, "layers", ()))
 
 
 def _optimizer(model: keras.Model, config: Config, rate: Any, **options: Any) -> keras.optimizers.Optimizer:

@@ -1,5 +1,6 @@
 """Tests of emotion_tf.config: JSON there and back, and a sentence for numbers that cannot work."""
 
+import json
 import math
 
 import pytest
@@ -19,11 +20,28 @@ def test_json_gives_the_same_config_back():
         control="shuffled-audio",
         fusion="late",
         runs=("a", "b"),
-        audio=AudioConfig((8, 16)),
+        audio=AudioConfig((8, 16), model="crnn", units=(4, 4), features=("mfcc", "encoder")),
         text=TextConfig(units=(3,), model="distilbert", preset="here", freeze=True),
         training=TrainingConfig(epochs=7, learning_rate=1e-4),
     )
     assert Config.from_json(config.to_json()) == config
+
+
+def test_a_config_from_before_there_were_several_audio_models_is_read_as_the_first():
+    old = json.loads(Config("audio", "x").to_json())
+    old["audio"] = {"channels": [8, 16], "attention_dim": 128, "embedding_dim": 128, "dropout": 0.4}
+    audio = Config.from_json(json.dumps(old)).audio
+    assert audio == AudioConfig((8, 16), model="cnn_attention", features=("log_mel",))
+
+
+def test_each_audio_model_has_sizes_of_its_own_unless_others_are_given():
+    assert AudioConfig().channels == (32, 64, 128, 160)
+    assert (AudioConfig(model="gru").channels, AudioConfig(model="gru").units) == ((), (256, 256, 128))
+    assert (AudioConfig((8,), model="cnn").channels, AudioConfig(model="cnn").units) == ((8,), ())
+
+
+def test_features_of_sound_have_one_order():
+    assert AudioConfig(features=("encoder", "acoustic", "log_mel")).features == ("log_mel", "acoustic", "encoder")
 
 
 def test_sources_are_what_a_run_starts_from_or_averages():
@@ -79,3 +97,24 @@ def test_a_number_that_cannot_work_gets_a_sentence_with_its_flag(setting):
 def test_a_size_of_the_text_branch_that_cannot_work_gets_a_sentence_with_its_flag(setting, sentence):
     with pytest.raises(InputError, match=sentence):
         TextConfig(**setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"channels": (8, 0)}, "--audio-channels 0 cannot work"),
+        ({"model": "gru", "units": (-1,)}, "--audio-units -1 cannot work"),
+        ({"layers": 0}, "--audio-layers 0 cannot work"),
+        ({"heads": 0}, "--audio-heads 0 cannot work"),
+        ({"width": 0}, "--audio-width 0 cannot work"),
+        ({"dropout": 1.0}, "--audio-dropout 1.0 cannot work"),
+        ({"model": "transformer", "width": 10, "heads": 4}, "--audio-heads 4 cannot work: .* that divides 10"),
+        ({"features": ()}, "--audio-features  cannot work: give some of log_mel, mfcc, acoustic, encoder, each once"),
+        ({"features": ("smell",)}, "--audio-features smell cannot work"),
+        ({"features": ("mfcc", "mfcc")}, "--audio-features mfcc mfcc cannot work: .* each once"),
+        ({"features": ("acoustic", "mfcc")}, "--audio-features acoustic mfcc hold mfcc twice"),
+    ],
+)
+def test_an_audio_branch_that_cannot_work_gets_a_sentence_with_its_flag(setting, sentence):
+    with pytest.raises(InputError, match=sentence):
+        AudioConfig(**setting)

@@ -300,6 +300,28 @@ def test_metadata_of_one_emotion_each_with_sound_ranks_by_recall(audio_run):
     assert metadata["num_training"] == sum(metadata["training_counts"])
 
 
+@pytest.mark.parametrize(
+    ("audio", "sentence"),
+    [
+        ({"features": ("log_mel", "acoustic")}, "hold no acoustic features: prepare them with --acoustic"),
+        ({"features": ("mfcc",)}, "hold no mfcc features: prepare them with --acoustic"),
+        ({"features": ("encoder",)}, "hold no encoder features: prepare them with --encoder"),
+        (
+            {"channels": (2,) * 7},
+            "--audio-model cnn_attention needs 127 columns or more, and .* hold 64: prepare them with more --mel-bins",
+        ),
+    ],
+)
+@pytest.mark.parametrize("branch", ["audio", "fusion"])
+def test_a_branch_that_the_records_cannot_feed_is_refused_before_a_run_begins(
+    tmp_path, trained, make_config, branch, audio, sentence
+):
+    config = make_config(branch, fusion="early" if branch == "fusion" else "")
+    with pytest.raises(InputError, match=sentence):
+        fit(dataclasses.replace(config, audio=AudioConfig(**audio)), Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("branch", ["audio", "fusion"])
 def test_records_of_words_alone_train_no_branch_that_listens(
     goemotions_records, trained, tmp_path, make_config, branch

@@ -12,11 +12,12 @@ from emotion_tf.config import AudioConfig, Config, TextConfig
 from emotion_tf.fusion import build_model, late_fusion
 
 PRIOR = (0.2, 0.5, 0.3)
+WIDTHS = {"log_mel": MEL_BINS}
 
 
 def build(branch, fusion="", seed=0):
     config = Config(branch, "x", fusion=fusion, audio=AudioConfig((4, 4), 4, 6), text=TextConfig(4, (4,), 4, 6))
-    model = randomise(build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR), seed)
+    model = randomise(build_model(config, WIDTHS, VOCABULARY_SIZE, PRIOR), seed)
     set_temperature(model, 1.0)
     return model
 
@@ -85,7 +86,7 @@ def test_a_temperature_divides_the_logits_and_leaves_the_prior_of_absent_input(n
 def test_training_leaves_the_temperature_alone():
     model = build("text")
     assert "temperature" not in {variable.name for variable in model.trainable_variables}
-    assert float(build_model(Config("text", "x"), MEL_BINS, 20, PRIOR).get_layer("logits").temperature) == 1
+    assert float(build_model(Config("text", "x"), WIDTHS, 20, PRIOR).get_layer("logits").temperature) == 1
 
 
 @pytest.mark.parametrize(("present", "zeros"), [(SOUND_ALONE, slice(6, 12)), (WORDS_ALONE, slice(0, 6))])
@@ -152,7 +153,7 @@ def test_inputs_are_named_like_the_features_of_the_dataset(models):
 
 def build_multi_label(seed):
     config = Config("text", "x", text=TextConfig(4, (4,), 4, 6))
-    model = randomise(build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR, is_multi_label=True), seed)
+    model = randomise(build_model(config, WIDTHS, VOCABULARY_SIZE, PRIOR, is_multi_label=True), seed)
     set_temperature(model, 1.0)
     return model
 
@@ -163,7 +164,7 @@ def sigmoids(model, features):
 
 def test_with_several_emotions_the_prior_and_the_start_are_a_sigmoid_each():
     config = Config("text", "x", text=TextConfig(4, (4,), 4, 6))
-    model = build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR, is_multi_label=True)
+    model = build_model(config, WIDTHS, VOCABULARY_SIZE, PRIOR, is_multi_label=True)
     np.testing.assert_allclose(sigmoids(model, batch(NOTHING)), [PRIOR], atol=1e-6)
     np.testing.assert_allclose(scipy.special.expit(model.get_layer("emotions").bias), PRIOR, atol=1e-6)
 

@@ -4,7 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from emotion_tf.branches.layers import AttentionPooling, MaskFrames, PadFrames, StepMask
+from emotion_tf.branches.layers import (
+    AttentionPooling,
+    CutWindows,
+    JoinWindows,
+    MaskFrames,
+    MeanPooling,
+    PadFrames,
+    StepMask,
+)
 
 
 def randoms(*shape, seed=0):
@@ -61,7 +69,24 @@ def test_pooling_over_negative_steps_keeps_their_maximum():
     np.testing.assert_allclose(found[0], np.tile(inputs[0, 0], 2), rtol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [PadFrames(8), MaskFrames(4), AttentionPooling(5), StepMask(2)])
+def test_the_mean_counts_steps_alone_and_is_zero_over_nothing():
+    inputs = randoms(2, 4, 3)
+    found = MeanPooling()(inputs, np.array([[True, True, True, False], [False] * 4]))
+    np.testing.assert_allclose(found, [inputs[0, :3].mean(axis=0), np.zeros(3)], rtol=1e-5)
+
+
+def test_windows_are_cut_clip_by_clip_and_joined_again():
+    inputs, num_frames = randoms(2, 6, 3), np.array([6, 1], np.int32)
+    windows = CutWindows(2)(inputs)
+    np.testing.assert_array_equal(windows[2:4], [inputs[0, 4:], inputs[1, :2]])
+    assert windows.shape[1:] == CutWindows(2).compute_output_shape(inputs.shape)[1:] == (2, 3)
+    np.testing.assert_array_equal(JoinWindows()(windows, num_frames), inputs)
+
+
+LAYERS = [PadFrames(8), MaskFrames(4), AttentionPooling(5), StepMask(2), MeanPooling(), CutWindows(3), JoinWindows()]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_is_rebuilt_from_its_config(layer):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()

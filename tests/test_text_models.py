@@ -25,6 +25,7 @@ from pipelines.dataset import make_dataset
 from pipelines.records import read_index
 
 PRIOR = [0.25, 0.75]
+WIDTHS = {"log_mel": MEL_BINS}
 
 
 def text_config(model, preset="", **values):
@@ -62,7 +63,7 @@ def fusion_batch():
 
 def test_every_text_model_learns_in_early_fusion(text_model):
     config = Config("fusion", "x", fusion="early", audio=AudioConfig((4,), 4, 16), text=text_model)
-    model = randomise(build_model(config, MEL_BINS, VOCABULARY_SIZE, PRIOR))
+    model = randomise(build_model(config, WIDTHS, VOCABULARY_SIZE, PRIOR))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(fusion_batch()) ** 2)
     variables = [
@@ -75,7 +76,7 @@ def test_every_text_model_learns_in_early_fusion(text_model):
 def test_every_text_model_works_in_late_fusion(text_model):
     audio_config = Config("audio", "x", audio=AudioConfig((4,), 4, 4))
     configs = {"audio": audio_config, "text": Config("text", "x", text=text_model)}
-    models = {name: randomise(build_model(c, MEL_BINS, VOCABULARY_SIZE, PRIOR)) for name, c in configs.items()}
+    models = {name: randomise(build_model(c, WIDTHS, VOCABULARY_SIZE, PRIOR)) for name, c in configs.items()}
     batch = fusion_batch()
     fused = tf.nn.softmax(late_fusion(models, PRIOR)(batch))
     parts = [tf.nn.softmax(model({key: batch[key] for key in model.input})) for model in models.values()]
@@ -164,12 +165,13 @@ def test_a_preset_learns_at_its_own_rate_and_a_frozen_one_not_at_all(make_config
 
 
 @pytest.mark.parametrize(("model", "max_tokens"), [("transformer", 513), ("distilbert", 65), ("distilbert", 2)])
-def test_more_words_than_a_model_has_places_for_get_a_sentence(make_config, tiny_preset, text_run, model, max_tokens):
-    from emotion_tf import training
-
+def test_more_words_than_a_model_has_places_for_get_a_sentence_before_a_run_begins(
+    make_config, tiny_preset, tmp_path, model, max_tokens
+):
     config = dataclasses.replace(make_config("text", max_tokens=max_tokens), text=text_config(model, tiny_preset))
     with pytest.raises(InputError, match=f"--max-tokens {max_tokens} cannot work for --text-model {model}"):
-        training.make_model(config, text_run.metadata(), 1)
+        fit(config, Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_that_cannot_be_read_get_a_sentence(make_config, tiny_preset, text_run, tmp_path):
@@ -180,6 +182,15 @@ def test_weights_that_cannot_be_read_get_a_sentence(make_config, tiny_preset, te
     config = dataclasses.replace(make_config("text"), text=text_config("distilbert", str(folder)))
     with pytest.raises(InputError, match="cannot read the weights of the preset"):
         training.make_model(config, text_run.metadata(), 1)
+
+
+def test_a_preset_that_cannot_be_read_gets_a_sentence_before_a_run_begins(make_config, tiny_preset, tmp_path):
+    folder = Path(shutil.copytree(tiny_preset, tmp_path / "broken"))
+    (folder / "config.json").write_text("{}")
+    config = dataclasses.replace(make_config("text"), text=text_config("distilbert", str(folder)))
+    with pytest.raises(InputError, match="cannot read the preset"):
+        fit(config, Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

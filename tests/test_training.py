@@ -39,7 +39,7 @@ def loss_of(config, is_multi_label=False):
 def compiled(steps=10, **values):
     """A tiny text model with the optimizer of a config."""
     config = Config("text", "x", text=TextConfig(2, (2,), 2, 2), training=TrainingConfig(**values))
-    model = build_model(config, 8, 20, [0.5, 0.5])
+    model = build_model(config, {"log_mel": 8}, 20, [0.5, 0.5])
     training._compile(model, config, steps, loss_of(config))
     return model
 
@@ -54,7 +54,7 @@ def test_the_rate_warms_up_in_a_line_and_falls_with_a_cosine():
 
 def test_normalisation_looks_back_as_far_as_the_average_of_the_weights():
     config = Config("audio", "x", audio=AudioConfig((4, 4), 2, 2), training=TrainingConfig(epochs=10, ema_share=0.1))
-    model = build_model(config, 8, 20, [0.5, 0.5])
+    model = build_model(config, {"log_mel": 8}, 20, [0.5, 0.5])
     training._compile(model, config, 20, loss_of(config))
     momenta = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert momenta == pytest.approx([1 - 1 / 20] * 5)
@@ -145,7 +145,7 @@ def test_the_kept_model_has_no_optimizer_and_loads_like_the_best_checkpoint(text
     model = text_run.model()
     assert not model.compiled
     config = text_run.config()
-    checkpoint = build_model(config, 64, 8192, text_run.metadata()["prior"])
+    checkpoint = build_model(config, {"log_mel": 64}, 8192, text_run.metadata()["prior"])
     training._compile(checkpoint, config, 2, loss_of(config))
     pointer = json.loads((text_run.checkpoints / "best.json").read_text())
     checkpoint.optimizer.build(checkpoint.trainable_variables)
@@ -158,7 +158,7 @@ def test_the_kept_model_has_no_optimizer_and_loads_like_the_best_checkpoint(text
 
 def test_early_fusion_starts_from_exactly_the_weights_of_its_branches(early_run, audio_run, text_run):
     config = early_run.config()
-    model = build_model(config, 64, 8192, early_run.metadata()["prior"])
+    model = build_model(config, {"log_mel": 64}, 8192, early_run.metadata()["prior"])
     training._start_from(model, config)
     copied = 0
     for source, prefix in ((audio_run.model(), "audio_"), (text_run.model(), "text_")):
@@ -335,7 +335,7 @@ def test_a_killed_run_finishes_with_the_same_command(three_speaker_records, tmp_
 
 def test_the_loss_of_several_emotions_is_binary_cross_entropy_without_smoothing():
     config = Config("text", "x", text=TextConfig(2, (2,), 2, 2), training=TrainingConfig(label_smoothing=0.1))
-    model = build_model(config, 8, 20, [0.5, 0.5], is_multi_label=True)
+    model = build_model(config, {"log_mel": 8}, 20, [0.5, 0.5], is_multi_label=True)
     training._compile(model, config, 10, loss_of(config, is_multi_label=True))
     logits, carried = np.array([[2.0, -1.0]], np.float32), np.array([[1.0, 1.0]])
     expected = np.mean([np.log1p(np.exp(-2.0)), np.log1p(np.exp(1.0))])

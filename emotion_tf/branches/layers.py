@@ -51,6 +51,58 @@ class MaskFrames(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
+class CutWindows(keras.layers.Layer):
+    """Puts windows of `length` frames below each other, each a row of its own.
+
+    [batch, num_windows * length, columns] -> [batch * num_windows, length, columns]
+    """
+
+    def __init__(self, length: int, **kwargs):
+        super().__init__(**kwargs)
+        self.length = length
+
+    def call(self, inputs):
+        return ops.reshape(inputs, (-1, self.length, inputs.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, self.length, input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "length": self.length}
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class JoinWindows(keras.layers.Layer):
+    """Puts the steps of a clip's windows behind each other again.
+
+    Inputs [batch * num_windows, num_steps, width] and num_frames [batch]; output [batch, num_windows * num_steps,
+    width].
+    """
+
+    def call(self, inputs, num_frames):
+        return ops.reshape(inputs, (ops.shape(num_frames)[0], -1, inputs.shape[-1]))
+
+    def compute_output_shape(self, inputs_shape, num_frames_shape):
+        return (num_frames_shape[0], None, inputs_shape[-1])
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class MeanPooling(keras.layers.Layer):
+    """Pools steps by their mean.
+
+    Inputs [batch, num_steps, width] and is_step [batch, num_steps] bool; output [batch, width]. Pooling over nothing
+    gives zeros.
+    """
+
+    def call(self, inputs, is_step):
+        weights = ops.cast(is_step, inputs.dtype)[:, :, None]
+        return ops.sum(inputs * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+
+    def compute_output_shape(self, inputs_shape, is_step_shape):
+        return (inputs_shape[0], inputs_shape[-1])
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
 class AttentionPooling(keras.layers.Layer):
     """Pools steps by learned attention, and by their maximum beside it.
 

@@ -1,36 +1,13 @@
 """The text branch on WordPiece ids: recurrent, a small transformer, or a pretrained DistilBERT; attention pooling."""
 
+import functools
+
 import keras
 from keras import layers, ops
 
 from emotion_tf.branches.layers import AttentionPooling
+from emotion_tf.branches.transformer import Positions, encoder_layers
 from emotion_tf.config import MAX_POSITIONS, TextConfig
-
-
-@keras.saving.register_keras_serializable("emotion_tf")
-class Positions(keras.layers.Layer):
-    """Adds a learned vector for the place of each step; steps behind the last place share its vector.
-
-    [batch, num_steps, width] -> the same.
-    """
-
-    def __init__(self, num_positions: int, **kwargs):
-        super().__init__(**kwargs)
-        self.num_positions = num_positions
-
-    def build(self, inputs_shape):
-        shape = (self.num_positions, inputs_shape[-1])
-        self.positions = self.add_weight(name="positions", shape=shape, initializer="random_normal")
-
-    def call(self, inputs):
-        places = ops.minimum(ops.arange(ops.shape(inputs)[1], dtype="int32"), self.num_positions - 1)
-        return inputs + ops.take(self.positions, places, axis=0)[None]
-
-    def compute_output_shape(self, inputs_shape):
-        return inputs_shape
-
-    def get_config(self):
-        return {**super().get_config(), "num_positions": self.num_positions}
 
 
 def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: TextConfig) -> keras.KerasTensor:
@@ -69,23 +46,10 @@ def _recurrent(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig
 
 
 def _transformer(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
-    """Stacks encoder layers that normalise first: [batch, num_tokens, word_dim] -> the same.
-
-    Source: Vaswani et al. 2017, arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745 (normalising first).
-    """
-    width, share = config.word_dim, config.dropout / 4  # Each layer drops twice, where a recurrent one drops once.
+    """Lets words attend to each other: [batch, num_tokens, word_dim] -> the same."""
     x = Positions(MAX_POSITIONS, name="text_positions")(x)
-    is_key = mask[:, None, :]
-    for index in range(config.layers):
-        y = layers.LayerNormalization(name=f"text_attention_norm_{index}")(x)
-        attend = layers.MultiHeadAttention(config.heads, width // config.heads, name=f"text_attention_{index}")
-        y = attend(y, y, attention_mask=is_key)
-        x = x + layers.Dropout(share, name=f"text_attention_dropout_{index}")(y)
-        y = layers.LayerNormalization(name=f"text_forward_norm_{index}")(x)
-        y = layers.Dense(4 * width, activation="gelu", name=f"text_forward_{index}")(y)
-        y = layers.Dense(width, name=f"text_back_{index}")(y)
-        x = x + layers.Dropout(share, name=f"text_forward_dropout_{index}")(y)
-    return layers.LayerNormalization(name="text_norm")(x)
+    share = config.dropout / 4  # Each layer drops twice, where a recurrent one drops once.
+    return encoder_layers(x, mask, config.layers, config.heads, share, "text")
 
 
 def _distil_bert(token_ids: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
@@ -97,3 +61,12 @@ def _distil_bert(token_ids: keras.KerasTensor, mask: keras.KerasTensor, config: 
     backbone = keras_nlp.models.DistilBertBackbone.from_preset(config.preset, name="text_backbone", **options)
     backbone.trainable = not config.freeze
     return backbone({"token_ids": token_ids, "padding_mask": ops.cast(mask, "int32")})
+
+
+@functools.cache
+def places_of(preset: str) -> tuple[int, int]:
+    """Tells how many token ids a pretrained DistilBERT takes of a text, and how many pieces it has embeddings for."""
+    import keras_nlp
+
+    backbone = keras_nlp.models.DistilBertBackbone.from_preset(preset, load_weights=False)
+    return backbone.max_sequence_length, backbone.vocabulary_size

@@ -1,0 +1,24 @@
+"""A recurrent network over frames."""
+
+import keras
+from keras import layers
+
+from emotion_tf.branches.audio.frames import stack_frames
+from emotion_tf.branches.layers import AttentionPooling, StepMask
+from emotion_tf.config import AudioConfig
+
+STACKED = 4
+"""Frames that make a step: recurrence is slow, and frames overlap."""
+
+
+def gru(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> keras.KerasTensor:
+    """Stacks GRU layers over groups of frames, and pools by attention: [batch, 2 * units].
+
+    Source: Sak et al. 2015, arXiv:1507.06947 (stacked frames).
+    """
+    x = stack_frames(frames, num_frames, STACKED)
+    is_step = StepMask(STACKED, name="audio_steps")(x, num_frames)
+    for index, units in enumerate(config.units):
+        x = layers.GRU(units, return_sequences=True, name=f"audio_gru_{index}")(x, mask=is_step)
+        x = layers.Dropout(config.dropout / 4, name=f"audio_gru_dropout_{index}")(x)
+    return AttentionPooling(config.attention_dim, name="audio_pooling")(x, is_step)

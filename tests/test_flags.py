@@ -1,0 +1,95 @@
+"""Tests of emotion_tf.flags: the flags of a branch are the fields of its config, and no others are taken."""
+
+import argparse
+import dataclasses
+
+import pytest
+
+from emotion_tf.config import AUDIO_MODELS, AudioConfig, TextConfig
+from emotion_tf.flags import BRANCH_CONFIGS, add_branch_arguments, branch_of
+from pipelines.command import InputError
+
+
+def parse(*flags, branch="audio", fusion=None, init_audio=None):
+    parser = argparse.ArgumentParser()
+    for modality in BRANCH_CONFIGS:
+        add_branch_arguments(parser, modality)
+    arguments = parser.parse_args(flags)
+    return argparse.Namespace(**vars(arguments), branch=branch, fusion=fusion, init_audio=init_audio, init_text=None)
+
+
+def audio_of(*flags, **values):
+    return branch_of(parse(*flags, **values), "audio")
+
+
+def test_flags_become_the_config_of_the_audio_branch():
+    assert audio_of() == AudioConfig()
+    assert audio_of("--audio-model", "cnn", "--audio-channels", "8", "16") == AudioConfig((8, 16), model="cnn")
+    found = audio_of("--audio-model", "gru", "--audio-units", "8", "--audio-dropout", "0", "--audio-features", "mfcc")
+    assert found == AudioConfig(model="gru", units=(8,), dropout=0.0, features=("mfcc",))
+    found = audio_of("--audio-model", "transformer", "--audio-width", "6", "--audio-heads", "3", "--audio-layers", "1")
+    assert found == AudioConfig(model="transformer", width=6, heads=3, layers=1)
+    assert audio_of("--audio-features", "encoder", "log_mel", branch="fusion").features == ("log_mel", "encoder")
+
+
+def test_flags_of_one_branch_leave_the_other_as_it_is():
+    given = parse("--audio-model", "cnn", "--text-units", "8", branch="fusion")
+    assert branch_of(given, "audio") == AudioConfig(model="cnn")
+    assert branch_of(given, "text") == TextConfig(units=(8,))
+
+
+@pytest.mark.parametrize("modality", BRANCH_CONFIGS)
+def test_every_field_of_a_branch_has_a_flag_but_for_widths_that_no_one_changes(modality):
+    parser = argparse.ArgumentParser()
+    add_branch_arguments(parser, modality)
+    shown = parser.format_help()
+    names = {field.name for field in dataclasses.fields(BRANCH_CONFIGS[modality])} - {"attention_dim", "embedding_dim"}
+    names -= {"dropout"} if modality == "text" else set()
+    flags = {name if name == "word_dim" else f"{modality}_{name}" for name in names}
+    assert all("--" + name.replace("_", "-") in shown for name in flags)
+
+
+def test_the_help_says_whose_a_flag_is_and_what_holds_without_it():
+    parser = argparse.ArgumentParser(formatter_class=lambda prog: argparse.HelpFormatter(prog, width=300))
+    add_branch_arguments(parser, "audio")
+    shown = parser.format_help()
+    assert "of each recurrent layer (crnn 96, gru 256 256 128)" in shown
+    assert "transformer: of a patch (128)" in shown
+    assert f"--audio-model {{{','.join(AUDIO_MODELS)}}} (cnn_attention)" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "values", "sentence"),
+    [
+        (
+            ["--audio-channels", "8", "--audio-model", "gru"],
+            {},
+            "belongs to --audio-model cnn or cnn_attention or crnn",
+        ),
+        (["--audio-units", "8"], {}, "--audio-units belongs to --audio-model crnn or gru, not cnn_attention"),
+        (["--audio-heads", "2"], {}, "--audio-heads belongs to --audio-model transformer, not cnn_attention"),
+        (["--audio-model", "cnn"], {"branch": "text"}, "change nothing here, where no audio branch is trained"),
+        (["--audio-dropout", "0"], {"branch": "fusion", "fusion": "late"}, "--audio-dropout change nothing here"),
+        (
+            ["--audio-features", "mfcc"],
+            {"branch": "fusion", "init_audio": "x"},
+            "--audio-features cannot change the branch that --init-audio starts from",
+        ),
+        (["--audio-features", "mfcc", "acoustic"], {}, "hold mfcc twice"),
+        (["--audio-features", "mfcc", "mfcc"], {}, "each once"),
+        (
+            ["--audio-features", "encoder", "--audio-model", "gru", "--audio-units", "4"],
+            {},
+            "--audio-model, --audio-units change nothing where encoder is the only feature",
+        ),
+    ],
+)
+def test_audio_flags_that_change_nothing_or_cannot_work_get_a_sentence(flags, values, sentence):
+    with pytest.raises(InputError, match=sentence):
+        audio_of(*flags, **values)
+
+
+def test_a_feature_that_does_not_exist_is_no_choice(capsys):
+    with pytest.raises(SystemExit):
+        audio_of("--audio-features", "smell")
+    assert "invalid choice: 'smell'" in capsys.readouterr().err
