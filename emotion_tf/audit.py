@@ -288,7 +288,7 @@ def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) 
     validation = f"validation part, {found.parts['validation']['num_utterances']} utterances"
     start = f", starting from {', '.join(config.sources)}" if config.sources else ""
     is_multi_label, has_audio = metadata.get("is_multi_label", False), metadata.get("has_audio", True)
-    weighs = config.training.weighs_emotions(has_audio=has_audio, is_multi_label=is_multi_label)
+    weighs = config.training.weight_power(has_audio=has_audio, is_multi_label=is_multi_label)
     late = f"none trained; those of {', '.join(config.sources)}"
     return {
         "class_weights": training if weighs and not config.is_late else "none",

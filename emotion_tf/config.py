@@ -28,7 +28,7 @@ AUDIO_UNITS = {"crnn": (96,), "gru": (256, 256, 128)}
 
 TEXT_MODELS = ("gru", "lstm", "transformer", "distilbert")
 
-CLASS_WEIGHTS = ("auto", "balanced", "none")
+CLASS_WEIGHTS = ("auto", "balanced", "root", "none")
 
 MAX_POSITIONS = 512
 """Token ids that the transformer tells apart by their place."""
@@ -174,8 +174,8 @@ class TrainingConfig:
     )
     class_weights: str = _setting(
         "auto",
-        "balanced: each emotion weighs the same in sum; none: each utterance does; auto: balanced for records with"
-        " sound, none for words alone",
+        "balanced: each emotion weighs the same in sum; root: as the root of its number; none: each utterance does;"
+        " auto: balanced for records with sound, root for words alone",
         CLASS_WEIGHTS,
     )
     rare_weight: float = _setting(
@@ -232,11 +232,15 @@ class TrainingConfig:
         """Whether features are computed anew in training, of changed waveforms."""
         return max(self.speed, self.noise_snr_db, self.gain_db) > 0
 
-    def weighs_emotions(self, *, has_audio: bool, is_multi_label: bool) -> bool:
-        """Whether rare emotions weigh more in training; published scores on text are of emotions as they come."""
+    def weight_power(self, *, has_audio: bool, is_multi_label: bool) -> float:
+        """Tells by which power of its rarity an utterance of an emotion weighs more in training; 0: all weigh the same.
+
+        Emotions of texts differ in number by tens; weighed the same in sum, the rare ones are named far too often.
+        """
         if is_multi_label:
-            return self.rare_weight > 0
-        return self.class_weights == "balanced" or (self.class_weights == "auto" and has_audio)
+            return self.rare_weight
+        powers = {"balanced": 1.0, "root": 0.5, "none": 0.0, "auto": 1.0 if has_audio else 0.5}
+        return powers[self.class_weights]
 
 
 def _require(holds: bool, name: str, value: float, wanted: str = "at least 1") -> None:

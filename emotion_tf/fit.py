@@ -144,9 +144,10 @@ def _check_records(config: Config, records: Metadata) -> None:
         raise InputError(f"{config.records} hold words alone, no sound: train --branch text on them.")
     if "audio" in config.modalities and not config.is_late:
         _check_sound(config, records)
-    if records.is_multi_label and config.training.class_weights == "balanced":
+    if records.is_multi_label and config.training.class_weights in ("balanced", "root"):
         raise InputError(
-            f"--class-weights balanced needs one emotion an utterance, and {config.records} hold several: leave it out."
+            f"--class-weights {config.training.class_weights} needs one emotion an utterance, and {config.records} hold"
+            " several: leave it out."
         )
 
 

@@ -175,12 +175,14 @@ def _augment(config: Config, num_frames: int) -> Callable[[Tensors], Tensors] | 
 
 
 def _class_weights(training: TrainingConfig, metadata: dict[str, Any]) -> dict[int, float] | None:
-    """Gives each emotion the same weight in sum; None: each utterance the same."""
+    """Weighs each emotion by a power of its rarity, utterances by 1 on average; None: each utterance the same."""
     has_audio, is_multi_label = metadata["has_audio"], metadata["is_multi_label"]
-    if is_multi_label or not training.weighs_emotions(has_audio=has_audio, is_multi_label=is_multi_label):
+    power = training.weight_power(has_audio=has_audio, is_multi_label=is_multi_label)
+    if is_multi_label or not power:
         return None
     counts = np.array(metadata["training_counts"])
-    return dict(enumerate((counts.sum() / (len(counts) * counts)).tolist()))
+    weights = counts**-power
+    return dict(enumerate((weights * counts.sum() / (weights * counts).sum()).tolist()))
 
 
 def _start_from(model: keras.Model, config: Config) -> None:

@@ -346,13 +346,16 @@ def test_the_loss_of_several_emotions_is_binary_cross_entropy_without_smoothing(
     ("wanted", "has_audio", "is_multi_label", "expected"),
     [
         ("auto", True, False, {0: 2.0, 1: 2 / 3}),
-        ("auto", False, False, None),
+        ("auto", False, False, {0: 40 / (10 + 300**0.5), 1: 40 / (30 + 300**0.5)}),
         ("auto", True, True, None),
         ("balanced", False, False, {0: 2.0, 1: 2 / 3}),
+        ("root", True, False, {0: 40 / (10 + 300**0.5), 1: 40 / (30 + 300**0.5)}),
         ("none", True, False, None),
     ],
 )
-def test_emotions_are_weighted_where_there_is_sound_or_the_user_says_so(wanted, has_audio, is_multi_label, expected):
+def test_emotions_weigh_by_a_power_of_rarity_and_utterances_by_one_on_average(
+    wanted, has_audio, is_multi_label, expected
+):
     metadata = {"training_counts": [10, 30], "has_audio": has_audio, "is_multi_label": is_multi_label}
     found = training._class_weights(TrainingConfig(class_weights=wanted), metadata)
     assert found == (pytest.approx(expected) if expected else None)
