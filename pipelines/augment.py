@@ -18,6 +18,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import tensorflow_io as tfio
 
+SILENT_END_DB = 30.0
+"""Softer than the loudest block by this, the ends of a clip get no noise; `FrontEnd` trims them by as much."""
+
+_BLOCK_SAMPLES = audio.SAMPLE_RATE // 100
+
 Tensors = dict[str, tf.Tensor]
 
 SNR_RANGE_DB = 20.0
@@ -169,14 +174,21 @@ def change_speed(waveform: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
 
 
 def add_noise(waveform: tf.Tensor, snr_db: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Adds pink noise to a clip [num_samples], `snr_db` below it in mean power, up to its last sample that is not 0."""
-    positions = tf.range(1, tf.size(waveform) + 1)
-    num_samples = tf.reduce_max(tf.concat([[0], tf.where(waveform != 0.0, positions, 0)], axis=0))
-    noise = pink_noise(tf.size(waveform), seed)
-    power = tf.reduce_sum(tf.square(waveform)) / tf.cast(tf.maximum(num_samples, 1), tf.float32)
-    noise = noise * tf.sqrt(power) * 10.0 ** (-snr_db / 20)
-    # Zeros behind a clip are padding, and stay: noise would turn them into frames.
-    return waveform + tf.where(positions <= num_samples, noise, 0.0)
+    """Adds pink noise to a clip [num_samples], `snr_db` below it in mean power, between its silent ends."""
+    # In noise the front end would no longer find silent ends, and zeros behind a clip would become frames.
+    is_inside = tf.cast(_between_silent_ends(waveform), tf.float32)
+    power = tf.reduce_sum(tf.square(waveform * is_inside)) / tf.maximum(tf.reduce_sum(is_inside), 1.0)
+    noise = pink_noise(tf.size(waveform), seed) * tf.sqrt(power) * 10.0 ** (-snr_db / 20)
+    return waveform + noise * is_inside
+
+
+def _between_silent_ends(waveform: tf.Tensor) -> tf.Tensor:
+    """Tells the samples from the first loud block to the last one: [num_samples] bool."""
+    power = tf.reduce_sum(tf.square(tf.signal.frame(waveform, _BLOCK_SAMPLES, _BLOCK_SAMPLES, pad_end=True)), axis=1)
+    is_loud = tf.cast((power > 0) & (power >= tf.reduce_max(power) * 10.0 ** (-SILENT_END_DB / 10)), tf.int32)
+    is_inside = (tf.cumsum(is_loud) > 0) & (tf.cumsum(is_loud, reverse=True) > 0)
+    is_before_end = tf.cumsum(tf.abs(waveform), reverse=True) > 0
+    return tf.repeat(is_inside, _BLOCK_SAMPLES)[: tf.size(waveform)] & is_before_end
 
 
 def pink_noise(num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

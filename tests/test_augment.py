@@ -291,6 +291,16 @@ def test_zeros_behind_a_clip_stay_padding():
     assert audio.log_mel(found[None], audio.FrontEnd())[1] <= 1 + (5000 - 400) // 160
 
 
+def test_silent_ends_get_no_noise_and_are_trimmed_as_before():
+    soft = 1e-3 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+    waveform = tf.concat([soft, sine(num_samples=8000), soft], axis=0)
+    found = add_noise(waveform, tf.constant(3.0), seeds(1)[0])
+    np.testing.assert_array_equal(found[:7900], waveform[:7900])
+    np.testing.assert_array_equal(found[16100:], waveform[16100:])
+    [before], [after] = (audio.log_mel(one[None], audio.FrontEnd())[1] for one in (waveform, found))
+    assert abs(int(after) - int(before)) <= 2
+
+
 def test_noise_is_pink_above_50_hz_and_white_below():
     noise = np.concatenate([pink_noise(tf.constant(16000), seed).numpy() for seed in seeds(20)])
     power = np.square(np.abs(np.fft.rfft(noise.reshape(20, -1), axis=1))).mean(axis=0)  # 1 Hz a bin.
