@@ -22,6 +22,7 @@ SILENT_END_DB = 30.0
 """Softer than the loudest block by this, the ends of a clip get no noise; `FrontEnd` trims them by as much."""
 
 _BLOCK_SAMPLES = audio.SAMPLE_RATE // 100
+_LOOP_SAMPLES = 2**18
 
 Tensors = dict[str, tf.Tensor]
 
@@ -192,14 +193,20 @@ def _between_silent_ends(waveform: tf.Tensor) -> tf.Tensor:
 
 
 def pink_noise(num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws noise whose power falls with frequency above `PINK_ABOVE_HZ`: [num_samples], mean power about 1."""
-    # An even number, and never none: what the transform takes.
-    length = 2 * (num_samples // 2 + 1)
-    spectrum = tf.signal.rfft(tf.random.stateless_normal([length], seed))
-    hz = tf.linspace(0.0, audio.SAMPLE_RATE / 2, length // 2 + 1)
-    shape = tf.sqrt(PINK_ABOVE_HZ / tf.maximum(hz, PINK_ABOVE_HZ))
-    shape = shape / tf.sqrt(tf.reduce_mean(tf.square(shape)))
-    return tf.signal.irfft(spectrum * tf.cast(shape, tf.complex64), [length])[:num_samples]
+    """Cuts a stretch out of a loop of noise: [num_samples], mean power about 1."""
+    # To draw and to transform it for each clip would take several times as long as the clip's log-mel.
+    begin = tf.random.stateless_uniform([], seed, 0, _LOOP_SAMPLES, tf.int32)
+    loops = tf.tile(tf.constant(_noise_loop()), [2 + num_samples // _LOOP_SAMPLES])
+    return loops[begin : begin + num_samples]
+
+
+@functools.cache
+def _noise_loop() -> np.ndarray:
+    """Makes noise whose power falls with frequency above `PINK_ABOVE_HZ` and whose end meets its beginning."""
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(_LOOP_SAMPLES))
+    hz = np.fft.rfftfreq(_LOOP_SAMPLES, 1 / audio.SAMPLE_RATE)
+    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(hz, PINK_ABOVE_HZ)))
+    return (noise / noise.std()).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
