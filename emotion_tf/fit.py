@@ -152,7 +152,17 @@ def _check_records(config: Config, records: Metadata) -> None:
 
 
 def _check_sound(config: Config, records: Metadata) -> None:
-    """Refuses records without the waveforms or the speakers that a training on sound needs."""
+    """Refuses what a training on sound asks for and its features, or its records, do not allow."""
+    if config.training.changes_waveforms and "encoder" in config.audio.features:
+        raise InputError(
+            "--speed, --noise-snr-db and --gain-db change waveforms, and --audio-features encoder are stored once:"
+            " leave these or those out."
+        )
+    if config.normalise != "clip" and config.audio.features == ("encoder",):
+        raise InputError(
+            f"--normalise {config.normalise} changes nothing for --audio-features encoder, which are left as they are:"
+            " leave it out."
+        )
     if config.training.changes_waveforms and not records.has_waveform:
         raise InputError(
             "--speed, --noise-snr-db and --gain-db change stored waveforms, and"

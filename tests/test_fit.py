@@ -362,6 +362,26 @@ def test_records_without_waveforms_have_none_to_change(with_records, trained, th
     assert len(trained) == 1
 
 
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--gain-db", "3"], "change waveforms, and --audio-features encoder are stored once"),
+        (["--normalise", "training"], "--normalise training changes nothing for --audio-features encoder"),
+    ],
+)
+def test_states_of_an_encoder_stay_as_they_are(with_records, trained, flags, sentence):
+    with pytest.raises(InputError, match=sentence):
+        main(["--branch", "audio", "--audio-features", "encoder", *flags])
+
+
+def test_statistics_are_of_all_columns_that_are_heard(folder, trained, acoustic_records):
+    flags = ["--records", str(acoustic_records), "--audio-features", "acoustic", "--normalise", "enrolled"]
+    main(["--branch", "audio", *flags])
+    found = trained[0].normalisation()
+    assert {name: len(mean) for name, mean in found.mean.items()} == {"log_mel": 64, "acoustic": 103}
+    assert found.vectors(["acoustic"])[1].min() > 0
+
+
 def test_the_run_holds_the_statistics_of_its_training_part_before_training(with_records, trained):
     main(["--branch", "audio", "--normalise", "training"])
     [run] = trained
