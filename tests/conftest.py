@@ -191,6 +191,23 @@ def whisper_checkpoint(make_whisper):
     return make_whisper("Kids are talking by the door.")
 
 
+@pytest.fixture(scope="session")
+def encoder_checkpoint(tmp_path_factory):
+    """A whisper checkpoint of random weights, two blocks of width 8 each."""
+    whisper = pytest.importorskip("whisper")
+    import torch
+
+    torch.manual_seed(1)
+    dims = whisper.ModelDimensions(80, 1500, 8, 2, 2, 16, 4, 8, 2, 1)
+    path = tmp_path_factory.mktemp("whisper") / "random.pt"
+    weights = whisper.model.Whisper(dims).state_dict()
+    # Layer norms that do nothing would hide where they are applied.
+    weights["encoder.ln_post.weight"], weights["encoder.ln_post.bias"] = torch.rand(8) + 0.5, torch.rand(8)
+    weights["decoder.positional_embedding"] = torch.zeros(4, 8)  # Which whisper leaves as memory happens to be.
+    torch.save({"dims": vars(dims), "model_state_dict": weights}, path)
+    return path
+
+
 DISTIL_BERT_PIECES = [
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
     *("i", "kids", "are", "talking", "by", "the", "door", "what", "a", "happy", "sad", "day", "un", "##happi", "##ly"),

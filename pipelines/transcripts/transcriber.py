@@ -6,8 +6,6 @@ whisper and torch are imported when a recording is to be heard, and not where th
 import argparse
 import dataclasses
 import functools
-import hashlib
-import pickle  # For the name of its error alone: torch.load(weights_only=True) raises it.
 import re
 import warnings
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import audio
+from pipelines import audio, whisper_models
 from pipelines.command import InputError, progress_bar
 from pipelines.transcripts.cache import TranscriptCache
 from pipelines.utterance import Corpus, Utterance
@@ -32,7 +30,6 @@ NO_SPEECH = 0.6
 
 _GATES = f"rms >= {SILENT_RMS_DB:g} dB; {SHORTEST_SECONDS:g} s or more; no_speech_prob <= {NO_SPEECH:g}"
 _COLUMNS = ("audio_sha256", "utterance_id", "device", "seconds", "no_speech_prob", "transcript")
-_DEVICES = ("cpu", "cuda")
 
 
 def add_whisper_arguments(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
@@ -42,7 +39,9 @@ def add_whisper_arguments(parser: "argparse.ArgumentParser | argparse._ArgumentG
         metavar="NAME|CHECKPOINT",
         help="whisper: tiny, base, small.en, ..., downloaded at first use, or a checkpoint file (default: base)",
     )
-    parser.add_argument("--device", choices=_DEVICES, help="whisper: where it runs (default: cuda where there is one)")
+    parser.add_argument(
+        "--device", choices=whisper_models.DEVICES, help="whisper: where it runs (default: cuda where there is one)"
+    )
     parser.add_argument(
         "--language", metavar="CODE", help="whisper: the language spoken; auto detects it in each clip (default: en)"
     )
@@ -73,19 +72,14 @@ class WhisperSettings:
         )
 
     @property
-    def is_checkpoint(self) -> bool:
-        """Whether the model is a file on disk."""
-        return Path(self.model).is_file()
-
-    @property
     def name(self) -> str:
         """The model as tables name it: without the folder of a checkpoint."""
-        return Path(self.model).name if self.is_checkpoint else self.model
+        return whisper_models.name_of(self.model)
 
     @functools.cached_property
     def identity(self) -> dict[str, str]:
         """What the words depend on beside the sound; the device is left out, for the words rarely do."""
-        sha256 = file_sha256(Path(self.model)) if self.is_checkpoint else ""
+        sha256 = whisper_models.checkpoint_sha256(self.model)
         return {"model": self.name, "model_sha256": sha256, "language": self.language, "gates": _GATES}
 
 
@@ -113,10 +107,10 @@ class Transcriber:
 
     def __init__(self, settings: WhisperSettings):
         self.name = settings.name
-        whisper = _import_whisper()
+        whisper = whisper_models.import_whisper()
         self._language = _language(whisper, settings.language)
-        self.device = _device(settings.device)
-        self._model = _load(whisper, settings, self.device)
+        self.device = whisper_models.device_of(settings.device)
+        self._model = whisper_models.load(settings.model, self.device, "--whisper-model")
         if not self._model.is_multilingual and self._language not in (None, "en"):
             raise InputError(f"the whisper model {self.name} knows English only: leave --language out.")
 
@@ -194,20 +188,10 @@ def is_silent(waveform: np.ndarray) -> bool:
     return bool(np.abs(samples).max() <= audio.SILENT_PEAK / 32768 or rms < 10 ** (SILENT_RMS_DB / 20))
 
 
-def file_sha256(path: Path) -> str:
-    """Hashes the bytes of a file.
-
-    Raises:
-      OSError: It cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _hash_of(utterance: Utterance) -> str:
     """Returns the hash of the recording, or nothing where there is none that could be read."""
     try:
-        return file_sha256(utterance.audio) if utterance.audio else ""
+        return whisper_models.file_sha256(utterance.audio) if utterance.audio else ""
     except OSError:
         return ""
 
@@ -251,17 +235,6 @@ def _row(sha256: str, utterance: Utterance, heard: Heard, device: str) -> dict[s
     }
 
 
-def _import_whisper() -> Any:
-    try:
-        import whisper
-    except ImportError:
-        raise InputError(
-            "whisper is not installed: install it with pip install 'emotion_tf[whisper]', or in a checkout with"
-            " pip install -e '.[whisper]'."
-        ) from None
-    return whisper
-
-
 def _language(whisper: Any, language: str) -> str | None:
     """Returns the code of a language, or None for detection."""
     if language == "auto":
@@ -271,47 +244,3 @@ def _language(whisper: Any, language: str) -> str | None:
     if code not in known:
         raise InputError(f"whisper knows no language {language!r}: give auto or one of {', '.join(sorted(known))}.")
     return code
-
-
-def _device(device: str) -> str:
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda finds no GPU that torch can use: leave it out, or give --device cpu.")
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _load(whisper: Any, settings: WhisperSettings, device: str) -> Any:
-    """Loads weights, never code: whisper hands weights_only to torch."""
-    if settings.is_checkpoint:
-        return _load_checkpoint(whisper, Path(settings.model), device)
-    if settings.model not in whisper.available_models():
-        raise InputError(
-            f"--whisper-model {settings.model} is neither a checkpoint file nor one of"
-            f" {', '.join(whisper.available_models())}: correct it."
-        )
-    try:
-        return whisper.load_model(settings.model, device=device)
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"the whisper model {settings.model} could not be loaded or downloaded ({_first_line(error)}): connect this"
-            " machine to the network, or give a checkpoint file to --whisper-model."
-        ) from None
-
-
-def _load_checkpoint(whisper: Any, path: Path, device: str) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # The sentence below says all there is to say about another kind of pickle.
-            warnings.filterwarnings("ignore", "Detected pickle protocol")
-            # Absolute, so that a file called base is not taken for the model of that name.
-            return whisper.load_model(str(path.resolve()), device=device)
-    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no whisper checkpoint ({_first_line(error)}): give a .pt file in openai-whisper's format, or"
-            " the name of a model."
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return f"{error}".strip().partition("\n")[0][:200].rstrip(".:") or type(error).__name__
