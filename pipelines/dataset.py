@@ -17,6 +17,9 @@ MODALITIES = ("audio", "text")
 _SORTED_BATCHES = 50
 """Sentences of so many batches are sorted by length at once: padding nearly goes, and batches stay random."""
 
+_PREPARED_BY = {"acoustic": "--acoustic", "encoder": "--encoder whisper"}
+"""Field of a record -> what stores it."""
+
 _METADATA_FIELDS = ("utterance_id", "speaker", "attributes")
 
 Tensors = dict[str, tf.Tensor]
@@ -50,13 +53,14 @@ def make_dataset(
       members: Which utterances to read: values of the field `by`.
       modalities: "audio", "text" or both; what is not named is not read.
       by: "speaker", "published_split" or "utterance_id".
-      audio_features: What of the sound is read: "log_mel", "mfcc" or "acoustic", or log_mel with one of the others.
+      audio_features: What of the sound is read: "log_mel", "mfcc", "acoustic", "encoder", or several of them.
       shuffled: "audio", "transcripts" or "labels", which are then dealt anew among the chosen utterances, in the same
         way in every epoch; empty: nothing.
       batch_size: Utterances a batch; the last batch may be smaller.
       training: Shuffles anew in every epoch and crops long clips at a random place; words without sound are batched
         with others of about their length. Without it the order is that of the shards and the crop is the middle.
-      num_frames: Frames that every clip is cropped or padded to; None: no crop, padded to the batch's longest.
+      num_frames: Frames that every clip is cropped or padded to; None: no crop, padded to the batch's longest. States
+        of an encoder are never cropped.
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights; not for multi-label records.
       augment: Applied in training to one example after normalising and cropping, before padding.
@@ -71,7 +75,8 @@ def make_dataset(
 
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: those of audio_features, each [batch, num_frames,
-      columns] float32 normalised and padded with each clip's silence, num_frames [batch] int32, token_ids [batch,
+      columns] float32 normalised and padded with each clip's silence, num_frames [batch] int32; encoder [batch,
+      num_steps, width] float32 as it is stored, padded with 0, and num_steps [batch] int32; token_ids [batch,
       num_tokens] int32 padded with 0. label: [batch] int32; of multi-label records [batch, num_emotions] float32, 1 for
       each label.
 
@@ -86,8 +91,9 @@ def make_dataset(
     _check_sizes(num_frames, max_tokens)
     _check_weights(class_weights, metadata)
     heard = _heard(modalities, audio_features, folder, metadata)
-    sound = Sound(folder, metadata, heard, normalisation, change_waveform if training else None)
-    fields = _fields(modalities, sound, with_metadata)
+    of_frames = [name for name in heard if name in audio.FRAME_FEATURES]
+    sound = Sound(folder, metadata, of_frames, normalisation, change_waveform if training else None)
+    fields = _fields(modalities, sound, heard, with_metadata)
     read = functools.partial(_read, folder, metadata, members, by, tokenise=_tokenise(tokenizer, max_tokens))
     dataset = sound.with_speakers(read, fields)
     if shuffled:
@@ -135,7 +141,7 @@ def _check_weights(class_weights: Mapping[int, float] | None, metadata: records.
 def _heard(
     modalities: Sequence[str], audio_features: Sequence[str], folder: Path, metadata: records.Metadata
 ) -> list[str]:
-    """Lists the features of sound that are read, in the order of `audio.FRAME_FEATURES`; none without audio."""
+    """Lists the features of sound that are read, those of frames in the order of `audio.FRAME_FEATURES` and first."""
     unknown = [modality for modality in modalities if modality not in MODALITIES]
     if unknown or not modalities:
         raise InputError(f"there is no modality {', '.join(unknown) or '(none named)'}: use {', '.join(MODALITIES)}.")
@@ -148,12 +154,13 @@ def _heard(
         )
     lacking = [name for name in audio_features if records.STORED[name] not in metadata.columns]
     if lacking:
-        raise InputError(f"{folder} hold no {' and '.join(lacking)}: prepare them again with --acoustic.")
-    return [name for name in audio.FRAME_FEATURES if name in audio_features]
+        flags = " ".join(dict.fromkeys(_PREPARED_BY[records.STORED[name]] for name in lacking))
+        raise InputError(f"{folder} hold no {' and '.join(lacking)}: prepare them again with {flags}.")
+    return [name for name in records.STORED if name in audio_features]
 
 
-def _fields(modalities: Sequence[str], sound: Sound, with_metadata: bool) -> list[str]:
-    chosen = {"audio": sound.fields, "text": ["token_ids"]}
+def _fields(modalities: Sequence[str], sound: Sound, heard: Sequence[str], with_metadata: bool) -> list[str]:
+    chosen = {"audio": [*sound.fields, *(["encoder"] if "encoder" in heard else [])], "text": ["token_ids"]}
     fields = ["label", *(field for modality in modalities for field in chosen[modality])]
     return list(dict.fromkeys([*fields, *(_METADATA_FIELDS if with_metadata else ())]))
 
@@ -204,7 +211,7 @@ def _tokenise(tokenizer: text.Tokenizer | None, max_tokens: int | None) -> Calla
 
 def _moved(shuffled: str, fields: Sequence[str], sound: Sound) -> list[str]:
     """Names the fields that change their record; for audio all others, which take less memory."""
-    chosen = {"audio": set(sound.fields), "transcripts": {"token_ids"}, "labels": {"label"}}[shuffled]
+    chosen = {"audio": {*sound.fields, "encoder"}, "transcripts": {"token_ids"}, "labels": {"label"}}[shuffled]
     if not chosen & set(fields):
         raise InputError(f"a model that reads no {shuffled} has none to shuffle: choose another --control.")
     return [name for name in fields if (name in chosen) != (shuffled == "audio")]
@@ -232,8 +239,7 @@ def _to_example(metadata: records.Metadata, sound: Sound, with_metadata: bool) -
 
     def to_example(record: Tensors) -> Tensors:
         example = {"label": to_label(record["label"])} | sound.to_features(record)
-        if "token_ids" in record:
-            example["token_ids"] = record["token_ids"]
+        example |= {name: record[name] for name in ("encoder", "token_ids") if name in record}
         return example | ({name: record[name] for name in _METADATA_FIELDS} if with_metadata else {})
 
     return to_example
@@ -277,6 +283,9 @@ def _to_batch(
             if name in batch:
                 features["num_frames"] = tf.cast(batch[name].row_lengths(), tf.int32)
                 features[name] = _pad_with(batch[name], batch[f"{name}_silence"], num_frames)
+        if "encoder" in batch:
+            features["num_steps"] = tf.cast(batch["encoder"].row_lengths(), tf.int32)
+            features["encoder"] = _pad_steps(batch["encoder"])
         if "token_ids" in batch:
             features["token_ids"] = batch["token_ids"].to_tensor()
         parts: tuple[Any, ...] = (features, batch["label"])
@@ -300,3 +309,10 @@ def _pad_with(values: tf.RaggedTensor, silence: tf.Tensor, num_frames: int | Non
     dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0]])
     is_frame = tf.sequence_mask(values.row_lengths(), tf.shape(dense)[1])[:, :, tf.newaxis]
     return tf.ensure_shape(tf.where(is_frame, dense, silence[:, tf.newaxis]), [None, num_frames, silence.shape[1]])
+
+
+def _pad_steps(states: tf.RaggedTensor) -> tf.Tensor:
+    """Pads states [batch, (num_steps), width] with zeros, to one step at least, and makes them float32."""
+    dense = tf.cast(states.to_tensor(), tf.float32)
+    dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0]])
+    return tf.ensure_shape(dense, [None, None, states.shape[2]])

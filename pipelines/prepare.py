@@ -28,6 +28,7 @@ from pipelines.command import InputError, import_tensorflow, make_folder, progre
 from pipelines.corpora import goemotions, manifest, meld, ravdess, synthetic
 from pipelines.decoding import Decoded, decoding
 from pipelines.emotions import LABEL_MAPS, RAVDESS
+from pipelines.encoder import KINDS, Encoder, EncoderSettings
 from pipelines.utterance import Corpus, Utterance
 
 _READERS: Mapping[str, Callable[[Path], Corpus]] = {
@@ -57,6 +58,7 @@ class Preparation:
       transcript_source: Name of the source of the words.
       origin: What words and choice of utterances depend on beside the corpus, as JSON holds it.
       has_acoustic: Stores the acoustic features beside the log-mel.
+      encoder: Stores states of this encoder, too; None: of none.
     """
 
     corpus: Corpus
@@ -67,6 +69,7 @@ class Preparation:
     transcript_source: str = "script"
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     has_acoustic: bool = False
+    encoder: EncoderSettings | None = None
 
     @property
     def frame_features(self) -> tuple[str, ...]:
@@ -76,7 +79,13 @@ class Preparation:
     @functools.cached_property
     def shards(self) -> dict[str, list[Utterance]]:
         """Shard -> its utterances."""
-        return records.plan_shards(self.corpus.utterances, self.front_end, self.store_waveform, self.has_acoustic)
+        stored = (self.store_waveform, self.has_acoustic, self.encoder is not None)
+        return records.plan_shards(self.corpus.utterances, self.front_end, *stored)
+
+    @functools.cached_property
+    def loaded_encoder(self) -> Encoder | None:
+        """The encoder, loaded at first use."""
+        return Encoder(self.encoder) if self.encoder else None
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -94,6 +103,7 @@ class Preparation:
             "origin": dict(self.origin),
             # Not where there are none, so that older records are recognised.
             **({"acoustic": audio.ACOUSTIC} if self.has_acoustic else {}),
+            **({"encoder": self.encoder.identity} if self.encoder else {}),
         }
         base = self.corpus.source if self.corpus.source.is_dir() else self.corpus.source.parent
         return {
@@ -162,6 +172,7 @@ def prepare(
         _stop_on_skipped(finished.skipped, skip_bad)
         print(f"{preparation.folder} holds these records already, complete", file=sys.stderr)
         return finished
+    _ = preparation.loaded_encoder  # What is wrong with it must not cost the records that are there.
     _clear(preparation)
     summaries = _write_shards(preparation, num_workers)
     _stop_on_skipped([bad for summary in summaries.values() for bad in summary.skipped], skip_bad)
@@ -184,6 +195,7 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
         "speakers": f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-",
         "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts),
         "features": ", ".join(f"{count} columns {name}" for name, count in metadata.columns.items()),
+        **({"encoder": "{kind} {model}, layer {layer}".format(**metadata.encoder)} if metadata.encoder else {}),
         "words": f"{metadata.transcript_source}; {metadata.num_without_words} without words",
         "skipped": f"{len(metadata.skipped)} unreadable",
         "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
@@ -229,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace other records in the folder")
     transcripts.add_arguments(parser)
+    _add_encoder_arguments(parser)
     front_end = parser.add_argument_group("front end")
     front_end.add_argument("--frame-seconds", type=float, default=defaults.frame_seconds, help="window (%(default)s)")
     front_end.add_argument("--hop-seconds", type=float, default=defaults.hop_seconds, help="hop (%(default)s)")
@@ -240,6 +253,42 @@ def _parser() -> argparse.ArgumentParser:
         "--trim-db", type=_decibels, default=defaults.trim_db, help="DB below the loudest frame, or off (%(default)s)"
     )
     return parser
+
+
+def _add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("encoder")
+    group.add_argument(
+        "--encoder",
+        choices=KINDS,
+        help="store states of this pretrained encoder of speech too, frozen; it runs on --device",
+    )
+    group.add_argument(
+        "--encoder-model",
+        metavar="NAME|CHECKPOINT",
+        help="tiny, base, small.en, ..., downloaded at first use, or a checkpoint file (default: base)",
+    )
+    group.add_argument(
+        "--encoder-layer",
+        type=int,
+        metavar="N",
+        help="its block, counted from 1, behind which the states are taken (default: the last, with its norm)",
+    )
+
+
+def _encoder(arguments: argparse.Namespace, corpus: Corpus) -> EncoderSettings | None:
+    """Reads the flags of an encoder."""
+    if arguments.encoder is None:
+        for name in ("encoder_model", "encoder_layer"):
+            if getattr(arguments, name) is not None:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} belongs to --encoder {KINDS[0]}: add that, or leave this out.")
+        return None
+    if not corpus.has_audio:
+        raise InputError(f"{corpus.name} has no recordings for an encoder to hear: leave --encoder out.")
+    defaults = EncoderSettings()
+    return EncoderSettings(
+        arguments.encoder_model or defaults.model, arguments.encoder_layer, arguments.device or defaults.device
+    )
 
 
 def _at_least_one(text: str) -> int:
@@ -263,10 +312,12 @@ def _front_end(arguments: argparse.Namespace) -> audio.FrontEnd:
 
 
 def _preparation(arguments: argparse.Namespace) -> Preparation:
-    front_end, words = _front_end(arguments), transcripts.WordSource.of(arguments)
+    shared = ("device",) if arguments.encoder else ()
+    front_end, words = _front_end(arguments), transcripts.WordSource.of(arguments, shared)
     corpus, label_map = _read_corpus(arguments), arguments.label_map or ""
     _stop_on_nothing(corpus)
     name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
+    encoder = _encoder(arguments, corpus)
     origin: dict[str, Any] = {"words": words.identity}
     if not corpus.has_audio:
         if arguments.store_waveform:
@@ -286,6 +337,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
         words.name,
         origin,
         arguments.acoustic,
+        encoder,
     )
 
 
@@ -449,16 +501,21 @@ def _records(
             record = _record(preparation, utterance, waveform, np.asarray(ids), frames)
             _count(summary, utterance, waveform, record)
             yield record
-        progress.update(len(batch))
+            progress.update()
+        progress.update(len(reasons))
 
 
 def _features(preparation: Preparation, waveforms: Sequence[np.ndarray]) -> Iterable[Mapping[str, np.ndarray]]:
     """Makes the features of each clip of a batch; without recordings they have no frames and cost nothing."""
     names, front_end = preparation.frame_features, preparation.front_end
-    if preparation.corpus.has_audio:
-        return _transformed(waveforms, audio.compiled_features(front_end, names))
-    nothing = {name: np.zeros((0, audio.num_columns(name, front_end)), np.float32) for name in names}
-    return [nothing] * len(waveforms)
+    if not preparation.corpus.has_audio:
+        nothing = {name: np.zeros((0, audio.num_columns(name, front_end)), np.float32) for name in names}
+        return [nothing] * len(waveforms)
+    made: Iterable[Mapping[str, np.ndarray]] = _transformed(waveforms, audio.compiled_features(front_end, names))
+    if preparation.loaded_encoder is None:
+        return made
+    pairs = zip(made, preparation.loaded_encoder(waveforms), strict=True)
+    return ({**features, "encoder": states} for features, states in pairs)
 
 
 def _transformed(waveforms: Sequence[np.ndarray], transform: Callable[..., Any]) -> Iterator[dict[str, np.ndarray]]:
@@ -538,6 +595,7 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> re
         label_map=preparation.label_map,
         front_end=dataclasses.asdict(preparation.front_end),
         acoustic=list(audio.ACOUSTIC) if preparation.has_acoustic else [],
+        encoder=preparation.loaded_encoder.facts if preparation.loaded_encoder else None,
         vocabulary_sha256=text.vocabulary_sha256(),
         transcript_source=preparation.transcript_source,
         is_multi_label=corpus.is_multi_label,

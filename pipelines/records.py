@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd, num_columns
 from pipelines.command import InputError
+from pipelines.encoder import STEPS_PER_SECOND
 from pipelines.utterance import Utterance
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ SCHEMA: Mapping[str, str] = {
     "token_ids": "int32",
     "log_mel": "float32",
     "acoustic": "float32",
+    "encoder": "float16",
     "waveform": "int16",
 }
 
 # What holds for records that were made before metadata.json said so.
-_OLDER: Mapping[str, Any] = {"acoustic": []}
+_OLDER: Mapping[str, Any] = {"acoustic": [], "encoder": None}
 
-STORED = {"log_mel": "log_mel", "mfcc": "acoustic", "acoustic": "acoustic"}
+STORED = {"log_mel": "log_mel", "mfcc": "acoustic", "acoustic": "acoustic", "encoder": "encoder"}
 """Feature of sound -> the field of a record that it is read from."""
 
 # Shards of this size are read fast and fit a shuffle; a small corpus is still cut in four, to be read side by side.
@@ -53,6 +55,7 @@ _SHARD_BYTES = 32 * 2**20
 _MIN_SHARDS = 4
 _EXPECTED_SECONDS = 4.0
 _EXPECTED_WORDS_BYTES = 500
+_EXPECTED_ENCODER_WIDTH = 768
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Metadata:
       label_map: The map that led to it, or empty.
       front_end: The settings of log_mel.
       acoustic: Names of the columns of acoustic; none where records hold no acoustic.
+      encoder: Whose states records hold: {"kind", "model", "sha256" of the checkpoint, "layer", "width",
+        "steps_per_second"}; None: nobody's.
       vocabulary_sha256: Of the vocabulary that made the token ids.
       transcript_source: Where the words come from: "script", "simulated", "paired" or "whisper MODEL".
       is_multi_label: Whether a record may have several labels.
@@ -90,6 +95,7 @@ class Metadata:
     label_map: str
     front_end: dict[str, Any]
     acoustic: list[str]
+    encoder: dict[str, Any] | None
     vocabulary_sha256: str
     transcript_source: str
     is_multi_label: bool
@@ -125,7 +131,9 @@ class Metadata:
     @property
     def columns(self) -> dict[str, int]:
         """The fields that are tables, and their numbers of columns."""
-        return {"log_mel": self.settings.mel_bins} | ({"acoustic": len(self.acoustic)} if self.acoustic else {})
+        acoustic = {"acoustic": len(self.acoustic)} if self.acoustic else {}
+        encoder = {"encoder": self.encoder["width"]} if self.encoder else {}
+        return {"log_mel": self.settings.mel_bins} | acoustic | encoder
 
 
 def read_metadata(folder: Path) -> Metadata:
@@ -155,7 +163,7 @@ def read_metadata(folder: Path) -> Metadata:
     try:
         metadata = Metadata(**values)
         metadata.emotion_counts(metadata.speakers)
-        _ = metadata.settings
+        _ = metadata.columns
         if metadata.acoustic not in ([], list(ACOUSTIC)):
             raise InputError(f"{path} names other acoustic features than this program computes: {again}.")
         for name, shard in metadata.shards.items():
@@ -189,7 +197,11 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def plan_shards(
-    utterances: Sequence[Utterance], front_end: FrontEnd, has_waveform: bool, has_acoustic: bool = False
+    utterances: Sequence[Utterance],
+    front_end: FrontEnd,
+    has_waveform: bool,
+    has_acoustic: bool = False,
+    has_encoder: bool = False,
 ) -> dict[str, list[Utterance]]:
     """Deals whole speakers to shards of about equal size.
 
@@ -203,6 +215,8 @@ def plan_shards(
         groups.setdefault(utterance.speaker or _bucket(utterance.transcript), []).append(utterance)
     num_columns = front_end.mel_bins + has_acoustic * len(ACOUSTIC)
     bytes_a_second = 4 * num_columns / front_end.hop_seconds + has_waveform * 2 * SAMPLE_RATE
+    # The width is known once the encoder is loaded, which a plan must not wait for.
+    bytes_a_second += has_encoder * 2 * _EXPECTED_ENCODER_WIDTH * STEPS_PER_SECOND
     num_recordings = sum(utterance.audio is not None for utterance in utterances)
     expected = num_recordings * _EXPECTED_SECONDS * bytes_a_second + len(utterances) * _EXPECTED_WORDS_BYTES
     num_shards = min(len(groups), max(_MIN_SHARDS, round(expected / _SHARD_BYTES)))
@@ -264,8 +278,8 @@ def parse(serialised: "tf.Tensor", fields: Sequence[str], columns: Mapping[str, 
       columns: Fields that are tables -> their numbers of columns, `Metadata.columns`.
 
     Returns:
-      Field -> tensor: strings are scalars, log_mel and acoustic are [num_frames, columns], label (int64), token_ids and
-      waveform are vectors.
+      Field -> tensor: strings are scalars, log_mel and acoustic are [num_frames, columns], encoder is [num_steps,
+      width], label (int64), token_ids and waveform are vectors.
     """
     import tensorflow as tf
 
@@ -282,7 +296,7 @@ def parse(serialised: "tf.Tensor", fields: Sequence[str], columns: Mapping[str, 
 
 
 def frames_of(record: Mapping[str, Any], names: Sequence[str], front_end: FrontEnd) -> dict[str, Any]:
-    """Picks features of sound [num_frames, columns] out of the fields of one record, tensors or arrays."""
+    """Picks features of frames [num_frames, columns] out of the fields of one record, tensors or arrays."""
     return {name: record[STORED[name]][:, : num_columns(name, front_end)] for name in names}
 
 

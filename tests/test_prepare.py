@@ -19,6 +19,7 @@ import tensorflow as tf
 from pipelines import audio, decoding, prepare, records, text
 from pipelines.command import InputError, run_command
 from pipelines.corpora import goemotions, ravdess
+from pipelines.encoder import Encoder, EncoderSettings
 
 ROOT = Path(prepare.__file__).parents[1]
 
@@ -107,6 +108,7 @@ def read_back(folder):
     """Reads every record: utterance_id -> fields as numpy."""
     metadata = records.read_metadata(folder)
     absent = ["waveform"] * (not metadata.has_waveform) + ["acoustic"] * (not metadata.acoustic)
+    absent += ["encoder"] * (metadata.encoder is None)
     fields = [name for name in records.SCHEMA if name not in absent]
     found = {}
     for name in metadata.shards:
@@ -182,6 +184,77 @@ def test_acoustic_features_are_stored_on_request_beside_the_same_log_mel(clips, 
     np.testing.assert_allclose(
         found[name]["acoustic"], acoustic[0, : len(found[name]["acoustic"])], rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.fixture
+def two_clips(tmp_path, monkeypatch, in_process):
+    """The arguments that prepare two recordings, one of them silent, with a whisper checkpoint."""
+    soundfile.write(tmp_path / "a.wav", noise(0.5), 16000)
+    soundfile.write(tmp_path / "b.wav", np.zeros(8000), 16000)
+    source = manifest_of(tmp_path, ["a.wav,happy,1", "b.wav,sad,2"])
+    return ["--corpus", "manifest", "--source", source, "--records", tmp_path / "r", "--device", "cpu"]
+
+
+def with_encoder(checkpoint, *flags):
+    return ["--encoder", "whisper", "--encoder-model", checkpoint, *flags]
+
+
+def test_states_of_an_encoder_are_stored_and_named(two_clips, encoder_checkpoint, tmp_path, capsys):
+    run(*two_clips, *with_encoder(encoder_checkpoint, "--encoder-layer", 1))
+    printed = capsys.readouterr().out
+    assert "features  64 columns log_mel, 8 columns encoder" in printed
+    assert "encoder   whisper random.pt, layer 1" in printed
+    metadata, found = records.read_metadata(tmp_path / "r"), read_back(tmp_path / "r")
+    settings = EncoderSettings(str(encoder_checkpoint), 1, "cpu")
+    assert metadata.encoder == Encoder(settings).facts
+    [expected] = Encoder(settings)([audio.decode(tmp_path / "a.wav")])
+    by_speaker = {record["speaker"].decode(): record["encoder"] for record in found.values()}
+    np.testing.assert_array_equal(by_speaker["1"], expected)
+    assert by_speaker["2"].shape == (0, 8)
+
+
+def test_the_same_encoder_is_recognised_without_loading_it(
+    two_clips, encoder_checkpoint, tmp_path, monkeypatch, capsys
+):
+    run(*two_clips, *with_encoder(encoder_checkpoint))
+    monkeypatch.setattr(prepare, "Encoder", None)
+    run(*two_clips, *with_encoder(encoder_checkpoint))
+    assert "holds these records already" in capsys.readouterr().err
+    for flags in ([], with_encoder(encoder_checkpoint, "--encoder-layer", 1)):
+        with pytest.raises(InputError, match="holds other records"):
+            run(*(two_clips if flags else two_clips[:-2]), *flags)
+
+
+def test_what_is_wrong_with_an_encoder_gets_a_sentence_and_costs_no_records(two_clips, encoder_checkpoint, tmp_path):
+    run(*two_clips[:-2])
+    before = tree(tmp_path / "r")
+    (tmp_path / "bad.pt").write_text("no checkpoint")
+    for flags, sentence in {
+        ("--encoder-model", tmp_path / "bad.pt"): r"bad\.pt is no whisper checkpoint",
+        ("--encoder-model", "basic"): "--encoder-model basic is neither a checkpoint file nor one of",
+        ("--encoder-model", encoder_checkpoint, "--encoder-layer", "0"): "--encoder-layer 0 cannot work",
+        ("--encoder-model", encoder_checkpoint, "--encoder-layer", "3"): "has layers 1 to 2",
+    }.items():
+        with pytest.raises(InputError, match=sentence):
+            run(*two_clips, "--encoder", "whisper", *flags, "--overwrite")
+    assert tree(tmp_path / "r") == before
+
+
+def test_an_encoder_without_whisper_gets_the_command(two_clips, monkeypatch):
+    monkeypatch.setitem(sys.modules, "whisper", None)
+    with pytest.raises(InputError, match="whisper is not installed: "):
+        run(*two_clips, "--encoder", "whisper")
+
+
+@pytest.mark.parametrize("flag", ["--encoder-model", "--encoder-layer"])
+def test_flags_of_an_encoder_need_one(two_clips, flag):
+    with pytest.raises(InputError, match=f"{flag} belongs to --encoder whisper: add that, or leave this out"):
+        run(*two_clips[:-2], flag, "1")
+
+
+def test_the_device_belongs_to_whisper_in_either_place(two_clips):
+    with pytest.raises(InputError, match="--device belongs to --transcripts whisper, not script"):
+        run(*two_clips)
 
 
 def test_a_label_map_relabels_drops_and_counts(clips, tmp_path, in_process):
@@ -361,6 +434,8 @@ def test_front_end_flags_make_no_other_records_of_sentences(goemotions_like, tmp
     assert tree(tmp_path / "r") == before
     with pytest.raises(InputError, match="GoEmotions has no recordings, so no waveforms: leave --store-waveform out"):
         run(*command, "--store-waveform")
+    with pytest.raises(InputError, match="GoEmotions has no recordings for an encoder to hear: leave --encoder out"):
+        run(*command, "--encoder", "whisper")
     with pytest.raises(InputError, match="has no recordings, so no acoustic features: leave --acoustic out"):
         run(*command, "--acoustic")
 

@@ -26,11 +26,12 @@ RECORD = {
     "token_ids": np.array([2, 8191], np.int32),
     "log_mel": np.linspace(-11.5, 3, 12).reshape(3, 4).astype(np.float32),
     "acoustic": np.arange(15, dtype=np.float32).reshape(3, 5),
+    "encoder": np.array([[1, -2], [0.1, 65504]], np.float16),
     "waveform": np.array([-32768, 0, 32767], np.int16),
 }
 
 
-COLUMNS = {"log_mel": 4, "acoustic": 5}
+COLUMNS = {"log_mel": 4, "acoustic": 5, "encoder": 2}
 
 
 def read_back(path, fields=tuple(RECORD)):
@@ -73,6 +74,7 @@ def metadata_of(folder):
         label_map="",
         front_end=dataclasses.asdict(FrontEnd()),
         acoustic=[],
+        encoder=None,
         vocabulary_sha256="",
         transcript_source="script",
         is_multi_label=False,
@@ -204,12 +206,31 @@ def test_metadata_is_read_as_it_was_written(tmp_path):
     assert metadata.emotion_counts([]) == [0, 0]
 
 
+def test_a_plan_makes_room_for_the_states_of_an_encoder():
+    utterances = utterances_of(**{f"s{speaker}": 200 for speaker in range(100)})
+    shards = records.plan_shards(utterances, FrontEnd(), False, False, True)
+    for width in (384, 1280):  # Of whisper's tiny and large.
+        assert all(10e6 < len(shard) * 4 * (25600 + 50 * width) < 100e6 for shard in shards.values())
+
+
 def test_metadata_from_before_acoustic_features_is_read_as_having_none(tmp_path):
     metadata = metadata_of(tmp_path)
     edit(tmp_path, acoustic=None)
     assert "acoustic" not in json.loads((tmp_path / "metadata.json").read_text())
     assert records.read_metadata(tmp_path) == metadata
     assert metadata.columns == {"log_mel": 64}
+
+
+def test_metadata_from_before_encoders_is_read_as_having_none_and_its_width_is_that_of_the_states(tmp_path):
+    metadata = metadata_of(tmp_path)
+    edit(tmp_path, encoder=None)
+    assert "encoder" not in json.loads((tmp_path / "metadata.json").read_text())
+    assert records.read_metadata(tmp_path) == metadata
+    edit(tmp_path, encoder={"kind": "whisper", "width": 512})
+    assert records.read_metadata(tmp_path).columns == {"log_mel": 64, "encoder": 512}
+    edit(tmp_path, encoder={"kind": "whisper"})
+    with pytest.raises(InputError, match=r"is corrupt \('width'\): make them again"):
+        records.read_metadata(tmp_path)
 
 
 def test_metadata_names_the_acoustic_columns_that_this_program_computes(tmp_path):

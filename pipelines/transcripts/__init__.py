@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +67,19 @@ class WordSource:
     cache: Path = _CACHE
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace) -> "WordSource":
+    def of(cls, arguments: argparse.Namespace, shared: Sequence[str] = ()) -> "WordSource":
         """Reads the flags of `add_arguments`.
+
+        Args:
+          arguments: What was parsed.
+          shared: Flags that something else reads, too.
 
         Raises:
           InputError: A flag that the chosen source does not read, or one that it lacks.
         """
         kind = arguments.transcripts
         for name, sources in _READ_BY.items():
-            if getattr(arguments, name) is not None and kind not in sources:
+            if getattr(arguments, name) is not None and kind not in sources and name not in shared:
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} belongs to --transcripts {' or '.join(sources)}, not {kind}: leave it out.")
         if kind == "paired" and arguments.sentences is None:
