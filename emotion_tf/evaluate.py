@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.audit import audit_elsewhere, audit_run
-from emotion_tf.run import Run, Scored
+from emotion_tf.run import Run, Scored, misfit
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.emotions import LABEL_MAPS
 from pipelines.folds import Fold
@@ -181,9 +181,8 @@ def _everything(
     from emotion_tf.part import Part, audio_features_of, modalities_of, shuffled_in_scoring
 
     config, metadata = run.config(), run.metadata()
-    for name, what in (("front_end", "front end"), ("vocabulary_sha256", "vocabulary")):
-        if getattr(found, name) != metadata[name]:
-            raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
+    if what := misfit(metadata, vars(found), ("front_end", "vocabulary_sha256", "encoder")):
+        raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
     if modalities_of(model) == ("audio",) and not found.has_audio:
         raise InputError(f"{records} hold no sound, and {run.folder} listens to nothing else: choose a run with text.")
     part = Part(

@@ -10,6 +10,8 @@ those that reach the thresholds in metadata.json.
 A run of --normalise enrolled adds the inputs `speaker_mean` and `speaker_std` [batch, num_columns] float32 to
 `serving_default`: of the columns of log_mel (or what else the run hears) over the frames of the speaker's other
 recordings. Deviations of zero stand for a speaker who is not enrolled.
+A run that hears states of an encoder has the signature `features` alone, with the inputs `encoder` [batch, num_steps,
+width] and `num_steps` [batch]; metadata.json says whose states they are.
 The export is loaded in a new process and compared first.
 """
 
@@ -62,12 +64,13 @@ def export(run: Run, output: Path) -> str:
     if output.exists() and not _is_replaceable(output):
         raise InputError(f"{output} holds something that is no export: give --output another folder.")
     import_tensorflow()
-    from emotion_tf.part import modalities_of
+    from emotion_tf.part import audio_features_of, modalities_of
 
     model, metadata = run.model(), _export_metadata(run)
     metadata["modalities"] = modalities_of(model)
-    heard = [name for name in audio.FRAME_FEATURES if name in model.input]
-    metadata["audio_features"] = heard or ["log_mel"]
+    metadata["audio_features"] = list(audio_features_of(model)) or ["log_mel"]
+    # States of an encoder are computed elsewhere: there is no way from a waveform to an answer.
+    metadata["signatures"] = ["features"] if metadata["encoder"] else ["serving_default", "features"]
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary:
         made = Path(temporary) / "export"
@@ -94,7 +97,7 @@ def _is_replaceable(output: Path) -> bool:
 
 def _export_metadata(run: Run) -> dict[str, Any]:
     found = run.metadata()
-    names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer")
+    names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
     facts = {name: found[name] for name in names}
     thresholds = run.thresholds()
     hop_seconds = found["front_end"]["hop_seconds"]
@@ -113,23 +116,23 @@ def _mode(normalisation: Normalisation | None) -> str:
 
 
 def _save(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path) -> None:
-    """Writes the SavedModel with its two signatures."""
+    """Writes the SavedModel with its signatures."""
     import keras
     import tensorflow as tf
 
-    front_end, tokenizer, normalisation = audio.FrontEnd(**metadata["front_end"]), run.tokenizer(), run.normalisation()
-    waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
-    transcript = tf.TensorSpec([None], tf.string, name="transcript")
-    columns = {name: audio.num_columns(name, front_end) for name in metadata["audio_features"]}
-    # Of sound and of words, whatever the run listens to: a client need not know.
-    specs = {
-        **{name: tf.TensorSpec([None, None, count], tf.float32, name=name) for name, count in columns.items()},
-        "num_frames": tf.TensorSpec([None], tf.int32, name="num_frames"),
-        "token_ids": tf.TensorSpec([None, None], tf.int32, name="token_ids"),
-    }
+    specs = _feature_specs(metadata)
 
     def answer(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         return _answer(model({key: features[key] for key in model.input}), metadata)
+
+    if metadata["encoder"]:
+        # An archive would call its first signature serving_default, too.
+        module = tf.Module()
+        module.model, module.features = model, tf.function(answer, input_signature=[specs])
+        tf.saved_model.save(module, str(folder), {"features": module.features})
+        return
+
+    front_end, tokenizer, normalisation = audio.FrontEnd(**metadata["front_end"]), run.tokenizer(), run.normalisation()
 
     def serve(
         waveform: "tf.Tensor",
@@ -142,13 +145,31 @@ def _save(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path
 
     speaker = []
     if metadata["normalise"] == "enrolled":
-        speaker = [tf.TensorSpec([None, sum(columns.values())], tf.float32, name=name) for name in SPEAKER_INPUTS]
+        num_columns = sum(specs[name].shape[2] for name in metadata["audio_features"])
+        speaker = [tf.TensorSpec([None, num_columns], tf.float32, name=name) for name in SPEAKER_INPUTS]
 
+    waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
+    transcript = tf.TensorSpec([None], tf.string, name="transcript")
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint("serving_default", serve, [waveform, transcript, *speaker])
     archive.add_endpoint("features", answer, [specs])
     archive.write_out(str(folder), verbose=False)
+
+
+def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
+    """Describes the inputs of `features`: of sound and of words, so that a client need not know what the run uses."""
+    import tensorflow as tf
+
+    front_end = audio.FrontEnd(**metadata["front_end"])
+    specs = {"token_ids": tf.TensorSpec([None, None], tf.int32, name="token_ids")}
+    for name in metadata["audio_features"]:
+        is_encoder = name == "encoder"
+        columns = metadata["encoder"]["width"] if is_encoder else audio.num_columns(name, front_end)
+        length = "num_steps" if is_encoder else "num_frames"
+        specs[name] = tf.TensorSpec([None, None, columns], tf.float32, name=name)
+        specs[length] = tf.TensorSpec([None], tf.int32, name=length)
+    return specs
 
 
 def raw_features(
@@ -218,11 +239,28 @@ def _decide(probabilities: "tf.Tensor", metadata: dict[str, Any]) -> "tf.Tensor"
 def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path) -> tuple[float, str]:
     """Compares the run's model with the export, loaded in a new process; returns the largest difference."""
     import numpy as np
+
+    examples = made.parent / "examples.npz"
+    if metadata["encoder"]:
+        features, source = _stored_features(run, model), "stored clips"
+        given = {name: values.numpy() for name, values in features.items()}
+    else:
+        waveform, transcripts, source = _examples(run)
+        speaker = _speakers(run.normalisation(), metadata["audio_features"])
+        features = _features_of(run, metadata, waveform, transcripts, *speaker.values())
+        given = {"waveform": waveform, "transcripts": np.array(transcripts), **speaker}
+    logits = model({key: features[key] for key in model.input}, training=False)
+    np.savez(examples, expected=_probabilities(logits, metadata["is_multi_label"]).numpy(), **given)
+    return _worst_difference(run, made, examples), source
+
+
+def _features_of(
+    run: Run, metadata: dict[str, Any], waveform: "np.ndarray", transcripts: list[str], *speaker: "np.ndarray"
+) -> "dict[str, tf.Tensor]":
+    """Computes the inputs of a run's model outside of the export."""
     import tensorflow as tf
 
-    waveform, transcripts, source = _examples(run)
-    speaker: dict[str, Any] = _speakers(run.normalisation(), metadata["audio_features"])
-    features = raw_features(
+    return raw_features(
         tf.constant(waveform),
         tf.constant(transcripts),
         audio.FrontEnd(**metadata["front_end"]),
@@ -230,12 +268,26 @@ def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path)
         run.tokenizer(),
         metadata["audio_features"],
         run.normalisation(),
-        *map(tf.constant, speaker.values()),
+        *map(tf.constant, speaker),
     )
-    logits = model({key: features[key] for key in model.input}, training=False)
-    expected = _probabilities(logits, metadata["is_multi_label"]).numpy()
-    examples = made.parent / "examples.npz"
-    np.savez(examples, waveform=waveform, transcripts=np.array(transcripts), expected=expected, **speaker)
+
+
+def _stored_features(run: Run, model: "keras.Model") -> "dict[str, tf.Tensor]":
+    """Reads inputs of the signature `features` from the validation part, padding of a batch among them."""
+    import tensorflow as tf
+
+    from emotion_tf.part import audio_features_of, modalities_of, part_of
+
+    part = part_of(run, "validation", modalities_of(model), audio_features_of(model))
+    stored = next(iter(part.features))
+    # Fewer where the validation part is small: the rows repeat.
+    rows = tf.range(NUM_CHECKED) % len(stored["num_steps"])
+    words = text.own_tokenizer()([""] * NUM_CHECKED).to_tensor()  # What a run without words is given and leaves.
+    return {"token_ids": words} | {name: tf.gather(values, rows) for name, values in stored.items()}
+
+
+def _worst_difference(run: Run, made: Path, examples: Path) -> float:
+    """Compares the export, loaded in a new process, with what is expected of it."""
     script = "import sys; from emotion_tf import export; print(export.compare(sys.argv[1], sys.argv[2]))"
     command = [sys.executable, "-c", script, str(made), str(examples)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -248,19 +300,32 @@ def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path)
             f"the export differs from {run.folder} by {worst:.1e}, more than {TOLERANCE:.0e}: it was not written;"
             " report this with the run's config.json."
         )
-    return worst, source
+    return worst
 
 
 def compare(export_folder: str, examples_path: str) -> float:
     """Loads an export and returns how far its probabilities lie from the expected ones."""
     import numpy as np
 
+    examples = dict(np.load(examples_path, allow_pickle=False))
+    expected = examples.pop("expected")
+    if "waveform" not in examples:
+        return float(np.abs(_by_features(Path(export_folder) / "1", examples) - expected).max())
     from emotion_tf.predict import ExportedModel
 
-    examples = np.load(examples_path, allow_pickle=False)
     speaker = [examples[name] for name in SPEAKER_INPUTS if name in examples]
     found = ExportedModel(Path(export_folder))(examples["waveform"], examples["transcripts"].tolist(), *speaker)
-    return float(np.abs(found - examples["expected"]).max())
+    return float(np.abs(found - expected).max())
+
+
+def _by_features(version: Path, features: "dict[str, np.ndarray]") -> "np.ndarray":
+    """Loads a version folder and answers with the signature `features`."""
+    import_tensorflow()
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(version))
+    inputs = {name: tf.constant(values) for name, values in features.items()}
+    return loaded.signatures["features"](**inputs)["probabilities"].numpy()
 
 
 def _speakers(normalisation: Normalisation | None, audio_features: Sequence[str]) -> "dict[str, np.ndarray]":

@@ -128,7 +128,7 @@ def _check_source(config: Config, source: str, records: Metadata) -> None:
     """Refuses a run that does not fit these records: to start a branch from, or whole, to be averaged."""
     found = Run(Path(source)).require_finished().metadata()
     # A branch that goes on brings no label set: its head is new.
-    facts = {config.init_audio: ("front_end",), config.init_text: ("vocabulary_sha256",)}
+    facts = {config.init_audio: ("front_end", "encoder"), config.init_text: ("vocabulary_sha256",)}
     if what := misfit(found, vars(records), facts[source]) if source in facts else misfit(found, vars(records)):
         raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
     mode = Run(Path(source)).config().normalise
@@ -177,7 +177,7 @@ def _check_features(config: Config, records: Metadata) -> None:
     widths, heard = widths_of(vars(records)), audio_features_of(config)
     for name in heard:
         if name not in widths:
-            flag = "--encoder" if name == "encoder" else "--acoustic"
+            flag = "--encoder whisper" if name == "encoder" else "--acoustic"
             raise InputError(f"{config.records} hold no {name} features: prepare them with {flag}.")
     columns = sum(widths[name] for name in heard if name != "encoder")
     if columns and not config.is_late and columns < config.audio.least_columns:
@@ -361,6 +361,8 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
         "headline": "unweighted_average_recall" if by_recall else "macro_f1",
         "front_end": records.front_end,
         "acoustic": records.acoustic,
+        # A model that hears none fits records with any.
+        "encoder": records.encoder if "encoder" in audio_features_of(config) else None,
         "vocabulary_sha256": records.vocabulary_sha256,
         "transcript_source": records.transcript_source,
         "longest_frames": records.longest_frames,

@@ -194,7 +194,7 @@ def part_of(
     """
     config, metadata = run.config(), run.metadata()
     records = Path(config.records)
-    if what := misfit(vars(read_metadata(records)), metadata):
+    if what := misfit(metadata, vars(read_metadata(records))):
         raise InputError(
             f"{records} were made with another {what} since {run.folder} was trained: prepare them as before."
         )

@@ -33,12 +33,17 @@ class ExportedModel:
       path: A run, an export folder, or a version folder in one.
 
     Raises:
-      InputError: None of these, or one that does not load.
+      InputError: None of these, or one that does not load, or that needs more than waveforms and words.
     """
 
     def __init__(self, path: Path):
         self.folder = find_version(path)
         self.metadata: dict[str, Any] = _read_metadata(self.folder.parent / "metadata.json")
+        if encoder := self.metadata.get("encoder"):
+            raise InputError(
+                f"{self.folder} needs encoder states of {encoder['kind']} {encoder['model']}, layer {encoder['layer']},"
+                " which predict does not compute: give them to its signature `features`, as metadata.json describes."
+            )
         import_tensorflow()
         import tensorflow as tf
         import tensorflow_text  # noqa: F401  (the tokenizer's ops)

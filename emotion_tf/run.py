@@ -23,7 +23,13 @@ ROOT = Path("saved_models")
 HEADLINES = {"unweighted_average_recall": "UAR", "macro_f1": "macro-F1"}
 """The scores that choose among epochs and stand first, and what they are called."""
 
-_OLDER = {"is_multi_label": False, "has_audio": True, "headline": "unweighted_average_recall", "acoustic": []}
+_OLDER = {
+    "is_multi_label": False,
+    "has_audio": True,
+    "headline": "unweighted_average_recall",
+    "acoustic": [],
+    "encoder": None,
+}
 """What holds for runs that were trained before metadata.json said so."""
 
 
@@ -211,17 +217,20 @@ _FACTS = {
     "is_multi_label": "number of emotions an utterance (one, or several)",
     "front_end": "front end",
     "vocabulary_sha256": "vocabulary",
+    "encoder": "encoder",
 }
 
 
-def misfit(one: Mapping[str, Any], other: Mapping[str, Any], facts: Sequence[str] = tuple(_FACTS)) -> str:
-    """Names what keeps a model made for the records of `one` from those of `other`; empty where nothing does.
+def misfit(run: Mapping[str, Any], records: Mapping[str, Any], facts: Sequence[str] = tuple(_FACTS)) -> str:
+    """Names what keeps a run from records; empty where nothing does.
 
     Args:
-      one, other: Metadata of runs or records.
-      facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256".
+      run, records: The metadata of both.
+      facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "encoder".
     """
-    return next((_FACTS[name] for name in facts if one[name] != other[name]), "")
+    # A run that names no encoder hears none.
+    compared = [name for name in facts if name != "encoder" or run[name] is not None]
+    return next((_FACTS[name] for name in compared if run[name] != records[name]), "")
 
 
 def widths_of(metadata: Mapping[str, Any]) -> dict[str, int]:

@@ -159,7 +159,13 @@ def test_scores_are_json(finished):
 
 
 def test_one_emotion_an_utterance_does_not_fit_several():
-    one = {"emotions": ["joy"], "is_multi_label": False, "front_end": {}, "vocabulary_sha256": "a"}
+    one = {"emotions": ["joy"], "is_multi_label": False, "front_end": {}, "vocabulary_sha256": "a", "encoder": None}
     assert misfit(one, dict(one)) == ""
     assert misfit(one, one | {"is_multi_label": True}) == "number of emotions an utterance (one, or several)"
     assert misfit(one, one | {"is_multi_label": True}, ["vocabulary_sha256"]) == ""
+
+
+def test_records_of_any_encoder_fit_a_run_that_hears_none():
+    one, states = {"encoder": None}, {"encoder": {"kind": "whisper", "layer": 2}}
+    assert misfit(one, states, ["encoder"]) == misfit(states, states, ["encoder"]) == ""
+    assert misfit(states, one, ["encoder"]) == misfit(states, {"encoder": {"layer": 1}}, ["encoder"]) == "encoder"
