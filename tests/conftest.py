@@ -10,6 +10,7 @@ import pytest
 from pipelines import audio, prepare
 from pipelines.corpora import goemotions, synthetic
 from pipelines.emotions import GOEMOTIONS
+from pipelines.encoder import EncoderSettings
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,15 @@ def acoustic_records(three_speakers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("records") / "acoustic"
     preparation = prepare.Preparation(three_speakers, folder, audio.FrontEnd(), store_waveform=True, has_acoustic=True)
     prepare.prepare(preparation, 1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_records(three_speakers, encoder_checkpoint, tmp_path_factory):
+    """The same records with states of an encoder among them, and no waveforms. Nobody may change them."""
+    folder = tmp_path_factory.mktemp("records") / "encoder"
+    settings = EncoderSettings(str(encoder_checkpoint), device="cpu")
+    prepare.prepare(prepare.Preparation(three_speakers, folder, audio.FrontEnd(), encoder=settings), 1)
     return folder
 
 
@@ -121,6 +131,14 @@ def late_run(make_config, audio_run, text_run, tmp_path_factory):
     """A finished run of late fusion of both branches."""
     config = make_config("fusion", fusion="late", runs=(str(audio_run.folder), str(text_run.folder)))
     return _fitted(config, tmp_path_factory.mktemp("runs") / "late")
+
+
+@pytest.fixture(scope="session")
+def encoder_run(make_config, encoder_records, tmp_path_factory):
+    """A finished run of the audio branch on states of an encoder alone."""
+    config = make_config("audio", epochs=1, records=str(encoder_records))
+    audio = dataclasses.replace(config.audio, features=("encoder",))
+    return _fitted(dataclasses.replace(config, audio=audio), tmp_path_factory.mktemp("runs") / "encoder")
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 
 from pipelines import audio, prepare, records, text
 from pipelines.command import InputError
 from pipelines.corpora import goemotions, manifest
 from pipelines.dataset import make_dataset
+from pipelines.encoder import Encoder, EncoderSettings
 from pipelines.normalisation import Normalisation, fit
 from pipelines.utterance import Corpus, Utterance
 
@@ -154,6 +156,67 @@ def test_shuffled_audio_deals_all_its_features_together(acoustic_records):
     before, after = heard(""), heard("audio")
     assert sorted(before.values()) == sorted(after.values())
     assert np.mean([before[name] != after[name] for name in before]) > 0.7
+
+
+def test_states_of_an_encoder_are_read_alone_as_they_are_stored(three_speakers, encoder_checkpoint, encoder_records):
+    dataset = make_dataset(encoder_records, ["01"], ["audio"], audio_features=["encoder"], with_metadata=True)
+    for features, *_ in dataset:
+        assert set(features) == {"encoder", "num_steps"}
+        assert (features["encoder"].dtype, features["num_steps"].dtype) == (tf.float32, tf.int32)
+        assert features["encoder"].shape[1] == features["num_steps"].numpy().max()
+    found = examples_of(dataset)
+    utterances = [one for one in three_speakers.utterances if one.speaker == "01"][::10]
+    encode = Encoder(EncoderSettings(str(encoder_checkpoint), device="cpu"))
+    for utterance, states in zip(utterances, encode([audio.decode(one.audio) for one in utterances]), strict=True):
+        features = found[utterance.utterance_id][0]
+        assert features["num_steps"] == len(states)
+        np.testing.assert_array_equal(features["encoder"][: len(states)], states)
+        np.testing.assert_array_equal(features["encoder"][len(states) :], 0)
+
+
+def test_a_crop_of_frames_leaves_an_encoder_whole(encoder_records):
+    options = {"audio_features": ["encoder", "log_mel"], "with_metadata": True}
+    whole = examples_of(make_dataset(encoder_records, ["02"], **options))
+    for name, (features, *_) in examples_of(
+        make_dataset(encoder_records, ["02"], num_frames=20, training=True, **options)
+    ).items():
+        assert features["log_mel"].shape == (20, 64)
+        assert features["num_steps"] == whole[name][0]["num_steps"] > 5
+        count = features["num_steps"]
+        np.testing.assert_array_equal(features["encoder"][:count], whole[name][0]["encoder"][:count])
+
+
+def test_shuffled_audio_deals_an_encoder_along(encoder_records):
+    def heard(shuffled):
+        options = {"audio_features": ["log_mel", "encoder"], "shuffled": shuffled, "with_metadata": True}
+        found = examples_of(make_dataset(encoder_records, ["01"], **options))
+        return {
+            name: tuple(
+                features[one][: features[length]].numpy().tobytes()
+                for one, length in (("log_mel", "num_frames"), ("encoder", "num_steps"))
+            )
+            for name, (features, *_) in found.items()
+        }
+
+    before, after = heard(""), heard("audio")
+    assert sorted(before.values()) == sorted(after.values())
+    assert np.mean([before[name] != after[name] for name in before]) > 0.7
+
+
+def test_clips_without_steps_are_padded_to_one(encoder_checkpoint, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(8000), 16000)
+    utterance = Utterance("a", "01", "happy", tmp_path / "a.wav", "oh")
+    corpus = Corpus("clips", tmp_path, "", ("happy", "sad"), (utterance,))
+    settings = EncoderSettings(str(encoder_checkpoint), device="cpu")
+    preparation = prepare.Preparation(corpus, tmp_path / "r", audio.FrontEnd(), encoder=settings)
+    prepare.prepare(preparation, 1)
+    [(features, _)] = make_dataset(tmp_path / "r", ["01"], ["audio"], audio_features=["encoder"])
+    assert (features["num_steps"].numpy().tolist(), features["encoder"].numpy().tolist()) == ([0], [[[0.0] * 8]])
+
+
+def test_records_without_states_of_an_encoder_are_refused(three_speaker_records):
+    with pytest.raises(InputError, match="hold no encoder: prepare them again with --encoder whisper"):
+        make_dataset(three_speaker_records, ["01"], audio_features=["encoder"])
 
 
 @pytest.mark.parametrize("name", ["mfcc", "acoustic"])

@@ -10,8 +10,11 @@ import pytest
 import tensorflow as tf
 
 from emotion_tf import export as export_module
+from emotion_tf.config import AudioConfig
 from emotion_tf.export import export, main
+from emotion_tf.fit import fit
 from emotion_tf.multilabel import decide, joined
+from emotion_tf.part import part_of
 from emotion_tf.predict import ExportedModel
 from emotion_tf.run import Run
 from pipelines import audio
@@ -151,6 +154,53 @@ def test_an_export_that_hears_acoustic_features_computes_them_and_takes_them(ear
     np.testing.assert_allclose(loaded.signatures["features"](**features)["probabilities"], served, atol=1e-5)
     expected = tf.nn.softmax(model({name: features[name] for name in inputs}))
     np.testing.assert_allclose(served, expected, atol=1e-5)
+
+
+def test_a_run_that_hears_an_encoder_exports_its_features_alone(encoder_run, tmp_path):
+    assert "agrees with the run on 50 stored clips to" in export(encoder_run, tmp_path / "export")
+    metadata = json.loads((tmp_path / "export" / "metadata.json").read_text())
+    assert (metadata["signatures"], metadata["audio_features"]) == (["features"], ["encoder"])
+    assert (metadata["encoder"]["model"], metadata["encoder"]["layer"]) == ("random.pt", 2)
+    loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
+    assert list(loaded.signatures) == ["features"]
+    spec = loaded.signatures["features"].structured_input_signature[1]
+    assert {name: one.shape.as_list() for name, one in spec.items()} == {
+        "encoder": [None, None, 8],
+        "num_steps": [None],
+        "token_ids": [None, None],
+    }
+    stored = part_of(encoder_run, "validation", ["audio"], ["encoder"])
+    rows = encoder_run.predictions().set_index("utterance_id").loc[stored.utterances["utterance_id"]]
+    [features] = stored.features
+    words = tf.fill([len(rows), 1], 2)
+    found = loaded.signatures["features"](token_ids=words, **features)
+    expected = rows[[f"probability_{emotion}" for emotion in metadata["emotions"]]].to_numpy()
+    np.testing.assert_allclose(found["probabilities"], expected, atol=2e-6)
+    assert found["emotions"].numpy()[0].astype(str).tolist() == metadata["emotions"]
+    with pytest.raises(
+        InputError, match=r"needs encoder states of whisper random\.pt, layer 2, which predict does not"
+    ):
+        ExportedModel(tmp_path / "export")
+
+
+@pytest.mark.parametrize("fusion", ["early", "late"])
+def test_an_encoder_beside_frames_and_words_exports_all_their_inputs(
+    fusion, make_config, encoder_run, audio_run, text_run, tmp_path, agreeing
+):
+    config = make_config("fusion", fusion=fusion, epochs=1, records=encoder_run.config().records)
+    if fusion == "early":
+        config = dataclasses.replace(config, audio=AudioConfig((4,), 4, 4, features=("log_mel", "encoder")))
+    else:
+        config = dataclasses.replace(config, runs=tuple(str(run.folder) for run in (audio_run, encoder_run, text_run)))
+    run = Run(tmp_path / "run")
+    fit(config, run)
+    assert set(run.model().input) == {"log_mel", "num_frames", "encoder", "num_steps", "token_ids"}
+    export(run, tmp_path / "export")
+    loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
+    assert set(loaded.signatures["features"].structured_input_signature[1]) == set(run.model().input)
+    features = export_module._stored_features(run, run.model())
+    found = loaded.signatures["features"](**features)["probabilities"]
+    np.testing.assert_allclose(found, tf.nn.softmax(run.model()(features)), atol=1e-5)
 
 
 def test_stored_clips_get_the_probabilities_of_predictions_csv(early_export, early_run):

@@ -235,6 +235,16 @@ def test_one_emotion_has_no_list(model):
     assert "emotions" not in predict_one(model, None, "oh no")
 
 
+def test_an_export_that_needs_states_of_an_encoder_says_which(tmp_path, capsys):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").touch()
+    encoder = {"kind": "whisper", "model": "base", "layer": 6}
+    (tmp_path / "metadata.json").write_text(json.dumps({"encoder": encoder}))
+    assert run_command(main, ["--model", str(tmp_path), str(tone(tmp_path / "a.wav"))]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "needs encoder states of whisper base, layer 6, which predict does not compute: give them to its" in line
+
+
 def test_an_export_of_before_is_to_be_made_again(early_export, monkeypatch):
     before = SimpleNamespace(structured_outputs={"probabilities": None, "emotions": None})
     loaded = SimpleNamespace(signatures={"serving_default": before})
