@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     crossval = Crossval(arguments.run)
     config = config_of(arguments)
     fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
-    _run_all(fits, arguments.part, arguments.processes or _side_by_side())
+    run_all(fits, arguments.part, arguments.processes or side_by_side())
     print(report(str(crossval.folder), crossval.pool(fits)))
     print(crossval.table())
 
@@ -260,14 +260,20 @@ def _pooled(fits: Sequence[Fit], splits: Sequence[str]) -> "pd.DataFrame":
     return pooled[pooled["split"].isin(splits)]
 
 
-def _side_by_side() -> int:
+def side_by_side() -> int:
+    """Tells how many fits to train at once where nobody says: one where they share a GPU."""
     import tensorflow as tf
 
     return 1 if tf.config.list_physical_devices("GPU") else min(MOST_SIDE_BY_SIDE, processes.num_cores())
 
 
-def _run_all(fits: Sequence[Fit], part: str, num_processes: int) -> None:
+def run_all(fits: Sequence[Fit], part: str, num_processes: int) -> None:
     """Runs what is not done yet, a process each, and shows the time left.
+
+    Args:
+      fits: Which, all of as many epochs.
+      part: To score: "validation" or "test".
+      num_processes: Fits side by side.
 
     Raises:
       InputError: A fit failed; those beside it come to their end first.
