@@ -102,9 +102,9 @@ def compare(waveforms: list[np.ndarray]) -> dict[str, Any]:
             name: _short((values > 1e-3).mean()) for name, values in joined.items()
         },
         "voiced_frames": len(pitch),
-        "pitch_error_median": _short(np.median(pitch)),
+        "pitch_error_median": _short(float(np.median(pitch))),
         "pitch_error_largest_median_of_a_clip": _short(max(np.median(one) for one in errors if len(one))),
-        "pitch_share_within_2_percent": _short(np.mean(pitch < 0.02)),
+        "pitch_share_within_2_percent": _short(float(np.mean(pitch < 0.02))),
     }
 
 

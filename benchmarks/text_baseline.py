@@ -89,7 +89,7 @@ def _read(folder: Path) -> pd.DataFrame:
     metadata = read_metadata(folder)
     fields = ("utterance_id", "published_split", "transcript", "attributes", "label")
     shards = [str(folder / name) for name in sorted(metadata.shards)]
-    dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.settings.mel_bins))
+    dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.columns))
     rows = [{name: record[name] for name in fields} for record in dataset.as_numpy_iterator()]
     return pd.DataFrame(
         {
