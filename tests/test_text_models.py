@@ -186,7 +186,9 @@ def test_weights_that_cannot_be_read_get_a_sentence(make_config, tiny_preset, te
 
 def test_a_preset_that_cannot_be_read_gets_a_sentence_before_a_run_begins(make_config, tiny_preset, tmp_path):
     folder = Path(shutil.copytree(tiny_preset, tmp_path / "broken"))
-    (folder / "config.json").write_text("{}")
+    values = json.loads((folder / "config.json").read_text())
+    del values["config"]["num_heads"]
+    (folder / "config.json").write_text(json.dumps(values))
     config = dataclasses.replace(make_config("text"), text=text_config("distilbert", str(folder)))
     with pytest.raises(InputError, match="cannot read the preset"):
         fit(config, Run(tmp_path / "run"))
