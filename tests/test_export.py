@@ -133,7 +133,7 @@ def test_an_export_that_hears_acoustic_features_computes_them_and_takes_them(ear
     logits = keras.layers.Dense(8)(keras.ops.mean(joined, axis=1))
     model = keras.Model(inputs, logits + 0.0 * keras.ops.cast(inputs["num_frames"], "float32")[:, None])
     metadata = export_module._export_metadata(early_run) | {"audio_features": ["log_mel", "acoustic"]}
-    export_module._save(model, metadata, None, tmp_path)
+    export_module._save(model, metadata, early_run, tmp_path)
     loaded = tf.saved_model.load(str(tmp_path))
     spec = loaded.signatures["features"].structured_input_signature[1]
     assert {name: one.shape.as_list() for name, one in spec.items()} == {
