@@ -10,6 +10,15 @@ from pipelines.command import InputError
 
 BRANCHES = ("audio", "text", "fusion")
 
+MODALITIES = ("audio", "text")
+"""In the order in which they are joined."""
+
+JOINS = {
+    "concat": "embeddings side by side",
+    "gated": "projections weighed by a gate that sees all",
+    "cross_attention": "steps of each attend to those of the others, then gated",
+}
+
 AUDIO_FEATURES = ("log_mel", "mfcc", "acoustic", "encoder")
 """What an audio branch may hear, in the order in which it joins them."""
 
@@ -208,6 +217,9 @@ class TrainingConfig:
     word_dropout: float = _setting(0.0, "share of words left out in training")
     word_swap: float = _setting(0.0, "share of words that change places with a neighbour in training")
     word_mask: float = _setting(0.0, "share of words made unknown in training")
+    modality_dropout: float = _setting(
+        0.0, "early fusion: probability that a modality counts as absent in training, where another one is there"
+    )
     confusion_every: int = _setting(10, "epochs between confusion matrices of the validation part; 0: none")
 
     def __post_init__(self) -> None:
@@ -219,7 +231,15 @@ class TrainingConfig:
             _require(0 <= getattr(self, name) <= highest, name, getattr(self, name), f"from 0 to {highest:g}")
         for name in ("mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks", "time_shift"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("label_smoothing", "ema_share", "mixup", "word_dropout", "word_swap", "word_mask"):
+        for name in (
+            "label_smoothing",
+            "ema_share",
+            "mixup",
+            "word_dropout",
+            "word_swap",
+            "word_mask",
+            "modality_dropout",
+        ):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
         if self.class_weights not in CLASS_WEIGHTS:
             raise InputError(
@@ -265,6 +285,12 @@ class Config:
       fusion: "early" or "late" for the branch "fusion", else empty.
       init_audio, init_text: Runs whose trained branches early fusion starts from; empty: from scratch.
       runs: The runs that late fusion averages.
+      modalities: Some of `MODALITIES`, in that order: what a model of this config listens to; late fusion asks its runs
+        instead. Empty: the branch, or all for fusion.
+      join: Of early fusion of several modalities, one of `JOINS`, concat where it is empty; else empty.
+
+    Raises:
+      InputError: Modalities or a join that cannot work.
     """
 
     branch: str
@@ -279,10 +305,24 @@ class Config:
     init_audio: str = ""
     init_text: str = ""
     runs: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    join: str = ""
     normalise: str = "clip"
     audio: AudioConfig = AudioConfig()
     text: TextConfig = TextConfig()
     training: TrainingConfig = TrainingConfig()
+
+    def __post_init__(self) -> None:
+        chosen = self.modalities or (MODALITIES if self.branch == "fusion" else (self.branch,))
+        if set(chosen) - set(MODALITIES) or len(set(chosen)) < len(chosen):
+            given = "--modalities " + " ".join(chosen)
+            raise InputError(f"{given} cannot work: give some of {', '.join(MODALITIES)}, each once.")
+        if self.join not in ("", *JOINS):
+            raise InputError(f"--join {self.join} cannot work: give one of {', '.join(JOINS)}.")
+        # A frozen dataclass has no other way to fill a field in.
+        object.__setattr__(self, "modalities", tuple(name for name in MODALITIES if name in chosen))
+        is_joined = len(self.modalities) > 1 and not self.is_late
+        object.__setattr__(self, "join", (self.join or "concat") if is_joined else "")
 
     @property
     def is_late(self) -> bool:
@@ -293,11 +333,6 @@ class Config:
     def sources(self) -> tuple[str, ...]:
         """The runs that this one starts from or averages."""
         return tuple(source for source in (self.init_audio, self.init_text, *self.runs) if source)
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """What a model of this config listens to; late fusion asks its runs instead."""
-        return ("audio", "text") if self.branch == "fusion" else (self.branch,)
 
     def to_json(self) -> str:
         """Writes the config as JSON."""

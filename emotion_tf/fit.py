@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.audit import audit_run
-from emotion_tf.config import BRANCHES, CONTROLS, MAX_POSITIONS, Config, TrainingConfig
-from emotion_tf.flags import BRANCH_CONFIGS, add_branch_arguments, branch_of
+from emotion_tf.config import BRANCHES, CONTROLS, JOINS, MAX_POSITIONS, MODALITIES, Config, TrainingConfig
+from emotion_tf.flags import BRANCH_CONFIGS, add_branch_arguments, branch_of, modalities_of
 from emotion_tf.run import (
     Run,
     audio_features_of,
@@ -229,7 +229,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     meanings = "; ".join(f"{name}: {meaning}" for name, meaning in normalisation.MODES.items())
     parser.add_argument("--normalise", choices=normalisation.MODES, help=f"features of sound; {meanings} (clip)")
     fusion = parser.add_argument_group("fusion")
-    fusion.add_argument("--fusion", choices=("early", "late"), help="join embeddings (default), or average runs")
+    fusion.add_argument(
+        "--fusion", choices=("early", "late"), help="join branches in one graph (default), or average runs"
+    )
+    fusion.add_argument(
+        "--modalities",
+        choices=MODALITIES,
+        nargs="+",
+        help=f"what early fusion hears and reads ({' '.join(MODALITIES)})",
+    )
+    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in JOINS.items())
+    fusion.add_argument("--join", choices=JOINS, help=f"of early fusion; {meanings} (concat)")
     fusion.add_argument("--init-audio", type=Path, metavar="RUN", help="start early fusion from this audio run")
     fusion.add_argument("--init-text", type=Path, metavar="RUN", help="start the text branch from this text run")
     fusion.add_argument("--runs", type=Path, nargs="+", metavar="RUN", help="runs that late fusion averages")
@@ -254,6 +264,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
     """
     values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(TrainingConfig)}
     _check_flags(arguments)
+    _check_modalities(arguments)
     return Config(
         branch=arguments.branch,
         records=str(arguments.records or _only_records()),
@@ -268,6 +279,8 @@ def config_of(arguments: argparse.Namespace) -> Config:
         init_audio=str(arguments.init_audio or ""),
         init_text=str(arguments.init_text or ""),
         runs=tuple(str(run) for run in arguments.runs or ()),
+        modalities=tuple(arguments.modalities or ()),
+        join=arguments.join or "",
         audio=branch_of(arguments, "audio"),
         text=branch_of(arguments, "text"),
         training=TrainingConfig(**values),
@@ -297,16 +310,31 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and --init-text.")
     if arguments.fusion == "late" and arguments.control == "permuted-labels":
         raise InputError("--control permuted-labels needs a training, and late fusion has none: average such runs.")
-    if arguments.normalise and (arguments.branch == "text" or arguments.init_audio or arguments.runs):
-        raise InputError(
-            "--normalise changes nothing for --branch text, and with --init-audio or --runs it is that of those runs:"
-            " leave it out."
-        )
-    missing = {"shuffled-transcripts": "audio", "shuffled-audio": "text"}.get(arguments.control)
-    if missing == arguments.branch:
-        raise InputError(
-            f"--control {arguments.control} changes nothing for --branch {arguments.branch}: leave it out."
-        )
+    if arguments.normalise and (arguments.init_audio or arguments.runs):
+        raise InputError("--normalise: with --init-audio or --runs it is that of those runs, leave it out.")
+
+
+def _check_modalities(arguments: argparse.Namespace) -> None:
+    """Refuses flags that change nothing for the modalities that are listened to."""
+    heard, is_early = modalities_of(arguments), arguments.branch == "fusion" and arguments.fusion != "late"
+    if arguments.modalities and not is_early:
+        raise InputError("--modalities belongs to --branch fusion --fusion early: leave it out.")
+    for flag in ("join", "modality_dropout"):
+        if getattr(arguments, flag) and not (is_early and len(heard) > 1):
+            raise InputError(
+                f"--{flag.replace('_', '-')} changes nothing where early fusion does not join modalities: leave it out."
+            )
+    needs = {
+        "--control shuffled-transcripts": ("text", arguments.control == "shuffled-transcripts"),
+        "--control shuffled-audio": ("audio", arguments.control == "shuffled-audio"),
+        "--normalise": ("audio", arguments.normalise),
+        "--init-audio": ("audio", arguments.init_audio),
+        "--init-text": ("text", arguments.init_text),
+    }
+    what = f"--modalities {' '.join(heard)}" if arguments.branch == "fusion" else f"--branch {arguments.branch}"
+    for flag, (modality, is_given) in needs.items():
+        if is_given and modality not in heard:
+            raise InputError(f"{flag} changes nothing for {what}: leave it out.")
 
 
 def _only_records() -> Path:

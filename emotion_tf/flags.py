@@ -5,10 +5,16 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from emotion_tf.config import AudioConfig, TextConfig
+from emotion_tf.config import MODALITIES, AudioConfig, TextConfig
 from pipelines.command import InputError
 
 BRANCH_CONFIGS: Mapping[str, type] = {"audio": AudioConfig, "text": TextConfig}
+
+
+def modalities_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Tells what the asked model listens to; late fusion may listen to less."""
+    chosen = arguments.modalities or MODALITIES if arguments.branch == "fusion" else (arguments.branch,)
+    return tuple(name for name in MODALITIES if name in chosen)
 
 
 def add_branch_arguments(parser: argparse.ArgumentParser, modality: str) -> None:
@@ -71,7 +77,7 @@ def branch_of(arguments: argparse.Namespace, modality: str) -> Any:
 def _check_trained(arguments: argparse.Namespace, modality: str, given: Iterable[str]) -> None:
     """Refuses flags of a branch that is not trained, or that goes on as it is."""
     flags = _flags(given)
-    if flags and (arguments.branch not in (modality, "fusion") or arguments.fusion == "late"):
+    if flags and (modality not in modalities_of(arguments) or arguments.fusion == "late"):
         raise InputError(f"{flags} change nothing here, where no {modality} branch is trained: leave them out.")
     if flags and getattr(arguments, f"init_{modality}"):
         raise InputError(f"{flags} cannot change the branch that --init-{modality} starts from: leave them out.")

@@ -1,4 +1,4 @@
-"""Whole models: one branch alone, branches joined at their embeddings, trained branches averaged."""
+"""Whole models: one branch alone, branches joined in one graph, trained branches averaged."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,10 @@ import keras
 from keras import layers, ops
 
 from emotion_tf.branches.audio import audio_branch
+from emotion_tf.branches.outputs import BranchOutput
 from emotion_tf.branches.text import text_branch
 from emotion_tf.config import AUDIO_FEATURES, Config
+from emotion_tf.joins import JOINS, ModalityDropout
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
@@ -45,7 +47,7 @@ def build_model(
     prior: Sequence[float],
     is_multi_label: bool = False,
 ) -> keras.Model:
-    """Builds a single branch, or early fusion: branches joined at their embeddings in one multi-input graph.
+    """Builds a single branch, or early fusion: branches joined in one multi-input graph.
 
     Args:
       config: What to build.
@@ -59,25 +61,28 @@ def build_model(
     """
     features = config.audio.features if "audio" in config.modalities else ()
     inputs = make_inputs(config.modalities, {name: widths[name] for name in features})
-    embeddings = []
-    if "audio" in config.modalities:
-        embeddings.append(audio_branch(inputs, config.audio))
-    if "text" in config.modalities:
-        embeddings.append(text_branch(inputs["token_ids"], vocabulary_size, config.text))
+    make = {
+        "audio": lambda: audio_branch(inputs, config.audio),
+        "text": lambda: text_branch(inputs["token_ids"], vocabulary_size, config.text),
+    }
+    outputs = {modality: make[modality]() for modality in config.modalities}
     present = presence(inputs)
-    if len(embeddings) > 1:
-        # A branch that hears nothing still has biases; its embedding is put to zero.
-        present_floats = [ops.cast(flag, "float32")[:, None] for flag in present]
-        joined = [embedding * flag for embedding, flag in zip(embeddings, present_floats, strict=True)]
-        x = layers.Concatenate(name="fusion_join")(joined)
-        x = layers.Dense(config.audio.embedding_dim, activation="relu", name="fusion_hidden")(x)
-        x = layers.Dropout(config.audio.dropout, name="fusion_dropout")(x)
-    else:
-        x = embeddings[0]
+    x = _join(outputs, present, config) if config.join else outputs[config.modalities[0]].embedding
     biases = _logits_of(prior) if is_multi_label else "zeros"
     logits = layers.Dense(len(prior), bias_initializer=biases, name="emotions")(x)
     logits = CalibratedAnswer(prior, is_multi_label, name="logits")(logits, _any(present))
     return keras.Model(inputs, logits, name=f"{config.branch}")
+
+
+def _join(
+    outputs: Mapping[str, BranchOutput], present: Sequence[keras.KerasTensor], config: Config
+) -> keras.KerasTensor:
+    """Makes one vector of the branches: [batch, width]."""
+    is_present = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)  # [batch, num_modalities]
+    if config.training.modality_dropout:
+        is_present = ModalityDropout(config.training.modality_dropout, name="fusion_modality_dropout")(is_present)
+    x = JOINS[config.join](outputs, is_present, config.audio.embedding_dim)
+    return layers.Dropout(config.audio.dropout, name="fusion_dropout")(x)
 
 
 def _logits_of(prior: Sequence[float]) -> keras.Initializer:

@@ -167,7 +167,8 @@ def test_every_audio_model_starts_early_fusion_and_joins_late_fusion(model, monk
     trained = request.getfixturevalue(model) if model == "efficientnet" else build(audio)
     text = build(Config("text", "x", text=TextConfig(4, (4,), 4, 6)))
     monkeypatch.setattr(Run, "model", lambda run: trained)
-    early = dataclasses.replace(audio, branch="fusion", fusion="early", init_audio="x", text=TextConfig(4, (4,), 4, 6))
+    early = Config("fusion", "x", fusion="early", init_audio="x", join="cross_attention", audio=audio.audio)
+    early = dataclasses.replace(early, text=TextConfig(4, (4,), 4, 6))
     joined = build_model(early, WIDTHS, VOCABULARY_SIZE, PRIOR)
     training._start_from(joined, early)
     for layer in (layer for layer in trained.layers if layer.name.startswith("audio_")):

@@ -40,7 +40,7 @@ def audio_config(model, **values):
 
 def audio_model_of(config, **widths):
     inputs = make_inputs(("audio",), widths or {"log_mel": MEL_BINS})
-    return randomise(keras.Model(inputs, audio_branch(inputs, config)))
+    return randomise(keras.Model(inputs, audio_branch(inputs, config).embedding))
 
 
 @pytest.fixture(scope="module", params=SMALL_AUDIO_MODELS)
@@ -54,7 +54,7 @@ def text_config(model, preset, **values):
 
 def text_model_of(config):
     inputs = make_inputs(("text",), {})
-    return randomise(keras.Model(inputs, text_branch(inputs["token_ids"], VOCABULARY_SIZE, config)))
+    return randomise(keras.Model(inputs, text_branch(inputs["token_ids"], VOCABULARY_SIZE, config).embedding))
 
 
 @pytest.fixture(scope="module", params=TEXT_MODELS)
@@ -206,7 +206,7 @@ def test_a_preset_folder_and_a_hugging_face_folder_give_the_same_features(tiny_p
         (text_config("distilbert", x) for x in (tiny_preset, hugging_face_folder)),
     )
     inputs = [make_inputs(("text",), {}) for _ in range(2)]
-    models = [keras.Model(x, text_branch(x["token_ids"], 0, c)) for x, c in zip(inputs, configs, strict=True)]
+    models = [keras.Model(x, text_branch(x["token_ids"], 0, c).embedding) for x, c in zip(inputs, configs, strict=True)]
     one, other = (model.get_layer("text_backbone") for model in models)
     features = [x({"token_ids": ids["token_ids"], "padding_mask": ids["token_ids"] > 0}) for x in (one, other)]
     np.testing.assert_allclose(features[0], features[1], atol=1e-6)
@@ -227,7 +227,7 @@ for name in models:
     branch, features = ("fusion", tuple(widths)) if name == "cnn" else ("audio", ("log_mel",))
     sizes = {"units": (4,), "width": 4, "layers": 1, "heads": 2, "dropout": 0.0}
     audio = AudioConfig((4, 4), 4, 4, model=name, features=features, **sizes)
-    config = Config(branch, "x", fusion="early", audio=audio, text=TextConfig(4, (4,), 4, 4))
+    config = Config(branch, "x", fusion="early", join="cross_attention", audio=audio, text=TextConfig(4, (4,), 4, 4))
     model = build_model(config, widths, 20, [0.25, 0.75])
     for variable in model.weights:
         if "seed" not in variable.path:

@@ -20,6 +20,7 @@ def test_json_gives_the_same_config_back():
         control="shuffled-audio",
         fusion="late",
         runs=("a", "b"),
+        modalities=("text",),
         audio=AudioConfig((8, 16), model="crnn", units=(4, 4), features=("mfcc", "encoder")),
         text=TextConfig(units=(3,), model="distilbert", preset="here", freeze=True),
         training=TrainingConfig(epochs=7, learning_rate=1e-4),
@@ -32,6 +33,40 @@ def test_a_config_from_before_there_were_several_audio_models_is_read_as_the_fir
     old["audio"] = {"channels": [8, 16], "attention_dim": 128, "embedding_dim": 128, "dropout": 0.4}
     audio = Config.from_json(json.dumps(old)).audio
     assert audio == AudioConfig((8, 16), model="cnn_attention", features=("log_mel",))
+
+
+@pytest.mark.parametrize(
+    ("branch", "fusion", "expected"),
+    [
+        ("audio", "", (("audio",), "")),
+        ("fusion", "early", (("audio", "text"), "concat")),
+        ("fusion", "late", (("audio", "text"), "")),
+    ],
+)
+def test_a_config_from_before_there_were_several_joins_is_read_as_it_was_meant(branch, fusion, expected):
+    old = json.loads(Config(branch, "x", fusion=fusion).to_json())
+    del old["modalities"], old["join"], old["training"]["modality_dropout"]
+    found = Config.from_json(json.dumps(old))
+    assert found == Config(branch, "x", fusion=fusion)
+    assert (found.modalities, found.join) == expected
+
+
+def test_modalities_have_one_order_and_one_alone_is_not_joined():
+    assert Config("fusion", "x", fusion="early", modalities=("text", "audio")).modalities == ("audio", "text")
+    assert Config("fusion", "x", fusion="early", modalities=("text",), join="gated").join == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"modalities": ("smell",)}, "--modalities smell cannot work: give some of audio, text, each once"),
+        ({"modalities": ("text", "text")}, "--modalities text text cannot work"),
+        ({"join": "glue"}, "--join glue cannot work: give one of concat, gated, cross_attention"),
+    ],
+)
+def test_modalities_and_joins_that_do_not_exist_get_a_sentence(values, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Config("fusion", "x", fusion="early", **values)
 
 
 def test_each_audio_model_has_sizes_of_its_own_unless_others_are_given():
@@ -74,6 +109,7 @@ def test_sources_are_what_a_run_starts_from_or_averages():
         {"word_dropout": 1.0},
         {"word_swap": -0.1},
         {"word_mask": math.nan},
+        {"modality_dropout": 1.0},
     ],
 )
 def test_a_number_that_cannot_work_gets_a_sentence_with_its_flag(setting):

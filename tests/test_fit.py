@@ -92,7 +92,17 @@ def test_fusion_without_flags_is_early_and_from_scratch(with_records, trained):
     main(["--branch", "fusion"])
     config = trained[0].config()
     assert (config.fusion, config.sources) == ("early", ())
+    assert (config.modalities, config.join, config.training.modality_dropout) == (("audio", "text"), "concat", 0)
     assert str(trained[0].folder) == "saved_models/synthetic-fusion-1"
+
+
+def test_modalities_and_their_join_are_chosen_by_flags(with_records, trained):
+    main(["--branch", "fusion", "--modalities", "text", "audio", "--join", "gated", "--modality-dropout", "0.2"])
+    main(["--branch", "fusion", "--modalities", "audio", "--control", "shuffled-audio", "--normalise", "training"])
+    joined, alone = (run.config() for run in trained)
+    found = (joined.modalities, joined.join, joined.training.modality_dropout)
+    assert found == (("audio", "text"), "gated", 0.2)
+    assert (alone.modalities, alone.join) == (("audio",), "")
 
 
 def test_the_bare_command_goes_on_with_an_unfinished_run_and_passes_a_finished_one(with_records, trained):
@@ -132,6 +142,9 @@ def test_of_several_records_one_must_be_chosen(with_records, three_speaker_recor
         (["--records", "nowhere"], "nowhere holds no complete records"),
         (["--init-audio", "x"], "belong to --branch fusion"),
         (["--fusion", "early"], "belong to --branch fusion"),
+        (["--modalities", "audio"], "--modalities belongs to --branch fusion --fusion early"),
+        (["--join", "gated"], "--join changes nothing where early fusion does not join modalities"),
+        (["--modality-dropout", "0.1"], "--modality-dropout changes nothing where early fusion does not join"),
         (["--time-shift", "-1"], "--time-shift -1 cannot work: give a number at least 0"),
         (["--speed", "0.6"], r"--speed 0.6 cannot work: give a number from 0 to 0\.5"),
         (["--noise-snr-db", "-3"], "--noise-snr-db -3.0 cannot work: give a number from 0 to 100"),
@@ -158,6 +171,19 @@ def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, caps
         (["--fusion", "late", "--runs", "a", "b", "--control", "permuted-labels"], "late fusion has none"),
         (["--fusion", "late", "--runs", "nowhere", "x"], "nowhere holds no run"),
         (["--fusion", "late", "--runs", "a", "b", "--normalise", "clip"], "with --init-audio or --runs it is that of"),
+        (
+            ["--fusion", "late", "--runs", "a", "b", "--modalities", "text"],
+            "--modalities belongs to --branch fusion --fus",
+        ),
+        (["--fusion", "late", "--runs", "a", "b", "--join", "concat"], "--join changes nothing where early fusion"),
+        (["--modalities", "text", "--join", "gated"], "--join changes nothing where early fusion does not join"),
+        (["--modalities", "audio", "--modality-dropout", "0.2"], "--modality-dropout changes nothing where early"),
+        (["--modalities", "text", "text"], "--modalities text text cannot work"),
+        (["--modalities", "text", "--normalise", "clip"], "--normalise changes nothing for --modalities text"),
+        (["--modalities", "text", "--init-audio", "a"], "--init-audio changes nothing for --modalities text"),
+        (["--modalities", "audio", "--init-text", "a"], "--init-text changes nothing for --modalities audio"),
+        (["--modalities", "audio", "--control", "shuffled-transcripts"], "changes nothing for --modalities audio"),
+        (["--modalities", "text", "--audio-model", "cnn"], "change nothing here, where no audio branch is trained"),
         (["--init-audio", "a", "--normalise", "clip"], "with --init-audio or --runs it is that of those runs"),
     ],
 )
@@ -330,6 +356,11 @@ def test_records_of_words_alone_train_no_branch_that_listens(
     with pytest.raises(InputError, match="hold words alone, no sound: train --branch text on them"):
         fit(make_config(branch, fusion="early" if branch == "fusion" else "", **values), Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_records_of_words_alone_train_early_fusion_of_words_alone(goemotions_records, make_config):
+    values = {"records": str(goemotions_records), "folds": "published", "modalities": ("text",)}
+    assert not fit_module.check(make_config("fusion", fusion="early", **values))[0]["has_audio"]
 
 
 def test_several_emotions_have_no_class_weights(goemotions_records, trained, tmp_path, make_config):

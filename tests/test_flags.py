@@ -10,12 +10,13 @@ from emotion_tf.flags import BRANCH_CONFIGS, add_branch_arguments, branch_of
 from pipelines.command import InputError
 
 
-def parse(*flags, branch="audio", fusion=None, init_audio=None):
+def parse(*flags, branch="audio", fusion=None, init_audio=None, modalities=None):
     parser = argparse.ArgumentParser()
     for modality in BRANCH_CONFIGS:
         add_branch_arguments(parser, modality)
     arguments = parser.parse_args(flags)
-    return argparse.Namespace(**vars(arguments), branch=branch, fusion=fusion, init_audio=init_audio, init_text=None)
+    chosen = {"branch": branch, "fusion": fusion, "modalities": modalities}
+    return argparse.Namespace(**vars(arguments), **chosen, init_audio=init_audio, init_text=None)
 
 
 def audio_of(*flags, **values):
@@ -69,6 +70,11 @@ def test_the_help_says_whose_a_flag_is_and_what_holds_without_it():
         (["--audio-units", "8"], {}, "--audio-units belongs to --audio-model crnn or gru, not cnn_attention"),
         (["--audio-heads", "2"], {}, "--audio-heads belongs to --audio-model transformer, not cnn_attention"),
         (["--audio-model", "cnn"], {"branch": "text"}, "change nothing here, where no audio branch is trained"),
+        (
+            ["--audio-model", "cnn"],
+            {"branch": "fusion", "modalities": ["text"]},
+            "change nothing here, where no audio branch is trained",
+        ),
         (["--audio-dropout", "0"], {"branch": "fusion", "fusion": "late"}, "--audio-dropout change nothing here"),
         (
             ["--audio-features", "mfcc"],

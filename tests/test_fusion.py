@@ -5,19 +5,33 @@ import numpy as np
 import pytest
 import scipy.special
 import tensorflow as tf
-from test_branches import MEL_BINS, VOCABULARY_SIZE, clip, randomise, sound, words
+from test_branches import (
+    MEL_BINS,
+    SMALL_AUDIO_MODELS,
+    VOCABULARY_SIZE,
+    audio_config,
+    clip,
+    randomise,
+    sound,
+    text_config,
+    words,
+)
 
+from emotion_tf.branches.audio import audio_branch
+from emotion_tf.branches.text import text_branch
 from emotion_tf.calibration import set_temperature
-from emotion_tf.config import AudioConfig, Config, TextConfig
-from emotion_tf.fusion import build_model, late_fusion
+from emotion_tf.config import TEXT_MODELS, AudioConfig, Config, TextConfig, TrainingConfig
+from emotion_tf.fusion import build_model, late_fusion, make_inputs
+from emotion_tf.joins import JOINS
 
 PRIOR = (0.2, 0.5, 0.3)
 WIDTHS = {"log_mel": MEL_BINS}
 
 
-def build(branch, fusion="", seed=0):
-    config = Config(branch, "x", fusion=fusion, audio=AudioConfig((4, 4), 4, 6), text=TextConfig(4, (4,), 4, 6))
-    model = randomise(build_model(config, WIDTHS, VOCABULARY_SIZE, PRIOR), seed)
+def build(branch, fusion="", seed=0, is_multi_label=False, **values):
+    parts = {"audio": AudioConfig((4, 4), 4, 6), "text": TextConfig(4, (4,), 4, 6)}
+    config = Config(branch, "x", fusion=fusion, **(parts | values))
+    model = randomise(build_model(config, WIDTHS, VOCABULARY_SIZE, PRIOR, is_multi_label), seed)
     set_temperature(model, 1.0)
     return model
 
@@ -25,7 +39,8 @@ def build(branch, fusion="", seed=0):
 @pytest.fixture(scope="module")
 def models():
     audio, text, second = build("audio"), build("text"), build("text", seed=1)
-    return {"audio": audio, "text": text, "second": second, "early": build("fusion", "early")}
+    joined = {join: build("fusion", "early", join=join) for join in JOINS}
+    return {"audio": audio, "text": text, "second": second, "early": joined["concat"], **joined}
 
 
 def probabilities(model, features):
@@ -40,15 +55,16 @@ def batch(*pairs, length=20):
 BOTH, SOUND_ALONE, WORDS_ALONE, NOTHING = (13, [2, 7, 4]), (13, [2]), (0, [2, 7, 4]), (0, [2])
 
 
-@pytest.mark.parametrize("name", ["audio", "text", "early"])
+@pytest.mark.parametrize("name", ["audio", "text", *JOINS])
 def test_padding_and_neighbours_change_no_probability(models, name):
     alone = probabilities(models[name], sound([clip(13)], 13) | words([[2, 7, 4]], 3))[0]
     beside = probabilities(models[name], batch((20, [2, 9, 9, 9]), BOTH, NOTHING, length=26))[1]
     np.testing.assert_allclose(beside, alone, atol=1e-5)
 
 
-def test_a_gradient_reaches_every_weight_of_both_branches(models):
-    model = models["early"]
+@pytest.mark.parametrize("join", JOINS)
+def test_a_gradient_reaches_every_weight_of_both_branches(models, join):
+    model = models[join]
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.nn.log_softmax(model(batch(BOTH, (20, [2, 9, 5]))))[:, 0])
     gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
@@ -60,12 +76,12 @@ def test_a_gradient_reaches_every_weight_of_both_branches(models):
                 if variable.path.startswith(prefix)
             ]
         )
-        for prefix in ("audio_", "text_")
+        for prefix in ("audio_", "text_", "fusion_")
     }
     assert min(reached.values()) > 0.8
 
 
-@pytest.mark.parametrize("name", ["audio", "text", "early"])
+@pytest.mark.parametrize("name", ["audio", "text", *JOINS])
 def test_with_everything_absent_the_answer_is_the_training_prior(models, name):
     np.testing.assert_allclose(probabilities(models[name], batch(NOTHING)), [PRIOR], atol=1e-6)
 
@@ -90,11 +106,111 @@ def test_training_leaves_the_temperature_alone():
 
 
 @pytest.mark.parametrize(("present", "zeros"), [(SOUND_ALONE, slice(6, 12)), (WORDS_ALONE, slice(0, 6))])
-def test_early_fusion_puts_zeros_for_the_embedding_of_an_absent_modality(models, present, zeros):
-    joined = keras.Model(models["early"].input, models["early"].get_layer("fusion_join").output)
+@pytest.mark.parametrize("join", JOINS)
+def test_early_fusion_puts_zeros_for_the_embedding_of_an_absent_modality(models, join, present, zeros):
+    joined = keras.Model(models[join].input, models[join].get_layer("fusion_join").output)
     found = joined(batch(present)).numpy()[0]
     assert not found[zeros].any()
     assert found.any()
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_an_absent_modality_has_no_say_whatever_its_branch_is(join):
+    model, features = build("fusion", "early", join=join), batch(SOUND_ALONE, WORDS_ALONE, NOTHING, BOTH)
+    for row, absent in enumerate(("text_", "audio_")):
+        before = model(features).numpy()
+        for layer in model.layers:
+            if layer.name.startswith(absent):
+                layer.set_weights([3 * weight + 0.5 for weight in layer.get_weights()])
+        after = model(features).numpy()
+        np.testing.assert_array_equal(after[[row, 2]], before[[row, 2]])
+        assert np.abs(after[[1 - row, 3]] - before[[1 - row, 3]]).max(axis=1).min() > 1e-3
+
+
+@pytest.mark.parametrize("join", ["gated", "cross_attention"])
+def test_shares_sum_to_one_over_what_is_there(models, join):
+    shares = keras.Model(models[join].input, models[join].get_layer("fusion_shares").output)
+    found = shares(batch(BOTH, SOUND_ALONE, WORDS_ALONE, NOTHING)).numpy()
+    assert found[0].min() > 0
+    assert found[0].sum() == pytest.approx(1)
+    np.testing.assert_array_equal(found[1:], [[1, 0], [0, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_a_modality_that_training_drops_is_one_that_is_not_there(join):
+    """A rate of nearly one leaves one modality to each utterance; nothing else is random here."""
+    audio, text = AudioConfig(model="gru", units=(4,), dropout=0.0), TextConfig(4, (4,), 4, 6, dropout=0.0)
+    training = TrainingConfig(modality_dropout=0.9999)
+    model = build("fusion", "early", join=join, audio=audio, text=text, training=training)
+    found = model(batch(*[BOTH] * 20), training=True).numpy()
+    sound_alone, words_alone = model(batch(SOUND_ALONE, WORDS_ALONE)).numpy()
+    is_sound, is_words = (np.abs(found - alone).max(axis=1) < 1e-5 for alone in (sound_alone, words_alone))
+    assert (is_sound ^ is_words).all()
+    assert 0 < is_sound.sum() < 20
+    assert np.abs(found - model(batch(BOTH)).numpy()).max(axis=1).min() > 1e-4
+
+
+@pytest.mark.parametrize("modality", ["audio", "text"])
+def test_early_fusion_of_one_modality_is_that_branch(models, modality):
+    alone = build("fusion", "early", modalities=(modality,))
+    assert set(alone.input) == set(models[modality].input)
+    np.testing.assert_array_equal(
+        probabilities(alone, batch(BOTH, NOTHING)), probabilities(models[modality], batch(BOTH, NOTHING))
+    )
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_every_join_answers_with_several_emotions(join):
+    model = build("fusion", "early", join=join, is_multi_label=True)
+    np.testing.assert_allclose(sigmoids(model, batch(NOTHING)), [PRIOR], atol=1e-6)
+    assert sigmoids(model, batch(BOTH)).shape == (1, 3)
+
+
+TEXTS = [model for model in TEXT_MODELS if model != "distilbert"]
+
+
+@pytest.fixture(scope="module")
+def text_outputs():
+    token_ids = make_inputs(("text",), {})["token_ids"]
+    return token_ids, {model: text_branch(token_ids, VOCABULARY_SIZE, text_config(model, "")) for model in TEXTS}
+
+
+def attending(inputs, audio, text):
+    """The vector that attention between branches gives, with presence as an input."""
+    is_present = keras.Input((2,), name="is_present")
+    vector = JOINS["cross_attention"]({"audio": audio, "text": text}, is_present, 6)
+    return randomise(keras.Model(inputs | {"is_present": is_present}, vector))
+
+
+def alone_and_beside(model, **others):
+    """One utterance by itself, and beside others in a longer batch."""
+    alone = sound([clip(13)], 13) | words([[2, 7, 4]], 3) | {"is_present": np.ones((1, 2), np.float32)}
+    beside = batch((20, [2, 9, 9, 9]), BOTH, NOTHING, length=26) | {"is_present": np.float32([[1, 1], [1, 1], [0, 0]])}
+    found = model(beside | {name: value[1] for name, value in others.items()}).numpy()
+    return model(alone | {name: value[0] for name, value in others.items()}).numpy()[0], found[1]
+
+
+@pytest.mark.parametrize("audio_model", SMALL_AUDIO_MODELS)
+def test_every_audio_model_attends_to_every_text_model_and_padding_changes_nothing(text_outputs, audio_model):
+    """The other joins see embeddings alone, which are the same for all."""
+    token_ids, texts = text_outputs
+    inputs = make_inputs(("audio",), WIDTHS)
+    audio = audio_branch(inputs, audio_config(audio_model))
+    for text in texts.values():
+        alone, beside = alone_and_beside(attending(inputs | {"token_ids": token_ids}, audio, text))
+        np.testing.assert_allclose(beside, alone, atol=1e-5)
+        assert np.abs(alone).max() > 0.01
+
+
+def test_words_attend_to_frames_and_to_the_states_of_an_encoder(text_outputs):
+    token_ids, texts = text_outputs
+    inputs = make_inputs(("audio",), WIDTHS | {"encoder": 5})
+    audio = audio_branch(inputs, audio_config("gru", features=("log_mel", "encoder")))
+    model = attending(inputs | {"token_ids": token_ids}, audio, texts["gru"])
+    states = np.random.default_rng(0).standard_normal((3, 9, 5)).astype(np.float32)
+    steps = np.array([9, 4, 1], np.int32)
+    alone, beside = alone_and_beside(model, encoder=(states[1:2, :4], states), num_steps=(steps[1:2], steps))
+    np.testing.assert_allclose(beside, alone, atol=1e-5)
 
 
 def test_a_branch_that_hears_nothing_still_has_an_embedding_to_put_to_zero(models):
@@ -136,7 +252,7 @@ def test_late_fusion_takes_models_of_one_modality_and_fused_ones(models):
     np.testing.assert_allclose(probabilities(fused, batch(BOTH)), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["audio", "text", "early", "late"])
+@pytest.mark.parametrize("name", ["audio", "text", *JOINS, "late"])
 def test_a_saved_model_gives_the_same_when_loaded_in_safe_mode(models, name, tmp_path):
     fused = late_fusion({"audio": models["audio"], "text": models["text"]}, PRIOR)
     model = fused if name == "late" else models[name]

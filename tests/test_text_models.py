@@ -61,8 +61,9 @@ def fusion_batch():
     return sound([clip(5), clip(9)], 9) | words([[2, 7, 4, 3], [2, 8, 3]], 5)
 
 
-def test_every_text_model_learns_in_early_fusion(text_model):
-    config = Config("fusion", "x", fusion="early", audio=AudioConfig((4,), 4, 16), text=text_model)
+@pytest.mark.parametrize("join", ["concat", "cross_attention"])
+def test_every_text_model_learns_in_early_fusion(text_model, join):
+    config = Config("fusion", "x", fusion="early", join=join, audio=AudioConfig((4,), 4, 16), text=text_model)
     model = randomise(build_model(config, WIDTHS, VOCABULARY_SIZE, PRIOR))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(fusion_batch()) ** 2)

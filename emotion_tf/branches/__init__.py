@@ -1,1 +1,1 @@
-"""One branch a modality: functions (inputs, config) -> embedding, in pure Keras, and the layers that they share."""
+"""One branch a modality: functions (inputs, config) -> BranchOutput, in pure Keras, and the layers that they share."""

@@ -6,11 +6,12 @@ import keras
 from keras import layers, ops
 
 from emotion_tf.branches.layers import AttentionPooling
+from emotion_tf.branches.outputs import BranchOutput, Steps
 from emotion_tf.branches.transformer import Positions, encoder_layers
 from emotion_tf.config import MAX_POSITIONS, TextConfig
 
 
-def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: TextConfig) -> keras.KerasTensor:
+def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: TextConfig) -> BranchOutput:
     """Builds the branch.
 
     Args:
@@ -19,7 +20,7 @@ def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: Text
       config: Model, widths and dropout.
 
     Returns:
-      embedding [batch, embedding_dim] float32.
+      Embedding, and the steps of the words.
     """
     mask = ops.not_equal(token_ids, 0)
     if config.model == "distilbert":
@@ -28,9 +29,10 @@ def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: Text
         x = layers.Embedding(vocabulary_size, config.word_dim, name="text_words")(token_ids)
         x = layers.SpatialDropout1D(config.dropout, name="text_words_dropout")(x)
         x = (_transformer if config.model == "transformer" else _recurrent)(x, mask, config)
-    x = AttentionPooling(config.attention_dim, name="text_pooling")(x, mask)
+    steps = Steps(x, mask)
+    x = AttentionPooling(config.attention_dim, name="text_pooling")(*steps)
     x = layers.Dropout(config.dropout, name="text_dropout")(x)
-    return layers.Dense(config.embedding_dim, activation="relu", name="text_embedding")(x)
+    return BranchOutput(layers.Dense(config.embedding_dim, activation="relu", name="text_embedding")(x), (steps,))
 
 
 def _recurrent(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:

@@ -9,11 +9,12 @@ from emotion_tf.branches.audio.convolutional import cnn, cnn_attention, crnn, re
 from emotion_tf.branches.audio.efficientnet import efficientnet
 from emotion_tf.branches.audio.recurrent import gru
 from emotion_tf.branches.audio.transformer import transformer
-from emotion_tf.branches.layers import AttentionPooling, StepMask
+from emotion_tf.branches.layers import AttentionPooling, MeanPooling, StepMask
+from emotion_tf.branches.outputs import BranchOutput, Steps
 from emotion_tf.config import AudioConfig
 
 
-def audio_branch(inputs: Mapping[str, keras.KerasTensor], config: AudioConfig) -> keras.KerasTensor:
+def audio_branch(inputs: Mapping[str, keras.KerasTensor], config: AudioConfig) -> BranchOutput:
     """Builds the branch. Padding and batch neighbours change nothing.
 
     Frame features are joined column by column and go through the model of the config; states of an encoder go through
@@ -25,24 +26,26 @@ def audio_branch(inputs: Mapping[str, keras.KerasTensor], config: AudioConfig) -
       config: Features, model, widths and dropout.
 
     Returns:
-      embedding [batch, embedding_dim] float32.
+      Embedding, and the steps of the frames, of the states, or of both.
     """
     frames = [inputs[name] for name in config.features if name != "encoder"]
-    embeddings = []
+    sequences, embeddings = [], []
     if frames:
         x = layers.Concatenate(name="audio_features")(frames) if len(frames) > 1 else frames[0]
-        embeddings.append(_embed(_model_of(config)(x, inputs["num_frames"], config), config, "audio"))
+        sequences.append(_model_of(config)(x, inputs["num_frames"], config))
+        embeddings.append(_embed(sequences[-1], config, "audio"))
     if "encoder" in config.features:
-        pooled = _pool_states(inputs["encoder"], inputs["num_steps"], config)
-        embeddings.append(_embed(pooled, config, "audio_encoder"))
-    if len(embeddings) == 1:
-        return embeddings[0]
-    x = layers.Concatenate(name="audio_join")(embeddings)
-    return layers.Dense(config.embedding_dim, activation="relu", name="audio_joined")(x)
+        sequences.append(_steps_of_states(inputs["encoder"], inputs["num_steps"], config))
+        embeddings.append(_embed(sequences[-1], config, "audio_encoder"))
+    x = embeddings[0]
+    if len(embeddings) > 1:
+        x = layers.Concatenate(name="audio_join")(embeddings)
+        x = layers.Dense(config.embedding_dim, activation="relu", name="audio_joined")(x)
+    return BranchOutput(x, tuple(sequences))
 
 
 def _model_of(config: AudioConfig):
-    """Finds the function (frames, num_frames, config) -> [batch, width] of a model."""
+    """Finds the function (frames, num_frames, config) -> steps of a model."""
     return {
         "cnn": cnn,
         "cnn_attention": cnn_attention,
@@ -54,14 +57,17 @@ def _model_of(config: AudioConfig):
     }[config.model]
 
 
-def _pool_states(states: keras.KerasTensor, num_steps: keras.KerasTensor, config: AudioConfig) -> keras.KerasTensor:
-    """Pools what a frozen encoder made of a clip: [batch, num_steps, width] -> [batch, 2 * embedding_dim]."""
+def _steps_of_states(states: keras.KerasTensor, num_steps: keras.KerasTensor, config: AudioConfig) -> Steps:
+    """Narrows what a frozen encoder made of a clip: [batch, num_steps, width] -> steps embedding_dim wide."""
     x = layers.LayerNormalization(name="audio_encoder_norm")(states)
     x = layers.Dense(config.embedding_dim, activation="relu", name="audio_encoder_hidden")(x)
-    is_step = StepMask(name="audio_encoder_steps")(x, num_steps)
-    return AttentionPooling(config.attention_dim, name="audio_encoder_pooling")(x, is_step)
+    return Steps(x, StepMask(name="audio_encoder_steps")(x, num_steps))
 
 
-def _embed(pooled: keras.KerasTensor, config: AudioConfig, name: str) -> keras.KerasTensor:
-    x = layers.Dropout(config.dropout, name=f"{name}_dropout")(pooled)
+def _embed(steps: Steps, config: AudioConfig, name: str) -> keras.KerasTensor:
+    """Pools steps, by their mean for cnn and by attention else: [batch, embedding_dim]."""
+    by_mean = config.model == "cnn" and name == "audio"
+    pooling = f"{name}_pooling"
+    x = (MeanPooling(name=pooling) if by_mean else AttentionPooling(config.attention_dim, name=pooling))(*steps)
+    x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x)
     return layers.Dense(config.embedding_dim, activation="relu", name=f"{name}_embedding")(x)

@@ -4,21 +4,21 @@ import keras
 from keras import layers, ops
 
 from emotion_tf.branches.audio.frames import image_of
-from emotion_tf.branches.layers import AttentionPooling, MaskFrames, MeanPooling, StepMask
+from emotion_tf.branches.layers import MaskFrames, MeanPooling, StepMask
+from emotion_tf.branches.outputs import Steps
 from emotion_tf.config import AudioConfig
 
 
-def cnn(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> keras.KerasTensor:
-    """Stacks blocks that halve time and columns each, and takes the mean: [batch, channels]."""
+def cnn(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> Steps:
+    """Stacks blocks that halve time and columns each: steps as wide as the last channels."""
     x = image_of(frames, num_frames, 2 ** len(config.channels))
     for index, channels in enumerate(config.channels):
         x = _block(x, num_frames, channels, 2**index, (2, 2), config, f"audio_{index}")
-    x = ops.mean(x, axis=2)  # [batch, num_steps, channels]
-    return MeanPooling(name="audio_pooling")(x, StepMask(2 ** len(config.channels), name="audio_steps")(x, num_frames))
+    return _steps(x, num_frames, 2 ** len(config.channels))
 
 
-def crnn(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> keras.KerasTensor:
-    """Reads blocks of convolutions with bidirectional LSTM layers and attention: [batch, 4 * units].
+def crnn(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> Steps:
+    """Reads blocks of convolutions with bidirectional LSTM layers: steps 2 * units wide.
 
     Every block halves the columns, the first two halve time as well.
     """
@@ -32,22 +32,22 @@ def crnn(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: Audio
         one_way = layers.LSTM(units, return_sequences=True, name=f"audio_lstm_{index}")
         x = layers.Bidirectional(one_way, name=f"audio_bidirectional_{index}")(x, mask=is_step)
         x = layers.Dropout(config.dropout / 4, name=f"audio_lstm_dropout_{index}")(x)
-    return AttentionPooling(config.attention_dim, name="audio_pooling")(x, is_step)
+    return Steps(x, is_step)
 
 
-def cnn_attention(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> keras.KerasTensor:
-    """Stacks residual stages, one each of channels, with attention over time: [batch, 2 * channels]."""
+def cnn_attention(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> Steps:
+    """Stacks residual stages, one each of channels: steps as wide as the last."""
     stride = 2 ** len(config.channels)
     x = _stem(image_of(frames, num_frames, stride), num_frames, config.channels[0])
     for stage, channels in enumerate(config.channels):
         if stage:
             x = layers.AveragePooling2D(2, name=f"audio_{stage}_pool")(x)
         x = _residual(x, num_frames, channels, 2 ** (stage + 1), f"audio_{stage}")
-    return _attend(x, num_frames, stride, config)
+    return _steps(x, num_frames, stride)
 
 
-def resnet(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> keras.KerasTensor:
-    """Stacks stages of two residual steps, each with squeeze-and-excitation: [batch, 2 * channels].
+def resnet(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> Steps:
+    """Stacks stages of two residual steps, each with squeeze-and-excitation: steps as wide as the last channels.
 
     Source: He et al. 2016, arXiv:1512.03385; Hu et al. 2018, arXiv:1709.01507.
     """
@@ -58,7 +58,7 @@ def resnet(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: Aud
             x = layers.AveragePooling2D(2, padding="same", name=f"audio_{stage}_pool")(x)
         for step in range(2):
             x = _residual(x, num_frames, channels, 2 ** (stage + 1), f"audio_{stage}_{step}", excites=True)
-    return _attend(x, num_frames, stride, config)
+    return _steps(x, num_frames, stride)
 
 
 def excite(x: keras.KerasTensor, num_frames: keras.KerasTensor, stride: int, name: str) -> keras.KerasTensor:
@@ -113,7 +113,6 @@ def _residual(
     return MaskFrames(stride, name=f"{name}_mask")(x, num_frames)
 
 
-def _attend(x: keras.KerasTensor, num_frames: keras.KerasTensor, stride: int, config: AudioConfig) -> keras.KerasTensor:
+def _steps(x: keras.KerasTensor, num_frames: keras.KerasTensor, stride: int) -> Steps:
     x = ops.mean(x, axis=2)  # [batch, num_steps, channels]
-    is_step = StepMask(stride, name="audio_steps")(x, num_frames)
-    return AttentionPooling(config.attention_dim, name="audio_pooling")(x, is_step)
+    return Steps(x, StepMask(stride, name="audio_steps")(x, num_frames))

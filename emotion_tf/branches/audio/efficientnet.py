@@ -3,7 +3,8 @@
 import keras
 from keras import layers, ops
 
-from emotion_tf.branches.layers import AttentionPooling, CutWindows, JoinWindows, MaskFrames, PadFrames, StepMask
+from emotion_tf.branches.layers import CutWindows, JoinWindows, MaskFrames, PadFrames, StepMask
+from emotion_tf.branches.outputs import Steps
 from emotion_tf.config import AudioConfig
 
 WINDOW = 128
@@ -13,8 +14,8 @@ STRIDE = 32
 """Frames that it makes a step of."""
 
 
-def efficientnet(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> keras.KerasTensor:
-    """Cuts the clip into windows, sees each by itself and pools over all of their steps: [batch, 2560].
+def efficientnet(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> Steps:
+    """Cuts the clip into windows, sees each by itself and puts their steps, 1280 wide, behind each other.
 
     Inside of EfficientNet nothing can be masked, and zeros behind a clip have an effect. So they must not depend on the
     batch: the last window is filled up with them to its end, and windows behind it do not count. The weights are drawn,
@@ -34,4 +35,4 @@ def efficientnet(frames: keras.KerasTensor, num_frames: keras.KerasTensor, confi
     x = ops.mean(backbone(x), axis=2)  # [batch * num_windows, WINDOW / STRIDE, 1280]
     x = JoinWindows(name="audio_sequence")(x, num_frames)
     is_step = StepMask(STRIDE, name="audio_steps")(x, num_frames)
-    return AttentionPooling(config.attention_dim, name="audio_pooling")(x, is_step)
+    return Steps(x, is_step)

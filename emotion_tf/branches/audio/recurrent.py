@@ -4,15 +4,16 @@ import keras
 from keras import layers
 
 from emotion_tf.branches.audio.frames import stack_frames
-from emotion_tf.branches.layers import AttentionPooling, StepMask
+from emotion_tf.branches.layers import StepMask
+from emotion_tf.branches.outputs import Steps
 from emotion_tf.config import AudioConfig
 
 STACKED = 4
 """Frames that make a step: recurrence is slow, and frames overlap."""
 
 
-def gru(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> keras.KerasTensor:
-    """Stacks GRU layers over groups of frames, and pools by attention: [batch, 2 * units].
+def gru(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> Steps:
+    """Stacks GRU layers over groups of frames: steps as wide as the last of them.
 
     Source: Sak et al. 2015, arXiv:1507.06947 (stacked frames).
     """
@@ -21,4 +22,4 @@ def gru(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioC
     for index, units in enumerate(config.units):
         x = layers.GRU(units, return_sequences=True, name=f"audio_gru_{index}")(x, mask=is_step)
         x = layers.Dropout(config.dropout / 4, name=f"audio_gru_dropout_{index}")(x)
-    return AttentionPooling(config.attention_dim, name="audio_pooling")(x, is_step)
+    return Steps(x, is_step)

@@ -4,7 +4,8 @@ import keras
 from keras import layers
 
 from emotion_tf.branches.audio.frames import stack_frames
-from emotion_tf.branches.layers import AttentionPooling, StepMask
+from emotion_tf.branches.layers import StepMask
+from emotion_tf.branches.outputs import Steps
 from emotion_tf.branches.transformer import Positions, encoder_layers
 from emotion_tf.config import MAX_POSITIONS, AudioConfig
 
@@ -12,8 +13,8 @@ PATCH = 4
 """Frames of a patch. `MAX_POSITIONS` patches have a place each, those behind share the last one."""
 
 
-def transformer(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> keras.KerasTensor:
-    """Lets patches of a few frames, all columns wide, attend to each other: [batch, 2 * width].
+def transformer(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> Steps:
+    """Lets patches of a few frames, all columns wide, attend to each other: a step each.
 
     Source: Gong et al. 2021, arXiv:2104.01778, with patches over time alone and from scratch.
     """
@@ -22,4 +23,4 @@ def transformer(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config
     x = Positions(MAX_POSITIONS, name="audio_positions")(x)
     is_step = StepMask(PATCH, name="audio_steps")(x, num_frames)
     x = encoder_layers(x, is_step, config.layers, config.heads, config.dropout / 4, "audio")
-    return AttentionPooling(config.attention_dim, name="audio_pooling")(x, is_step)
+    return Steps(x, is_step)
