@@ -231,6 +231,18 @@ def test_a_run_that_is_always_sure_and_right_gets_all_the_weight():
     np.testing.assert_array_equal(fit_weights(probabilities, labels), [0, 1, 0])
 
 
+@pytest.mark.parametrize("size", [2, 300])
+def test_weights_of_runs_that_are_much_alike_are_the_best_too(size):
+    """At the best weights the gradient of the likelihood is 1 where a run counts, and no more where none does."""
+    probabilities = 0.999 * ordinary(5, size, 1) + 0.001 * ordinary(6, size, 5)
+    labels = drawn_labels(probabilities, np.full(5, 0.2))
+    found = fit_weights(probabilities, labels)
+    given = probabilities[np.arange(size), :, labels]
+    gradient = (given / (given @ found)[:, None]).mean(axis=0)
+    assert gradient.max() <= 1 + 1e-9
+    np.testing.assert_allclose(gradient[found > 1e-6], 1, atol=1e-9)
+
+
 def test_equal_runs_get_equal_weights():
     probabilities = ordinary()[:, :1].repeat(3, axis=1)
     np.testing.assert_allclose(fit_weights(probabilities, np.arange(200) % NUM_EMOTIONS), [1 / 3] * 3)
