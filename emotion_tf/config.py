@@ -220,12 +220,25 @@ class TrainingConfig:
     modality_dropout: float = _setting(
         0.0, "early fusion: probability that a modality counts as absent in training, where another one is there"
     )
+    freeze_epochs: int = _setting(
+        0, "epochs for which branches of --init-audio and --init-text stay as they are; as many as --epochs: throughout"
+    )
+    release_rate: float = _setting(1.0, "share of the learning rate at which these branches learn, once they do")
     confusion_every: int = _setting(10, "epochs between confusion matrices of the validation part; 0: none")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "num_frames", "max_tokens"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("rare_weight", "warm_up_epochs", "weight_decay", "patience", "mel_shift", "confusion_every"):
+        _require(0 < self.release_rate <= 1, "release_rate", self.release_rate, "above 0 to 1")
+        for name in (
+            "freeze_epochs",
+            "rare_weight",
+            "warm_up_epochs",
+            "weight_decay",
+            "patience",
+            "mel_shift",
+            "confusion_every",
+        ):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 0")
         for name, highest in (("speed", 0.5), ("noise_snr_db", 100.0), ("gain_db", 60.0)):
             _require(0 <= getattr(self, name) <= highest, name, getattr(self, name), f"from 0 to {highest:g}")

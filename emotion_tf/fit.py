@@ -310,8 +310,24 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and --init-text.")
     if arguments.fusion == "late" and arguments.control == "permuted-labels":
         raise InputError("--control permuted-labels needs a training, and late fusion has none: average such runs.")
+    _check_release(arguments)
     if arguments.normalise and (arguments.init_audio or arguments.runs):
         raise InputError("--normalise: with --init-audio or --runs it is that of those runs, leave it out.")
+
+
+def _check_release(arguments: argparse.Namespace) -> None:
+    """Refuses flags of branches to start from where there are none, or where they are never released."""
+    is_slowed = arguments.release_rate != TrainingConfig.release_rate
+    if (arguments.freeze_epochs or is_slowed) and not (arguments.init_audio or arguments.init_text):
+        raise InputError(
+            "--freeze-epochs and --release-rate are of branches to start from: give --init-audio or --init-text, or"
+            " leave them out."
+        )
+    if is_slowed and arguments.freeze_epochs >= arguments.epochs:
+        raise InputError(
+            f"--release-rate changes nothing where --freeze-epochs {arguments.freeze_epochs} last the whole training:"
+            " leave it out, or freeze for fewer."
+        )
 
 
 def _check_modalities(arguments: argparse.Namespace) -> None:

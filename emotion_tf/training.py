@@ -15,7 +15,7 @@ from emotion_tf import callbacks, plots, tables
 from emotion_tf.config import Config, TrainingConfig
 from emotion_tf.fusion import build_model, late_fusion
 from emotion_tf.losses import RareWeightedCrossentropy
-from emotion_tf.optimizer import TwoRateAdamW
+from emotion_tf.optimizer import SlowedAdamW
 from emotion_tf.part import (
     Part,
     audio_features_of,
@@ -95,6 +95,7 @@ def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Mo
     facts = (tokenizer.vocabulary_size, metadata["prior"], metadata["is_multi_label"])
     model = _build(config, widths_of(metadata), *facts)
     _start_from(model, config)
+    _freeze(model, config)
     _compile(model, config, steps, _loss(config.training, metadata))
     return model
 
@@ -187,12 +188,37 @@ def _class_weights(training: TrainingConfig, metadata: dict[str, Any]) -> dict[i
 
 def _start_from(model: keras.Model, config: Config) -> None:
     """Copies the weights of trained branches."""
-    for source, modality in ((config.init_audio, "audio"), (config.init_text, "text")):
-        if source:
-            trained = Run(Path(source)).model()
-            for layer in model.layers:
-                if layer.name.startswith(f"{modality}_") and layer.weights:
-                    layer.set_weights(trained.get_layer(layer.name).get_weights())
+    for modality, source in _inits(config).items():
+        trained = Run(Path(source)).model()
+        for layer in model.layers:
+            if layer.name.startswith(f"{modality}_") and layer.weights:
+                layer.set_weights(trained.get_layer(layer.name).get_weights())
+
+
+def _inits(config: Config) -> dict[str, str]:
+    """Finds the runs that branches start from, by modality."""
+    inits = {"audio": config.init_audio, "text": config.init_text}
+    return {modality: source for modality, source in inits.items() if source}
+
+
+def _started(model: keras.Model, config: Config) -> list[keras.Layer]:
+    """Finds the layers of the branches that start from trained runs."""
+    prefixes = tuple(f"{modality}_" for modality in _inits(config))
+    return [layer for layer in model.layers if layer.name.startswith(prefixes)]
+
+
+def _freeze(model: keras.Model, config: Config) -> None:
+    """Takes out of training what never changes: started branches, or the batch normalisation of those released later.
+
+    Its statistics move without any gradient, so freezing is not done with rates alone; and they stay as they are after
+    the release, as is usual in fine-tuning.
+    """
+    if not config.training.freeze_epochs:
+        return
+    is_released = config.training.freeze_epochs < config.training.epochs
+    for layer in _with_inner(_started(model, config)):
+        if not is_released or isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
 
 
 def _loss(training: TrainingConfig, metadata: dict[str, Any]) -> keras.losses.Loss:
@@ -214,9 +240,8 @@ def _compile(model: keras.Model, config: Config, steps: int, loss: keras.losses.
         for layer in _with_inner(model.layers):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = momentum
-    optimizer = _optimizer(
-        model, config, rate, weight_decay=training.weight_decay, use_ema=training.ema_share > 0, ema_momentum=momentum
-    )
+    options = {"weight_decay": training.weight_decay, "use_ema": training.ema_share > 0, "ema_momentum": momentum}
+    optimizer = _optimizer(model, config, rate, steps, **options)
     shown = ["accuracy"] if isinstance(loss, keras.losses.CategoricalCrossentropy) else None
     # XLA saves no time on a processor, and compiles each length of a batch anew.
     model.compile(optimizer, loss, weighted_metrics=shown, jit_compile=False)
@@ -229,13 +254,21 @@ def _with_inner(layers: Sequence[keras.Layer]) -> Iterator[keras.Layer]:
         yield from _with_inner(getattr(layer, "layers", ()))
 
 
-def _optimizer(model: keras.Model, config: Config, rate: Any, **options: Any) -> keras.optimizers.Optimizer:
-    """Makes AdamW; what is pretrained learns at a rate of its own."""
-    layers = [layer for layer in model.layers if layer.name == "text_backbone"]
-    slow = [variable.path for layer in layers for variable in layer.trainable_variables]
-    if not slow:
+def _optimizer(model: keras.Model, config: Config, rate: Any, steps: int, **options: Any) -> keras.optimizers.Optimizer:
+    """Makes AdamW; what is pretrained learns at a rate of its own, what a branch brings is held, then slowed."""
+    training, ratios = config.training, {}
+    if training.freeze_epochs or training.release_rate != 1:
+        ratios = dict.fromkeys(_paths(_started(model, config)), training.release_rate)
+    held = list(ratios) if training.freeze_epochs else []
+    for path in _paths([layer for layer in model.layers if layer.name == "text_backbone"]):
+        ratios[path] = ratios.get(path, 1.0) * config.text.preset_rate / training.learning_rate
+    if not ratios:
         return keras.optimizers.AdamW(rate, **options)
-    return TwoRateAdamW(rate, config.text.preset_rate / config.training.learning_rate, slow, **options)
+    return SlowedAdamW(rate, ratios, held, steps * training.freeze_epochs, **options)
+
+
+def _paths(layers: Sequence[keras.Layer]) -> list[str]:
+    return [variable.path for layer in layers for variable in layer.trainable_variables]
 
 
 def _callbacks(

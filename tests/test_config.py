@@ -46,6 +46,7 @@ def test_a_config_from_before_there_were_several_audio_models_is_read_as_the_fir
 def test_a_config_from_before_there_were_several_joins_is_read_as_it_was_meant(branch, fusion, expected):
     old = json.loads(Config(branch, "x", fusion=fusion).to_json())
     del old["modalities"], old["join"], old["training"]["modality_dropout"]
+    del old["training"]["freeze_epochs"], old["training"]["release_rate"]
     found = Config.from_json(json.dumps(old))
     assert found == Config(branch, "x", fusion=fusion)
     assert (found.modalities, found.join) == expected
@@ -110,6 +111,9 @@ def test_sources_are_what_a_run_starts_from_or_averages():
         {"word_swap": -0.1},
         {"word_mask": math.nan},
         {"modality_dropout": 1.0},
+        {"freeze_epochs": -1},
+        {"release_rate": 0.0},
+        {"release_rate": 1.5},
     ],
 )
 def test_a_number_that_cannot_work_gets_a_sentence_with_its_flag(setting):

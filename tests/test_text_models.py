@@ -160,9 +160,24 @@ def test_a_preset_learns_at_its_own_rate_and_a_frozen_one_not_at_all(make_config
 
     tuned = dataclasses.replace(make_config("text"), text=text_config("distilbert", tiny_preset, preset_rate=1e-4))
     optimizer = training.make_model(tuned, text_run.metadata(), 1).optimizer
-    assert optimizer.ratio == pytest.approx(1e-4 / tuned.training.learning_rate)
+    assert list(optimizer.ratios.values()) == pytest.approx([5e-2] * len(optimizer.ratios))
     frozen = dataclasses.replace(tuned, text=text_config("distilbert", tiny_preset, freeze=True))
     assert type(training.make_model(frozen, text_run.metadata(), 1).optimizer) is keras.optimizers.AdamW
+
+
+def test_a_preset_that_a_branch_brings_is_slower_than_at_its_own_rate(make_config, tiny_preset):
+    from emotion_tf import training
+
+    tuned = make_config("text", freeze_epochs=1, release_rate=0.1, init_text="x")
+    tuned = dataclasses.replace(tuned, text=text_config("distilbert", tiny_preset, preset_rate=1e-4))
+    model = build_model(tuned, {}, VOCABULARY_SIZE, PRIOR)
+    training._freeze(model, tuned)
+    training._compile(model, tuned, 7, keras.losses.CategoricalCrossentropy())
+    ratios = model.optimizer.ratios
+    backbone = {variable.path for variable in model.get_layer("text_backbone").trainable_variables}
+    assert [ratios[path] for path in backbone] == pytest.approx([0.1 * 5e-2] * len(backbone))
+    assert {ratios[path] for path in set(ratios) - backbone} == {0.1}
+    assert (set(model.optimizer.held), model.optimizer.release_step) == (set(ratios), 7)
 
 
 @pytest.mark.parametrize(("model", "max_tokens"), [("transformer", 513), ("distilbert", 65), ("distilbert", 2)])

@@ -235,6 +235,62 @@ def test_a_resumed_run_goes_on_with_optimizer_average_and_rate(make_config, tmp_
     np.testing.assert_allclose(history["learning_rate"][:2], [float(schedule(step)) for step in (2, 4)], rtol=1e-4)
 
 
+def branch_weights(model):
+    """Weights of the branches, moving statistics among them."""
+    layers = [layer for layer in model.layers if layer.name.startswith(("audio_", "text_"))]
+    return {f"{layer.name} {n}": weight for layer in layers for n, weight in enumerate(layer.get_weights())}
+
+
+def test_frozen_branches_stay_to_the_last_bit_over_a_kill_and_then_learn(
+    make_config, audio_run, text_run, tmp_path, monkeypatch
+):
+    sources = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
+    run, seen = Run(tmp_path / "run"), []
+    end = callbacks.Validation.on_epoch_end
+
+    def look(self, epoch, logs):
+        seen.append(branch_weights(self.model))
+        with callbacks.averaged_weights(self.model):
+            seen.append(branch_weights(self.model))
+        end(self, epoch, logs)
+
+    monkeypatch.setattr(callbacks.Validation, "on_epoch_end", look)
+    config = make_config("fusion", fusion="early", join="gated", epochs=3, freeze_epochs=2, release_rate=0.5, **sources)
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 1)
+        with pytest.raises(KilledError):
+            fit(config, run)
+    fit(config, run)
+    before = branch_weights(audio_run.model()) | branch_weights(text_run.model())
+    assert len(seen) == 6
+    for found in seen[:4]:
+        assert all((found[name] == before[name]).all() for name in before)
+    for found in seen[4:]:
+        moved = {name for name in before if (found[name] != before[name]).any()}
+        assert not [name for name in moved if "_norm" in name]
+        assert len(moved) > 0.8 * len([name for name in before if "_norm" not in name])
+
+
+def test_branches_frozen_throughout_leave_the_join_and_the_answer_to_train(make_config, audio_run, text_run):
+    sources = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
+    config = make_config("fusion", fusion="early", freeze_epochs=2, **sources)
+    model = training.make_model(config, audio_run.metadata(), 2)
+    assert {variable.path.split("/")[0] for variable in model.trainable_variables} == {"fusion_hidden", "emotions"}
+    assert type(model.optimizer) is keras.optimizers.AdamW
+
+
+def test_without_freezing_a_started_branch_learns_as_any_unless_it_is_slowed(make_config, audio_run):
+    config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder))
+    model = training.make_model(config, audio_run.metadata(), 2)
+    assert type(model.optimizer) is keras.optimizers.AdamW
+    assert all(layer.trainable for layer in model.layers)
+    slower = dataclasses.replace(config, training=dataclasses.replace(config.training, release_rate=0.1))
+    optimizer = training.make_model(slower, audio_run.metadata(), 2).optimizer
+    assert set(optimizer.ratios.values()) == {0.1}
+    assert all(path.startswith("audio_") for path in optimizer.ratios)
+    assert (optimizer.held, optimizer.release_step) == ([], 0)
+
+
 def test_early_stopping_survives_a_resume(text_run, tmp_path):
     """A run that ran out of patience, and was killed before its scores were written, trains no further."""
     run = Run(tmp_path / "run")
