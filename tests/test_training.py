@@ -269,6 +269,7 @@ def test_frozen_branches_stay_to_the_last_bit_over_a_kill_and_then_learn(
         moved = {name for name in before if (found[name] != before[name]).any()}
         assert not [name for name in moved if "_norm" in name]
         assert len(moved) > 0.8 * len([name for name in before if "_norm" not in name])
+    assert (run.plots / "graph.png").exists()
 
 
 def test_branches_frozen_throughout_leave_the_join_and_the_answer_to_train(make_config, audio_run, text_run):
