@@ -297,7 +297,9 @@ class Config:
         runs instead.
       fusion: "early" or "late" for the branch "fusion", else empty.
       init_audio, init_text: Runs whose trained branches early fusion starts from; empty: from scratch.
-      runs: The runs that late fusion averages.
+      runs: The runs that late fusion joins.
+      rule: By which late fusion joins them, one of `emotion_tf.rules.RULES`; empty where nothing is fused late.
+      label_maps: Names of the maps from labels of such runs to those of the records.
       modalities: Some of `MODALITIES`, in that order: what a model of this config listens to; late fusion asks its runs
         instead. Empty: the branch, or all for fusion.
       join: Of early fusion of several modalities, one of `JOINS`, concat where it is empty; else empty.
@@ -318,6 +320,8 @@ class Config:
     init_audio: str = ""
     init_text: str = ""
     runs: tuple[str, ...] = ()
+    rule: str = ""
+    label_maps: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
     join: str = ""
     normalise: str = "clip"
@@ -339,12 +343,12 @@ class Config:
 
     @property
     def is_late(self) -> bool:
-        """Whether trained runs are averaged and nothing is trained."""
+        """Whether the answers of trained runs are joined and no branch is trained."""
         return self.fusion == "late"
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The runs that this one starts from or averages."""
+        """The runs that this one starts from or joins."""
         return tuple(source for source in (self.init_audio, self.init_text, *self.runs) if source)
 
     def to_json(self) -> str:

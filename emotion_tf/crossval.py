@@ -130,12 +130,12 @@ class Crossval(Scored):
             if Path(source).resolve().is_relative_to(self.folder.resolve()):
                 raise InputError(f"{source} cannot lie in the folder that is written: give another --run.")
             other = Crossval(Path(source))
-            if source not in config.runs and _is_of_other_records(source, config):
+            if _is_of_other_records(source, config):
                 continue
             if not other.config_path.exists():
                 raise InputError(
-                    f"{source} is no cross-validation, and sources of one must be: name such a folder, or for --init-*"
-                    " a run on other records."
+                    f"{source} is no cross-validation, and sources of one must be: name such a folder, or a run on"
+                    " other records."
                 )
             if (found := other.settings().get("seeds", 0)) < seeds:
                 raise InputError(
@@ -209,6 +209,11 @@ class Crossval(Scored):
         predictions = _pooled(fits, splits)
         temperatures = predictions.pop("temperature")
         self.write_predictions(predictions)
+        # Fits of before there were predictions without a modality have none.
+        modalities = [name for name in scores[0][splits[0]].get("without", {}) if _all_without(scores, splits, name)]
+        lesser = {name: _pooled(fits, splits, name).drop(columns="temperature") for name in modalities}
+        for modality, rows in lesser.items():
+            self.write_predictions(rows, modality)
         emotions = fits[0].run.metadata()["emotions"]
         marks = list(dict.fromkeys(mark for found in scores for mark in found["marks"]))
         headline = fits[0].run.metadata()["headline"]
@@ -216,6 +221,9 @@ class Crossval(Scored):
         for split in splits:
             rows = predictions[predictions["split"] == split]
             pooled[split] = metrics.scores(rows, emotions, temperatures)
+            parts = {name: found[found["split"] == split] for name, found in lesser.items()}
+            if parts:
+                pooled[split]["without"] = {name: metrics.scores(part, emotions) for name, part in parts.items()}
             draw_scores(self.plots, rows, pooled[split], temperatures, marks)
             of_fits = (found[split][headline] for found in scores)
             pooled["fold_by_seed"][split] = dict(zip((one.run.folder.name for one in fits), of_fits, strict=True))
@@ -249,12 +257,20 @@ def _is_of_other_records(source: str, config: Config) -> bool:
     return Path(run.config().records).resolve() != Path(config.records).resolve()
 
 
-def _pooled(fits: Sequence[Fit], splits: Sequence[str]) -> "pd.DataFrame":
-    """Sets the predictions of all fits below each other, with fold, seed and each fit's temperature."""
+def _all_without(scores: Sequence[Mapping[str, Any]], splits: Sequence[str], modality: str) -> bool:
+    return all(modality in found[split].get("without", {}) for found in scores for split in splits)
+
+
+def _pooled(fits: Sequence[Fit], splits: Sequence[str], without: str = "") -> "pd.DataFrame":
+    """Sets the predictions of all fits, or those without a modality, below each other.
+
+    Fold, seed and each fit's temperature are columns.
+    """
     import pandas as pd
 
     tables = [
-        one.run.predictions().assign(fold=one.fold, seed=one.seed, temperature=one.run.temperature()) for one in fits
+        one.run.predictions(without).assign(fold=one.fold, seed=one.seed, temperature=one.run.temperature())
+        for one in fits
     ]
     pooled = pd.concat(tables, ignore_index=True)
     return pooled[pooled["split"].isin(splits)]

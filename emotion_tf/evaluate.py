@@ -91,7 +91,7 @@ def report(name: str, scores: Mapping[str, Any]) -> str:
 
     splits = [split for split in SPLITS if split in scores]
     headline = scores.get("headline", "unweighted_average_recall")
-    lines = [tables.headline(scores[split], f"{name} {split}", scores["marks"], headline) for split in splits]
+    lines = [line for split in splits for line in tables.headlines(scores, split, name)]
     if reads := scores.get("test_reads"):
         lines.append(f"the test part was read {reads} time{'s' * (reads > 1)}")
     last = scores[splits[-1]]
@@ -110,7 +110,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     import_tensorflow()
     import pandas as pd
 
-    from emotion_tf.part import audio_features_of, modalities_of, part_of, score_part
+    from emotion_tf.fusion import audio_features_of, modalities_of
+    from emotion_tf.part import part_of, score_part
 
     config, metadata = run.config(), run.metadata()
     index, fold = read_index(Path(config.records)), Fold(**metadata["fold"])
@@ -121,8 +122,11 @@ def evaluate(run: Run) -> dict[str, Any]:
     part, predictions = score_part(
         run, model, part_of(run, "test", modalities_of(model), audio_features_of(model)), marks=marks
     )
-    before = run.predictions()
-    run.write_predictions(pd.concat([before[before["split"] != "test"], predictions]))
+    for without, rows in predictions.items():
+        # A run of before there were predictions without a modality has none to keep.
+        has_before = not without or run.without_path(without).exists()
+        before = run.predictions(without) if has_before else rows[:0]
+        run.write_predictions(pd.concat([before[before["split"] != "test"], rows]), without)
     scores = run.scores()
     scores = scores | {"marks": marks, "test": part, "test_reads": scores["test_reads"] + 1}
     run.write_scores(scores)
@@ -159,7 +163,8 @@ def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any
     before = place.scores() if place.scores_path.exists() else {}
     reads = before["test_reads"] if before.get("records") == str(records) else 0
     write_json(place.folder / "audit.json", audit)
-    place.write_predictions(predictions)
+    for without, rows in predictions.items():
+        place.write_predictions(rows, without)
     place.write_scores(
         {
             "marks": marks,
@@ -178,7 +183,8 @@ def _everything(
     run: Run, model: "keras.Model", records: Path, found: Metadata, index: "pd.DataFrame", numbers: list[int | None]
 ) -> "Part":
     """Makes one part of all utterances of other records whose labels a run knows."""
-    from emotion_tf.part import Part, audio_features_of, modalities_of, shuffled_in_scoring
+    from emotion_tf.fusion import audio_features_of, modalities_of
+    from emotion_tf.part import Part, shuffled_in_scoring
 
     config, metadata = run.config(), run.metadata()
     if what := misfit(metadata, vars(found), ("front_end", "vocabulary_sha256", "encoder")):
@@ -246,8 +252,7 @@ def _label_numbers(found: Metadata, emotions: list[str], label_map: str, records
         raise InputError(
             f"--label-map {label_map} does not know the label {', '.join(unknown)} of {records}: choose another."
         )
-    targets = [chosen.targets[label] for label in found.emotions]
-    return [None if target is None else emotions.index(target) for target in targets]
+    return chosen.numbers(found.emotions)
 
 
 def _score_file(path: Path, output: Path | None) -> str:

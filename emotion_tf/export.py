@@ -4,9 +4,10 @@ Writes DIR/1/saved_model.pb (default DIR: the run's export/), DIR/metadata.json 
 TensorFlow Serving; the model answers with calibrated probabilities.
 Front end, tokenizer and label names are inside: `serving_default` takes `waveform` [batch, num_samples] float32 at
 16 kHz and `transcript` [batch] string, and returns `probabilities`, `emotions` and `predicted`; `features`
-takes log_mel (or what else the run hears, normalised), num_frames and token_ids instead. All outputs are
+takes log_mel (or what else the run hears, normalised), num_frames and token_ids instead. These outputs are
 [batch, num_emotions]; `predicted` tells which emotions are named: the most probable one or, with several an utterance,
-those that reach the thresholds in metadata.json.
+those that reach the thresholds in metadata.json. A run that weighs its modalities adds `shares` [batch,
+num_modalities], in the order of `modalities` in metadata.json.
 A run of --normalise enrolled adds the inputs `speaker_mean` and `speaker_std` [batch, num_columns] float32 to
 `serving_default`: of the columns of log_mel (or what else the run hears) over the frames of the speaker's other
 recordings. Deviations of zero stand for a speaker who is not enrolled.
@@ -64,10 +65,12 @@ def export(run: Run, output: Path) -> str:
     if output.exists() and not _is_replaceable(output):
         raise InputError(f"{output} holds something that is no export: give --output another folder.")
     import_tensorflow()
-    from emotion_tf.part import audio_features_of, modalities_of
+    from emotion_tf.fusion import audio_features_of, modalities_of
+    from emotion_tf.late import shares_model
 
     model, metadata = run.model(), _export_metadata(run)
     metadata["modalities"] = modalities_of(model)
+    metadata["has_shares"] = shares_model(model) is not None
     metadata["audio_features"] = list(audio_features_of(model)) or ["log_mel"]
     # States of an encoder are computed elsewhere: there is no way from a waveform to an answer.
     metadata["signatures"] = ["features"] if metadata["encoder"] else ["serving_default", "features"]
@@ -120,10 +123,14 @@ def _save(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path
     import keras
     import tensorflow as tf
 
-    specs = _feature_specs(metadata)
+    from emotion_tf.late import shares_model
+
+    specs, weighs = _feature_specs(metadata), shares_model(model)
 
     def answer(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
-        return _answer(model({key: features[key] for key in model.input}), metadata)
+        inputs = {key: features[key] for key in model.input}
+        found = _answer(model(inputs), metadata)
+        return found | {"shares": weighs(inputs)} if weighs else found
 
     if metadata["encoder"]:
         # An archive would call its first signature serving_default, too.
@@ -276,7 +283,8 @@ def _stored_features(run: Run, model: "keras.Model") -> "dict[str, tf.Tensor]":
     """Reads inputs of the signature `features` from the validation part, padding of a batch among them."""
     import tensorflow as tf
 
-    from emotion_tf.part import audio_features_of, modalities_of, part_of
+    from emotion_tf.fusion import audio_features_of, modalities_of
+    from emotion_tf.part import part_of
 
     part = part_of(run, "validation", modalities_of(model), audio_features_of(model))
     stored = next(iter(part.features))

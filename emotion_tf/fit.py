@@ -10,25 +10,30 @@ A stopped run continues where it was when the same command runs again.
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.audit import audit_run
 from emotion_tf.config import BRANCHES, CONTROLS, JOINS, MAX_POSITIONS, MODALITIES, Config, TrainingConfig
 from emotion_tf.flags import BRANCH_CONFIGS, add_branch_arguments, branch_of, modalities_of
+from emotion_tf.rules import RULES
 from emotion_tf.run import (
     Run,
     audio_features_of,
+    hears,
     misfit,
     next_free,
     normalisation_of,
+    reads,
+    targets_of,
     tokenizer_of,
     widths_of,
 )
 from pipelines import folds, normalisation, text
 from pipelines.audio import FRAME_FEATURES
 from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.emotions import LABEL_MAPS
 from pipelines.records import Metadata, marks_of, read_index, read_metadata, write_json
 
 if TYPE_CHECKING:
@@ -88,7 +93,7 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
     from emotion_tf import training
 
     if config.is_late:
-        training.average(run)
+        training.fuse(run)
     else:
         training.train(run)
 
@@ -113,6 +118,7 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> tuple[dict[str
     fold = folds.choose_fold(config.folds, config.fold, index, num_folds=config.num_folds, seed=config.fold_seed)
     for source in config.sources:
         _check_source(config, source, records)
+    _check_rule(config, records)
     normalisation_of(config)
     _check_features(config, records)
     _check_words(config)
@@ -125,17 +131,38 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> tuple[dict[str
 
 
 def _check_source(config: Config, source: str, records: Metadata) -> None:
-    """Refuses a run that does not fit these records: to start a branch from, or whole, to be averaged."""
-    found = Run(Path(source)).require_finished().metadata()
-    # A branch that goes on brings no label set: its head is new.
+    """Refuses a run that does not fit these records: to start a branch from, or whole, to be joined."""
+    run = Run(Path(source)).require_finished()
+    found = run.metadata()
+    # A branch that goes on brings no label set: its head is new. The corpus of one to be joined may be another.
     facts = {config.init_audio: ("front_end", "encoder"), config.init_text: ("vocabulary_sha256",)}
-    if what := misfit(found, vars(records), facts[source]) if source in facts else misfit(found, vars(records)):
+    if what := misfit(found, vars(records), facts.get(source) or _facts_of(run)):
         raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
-    mode = Run(Path(source)).config().normalise
+    if source in config.runs:
+        targets_of(found, vars(records), config.label_maps, source)
+    mode = run.config().normalise
     if source == config.init_audio and mode != config.normalise:
         raise InputError(f"{source} was trained with --normalise {mode}, not {config.normalise}: give the same.")
     if config.control == "permuted-labels" and config.control not in found["marks"]:
         raise InputError(f"{source} was trained on true labels: start a run of permuted labels from such runs.")
+
+
+def _facts_of(run: Run) -> tuple[str, ...]:
+    """Names what the records of a late fusion must have in common with those of a run that it joins."""
+    of_sound, of_words = ("front_end", "encoder"), ("vocabulary_sha256",)
+    return (of_sound if hears(run.config()) else ()) + (of_words if reads(run.config()) else ())
+
+
+def _check_rule(config: Config, records: Metadata) -> None:
+    """Refuses rules and maps that have nothing to do with these runs."""
+    if config.rule in ("vote", "stacker") and records.is_multi_label:
+        raise InputError(
+            f"--rule {config.rule} needs one emotion an utterance, and {config.records} hold several: choose another."
+        )
+    labels = [Run(Path(source)).metadata()["emotions"] for source in config.runs]
+    for name in config.label_maps:
+        if not any(set(of_run) <= set(LABEL_MAPS[name].targets) and of_run != records.emotions for of_run in labels):
+            raise InputError(f"--label-map {name} is for none of {', '.join(config.runs)}: leave it out.")
 
 
 def _check_records(config: Config, records: Metadata) -> None:
@@ -230,7 +257,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--normalise", choices=normalisation.MODES, help=f"features of sound; {meanings} (clip)")
     fusion = parser.add_argument_group("fusion")
     fusion.add_argument(
-        "--fusion", choices=("early", "late"), help="join branches in one graph (default), or average runs"
+        "--fusion", choices=("early", "late"), help="join branches in one graph (default), or answers of runs"
     )
     fusion.add_argument(
         "--modalities",
@@ -242,7 +269,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fusion.add_argument("--join", choices=JOINS, help=f"of early fusion; {meanings} (concat)")
     fusion.add_argument("--init-audio", type=Path, metavar="RUN", help="start early fusion from this audio run")
     fusion.add_argument("--init-text", type=Path, metavar="RUN", help="start the text branch from this text run")
-    fusion.add_argument("--runs", type=Path, nargs="+", metavar="RUN", help="runs that late fusion averages")
+    fusion.add_argument("--runs", type=Path, nargs="+", metavar="RUN", help="runs that late fusion joins")
+    fusion.add_argument("--rule", choices=RULES, help="by which late fusion joins them (mean)")
+    fusion.add_argument(
+        "--label-map",
+        nargs="+",
+        choices=LABEL_MAPS,
+        metavar="NAME",
+        default=(),
+        help=f"from labels of late fusion's runs to those of the records: {', '.join(LABEL_MAPS)}",
+    )
     for modality in BRANCH_CONFIGS:
         add_branch_arguments(parser, modality)
     training = parser.add_argument_group("training")
@@ -281,6 +317,8 @@ def config_of(arguments: argparse.Namespace) -> Config:
         runs=tuple(str(run) for run in arguments.runs or ()),
         modalities=tuple(arguments.modalities or ()),
         join=arguments.join or "",
+        rule=arguments.rule or ("mean" if arguments.fusion == "late" else ""),
+        label_maps=tuple(arguments.label_map),
         audio=branch_of(arguments, "audio"),
         text=branch_of(arguments, "text"),
         training=TrainingConfig(**values),
@@ -288,12 +326,28 @@ def config_of(arguments: argparse.Namespace) -> Config:
 
 
 def with_branches(config: Config) -> Config:
-    """Takes over models, widths and normalisation of the runs that branches start from."""
+    """Takes over models, widths and normalisation of the runs that branches start from, or words that joined runs read.
+
+    Raises:
+      InputError: Runs to join that read unlike shares of a transcript.
+    """
     inits = {"audio": config.init_audio, "text": config.init_text}
     found = {modality: _branch_config(source, modality) for modality, source in inits.items() if source}
     if config.init_audio:
         found["normalise"] = Run(Path(config.init_audio)).config().normalise
+    if config.is_late and (max_tokens := _max_tokens(config.runs)):
+        found["training"] = dataclasses.replace(config.training, max_tokens=max_tokens)
     return dataclasses.replace(config, **found)
+
+
+def _max_tokens(runs: Sequence[str]) -> int:
+    """Tells how many token ids the runs of a late fusion read; 0 where none reads any."""
+    configs = {source: Run(Path(source)).require_finished().config() for source in runs}
+    found = {source: config.training.max_tokens for source, config in configs.items() if reads(config)}
+    if len(set(found.values())) > 1:
+        named = ", ".join(f"{source} {number}" for source, number in found.items())
+        raise InputError(f"--max-tokens differs ({named}): join runs that read as much of a transcript.")
+    return max(found.values(), default=0)
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
@@ -305,7 +359,9 @@ def _check_flags(arguments: argparse.Namespace) -> None:
             " leave them out."
         )
     if arguments.fusion == "late" and (inits or len(arguments.runs or ()) < 2):
-        raise InputError("--fusion late averages trained runs: give it two or more, --runs RUN RUN, and no --init-*.")
+        raise InputError("--fusion late joins trained runs: give it two or more, --runs RUN RUN, and no --init-*.")
+    if arguments.fusion != "late" and (arguments.rule or arguments.label_map):
+        raise InputError("--rule and --label-map belong to --fusion late: leave them out.")
     if arguments.fusion != "late" and arguments.runs:
         raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and --init-text.")
     if arguments.fusion == "late" and arguments.control == "permuted-labels":

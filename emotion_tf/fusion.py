@@ -1,4 +1,4 @@
-"""Whole models: one branch alone, branches joined in one graph, trained branches averaged."""
+"""Whole models: one branch alone, and early fusion, which joins branches in one graph."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class CalibratedAnswer(keras.layers.Layer):
         self.temperature = self.add_weight(name="temperature", shape=(), initializer="ones", trainable=False)
 
     def call(self, logits, is_present):
-        prior = _inverse(ops.convert_to_tensor(self.prior, logits.dtype), self.is_multi_label)
+        prior = inverse(ops.convert_to_tensor(self.prior, logits.dtype), self.is_multi_label)
         return ops.where(is_present[:, None], logits / self.temperature, prior[None, :])
 
     def compute_output_shape(self, logits_shape, is_present_shape):
@@ -70,7 +70,7 @@ def build_model(
     x = _join(outputs, present, config) if config.join else outputs[config.modalities[0]].embedding
     biases = _logits_of(prior) if is_multi_label else "zeros"
     logits = layers.Dense(len(prior), bias_initializer=biases, name="emotions")(x)
-    logits = CalibratedAnswer(prior, is_multi_label, name="logits")(logits, _any(present))
+    logits = CalibratedAnswer(prior, is_multi_label, name="logits")(logits, any_of(present))
     return keras.Model(inputs, logits, name=f"{config.branch}")
 
 
@@ -89,32 +89,6 @@ def _logits_of(prior: Sequence[float]) -> keras.Initializer:
     """Starts at the prior: from a probability of one half, a rare emotion would take thousands of steps down."""
     shares = [min(max(share, 1e-4), 1 - 1e-4) for share in prior]
     return keras.initializers.Constant([math.log(share / (1 - share)) for share in shares])
-
-
-def late_fusion(models: Mapping[str, keras.Model], prior: Sequence[float], is_multi_label: bool = False) -> keras.Model:
-    """Averages the calibrated probabilities of trained models as one graph; one whose input is absent is left out.
-
-    Args:
-      models: Name -> a model of logits [batch, num_emotions]; equal label order. Those that read a feature share it.
-      prior: The answer where every input is absent.
-      is_multi_label: Whether the models are.
-
-    Returns:
-      A model of logits whose softmax, or sigmoid, is the mean of the present models' probabilities.
-    """
-    every = {key: value for model in models.values() for key, value in model.input.items()}
-    widths = {name: every[name].shape[-1] for name in AUDIO_FEATURES if name in every}
-    inputs = make_inputs(["audio"] * bool(widths) + ["text"] * ("token_ids" in every), widths)
-    weighted, weights = [], []
-    for name, model in models.items():
-        own = {key: inputs[key] for key in model.input}
-        renamed = keras.Model(model.input, model.output, name=name)  # Two runs of one branch have one name.
-        weights.append(ops.cast(_any(presence(own)), "float32")[:, None])  # [batch, 1]
-        weighted.append(weights[-1] * (ops.sigmoid if is_multi_label else ops.softmax)(renamed(own)))
-    count = sum(weights)
-    logits = _inverse(sum(weighted) / ops.maximum(count, 1.0), is_multi_label)
-    logits = CalibratedAnswer(prior, is_multi_label, name="logits")(logits, ops.squeeze(count, -1) > 0)
-    return keras.Model(inputs, logits, name="late_fusion")
 
 
 def make_inputs(modalities: Sequence[str], widths: Mapping[str, int]) -> dict[str, keras.KerasTensor]:
@@ -143,7 +117,17 @@ def presence(inputs: Mapping[str, keras.KerasTensor]) -> list[keras.KerasTensor]
     return present
 
 
-def _inverse(probabilities: keras.KerasTensor, is_multi_label: bool) -> keras.KerasTensor:
+def modalities_of(model: keras.Model) -> tuple[str, ...]:
+    """Tells from a model's inputs what it listens to."""
+    return ("audio",) * bool(audio_features_of(model)) + ("text",) * ("token_ids" in model.input)
+
+
+def audio_features_of(model: keras.Model) -> tuple[str, ...]:
+    """Tells from a model's inputs which features of sound it hears."""
+    return tuple(name for name in AUDIO_FEATURES if name in model.input)
+
+
+def inverse(probabilities: keras.KerasTensor, is_multi_label: bool) -> keras.KerasTensor:
     """Finds logits whose softmax, or sigmoid, the probabilities are."""
     if is_multi_label:
         probabilities = ops.clip(probabilities, 1e-7, 1 - 1e-7)
@@ -151,7 +135,7 @@ def _inverse(probabilities: keras.KerasTensor, is_multi_label: bool) -> keras.Ke
     return ops.log(ops.maximum(probabilities, 1e-30))
 
 
-def _any(present: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+def any_of(present: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
     flags = present[0]
     for other in present[1:]:
         flags = ops.logical_or(flags, other)

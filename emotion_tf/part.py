@@ -12,9 +12,12 @@ import tensorflow as tf
 
 from emotion_tf import metrics, multilabel
 from emotion_tf.calibration import fit_temperature, negative_log_likelihood, probabilities_of, set_temperature
-from emotion_tf.config import AUDIO_FEATURES, AudioConfig
+from emotion_tf.config import AudioConfig
+from emotion_tf.fusion import modalities_of
+from emotion_tf.late import shares_model
 from emotion_tf.plots import draw_scores
-from emotion_tf.predictions import DIALOGUE, GROUPS, predictions_table
+from emotion_tf.predictions import DIALOGUE, GROUPS, PREFIX, predictions_table
+from emotion_tf.rules import FLOOR
 from emotion_tf.run import Run, Scored, misfit
 from pipelines.command import InputError
 from pipelines.dataset import make_dataset
@@ -34,16 +37,6 @@ def shuffled_in_scoring(control: str) -> str:
 def shuffled_in_training(control: str) -> str:
     """Tells what a control deals anew in training, as `make_dataset` names it; empty: nothing."""
     return {**_SHUFFLED, "permuted-labels": "labels"}.get(control, "")
-
-
-def modalities_of(model: keras.Model) -> tuple[str, ...]:
-    """Tells from a model's inputs what it listens to."""
-    return ("audio",) * bool(audio_features_of(model)) + ("text",) * ("token_ids" in model.input)
-
-
-def audio_features_of(model: keras.Model) -> tuple[str, ...]:
-    """Tells from a model's inputs which features of sound it hears."""
-    return tuple(name for name in AUDIO_FEATURES if name in model.input)
 
 
 class Part:
@@ -101,13 +94,22 @@ class Part:
         """[num_utterances] numbers, or [num_utterances, num_emotions] memberships where there are several."""
         return self.memberships if self.is_multi_label else self.utterances["label"].to_numpy()
 
-    def logits(self, model: keras.Model) -> np.ndarray:
-        """Returns [num_utterances, num_emotions]."""
-        return model.predict(self.features, verbose=0)[self.is_kept]
+    def outputs(self, model: keras.Model, without: str = "") -> Any:
+        """Runs a model over the part, where asked for with one modality taken away from every utterance.
 
-    def predict(self, model: keras.Model) -> tuple[pd.DataFrame, float]:
+        Returns:
+          As the model: arrays [num_utterances, ...].
+        """
+        features = self.features.map(lambda batch: take_away(batch, without)) if without else self.features
+        return keras.tree.map_structure(lambda found: found[self.is_kept], model.predict(features, verbose=0))
+
+    def logits(self, model: keras.Model, without: str = "") -> np.ndarray:
+        """Returns [num_utterances, num_emotions], where asked for with one modality taken away."""
+        return self.outputs(model, without)
+
+    def predict(self, model: keras.Model, without: str = "") -> tuple[pd.DataFrame, float]:
         """Returns the rows of predictions.csv, and the mean negative log-likelihood of the labels."""
-        logits = self.logits(model)
+        logits = self.logits(model, without)
         with np.errstate(invalid="ignore"):  # The caller looks at the loss.
             loss = negative_log_likelihood(logits, self.labels)
             probabilities = probabilities_of(logits, is_multi_label=self.is_multi_label)
@@ -147,6 +149,18 @@ class Part:
             "negative_log_likelihood_before": negative_log_likelihood(logits, labels),
             "negative_log_likelihood_after": negative_log_likelihood(logits / temperature, labels),
         }
+
+
+def take_away(features: Mapping[str, tf.Tensor], modality: str) -> dict[str, tf.Tensor]:
+    """Makes a modality absent in a batch of features, as models see absence; the others stay."""
+    changed = dict(features)
+    if modality == "audio":
+        changed |= {name: tf.zeros_like(features[name]) for name in ("num_frames", "num_steps") if name in features}
+    if modality == "text" and "token_ids" in features:
+        token_ids = features["token_ids"]
+        # What is left of an empty transcript: its [START].
+        changed["token_ids"] = token_ids * tf.cast(tf.range(tf.shape(token_ids)[1]) < 1, token_ids.dtype)
+    return changed
 
 
 def _is_present(features: Mapping[str, tf.Tensor]) -> np.ndarray:
@@ -219,7 +233,7 @@ def part_of(
 
 def score_part(
     run: Run, model: keras.Model, part: Part, place: Scored | None = None, marks: Sequence[str] | None = None
-) -> tuple[dict[str, Any], pd.DataFrame]:
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Predicts one part, draws it, and returns its scores and its rows of predictions.csv.
 
     Args:
@@ -228,9 +242,41 @@ def score_part(
       part: What to predict.
       place: Where the plots go; None: to the run.
       marks: What the scores carry; None: those of the run.
+
+    Returns:
+      Scores; of a model of several modalities `without` holds those with each of them taken away. And rows: under ""
+      those of predictions.csv, under the name of a modality those without it.
     """
-    predictions, _ = part.predict(model)
-    scores = metrics.scores(predictions, part.emotions, run.temperature())
+    tables, modalities = {"": part.predict(model)[0]}, modalities_of(model)
+    if len(modalities) > 1:
+        tables |= {modality: part.predict(model, modality)[0] for modality in modalities}
+        tables[""] = _with_shares(tables, part, model)
+    scores = metrics.scores(tables[""], part.emotions, run.temperature())
+    if len(modalities) > 1:
+        scores["without"] = {modality: metrics.scores(tables[modality], part.emotions) for modality in modalities}
     marks = run.metadata()["marks"] if marks is None else marks
-    draw_scores((place or run).plots, predictions, scores, run.temperature(), marks)
-    return scores, predictions
+    draw_scores((place or run).plots, tables[""], scores, run.temperature(), marks)
+    return scores, tables
+
+
+def _with_shares(tables: Mapping[str, pd.DataFrame], part: Part, model: keras.Model) -> pd.DataFrame:
+    """Adds to the rows of predictions.csv what each modality contributes.
+
+    `share_<modality>` is its weight in the fusion, where there are weights; `change_without_<modality>` what the
+    logarithm of the probability of the most probable emotion becomes more without it, in nats: below 0 where the
+    modality speaks for that emotion.
+    """
+    modalities, columns = modalities_of(model), [PREFIX + emotion for emotion in part.emotions]
+    new = {}
+    if weights := shares_model(model):
+        new = {f"share_{name}": share for name, share in zip(modalities, part.outputs(weights).T, strict=True)}
+    whole = _log_probabilities(tables[""][columns])
+    rows, chosen = np.arange(len(whole)), whole.argmax(axis=1)
+    for modality in modalities:
+        change = _log_probabilities(tables[modality][columns]) - whole
+        new[f"change_without_{modality}"] = change[rows, chosen]
+    return tables[""].assign(**new)
+
+
+def _log_probabilities(probabilities: pd.DataFrame) -> np.ndarray:
+    return np.log(np.maximum(probabilities.to_numpy(), FLOOR))

@@ -1,8 +1,10 @@
 """Tells the emotion of recordings: `python -m emotion_tf.predict --model RUN FILE... [--transcript "..."]`.
 
 Prints one line of JSON a recording: file, transcript, emotion (the most probable), emotions (those that reach their
-thresholds; of a model that knows several an utterance), probabilities, seconds (of sound), warnings. Recordings that
-cannot be used are named on stderr, the others are told all the same, and the exit status is 1.
+thresholds; of a model that knows several an utterance), probabilities, seconds (of sound), warnings. A model of several
+modalities adds changes_without (by how much the log-probability of that emotion changes when one is left out) and,
+where it weighs them, shares. Recordings that cannot be used are named on stderr, the others are told all the same, and
+the exit status is 1.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +26,24 @@ MAX_SECONDS = 60.0
 """An utterance that is longer is none: the models hear clips of seconds."""
 
 MAX_WORDS = 1000
+
+FLOOR = 1e-30
+"""Least probability whose logarithm is taken."""
+
+
+class Answer(NamedTuple):
+    """What a model says of a batch.
+
+    Attributes:
+      probabilities: [batch, num_emotions] float32.
+      named: [batch, num_emotions] bool, which emotions are named.
+      shares: [batch, num_modalities] float32, how much each modality weighs, 0 for an absent one; None where the model
+        weighs none.
+    """
+
+    probabilities: np.ndarray
+    named: np.ndarray
+    shares: np.ndarray | None
 
 
 class ExportedModel:
@@ -60,7 +80,7 @@ class ExportedModel:
 
     def __call__(self, waveform: np.ndarray, transcripts: Sequence[str], *speaker: np.ndarray) -> np.ndarray:
         """Predicts; returns the probabilities of `answer`."""
-        return self.answer(waveform, transcripts, *speaker)[0]
+        return self.answer(waveform, transcripts, *speaker).probabilities
 
     def answer(
         self,
@@ -68,7 +88,7 @@ class ExportedModel:
         transcripts: Sequence[str],
         speaker_mean: np.ndarray | None = None,
         speaker_std: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> Answer:
         """Predicts.
 
         Args:
@@ -76,9 +96,6 @@ class ExportedModel:
           transcripts: [batch]; empty where there are no words.
           speaker_mean, speaker_std: [batch, num_columns] over other recordings of the speaker, for a model that
             normalises by them; None, or deviations of zero: the statistics of training stand in.
-
-        Returns:
-          probabilities [batch, num_emotions] float32, and which emotions are named [batch, num_emotions] bool.
         """
         import tensorflow as tf
 
@@ -92,7 +109,8 @@ class ExportedModel:
             given = {"speaker_mean": speaker_mean, "speaker_std": speaker_std}
             inputs |= {n: tf.constant(nothing if v is None else v, tf.float32) for n, v in given.items()}
         found = self._serve(**inputs)
-        return found["probabilities"].numpy(), found["predicted"].numpy()
+        shares = found["shares"].numpy() if "shares" in found else None
+        return Answer(found["probabilities"].numpy(), found["predicted"].numpy(), shares)
 
 
 def _normalise_mode(metadata: Mapping[str, Any]) -> str:
@@ -234,7 +252,8 @@ def predict(
             f"the transcript of {len(transcript.split())} words is no utterance (at most {MAX_WORDS}): cut it up."
         )
     speaker, said = _speaker(model, file, waveform, enrolled)
-    [probabilities], [named] = model.answer(audio.pad_together([waveform]), [transcript], *speaker)
+    answer = model.answer(audio.pad_together([waveform]), [transcript], *speaker)
+    [probabilities], [named] = answer.probabilities, answer.named
     emotions = model.metadata["emotions"]
     ranked = [emotions[number] for number in (-probabilities).argsort(kind="stable") if named[number]]
     return {
@@ -243,6 +262,7 @@ def predict(
         "emotion": emotions[int(probabilities.argmax())],
         **({"emotions": ranked} if model.metadata["is_multi_label"] else {}),
         "probabilities": {name: round(float(p), 6) for name, p in zip(emotions, probabilities, strict=True)},
+        **_contributions(model, answer, waveform, transcript, speaker),
         "seconds": round(len(waveform) / audio.SAMPLE_RATE, 3),
         "warnings": [
             *([f"transcribed by whisper {transcriber.name}"] if transcriber else []),
@@ -250,6 +270,33 @@ def predict(
             *_warnings(model.metadata, waveform, transcript),
         ],
     }
+
+
+def _contributions(
+    model: ExportedModel, answer: Answer, waveform: np.ndarray, transcript: str, speaker: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """Tells what each modality does to the answer; nothing for a model of one.
+
+    Returns:
+      `shares`, where the model has such: modality -> weight; `changes_without`: modality -> what the logarithm of the
+      probability of the most probable emotion becomes more without it, in nats.
+    """
+    modalities = model.metadata["modalities"]
+    if len(modalities) < 2:
+        return {}
+    found = {}
+    if answer.shares is not None:
+        found["shares"] = {
+            name: round(float(share), 6) for name, share in zip(modalities, answer.shares[0], strict=True)
+        }
+    sounds = [waveform[:0] if name == "audio" else waveform for name in modalities]
+    words = ["" if name == "text" else transcript for name in modalities]
+    beside = [np.repeat(values, len(modalities), axis=0) for values in speaker]
+    rest = model(audio.pad_together(sounds), words, *beside)
+    chosen = int(answer.probabilities[0].argmax())
+    changes = np.log(np.maximum(rest[:, chosen], FLOOR)) - np.log(max(answer.probabilities[0, chosen], FLOOR))
+    found["changes_without"] = {name: round(float(one), 6) for name, one in zip(modalities, changes, strict=True)}
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:

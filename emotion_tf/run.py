@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emotion_tf.config import AUDIO_FEATURES, Config
 from pipelines import audio, text
 from pipelines.command import InputError
+from pipelines.emotions import LABEL_MAPS, LabelMap
 from pipelines.normalisation import Normalisation
 from pipelines.records import write_json
 
@@ -51,15 +52,19 @@ class Scored:
         """Writes scores.json, which says that the rest is there."""
         write_json(self.scores_path, scores)
 
-    def predictions(self) -> "pd.DataFrame":
-        """Reads predictions.csv."""
+    def without_path(self, modality: str) -> Path:
+        """Names the file of the predictions without a modality, for instance predictions-without-audio.csv."""
+        return self.folder / f"predictions-without-{modality}.csv"
+
+    def predictions(self, without: str = "") -> "pd.DataFrame":
+        """Reads predictions.csv, or the predictions without a modality."""
         from emotion_tf.predictions import read_predictions
 
-        return read_predictions(self.predictions_path)
+        return read_predictions(self.without_path(without) if without else self.predictions_path)
 
-    def write_predictions(self, predictions: "pd.DataFrame") -> None:
-        """Writes predictions.csv."""
-        write_csv(self.predictions_path, predictions)
+    def write_predictions(self, predictions: "pd.DataFrame", without: str = "") -> None:
+        """Writes predictions.csv, or the predictions without a modality."""
+        write_csv(self.without_path(without) if without else self.predictions_path, predictions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Run(Scored):
     audit_path = property(lambda self: self.folder / "audit.json")
     calibration_path = property(lambda self: self.folder / "calibration.json")
     tokenizer_path = property(lambda self: self.folder / "tokenizer")
+    fusion_path = property(lambda self: self.folder / "fusion.json")
     normalisation_path = property(lambda self: self.folder / "normalisation.json")
     export = property(lambda self: self.folder / "export")
 
@@ -200,7 +206,7 @@ class Run(Scored):
         """Loads model.keras, in safe mode."""
         import keras
 
-        import emotion_tf.fusion  # noqa: F401  (its layers and those of the branches are registered on import)
+        import emotion_tf.late  # noqa: F401  (layers are registered on import, those of fusion and branches among them)
 
         if self.tokenizer_path.exists():
             import keras_nlp  # noqa: F401  (registers DistilBERT)
@@ -231,6 +237,44 @@ def misfit(run: Mapping[str, Any], records: Mapping[str, Any], facts: Sequence[s
     # A run that names no encoder hears none.
     compared = [name for name in facts if name != "encoder" or run[name] is not None]
     return next((_FACTS[name] for name in compared if run[name] != records[name]), "")
+
+
+def targets_of(
+    run: Mapping[str, Any], fusion: Mapping[str, Any], label_maps: Sequence[str], source: str
+) -> list[int | None] | None:
+    """Finds where the labels of a run lead to that joins a late fusion.
+
+    Args:
+      run: Its metadata: "emotions" and "is_multi_label" are read.
+      fusion: That of the fusion, or of the records that it is for.
+      label_maps: Names of maps that may be taken.
+      source: Names the run in a sentence.
+
+    Returns:
+      Of each label the number of an emotion, None for nowhere; None where the run answers as the fusion does.
+
+    Raises:
+      InputError: No map leads from these labels to those emotions.
+    """
+    labels, emotions = run["emotions"], fusion["emotions"]
+    if labels == emotions and run["is_multi_label"] == fusion["is_multi_label"]:
+        return None
+    if fusion["is_multi_label"]:
+        raise InputError(f"{source} names other emotions than these records, or one an utterance: leave it out.")
+    if set(labels) == set(emotions):
+        return [emotions.index(label) for label in labels]
+    fitting = [name for name, found in LABEL_MAPS.items() if _leads(found, labels, emotions)]
+    for name in fitting:
+        if name in label_maps:
+            return LABEL_MAPS[name].numbers(labels)
+    raise InputError(
+        f"{source} names {', '.join(labels)}, and these records {', '.join(emotions)}: name a map between them"
+        f" (--label-map {'|'.join(fitting) or 'NAME; none leads from those to these'})."
+    )
+
+
+def _leads(chosen: LabelMap, labels: Sequence[str], emotions: Sequence[str]) -> bool:
+    return chosen.emotions == tuple(emotions) and set(labels) <= set(chosen.targets)
 
 
 def widths_of(metadata: Mapping[str, Any]) -> dict[str, int]:
@@ -279,7 +323,7 @@ def normalisation_of(config: Config) -> Normalisation | None:
     Raises:
       InputError: Runs that would hear one clip on several scales.
     """
-    found = {run: run.normalisation() for run in map(Run, map(Path, config.runs)) if _hears(run.config())}
+    found = {run: run.normalisation() for run in map(Run, map(Path, config.runs)) if hears(run.config())}
     modes = {run: one.mode if one else "clip" for run, one in found.items()}
     if len(set(modes.values())) > 1:
         named = ", ".join(f"{run.folder} (--normalise {mode})" for run, mode in modes.items())
@@ -293,11 +337,18 @@ def normalisation_of(config: Config) -> Normalisation | None:
     return joined
 
 
-def _hears(config: Config) -> bool:
+def hears(config: Config) -> bool:
     """Whether a run of a config listens to sound."""
     if config.is_late:
-        return any(_hears(Run(Path(source)).config()) for source in config.runs)
+        return any(hears(Run(Path(source)).config()) for source in config.runs)
     return "audio" in config.modalities
+
+
+def reads(config: Config) -> bool:
+    """Whether a run of a config reads words."""
+    if config.is_late:
+        return any(reads(Run(Path(source)).config()) for source in config.runs)
+    return "text" in config.modalities
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -32,6 +32,19 @@ def headline(part: Mapping[str, Any], name: str, marks: Sequence[str] = (), head
     )
 
 
+def headlines(scores: Mapping[str, Any], split: str, name: str) -> list[str]:
+    """Writes the line of a part, and where a model has several modalities a line with each taken away.
+
+    Args:
+      scores: What scores.json holds.
+      split: The part.
+      name: What was scored.
+    """
+    marks, score = scores["marks"], scores.get("headline", UAR)
+    parts = {"": scores[split]} | {f" without {name}": part for name, part in scores[split].get("without", {}).items()}
+    return [headline(part, f"{name} {split}{without}", marks, score) for without, part in parts.items()]
+
+
 def _second(part: Mapping[str, Any], headline: str) -> str:
     """Names the score that stands beside the headline."""
     if headline == UAR:

@@ -13,19 +13,13 @@ from tqdm import tqdm
 
 from emotion_tf import callbacks, plots, tables
 from emotion_tf.config import AUDIO_FEATURES, Config, TrainingConfig
-from emotion_tf.fusion import build_model, late_fusion
+from emotion_tf.fusion import audio_features_of, build_model, modalities_of
+from emotion_tf.late import late_fusion, stack
 from emotion_tf.losses import RareWeightedCrossentropy
 from emotion_tf.optimizer import SlowedAdamW
-from emotion_tf.part import (
-    Part,
-    audio_features_of,
-    modalities_of,
-    part_of,
-    score_part,
-    shuffled_in_scoring,
-    shuffled_in_training,
-)
-from emotion_tf.run import Run, tokenizer_of, widths_of
+from emotion_tf.part import Part, part_of, score_part, shuffled_in_scoring, shuffled_in_training
+from emotion_tf.rules import FITTED, fit_stacker, fit_weights
+from emotion_tf.run import Run, targets_of, tokenizer_of, widths_of
 from pipelines import text
 from pipelines.augment import MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
 from pipelines.command import InputError, progress_bar
@@ -77,12 +71,46 @@ def train(run: Run) -> None:
     _finish(run, model, part, pd.DataFrame(validation.history))
 
 
-def average(run: Run) -> None:
-    """Joins the trained models of a started run by the mean of their probabilities; writes model and scores."""
+def fuse(run: Run) -> None:
+    """Joins the trained models of a started run by its rule, fits that where it needs to; writes model and scores.
+
+    Raises:
+      InputError: A rule to be fitted, and no utterance of the validation part that all models have input for.
+    """
     config, metadata = run.config(), run.metadata()
-    models = {f"run_{number}": Run(Path(source)).model() for number, source in enumerate(config.runs)}
-    model = late_fusion(models, metadata["prior"], metadata["is_multi_label"])
-    _finish(run, model, part_of(run, "validation", modalities_of(model), audio_features_of(model)), None)
+    sources, emotions, rule = [Run(Path(source)) for source in config.runs], metadata["emotions"], config.rule or "mean"
+    models = {f"run_{number}": source.model() for number, source in enumerate(sources)}
+    targets = [targets_of(one.metadata(), metadata, config.label_maps, str(one.folder)) for one in sources]
+    stacked = stack(models, len(emotions), targets)
+    part = part_of(run, "validation", modalities_of(stacked), audio_features_of(stacked))
+    fitted, about = _fit_rule(rule, stacked, part) if rule in FITTED else ({}, {})
+    write_json(run.fusion_path, {"rule": rule, "runs": list(config.runs), **about, **fitted})
+    if "weights" in fitted:
+        named = ", ".join(f"{weight:.2f} {name}" for weight, name in zip(fitted["weights"], config.runs, strict=True))
+        print(f"{run.folder}: weights {named}", flush=True)
+    model = late_fusion(models, metadata["prior"], rule, metadata["is_multi_label"], targets, fitted)
+    _finish(run, model, part, None)
+
+
+def _fit_rule(rule: str, stacked: keras.Model, part: Part) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fits a late rule on the utterances of a part that every model has input for.
+
+    Returns:
+      What `rules.combine` takes, as lists, and what fusion.json says of the fit.
+    """
+    probabilities, is_present = part.outputs(stacked)
+    counts = is_present.all(axis=1)
+    if not counts.any():
+        raise InputError(
+            f"--rule {rule} is fitted on {part.split} utterances with every modality, and there are none: choose a rule"
+            " that needs no fit."
+        )
+    given, labels, speakers = probabilities[counts], part.labels[counts], part.utterances["speaker"][counts]
+    about = {"fitted_on": part.split, "num_utterances": len(labels), "speakers": sorted(set(speakers) - {""})}
+    if rule == "weighted":
+        return {"weights": fit_weights(given, labels).tolist()}, about
+    kernel, bias = fit_stacker(given, labels, speakers.tolist() if speakers.any() else None)
+    return {"kernel": kernel.tolist(), "bias": bias.tolist()}, about
 
 
 def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Model:
@@ -373,6 +401,7 @@ def _finish(run: Run, model: keras.Model, part: Part, history: pd.DataFrame | No
     marks, headline = run.metadata()["marks"], run.metadata()["headline"]
     if history is not None:
         plots.save(plots.curves(history, scores["chance"][headline]), run.plots / "curves.png")
-    run.write_predictions(predictions)
+    for without, rows in predictions.items():
+        run.write_predictions(rows, without)
     run.write_scores({"marks": marks, "headline": headline, "validation": scores, "test_reads": 0})
     print(tables.headline(scores, f"{run.folder} validation", marks, headline), flush=True)

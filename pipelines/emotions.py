@@ -1,7 +1,7 @@
 """Label sets, and the explicit, named maps between them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The eight emotions of RAVDESS in the order of its file names (Livingstone & Russo 2018)."""
@@ -36,6 +36,15 @@ class LabelMap:
     emotions: tuple[str, ...]
     targets: Mapping[str, str | None]
     is_multi_label: bool = False
+
+    def numbers(self, labels: Sequence[str]) -> list[int | None]:
+        """Tells of each label the number of the emotion that it leads to, None where it is dropped.
+
+        Raises:
+          KeyError: A label that the map does not know.
+        """
+        targets = [self.targets[label] for label in labels]
+        return [None if target is None else self.emotions.index(target) for target in targets]
 
 
 def _inverted(groups: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
@@ -94,6 +103,7 @@ LABEL_MAPS: Mapping[str, LabelMap] = {
         {label: _EKMAN_TO_RAVDESS[emotion] for label, emotion in _GOEMOTIONS_TO_EKMAN.items()}
         | dict.fromkeys(("approval", "caring", "relief"), "calm"),
     ),
+    "ekman-ravdess": LabelMap(RAVDESS, _EKMAN_TO_RAVDESS),
     "meld-seven": LabelMap(SEVEN, _EKMAN_TO_SEVEN),
     # Codes of CREMA-D's file names (Cao et al. 2014).
     "crema-d-ravdess": LabelMap(

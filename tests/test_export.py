@@ -293,7 +293,8 @@ def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions
     fold = goemotions_run.metadata()["fold"]
     examples = read_examples(Path(goemotions_run.config().records), fold["validation"], 100, fold["by"])
     sound = audio.pad_together([sound for sound, _ in examples])
-    probabilities, named = ExportedModel(goemotions_export[1]).answer(sound, [words for _, words in examples])
+    probabilities, named, shares = ExportedModel(goemotions_export[1]).answer(sound, [words for _, words in examples])
+    assert shares is None
     stored = goemotions_run.predictions()
     expected = stored.filter(like="probability_").to_numpy()
     np.testing.assert_allclose(np.sort(probabilities, axis=0), np.sort(expected, axis=0), atol=1e-5)

@@ -21,8 +21,9 @@ from emotion_tf.branches.audio import audio_branch
 from emotion_tf.branches.text import text_branch
 from emotion_tf.calibration import set_temperature
 from emotion_tf.config import TEXT_MODELS, AudioConfig, Config, TextConfig, TrainingConfig
-from emotion_tf.fusion import build_model, late_fusion, make_inputs
+from emotion_tf.fusion import build_model, make_inputs
 from emotion_tf.joins import JOINS
+from emotion_tf.late import late_fusion
 
 PRIOR = (0.2, 0.5, 0.3)
 WIDTHS = {"log_mel": MEL_BINS}

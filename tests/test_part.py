@@ -11,15 +11,16 @@ import scipy.special
 import tensorflow as tf
 
 from emotion_tf.calibration import fit_temperature, set_temperature
+from emotion_tf.fusion import modalities_of
 from emotion_tf.multilabel import decide, fit_thresholds, joined
 from emotion_tf.part import (
     Part,
     _is_present,
-    modalities_of,
     part_of,
     score_part,
     shuffled_in_scoring,
     shuffled_in_training,
+    take_away,
 )
 from emotion_tf.predictions import PREFIX
 from emotion_tf.run import Run
@@ -179,10 +180,67 @@ def test_labels_without_a_target_are_left_out_and_the_others_renumbered(text_run
 def test_scores_and_pictures_of_another_place_leave_the_run_alone(text_run, model, tmp_path):
     before = sorted(path.name for path in text_run.plots.iterdir())
     place = Run(tmp_path / "elsewhere")
-    scores, predictions = score_part(text_run, model, part_of(text_run, "test", ("text",)), place, ["other"])
-    assert scores["num_utterances"] == len(predictions) == 30
+    scores, tables = score_part(text_run, model, part_of(text_run, "test", ("text",)), place, ["other"])
+    assert list(tables) == [""]
+    assert "without" not in scores
+    assert scores["num_utterances"] == len(tables[""]) == 30
     assert (place.plots / "confusion-test.png").exists()
     assert sorted(path.name for path in text_run.plots.iterdir()) == before
+
+
+@pytest.mark.parametrize("fixture", ["early_run", "late_run"])
+def test_a_part_is_scored_with_each_modality_taken_away(fixture, request, audio_run, text_run, tmp_path):
+    run = request.getfixturevalue(fixture)
+    model = run.model()
+    part = part_of(run, "validation", ("audio", "text"))
+    scores, tables = score_part(run, model, part, Run(tmp_path))
+    assert list(tables) == ["", "audio", "text"]
+    assert set(scores["without"]) == {"audio", "text"}
+    for modality in ("audio", "text"):
+        rows = tables[modality]
+        assert scores["without"][modality]["accuracy"] == pytest.approx((rows["label"] == rows["predicted"]).mean())
+        assert (probabilities_of(rows) != probabilities_of(tables[""])).any()
+    if fixture == "late_run":
+        # What is left of late fusion is the other branch, under the temperature of the fusion.
+        alone = part_of(text_run, "validation", ("text",)).logits(text_run.model())
+        expected = scipy.special.softmax(scipy.special.log_softmax(alone, axis=1) / run.temperature(), axis=1)
+        np.testing.assert_allclose(probabilities_of(tables["audio"]), expected, atol=1e-5)
+
+
+def test_predictions_tell_what_each_modality_contributes(late_run, tmp_path):
+    _, tables = score_part(
+        late_run, late_run.model(), part_of(late_run, "validation", ("audio", "text")), Run(tmp_path)
+    )
+    whole = tables[""]
+    np.testing.assert_allclose(whole["share_audio"] + whole["share_text"], 1, atol=1e-6)
+    for index, row in whole.iterrows():
+        rest = tables["text"].loc[index, PREFIX + row["predicted"]]
+        assert row["change_without_text"] == pytest.approx(np.log(rest) - np.log(row[PREFIX + row["predicted"]]))
+
+
+def test_early_fusion_by_concatenation_weighs_no_modality(early_run, tmp_path):
+    _, tables = score_part(
+        early_run, early_run.model(), part_of(early_run, "validation", ("audio", "text")), Run(tmp_path)
+    )
+    assert "share_audio" not in tables[""]
+    assert tables[""]["change_without_audio"].abs().max() > 0
+
+
+def test_what_is_taken_away_is_absent_and_the_rest_stays():
+    features = {
+        "log_mel": tf.ones((2, 3, 4)),
+        "num_frames": tf.constant([3, 2]),
+        "encoder": tf.ones((2, 2, 5)),
+        "num_steps": tf.constant([2, 1]),
+        "token_ids": tf.constant([[2, 7, 4], [2, 0, 0]]),
+    }
+    silent, mute = take_away(features, "audio"), take_away(features, "text")
+    assert not silent["num_frames"].numpy().any()
+    assert not silent["num_steps"].numpy().any()
+    np.testing.assert_array_equal(silent["token_ids"], features["token_ids"])
+    np.testing.assert_array_equal(mute["token_ids"], [[2, 0, 0], [2, 0, 0]])
+    np.testing.assert_array_equal(mute["num_frames"], [3, 2])
+    np.testing.assert_array_equal(_is_present({"token_ids": mute["token_ids"]}), [False, False])
 
 
 def test_modalities_are_those_of_the_inputs(model, audio_run):

@@ -16,7 +16,8 @@ from emotion_tf.config import TEXT_MODELS, AudioConfig, Config, TextConfig
 from emotion_tf.evaluate import main as evaluate
 from emotion_tf.export import export
 from emotion_tf.fit import fit, main, with_branches
-from emotion_tf.fusion import build_model, late_fusion
+from emotion_tf.fusion import build_model
+from emotion_tf.late import late_fusion
 from emotion_tf.predict import ExportedModel
 from emotion_tf.run import Run, tokenizer_of
 from pipelines import text

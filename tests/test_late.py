@@ -1,0 +1,141 @@
+"""Tests of emotion_tf.late: rules over trained models, as one graph."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+from test_fusion import BOTH, NOTHING, PRIOR, SOUND_ALONE, WORDS_ALONE, batch, build, probabilities, sigmoids
+from test_fusion import build_multi_label as build_of_several
+
+from emotion_tf.calibration import set_temperature
+from emotion_tf.fusion import modalities_of
+from emotion_tf.late import late_fusion, shares_model, stack
+from emotion_tf.rules import RULES
+
+RNG = np.random.default_rng(0)
+FITTED = {
+    "weighted": {"weights": [0.6, 0.3, 0.1]},
+    "stacker": {"kernel": RNG.normal(size=(3, 3, 3)).tolist(), "bias": [0.1, -0.4, 0.3]},
+}
+EVERYTHING = batch(BOTH, SOUND_ALONE, WORDS_ALONE, NOTHING, (20, [2, 9, 5]))
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {"audio": build("audio"), "text": build("text"), "second": build("text", seed=1)}
+
+
+def by_hand(rule, answers, weights=None, kernel=None, bias=None):
+    """A rule over the answers [num_models, num_emotions] that are there, as the issue writes it."""
+    logs, count = np.log(np.maximum(answers, 1e-30)), len(answers)
+    if rule == "vote":
+        places = np.eye(answers.shape[1])[answers.argmax(axis=1)]
+        return places.mean(axis=0)
+    return {
+        "mean": lambda: answers.sum(axis=0) / count,
+        "logit_mean": lambda: scipy.special.softmax(logs.sum(axis=0) / count),
+        "product": lambda: scipy.special.softmax(logs.sum(axis=0)),
+        "weighted": lambda: weights @ answers / weights.sum(),
+        "stacker": lambda: scipy.special.softmax(np.einsum("mk,mke->e", logs, kernel) * 3 / count + bias),
+    }[rule]()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_that_by_hand_for_every_subset_of_modalities(models, rule):
+    answers = np.stack([probabilities(model, EVERYTHING) for model in models.values()], axis=1)
+    fused = probabilities(late_fusion(models, PRIOR, rule, fitted=FITTED.get(rule)), EVERYTHING)
+    present = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]], bool)
+    for found, of_utterance, there in zip(fused, answers, present, strict=True):
+        fitted = {name: np.array(values) for name, values in FITTED.get(rule, {}).items()}
+        fitted |= {name: values[there] for name, values in fitted.items() if name != "bias"}
+        expected = by_hand(rule, of_utterance[there].astype(np.float64), **fitted) if there.any() else PRIOR
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_votes_that_are_even_are_parted_by_the_mean(models):
+    pair = {name: models[name] for name in ("audio", "text")}
+    answers = np.stack([probabilities(model, EVERYTHING) for model in pair.values()], axis=1)
+    even = np.flatnonzero(
+        (answers.argmax(axis=2)[:, 0] != answers.argmax(axis=2)[:, 1]) & [True, False, False, False, True]
+    )
+    assert len(even)
+    found = probabilities(late_fusion(pair, PRIOR, "vote"), EVERYTHING)
+    means = answers.mean(axis=1)
+    for row in even:
+        first, second = answers[row].argmax(axis=1)
+        assert found[row].argmax() == (first if means[row, first] > means[row, second] else second)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_saved_rule_gives_the_same_and_its_shares_when_loaded_in_safe_mode(models, rule, tmp_path):
+    model = late_fusion(models, PRIOR, rule, fitted=FITTED.get(rule))
+    set_temperature(model, 1.7)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(probabilities(loaded, EVERYTHING), probabilities(model, EVERYTHING))
+    if rule != "stacker":
+        np.testing.assert_array_equal(shares_model(loaded)(EVERYTHING), shares_model(model)(EVERYTHING))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_probabilities_of_0_and_1_give_finite_logits(models, rule):
+    extreme = build("text", seed=2)
+    extreme.get_layer("emotions").bias.assign([-1e4, 1e4, 0])
+    fused = late_fusion(models | {"second": extreme}, PRIOR, rule, fitted=FITTED.get(rule))
+    assert np.isfinite(fused(EVERYTHING)).all()
+    np.testing.assert_allclose(probabilities(fused, EVERYTHING).sum(axis=1), 1, atol=1e-5)
+
+
+def test_shares_are_weights_summed_over_the_models_of_each_present_modality(models):
+    both, sound, words, nothing = [1 / 3, 2 / 3], [1, 0], [0, 1], [0, 0]
+    found = shares_model(late_fusion(models, PRIOR))(EVERYTHING)
+    np.testing.assert_allclose(found, [both, sound, words, nothing, both], atol=1e-6)
+    found = shares_model(late_fusion(models, PRIOR, "weighted", fitted=FITTED["weighted"]))(EVERYTHING)
+    np.testing.assert_allclose(found[0], [0.6, 0.4], atol=1e-6)
+
+
+def test_there_are_no_shares_where_no_weights_are_of_one_modality_each(models):
+    assert shares_model(late_fusion(models, PRIOR, "stacker", fitted=FITTED["stacker"])) is None
+    assert shares_model(late_fusion({name: models[name] for name in ("text", "second")}, PRIOR)) is None
+    assert shares_model(models["audio"]) is None
+    assert shares_model(late_fusion({"early": build("fusion", "early"), "text": models["text"]}, PRIOR)) is None
+
+
+def test_a_model_of_several_emotions_joins_by_its_mapped_probabilities_over_their_sum(models):
+    several = build_of_several(5)
+    targets = [2, 0, None]
+    fused = late_fusion({"audio": models["audio"], "text": several}, PRIOR, targets=[None, targets])
+    found = sigmoids(several, EVERYTHING)
+    mapped = np.stack([found[:, 1], np.zeros(len(found)), found[:, 0]], axis=1)
+    mapped /= mapped.sum(axis=1, keepdims=True)
+    expected = (probabilities(models["audio"], EVERYTHING) + mapped) / 2
+    np.testing.assert_allclose(probabilities(fused, EVERYTHING)[[0, 4]], expected[[0, 4]], atol=1e-6)
+    np.testing.assert_allclose(probabilities(fused, EVERYTHING)[2], mapped[2], atol=1e-6)
+
+
+def test_a_map_to_another_order_only_reorders(models):
+    fused = late_fusion({"one": models["text"], "two": models["text"]}, PRIOR, targets=[[1, 2, 0], [1, 2, 0]])
+    expected = probabilities(models["text"], EVERYTHING)[:, [2, 0, 1]]
+    np.testing.assert_allclose(probabilities(fused, EVERYTHING)[[0, 2]], expected[[0, 2]], atol=1e-6)
+
+
+def test_what_a_map_leads_nowhere_leaves_all_alike():
+    several = build_of_several(5)
+    several.get_layer("emotions").bias.assign([-1e4, -1e4, 1e4])
+    fused = late_fusion({"one": several, "two": several}, PRIOR, targets=[[0, 1, None], [0, 1, None]])
+    np.testing.assert_allclose(probabilities(fused, batch(BOTH)), [[1 / 3] * 3], atol=1e-6)
+
+
+def test_stacked_models_tell_their_probabilities_and_who_is_present(models):
+    answers, present = stack(models, 3)(EVERYTHING)
+    assert answers.shape == (5, 3, 3)
+    np.testing.assert_array_equal(present, [[1, 1, 1], [1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]])
+
+
+@pytest.mark.parametrize("names", list(itertools.combinations(("audio", "text", "second"), 2)))
+def test_inputs_are_those_of_the_models(models, names):
+    fused = late_fusion({name: models[name] for name in names}, PRIOR)
+    wanted = {modality for name in names for modality in modalities_of(models[name])}
+    assert set(modalities_of(fused)) == wanted
