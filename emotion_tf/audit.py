@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
+from emotion_tf.rules import FITTED
 from emotion_tf.run import Run
 from pipelines import folds
 from pipelines.command import InputError
@@ -297,6 +298,7 @@ def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) 
         "kept_epoch": "none" if config.is_late else validation,
         "temperature": validation,
         "thresholds": validation if is_multi_label else "none",
+        "rule": validation if config.rule in FITTED else "none",
         "normalisation": _normalisation(config, training),
         "vocabulary": _vocabulary(config, metadata),
         "front_end": "nothing fitted: fixed settings",

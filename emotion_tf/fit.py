@@ -365,7 +365,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     if arguments.fusion != "late" and arguments.runs:
         raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and --init-text.")
     if arguments.fusion == "late" and arguments.control == "permuted-labels":
-        raise InputError("--control permuted-labels needs a training, and late fusion has none: average such runs.")
+        raise InputError("--control permuted-labels needs a training, and late fusion has none: join such runs.")
     _check_release(arguments)
     if arguments.normalise and (arguments.init_audio or arguments.runs):
         raise InputError("--normalise: with --init-audio or --runs it is that of those runs, leave it out.")
@@ -480,7 +480,7 @@ def _marks(config: Config) -> list[str]:
 
 
 def _write_normalisation(run: Run, fold: Mapping[str, Any]) -> None:
-    """Fits statistics of the training part, or takes them over from the runs to average; once a run."""
+    """Fits statistics of the training part, or takes them over from the runs to join; once a run."""
     config = run.config()
     if run.normalisation_path.exists():
         return

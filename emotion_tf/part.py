@@ -151,15 +151,25 @@ class Part:
         }
 
 
-def take_away(features: Mapping[str, tf.Tensor], modality: str) -> dict[str, tf.Tensor]:
-    """Makes a modality absent in a batch of features, as models see absence; the others stay."""
+def take_away(
+    features: Mapping[str, tf.Tensor], modality: str, where: np.ndarray | bool = True
+) -> dict[str, tf.Tensor]:
+    """Makes a modality absent in a batch of features, as models see absence; the others stay.
+
+    Args:
+      features: Of a batch.
+      modality: "audio" or "text".
+      where: [batch] bool, from which utterances it is taken; True: from all.
+    """
     changed = dict(features)
-    if modality == "audio":
-        changed |= {name: tf.zeros_like(features[name]) for name in ("num_frames", "num_steps") if name in features}
+    for name in ("num_frames", "num_steps"):
+        if modality == "audio" and name in features:
+            changed[name] = tf.where(where, 0, features[name])
     if modality == "text" and "token_ids" in features:
         token_ids = features["token_ids"]
         # What is left of an empty transcript: its [START].
-        changed["token_ids"] = token_ids * tf.cast(tf.range(tf.shape(token_ids)[1]) < 1, token_ids.dtype)
+        is_word = tf.range(tf.shape(token_ids)[1]) > 0
+        changed["token_ids"] = tf.where(is_word & tf.reshape(where, (-1, 1)), 0, token_ids)
     return changed
 
 

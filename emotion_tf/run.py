@@ -288,7 +288,7 @@ def widths_of(metadata: Mapping[str, Any]) -> dict[str, int]:
 
 
 def audio_features_of(config: Config) -> tuple[str, ...]:
-    """Finds the features of sound that the model of a config hears: its own, or those of the runs that it averages."""
+    """Finds the features of sound that the model of a config hears: its own, or those of the runs that it joins."""
     if config.is_late:
         found = {name for source in config.runs for name in audio_features_of(Run(Path(source)).config())}
         return tuple(name for name in AUDIO_FEATURES if name in found)
@@ -308,14 +308,14 @@ def tokenizer_of(config: Config) -> text.Tokenizer | None:
         sources = [Run(Path(source)) for source in ([config.init_text] if config.init_text else config.runs)]
         found = [run.tokenizer() for run in sources if "text" in run.config().modalities]
         if len({one and one.sha256 for one in found}) > 1:
-            raise InputError(f"{', '.join(config.runs)} cut words by several tokenizers: average runs of one of them.")
+            raise InputError(f"{', '.join(config.runs)} cut words by several tokenizers: join runs of one of them.")
         return found[0] if found else None
     is_preset = "text" in config.modalities and config.text.model == "distilbert"
     return text.preset_tokenizer(config.text.preset) if is_preset else None
 
 
 def normalisation_of(config: Config) -> Normalisation | None:
-    """Joins how the runs that late fusion averages bring sound to one scale, for they hear the same features.
+    """Joins how the runs of a late fusion bring sound to one scale, for they hear the same features.
 
     Returns:
       None where each clip is normalised by itself.
@@ -327,12 +327,12 @@ def normalisation_of(config: Config) -> Normalisation | None:
     modes = {run: one.mode if one else "clip" for run, one in found.items()}
     if len(set(modes.values())) > 1:
         named = ", ".join(f"{run.folder} (--normalise {mode})" for run, mode in modes.items())
-        raise InputError(f"{named} hear one clip on several scales: average runs of one --normalise.")
+        raise InputError(f"{named} hear one clip on several scales: join runs of one --normalise.")
     joined: Normalisation | None = None
     for one in filter(None, found.values()):
         if joined and any(one.mean[name] != joined.mean[name] for name in set(one.mean) & set(joined.mean)):
             named = ", ".join(str(run.folder) for run in found)
-            raise InputError(f"{named} have statistics of different training parts: average runs of one fold.")
+            raise InputError(f"{named} have statistics of different training parts: join runs of one fold.")
         joined = joined.with_features_of(one) if joined else one
     return joined
 

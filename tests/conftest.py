@@ -134,6 +134,16 @@ def late_run(make_config, audio_run, text_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def late_export(late_run, tmp_path_factory):
+    """The export of late fusion."""
+    from emotion_tf.export import export
+
+    folder = tmp_path_factory.mktemp("exports") / "late"
+    export(late_run, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def encoder_run(make_config, encoder_records, tmp_path_factory):
     """A finished run of the audio branch on states of an encoder alone."""
     config = make_config("audio", epochs=1, records=str(encoder_records))

@@ -9,7 +9,7 @@ import pytest
 
 from emotion_tf import fit as fit_module
 from emotion_tf.config import AudioConfig, TrainingConfig
-from emotion_tf.fit import fit, main
+from emotion_tf.fit import fit, main, with_branches
 from emotion_tf.run import Run
 from pipelines import normalisation, records
 from pipelines.command import InputError, run_command
@@ -20,7 +20,7 @@ def trained(monkeypatch):
     """Collects what would be trained, instead of training it."""
     collected = []
     monkeypatch.setattr("emotion_tf.training.train", collected.append)
-    monkeypatch.setattr("emotion_tf.training.average", collected.append)
+    monkeypatch.setattr("emotion_tf.training.fuse", collected.append)
     return collected
 
 
@@ -165,13 +165,15 @@ def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, caps
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--fusion", "late"], "averages trained runs: give it two or more"),
-        (["--fusion", "late", "--runs", "a"], "averages trained runs: give it two or more"),
+        (["--fusion", "late"], "joins trained runs: give it two or more"),
+        (["--fusion", "late", "--runs", "a"], "joins trained runs: give it two or more"),
         (["--fusion", "late", "--runs", "a", "b", "--init-text", "t"], r"and no --init-\*"),
         (["--runs", "a", "b"], "--runs belongs to --fusion late"),
         (["--init-audio", "nowhere"], "nowhere holds no run"),
         (["--fusion", "late", "--runs", "a", "b", "--control", "permuted-labels"], "late fusion has none"),
         (["--fusion", "late", "--runs", "nowhere", "x"], "nowhere holds no run"),
+        (["--rule", "vote"], "--rule and --label-map belong to --fusion late"),
+        (["--label-map", "goemotions-seven"], "--rule and --label-map belong to --fusion late"),
         (["--fusion", "late", "--runs", "a", "b", "--normalise", "clip"], "with --init-audio or --runs it is that of"),
         (
             ["--fusion", "late", "--runs", "a", "b", "--modalities", "text"],
@@ -475,8 +477,44 @@ def test_a_branch_takes_over_the_normalisation_of_the_run_it_starts_from(
         fit_module.check(config)
 
 
-def late(make_config, *runs):
-    return make_config("fusion", fusion="late", runs=tuple(str(run.folder) for run in runs))
+def late(make_config, *runs, **values):
+    return make_config("fusion", fusion="late", runs=tuple(str(run.folder) for run in runs), **values)
+
+
+def test_late_fusion_takes_runs_of_another_corpus_through_a_named_map(
+    tmp_path, trained, make_config, audio_run, goemotions_run
+):
+    with pytest.raises(InputError, match=r"name a map between them \(--label-map goemotions-ravdess\)"):
+        fit(late(make_config, audio_run, goemotions_run), Run(tmp_path / "run"))
+    fit(late(make_config, audio_run, goemotions_run, label_maps=("goemotions-ravdess",)), Run(tmp_path / "run"))
+    assert trained == [Run(tmp_path / "run")]
+    with pytest.raises(InputError, match="--label-map meld-seven is for none of"):
+        fit(
+            late(make_config, audio_run, goemotions_run, label_maps=("goemotions-ravdess", "meld-seven")), Run(tmp_path)
+        )
+
+
+def test_a_run_of_one_emotion_an_utterance_does_not_join_those_of_several(
+    tmp_path, trained, make_config, goemotions_records, goemotions_run, text_run
+):
+    values = {"records": str(goemotions_records), "folds": "published"}
+    with pytest.raises(InputError, match="names other emotions than these records, or one an utterance"):
+        fit(late(make_config, goemotions_run, text_run, **values), Run(tmp_path / "run"))
+    for rule in ("vote", "stacker"):
+        with pytest.raises(InputError, match=f"--rule {rule} needs one emotion an utterance"):
+            fit(late(make_config, goemotions_run, goemotions_run, rule=rule, **values), Run(tmp_path / "run"))
+
+
+def test_late_fusion_reads_as_many_words_as_its_runs(make_config, text_run, audio_run, tmp_path):
+    assert with_branches(late(make_config, text_run, audio_run)).training.max_tokens == 64
+    longer = Run(tmp_path / "longer")
+    shutil.copytree(text_run.folder, longer.folder)
+    config = text_run.config()
+    training = dataclasses.replace(config.training, max_tokens=9)
+    longer.config_path.write_text(dataclasses.replace(config, training=training).to_json())
+    assert with_branches(late(make_config, longer, audio_run)).training.max_tokens == 9
+    with pytest.raises(InputError, match="--max-tokens differs"):
+        with_branches(late(make_config, text_run, longer))
 
 
 def test_late_fusion_hears_one_clip_on_one_scale(tmp_path, trained, make_config, enrolled_run, audio_run, text_run):
@@ -491,7 +529,7 @@ def test_late_fusion_hears_one_clip_on_one_scale(tmp_path, trained, make_config,
     found = enrolled_run.normalisation()
     changed = dataclasses.replace(found, mean={"log_mel": [1.0, *found.mean["log_mel"][1:]]})
     records.write_json(other.normalisation_path, dataclasses.asdict(changed))
-    with pytest.raises(InputError, match="have statistics of different training parts: average runs of one fold"):
+    with pytest.raises(InputError, match="have statistics of different training parts: join runs of one fold"):
         fit(late(make_config, enrolled_run, other), Run(tmp_path / "another"))
 
 

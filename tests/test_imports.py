@@ -67,10 +67,12 @@ def test_pipelines_import_no_emotion_tf_and_no_keras(name):
     assert "keras_nlp" not in packages(name) or name == "pipelines.text"
 
 
-@pytest.mark.parametrize("name", modules_below("emotion_tf.branches", "emotion_tf.fusion", "emotion_tf.joins"))
+@pytest.mark.parametrize(
+    "name", modules_below("emotion_tf.branches", "emotion_tf.fusion", "emotion_tf.joins", "emotion_tf.late")
+)
 def test_branches_joins_and_fusion_know_keras_numpy_and_their_configuration_only(name):
     allowed = ("keras", "numpy", "math", "dataclasses", "functools", "typing", "collections.abc", "__future__")
-    own = ("emotion_tf.config", "emotion_tf.branches", "emotion_tf.fusion", "emotion_tf.joins")
+    own = ("emotion_tf.config", "emotion_tf.branches", "emotion_tf.fusion", "emotion_tf.joins", "emotion_tf.rules")
     for module in imported(MODULES[name]):
         is_keras_nlp = module.startswith("keras_nlp") and name == "emotion_tf.branches.text"
         assert module == "emotion_tf" or module.startswith((*allowed, *own)) or is_keras_nlp, module

@@ -240,6 +240,12 @@ def test_what_is_taken_away_is_absent_and_the_rest_stays():
     np.testing.assert_array_equal(silent["token_ids"], features["token_ids"])
     np.testing.assert_array_equal(mute["token_ids"], [[2, 0, 0], [2, 0, 0]])
     np.testing.assert_array_equal(mute["num_frames"], [3, 2])
+    halves = take_away(take_away(features, "audio", np.array([True, False])), "text", np.array([True, False]))
+    np.testing.assert_array_equal(halves["num_frames"], [0, 2])
+    np.testing.assert_array_equal(halves["token_ids"], [[2, 0, 0], [2, 0, 0]])
+    np.testing.assert_array_equal(
+        take_away(features, "text", np.array([False, True]))["token_ids"], [[2, 7, 4], [2, 0, 0]]
+    )
     np.testing.assert_array_equal(_is_present({"token_ids": mute["token_ids"]}), [False, False])
 
 

@@ -141,6 +141,24 @@ def test_a_stored_recording_gets_the_calibrated_probabilities_of_predictions_csv
     assert found == pytest.approx({emotion: row[f"probability_{emotion}"] for emotion in found}, abs=1e-4)
 
 
+def test_a_model_of_several_modalities_tells_what_each_contributes(model, tmp_path):
+    file = tone(tmp_path / "a.wav")
+    whole, silent, mute = (predict_one(model, *given) for given in ((file, "oh no"), (None, "oh no"), (file, "")))
+    chosen = whole["emotion"]
+    for modality, rest in (("audio", silent), ("text", mute)):
+        change = np.log(rest["probabilities"][chosen]) - np.log(whole["probabilities"][chosen])
+        assert whole["changes_without"][modality] == pytest.approx(change, abs=1e-4)
+    assert "shares" not in whole  # Of a concatenation.
+
+
+def test_a_model_that_weighs_its_modalities_tells_their_shares(late_export, tmp_path):
+    model, file = ExportedModel(late_export), tone(tmp_path / "a.wav")
+    assert predict_one(model, file, "oh no")["shares"] == {"audio": 0.5, "text": 0.5}
+    assert predict_one(model, file, "")["shares"] == {"audio": 1, "text": 0}
+    assert predict_one(model, file, "")["changes_without"]["text"] == 0
+    assert predict_one(model, None, "")["shares"] == {"audio": 0, "text": 0}
+
+
 def test_one_transcript_serves_all_files_or_each_has_its_own(predict, tmp_path):
     one, other = tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav")
     _, answers, _ = predict(one, other, "--transcript", "oh no")

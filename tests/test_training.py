@@ -21,6 +21,7 @@ from emotion_tf.calibration import set_temperature
 from emotion_tf.config import AudioConfig, Config, TextConfig, TrainingConfig
 from emotion_tf.fit import fit
 from emotion_tf.fusion import build_model
+from emotion_tf.rules import combine, fit_stacker, fit_weights
 from emotion_tf.run import Run
 from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
@@ -446,6 +447,40 @@ def test_samples_of_several_emotions_name_all_of_them(goemotions_run):
     for title in titles:
         emotions, words = title.split(": ", 1)[1].split(", “")
         assert all(name in words for name in emotions.split(", "))
+
+
+@pytest.mark.parametrize("rule", ["weighted", "stacker"])
+def test_a_fitted_rule_is_that_of_the_validation_part_and_is_stored(rule, make_config, audio_run, text_run, tmp_path):
+    sources = (audio_run, text_run)
+    config = make_config("fusion", fusion="late", runs=tuple(str(one.folder) for one in sources), rule=rule)
+    run = Run(tmp_path / "late")
+    fit(config, run)
+    tables = [one.predictions().set_index("utterance_id").sort_index() for one in sources]
+    emotions = run.metadata()["emotions"]
+    answers = np.stack([table[[f"probability_{emotion}" for emotion in emotions]] for table in tables], axis=1)
+    labels = tables[0]["label"].map(emotions.index).to_numpy()
+    stored = json.loads(run.fusion_path.read_text())
+    assert (stored["rule"], stored["runs"], stored["fitted_on"]) == (rule, list(config.runs), "validation")
+    assert stored["num_utterances"] == len(labels) == 30
+    if rule == "weighted":
+        np.testing.assert_allclose(stored["weights"], fit_weights(answers, labels), atol=1e-3)
+    else:
+        kernel, _ = fit_stacker(answers, labels, list(tables[0]["speaker"]))
+        np.testing.assert_allclose(stored["kernel"], kernel, atol=1e-3)
+    given = {name: np.array(stored[name]) for name in ("weights", "kernel", "bias") if name in stored}
+    expected = combine(answers, np.ones(answers.shape[:2]), rule, **given) ** (1 / run.temperature())
+    found = run.predictions().set_index("utterance_id").sort_index().filter(like="probability_")
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+    assert json.loads(run.audit_path.read_text())["fitted"]["rule"] == "validation part, 30 utterances"
+
+
+def test_a_run_on_another_corpus_joins_by_its_mapped_probabilities(make_config, audio_run, goemotions_run, tmp_path):
+    run, runs = Run(tmp_path / "late"), (str(audio_run.folder), str(goemotions_run.folder))
+    fit(make_config("fusion", fusion="late", runs=runs, label_maps=("goemotions-ravdess",)), run)
+    scores = run.scores()["validation"]
+    assert scores["num_utterances"] == 30
+    assert set(scores["without"]) == {"audio", "text"}
+    assert len(run.predictions().filter(like="probability_").columns) == 8
 
 
 def test_late_fusion_averages_runs_of_several_emotions(goemotions_run, make_config, tmp_path):
