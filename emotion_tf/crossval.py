@@ -210,10 +210,10 @@ class Crossval(Scored):
         temperatures = predictions.pop("temperature")
         self.write_predictions(predictions)
         # Fits of before there were predictions without a modality have none.
-        modalities = [name for name in scores[0][splits[0]].get("without", {}) if _all_without(scores, splits, name)]
-        lesser = {name: _pooled(fits, splits, name).drop(columns="temperature") for name in modalities}
+        held = [set(found[split].get("without", {})) for found in scores for split in splits]
+        lesser = {name: _pooled(fits, splits, name) for name in sorted(set.intersection(*held))}
         for modality, rows in lesser.items():
-            self.write_predictions(rows, modality)
+            self.write_predictions(rows.drop(columns="temperature"), modality)
         emotions = fits[0].run.metadata()["emotions"]
         marks = list(dict.fromkeys(mark for found in scores for mark in found["marks"]))
         headline = fits[0].run.metadata()["headline"]
@@ -221,9 +221,9 @@ class Crossval(Scored):
         for split in splits:
             rows = predictions[predictions["split"] == split]
             pooled[split] = metrics.scores(rows, emotions, temperatures)
-            parts = {name: found[found["split"] == split] for name, found in lesser.items()}
-            if parts:
-                pooled[split]["without"] = {name: metrics.scores(part, emotions) for name, part in parts.items()}
+            for modality, found in lesser.items():
+                without = metrics.scores(found[found["split"] == split], emotions)
+                pooled[split].setdefault("without", {})[modality] = without
             draw_scores(self.plots, rows, pooled[split], temperatures, marks)
             of_fits = (found[split][headline] for found in scores)
             pooled["fold_by_seed"][split] = dict(zip((one.run.folder.name for one in fits), of_fits, strict=True))
@@ -255,10 +255,6 @@ def _is_of_other_records(source: str, config: Config) -> bool:
     if not (run.is_finished and run.config_path.exists()):
         return False
     return Path(run.config().records).resolve() != Path(config.records).resolve()
-
-
-def _all_without(scores: Sequence[Mapping[str, Any]], splits: Sequence[str], modality: str) -> bool:
-    return all(modality in found[split].get("without", {}) for found in scores for split in splits)
 
 
 def _pooled(fits: Sequence[Fit], splits: Sequence[str], without: str = "") -> "pd.DataFrame":

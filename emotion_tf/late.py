@@ -78,8 +78,10 @@ class LateRule(keras.layers.Layer):
         """Sums the weights of the present models over each modality: [batch, num_models] -> [batch, num_modalities]."""
         weights = ops.convert_to_tensor(self.fitted.get("weights", [1.0] * len(self.modalities)), "float32")
         belongs = [[float(modality in of_model) for modality in order] for of_model in self.modalities]
-        shares = ops.matmul(is_present * weights, ops.convert_to_tensor(belongs, "float32"))
-        return shares / ops.maximum(ops.sum(shares, axis=-1, keepdims=True), 1e-30)
+        chosen = is_present * weights
+        chosen = ops.where(ops.sum(chosen, axis=1, keepdims=True) > 0, chosen, is_present)  # As `rules.combine` does.
+        shares = ops.matmul(chosen, ops.convert_to_tensor(belongs, "float32"))
+        return shares / ops.maximum(ops.sum(shares, axis=1, keepdims=True), 1e-30)
 
     def compute_output_shape(self, probabilities_shape, is_present_shape):
         return (probabilities_shape[0], probabilities_shape[2])

@@ -94,6 +94,8 @@ def test_shares_are_weights_summed_over_the_models_of_each_present_modality(mode
     np.testing.assert_allclose(found, [both, sound, words, nothing, both], atol=1e-6)
     found = shares_model(late_fusion(models, PRIOR, "weighted", fitted=FITTED["weighted"]))(EVERYTHING)
     np.testing.assert_allclose(found[0], [0.6, 0.4], atol=1e-6)
+    found = shares_model(late_fusion(models, PRIOR, "weighted", fitted={"weights": [1.0, 0.0, 0.0]}))(EVERYTHING)
+    np.testing.assert_allclose(found[:3], [sound, sound, words], atol=1e-6)
 
 
 def test_there_are_no_shares_where_no_weights_are_of_one_modality_each(models):

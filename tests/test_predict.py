@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from emotion_tf.predict import ExportedModel, enrol, find_version, main
+from emotion_tf.predict import Answer, ExportedModel, enrol, find_version, main
 from emotion_tf.predict import predict as predict_one
 from pipelines import audio
 from pipelines.command import InputError, run_command
@@ -48,7 +48,8 @@ def test_any_format_and_rate_gives_one_line_of_json(predict, tmp_path, name, sam
     path = tone(tmp_path / name, sample_rate, channels=channels)
     status, [answer], errors = predict(path, "--transcript", "oh no")
     assert (status, errors) == (0, [])
-    assert list(answer) == ["file", "transcript", "emotion", "probabilities", "seconds", "warnings"]
+    keys = ["file", "transcript", "emotion", "probabilities", "changes_without", "seconds", "warnings"]
+    assert list(answer) == keys
     assert answer["emotion"] == max(answer["probabilities"], key=answer["probabilities"].get)
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert answer["seconds"] == pytest.approx(1.5, abs=0.1)
@@ -242,7 +243,7 @@ def test_nothing_to_transcribe_gets_a_sentence(predict):
 def test_several_emotions_are_told_the_most_probable_first():
     metadata = {"emotions": ["anger", "fear", "joy"], "is_multi_label": True, "modalities": ["text"], "marks": []}
     metadata |= {"longest_seconds": 0.0, "max_tokens": 64}
-    answer = np.array([[0.2, 0.9, 0.6]], np.float32), np.array([[True, False, True]])
+    answer = Answer(np.array([[0.2, 0.9, 0.6]], np.float32), np.array([[True, False, True]]), None)
     model = SimpleNamespace(metadata=metadata, answer=lambda waveform, transcripts: answer)
     found = predict_one(model, None, "oh no")
     assert found["emotion"] == "fear"  # The most probable, though its threshold lies higher.
