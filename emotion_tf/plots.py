@@ -3,29 +3,14 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from emotion_tf import metrics
-
-
-class Box(NamedTuple):
-    """A box of `graph`.
-
-    Attributes:
-      title: What it is.
-      lines: What there is to say of it.
-      feeds: Which boxes of the next column an arrow leads to.
-    """
-
-    title: str
-    lines: Sequence[str] = ()
-    feeds: Sequence[int] = (0,)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -120,50 +105,6 @@ def spectrogram(log_mel: np.ndarray, title: str, hop_seconds: float) -> Figure:
     figure.suptitle(textwrap.fill(title, 90), fontsize="medium")
     figure.colorbar(image, ax=axes, label="normalised log magnitude")
     return figure
-
-
-def graph(columns: Sequence[Sequence[Box]], title: str) -> Figure:
-    """Draws how a model is put together: columns of boxes from left to right, and arrows between neighbours.
-
-    Args:
-      columns: Such as inputs, branches, join and emotions, or inputs, runs, rule and emotions.
-      title: Above the picture.
-    """
-    line, gap, letter = 0.19, 0.5, 0.078  # Inches: a line's height, between boxes, a letter's width.
-    texts = [[len(text) for box in column for text in (box.title, *box.lines)] for column in columns]
-    widths = [0.3 + letter * max(found) for found in texts]
-    tallest = max(len(column) * (gap / 2 + max(_height(box, line) for box in column)) for column in columns)
-    size = (sum(widths) + gap * (len(columns) + 1), tallest + gap)
-    figure = Figure(figsize=size)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, size[0]), ylim=(0, size[1]))
-    axes.axis("off")
-    axes.text(size[0] / 2, size[1] - 0.1, title, ha="center", va="top", fontsize="medium")
-    lefts = [gap * (number + 1) + sum(widths[:number]) for number in range(len(columns))]
-    # Columns of equally many boxes have them at equal heights, whatever stands in them.
-    middles = [[tallest * (1 - (row + 0.5) / len(column)) + 0.1 for row in range(len(column))] for column in columns]
-    for number, column in enumerate(columns):
-        for box, middle in zip(column, middles[number], strict=True):
-            _draw_box(axes, box, (lefts[number], middle), widths[number], line)
-            for target in box.feeds if number + 1 < len(columns) else ():
-                ends = (lefts[number + 1], middles[number + 1][target]), (lefts[number] + widths[number], middle)
-                axes.annotate("", *ends, arrowprops={"arrowstyle": "-|>", "color": "dimgrey", "shrinkA": 3})
-    return figure
-
-
-def _height(box: Box, line: float) -> float:
-    return line * (1 + len(box.lines)) + 0.2
-
-
-def _draw_box(axes: Any, box: Box, place: tuple[float, float], width: float, line: float) -> None:
-    """Draws a box, its left edge and its middle at a place."""
-    (left, middle), height = place, _height(box, line)
-    edges, shape = ((left, middle - height / 2), width, height), "round,pad=0,rounding_size=0.08"
-    axes.add_patch(FancyBboxPatch(*edges, boxstyle=shape, facecolor="aliceblue", edgecolor="steelblue"))
-    for number, text in enumerate((box.title, *box.lines)):
-        above = middle + height / 2 - 0.1 - line * (number + 0.5)
-        weight = "normal" if number else "bold"
-        axes.text(left + width / 2, above, text, ha="center", va="center", fontsize=9, weight=weight)
 
 
 def reliability(bins: pd.DataFrame, before: pd.DataFrame | None, title: str, what: str = "accuracy") -> Figure:

@@ -11,8 +11,8 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from emotion_tf import callbacks, plots, tables
-from emotion_tf.config import AUDIO_FEATURES, Config, TrainingConfig
+from emotion_tf import callbacks, diagram, plots, tables
+from emotion_tf.config import Config, TrainingConfig
 from emotion_tf.fusion import audio_features_of, build_model, modalities_of
 from emotion_tf.late import late_fusion, stack
 from emotion_tf.losses import RareWeightedCrossentropy
@@ -41,7 +41,7 @@ def train(run: Run) -> None:
     steps = -(-metadata["num_training"] // config.training.batch_size)
     model = make_model(config, metadata, steps)
     if config.join:
-        plots.save(plots.graph(_boxes(model, config), f"{run.folder.name}: early fusion"), run.plots / "graph.png")
+        _draw_graph(run, diagram.early(model, config), "early fusion")
     part = part_of(run, "validation", modalities_of(model), audio_features_of(model))
     validation = callbacks.Validation(
         run,
@@ -89,7 +89,13 @@ def fuse(run: Run) -> None:
         named = ", ".join(f"{weight:.2f} {name}" for weight, name in zip(fitted["weights"], config.runs, strict=True))
         print(f"{run.folder}: weights {named}", flush=True)
     model = late_fusion(models, metadata["prior"], rule, metadata["is_multi_label"], targets, fitted)
+    listed = {f"{number + 1}: {one.folder.name}": models[f"run_{number}"] for number, one in enumerate(sources)}
+    _draw_graph(run, diagram.late(model, listed, fitted.get("weights", ())), "late fusion")
     _finish(run, model, part, None)
+
+
+def _draw_graph(run: Run, boxes: Sequence[Sequence[diagram.Box]], what: str) -> None:
+    plots.save(diagram.draw(boxes, f"{run.folder.name}: {what}"), run.plots / "graph.png")
 
 
 def _fit_rule(rule: str, stacked: keras.Model, part: Part) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -311,46 +317,6 @@ def _callbacks(
         pictures.write_samples(config, _samples(config, metadata, run.normalisation()))
     progress = callbacks.Progress(validation, config.training.epochs, bar)
     return [validation, keras.callbacks.TensorBoard(run.tensorboard, write_graph=False), pictures, progress]
-
-
-def _boxes(model: keras.Model, config: Config) -> list[list[plots.Box]]:
-    """Describes early fusion as `plots.graph` takes it: inputs, branches, join, emotions."""
-    of_modality = {"audio": AUDIO_FEATURES, "text": ("token_ids",)}
-    inputs, branches = [], []
-    for number, modality in enumerate(config.modalities):
-        names = [name for name in of_modality[modality] if name in model.input]
-        inputs.append(plots.Box(modality, [_shape(name, model.input[name]) for name in names], (number,)))
-        branches.append(plots.Box(f"{modality} branch", [*_models(config, modality), _size(model, f"{modality}_")]))
-    dropped = config.training.modality_dropout
-    about = [_size(model, "fusion_"), *([f"modality dropout {dropped:g}"] if dropped else [])]
-    join = plots.Box(f"join: {config.join}", about)
-    return [
-        inputs,
-        branches,
-        [join],
-        [plots.Box("emotions", [f"{model.output.shape[-1]} logits", _size(model, "emotions")])],
-    ]
-
-
-def _shape(name: str, tensor: keras.KerasTensor) -> str:
-    """Writes an input with its shape, that of one utterance."""
-    length = {"encoder": "num_steps", "token_ids": "num_tokens"}.get(name, "num_frames")
-    return f"{name} [{', '.join([length, *map(str, tensor.shape[2:])])}]"
-
-
-def _models(config: Config, modality: str) -> list[str]:
-    """Names what a branch is made of, and where its weights come from."""
-    features = config.audio.features if modality == "audio" else ()
-    names = [] if features == ("encoder",) else [getattr(config, modality).model]
-    names += ["head on encoder states"] * ("encoder" in features)
-    source, epochs = _inits(config).get(modality), config.training.freeze_epochs
-    names += [f"from {plots.shortened(Path(source).name)}"] if source else []
-    return names + [f"frozen epochs: {epochs}"] * bool(source and epochs)
-
-
-def _size(model: keras.Model, prefix: str) -> str:
-    layers = [layer for layer in model.layers if layer.name.startswith(prefix)]
-    return f"{sum(layer.count_params() for layer in layers if layer.weights):,} parameters"
 
 
 def _samples(

@@ -1,11 +1,8 @@
 """Tests of emotion_tf.plots: what is drawn is what was counted."""
 
-import itertools
-
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.patches import FancyBboxPatch
 
 from emotion_tf import metrics, plots
 
@@ -181,27 +178,3 @@ def test_pixels_and_files_hold_the_picture(tmp_path):
     plots.save(figure, tmp_path / "plots" / "x.png")
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["x.png"]
     assert (tmp_path / "plots" / "x.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_graph_holds_each_box_inside_of_itself_apart_from_the_others_and_an_arrow_for_each_feed():
-    box = plots.Box
-    columns = [
-        [box("audio", ["log_mel [num_frames, 64]"], (0, 1)), box("text", ["token_ids [num_tokens]"], (2,))],
-        [box("one", ["cnn"]), box("two", ["gru", "from " + "x" * 30]), box("three")],
-        [box("weighted", ["weights 0.3, 0.3, 0.4"])],
-        [box("emotions")],
-    ]
-    figure = plots.graph(columns, "a title")
-    plots.pixels(figure)
-    [axes] = figure.axes
-    titles = [text for text in axes.texts if text.get_text()]
-    assert {text.get_text() for text in titles} == {"a title"} | {
-        text for column in columns for box in column for text in (box.title, *box.lines)
-    }
-    assert len([text for text in axes.texts if not text.get_text()]) == 3 + 3 + 1
-    patches = [patch.get_window_extent() for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
-    assert len(patches) == 7
-    assert not [1 for one, other in itertools.combinations(patches, 2) if one.overlaps(other)]
-    for text in titles[1:]:
-        extent = text.get_window_extent()
-        assert any(p.x0 < extent.x0 and extent.x1 < p.x1 and p.y0 < extent.y0 and extent.y1 < p.y1 for p in patches)
