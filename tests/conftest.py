@@ -1,4 +1,4 @@
-"""What several test modules share: real recordings, and small synthetic records made once a session."""
+"""What several test modules share: real recordings, and small records, runs and exports made once for all workers."""
 
 import dataclasses
 import json
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pipelines import audio, prepare
 from pipelines.corpora import goemotions, synthetic
@@ -22,48 +23,74 @@ def real_data():
 
 
 @pytest.fixture(scope="session")
-def three_speakers(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """From a name and what fills a folder to this folder. One worker fills it, the others wait; none may change it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def make(name, fill):
+        path = folder / "shared" / name
+        done = path.with_name(path.name + ".done")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(path.name + ".lock")):
+            if not done.exists():
+                fill(path)
+                done.touch()
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def three_speakers(made_once):
     """A synthetic corpus of three speakers, 30 clips each."""
-    source = tmp_path_factory.mktemp("corpora") / "synthetic"
-    synthetic._make(source, 0, 3)
-    return synthetic.read(source)
+    return synthetic.read(made_once("corpora/synthetic", lambda folder: synthetic._make(folder, 0, 3)))
 
 
 @pytest.fixture(scope="session")
-def three_speaker_records(three_speakers, tmp_path_factory):
-    """Complete records of three synthetic speakers, waveforms among them. Nobody may change them."""
-    folder = tmp_path_factory.mktemp("records") / "synthetic"
-    prepare.prepare(prepare.Preparation(three_speakers, folder, audio.FrontEnd(), store_waveform=True), 1)
-    return folder
+def prepared(made_once):
+    """From utterances and how to prepare them to complete records. Nobody may change them."""
+
+    def prepare_once(name, utterances, **options):
+        def fill(folder):
+            prepare.prepare(prepare.Preparation(utterances, folder, audio.FrontEnd(), **options), 1)
+
+        return made_once(f"records/{name}", fill)
+
+    return prepare_once
 
 
 @pytest.fixture(scope="session")
-def acoustic_records(three_speakers, tmp_path_factory):
-    """The same records, acoustic features among them. Nobody may change them."""
-    folder = tmp_path_factory.mktemp("records") / "acoustic"
-    preparation = prepare.Preparation(three_speakers, folder, audio.FrontEnd(), store_waveform=True, has_acoustic=True)
-    prepare.prepare(preparation, 1)
-    return folder
+def three_speaker_records(three_speakers, prepared):
+    """Records of three synthetic speakers, waveforms among them."""
+    return prepared("synthetic", three_speakers, store_waveform=True)
 
 
 @pytest.fixture(scope="session")
-def encoder_records(three_speakers, encoder_checkpoint, tmp_path_factory):
-    """The same records with states of an encoder among them, and no waveforms. Nobody may change them."""
-    folder = tmp_path_factory.mktemp("records") / "encoder"
-    settings = EncoderSettings(str(encoder_checkpoint), device="cpu")
-    prepare.prepare(prepare.Preparation(three_speakers, folder, audio.FrontEnd(), encoder=settings), 1)
-    return folder
+def acoustic_records(three_speakers, prepared):
+    """The same records, acoustic features among them."""
+    return prepared("acoustic", three_speakers, store_waveform=True, has_acoustic=True)
 
 
 @pytest.fixture(scope="session")
-def goemotions_like(tmp_path_factory):
+def encoder_records(three_speakers, encoder_checkpoint, prepared):
+    """The same records with states of an encoder among them, and no waveforms."""
+    return prepared("encoder", three_speakers, encoder=EncoderSettings(str(encoder_checkpoint), device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def goemotions_like(made_once):
     """A folder in the layout of GoEmotions: 240 sentences that name their labels, 44 of them two. No one repeats."""
+    return made_once("corpora/goemotions", _write_goemotions)
+
+
+def _write_goemotions(source):
     templates = {
         "train.tsv": ("so much {}", "I feel {}", "this is {} to me", "they show {} again", "what {} it was"),
         "dev.tsv": ("there is {} in it",),
         "test.tsv": ("you hear {} in there",),
     }
-    source = tmp_path_factory.mktemp("corpora") / "goemotions"
     source.mkdir()
     for number, (name, phrases) in enumerate(templates.items(), 1):
         chosen = [(phrase, (label,)) for phrase in phrases for label in range(28)]
@@ -74,15 +101,12 @@ def goemotions_like(tmp_path_factory):
             for row, (phrase, labels) in enumerate(chosen)
         ]
         (source / name).write_text("".join(rows), encoding="utf-8")
-    return source
 
 
 @pytest.fixture(scope="session")
-def goemotions_records(goemotions_like, tmp_path_factory):
-    """Complete multi-label records of those sentences. Nobody may change them."""
-    folder = tmp_path_factory.mktemp("records") / "goemotions"
-    prepare.prepare(prepare.Preparation(goemotions.read(goemotions_like), folder, audio.FrontEnd()))
-    return folder
+def goemotions_records(goemotions_like, prepared):
+    """Multi-label records of those sentences."""
+    return prepared("goemotions", goemotions.read(goemotions_like))
 
 
 @pytest.fixture(scope="session")
@@ -106,83 +130,85 @@ def make_config(three_speaker_records):
 
 
 @pytest.fixture(scope="session")
-def audio_run(make_config, tmp_path_factory):
-    """A finished run of the audio branch, two epochs long. Nobody may change it, nor those below."""
-    return _fitted(make_config("audio", confusion_every=2), tmp_path_factory.mktemp("runs") / "audio")
-
-
-@pytest.fixture(scope="session")
-def text_run(make_config, tmp_path_factory):
-    """A finished run of the text branch."""
-    return _fitted(make_config("text"), tmp_path_factory.mktemp("runs") / "text")
-
-
-@pytest.fixture(scope="session")
-def early_run(make_config, audio_run, text_run, tmp_path_factory):
-    """A finished run of early fusion that started from both branches."""
-    config = make_config(
-        "fusion", fusion="early", epochs=1, init_audio=str(audio_run.folder), init_text=str(text_run.folder)
-    )
-    return _fitted(config, tmp_path_factory.mktemp("runs") / "early")
-
-
-@pytest.fixture(scope="session")
-def late_run(make_config, audio_run, text_run, tmp_path_factory):
-    """A finished run of late fusion of both branches."""
-    config = make_config("fusion", fusion="late", runs=(str(audio_run.folder), str(text_run.folder)))
-    return _fitted(config, tmp_path_factory.mktemp("runs") / "late")
-
-
-@pytest.fixture(scope="session")
-def late_export(late_run, tmp_path_factory):
-    """The export of late fusion."""
-    from emotion_tf.export import export
-
-    folder = tmp_path_factory.mktemp("exports") / "late"
-    export(late_run, folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def encoder_run(make_config, encoder_records, tmp_path_factory):
-    """A finished run of the audio branch on states of an encoder alone."""
-    config = make_config("audio", epochs=1, records=str(encoder_records))
-    audio = dataclasses.replace(config.audio, features=("encoder",))
-    return _fitted(dataclasses.replace(config, audio=audio), tmp_path_factory.mktemp("runs") / "encoder")
-
-
-@pytest.fixture(scope="session")
-def early_export(early_run, tmp_path_factory):
-    """The export of early fusion."""
-    from emotion_tf.export import export
-
-    folder = tmp_path_factory.mktemp("exports") / "early"
-    export(early_run, folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def enrolled_run(make_config, tmp_path_factory):
-    """A finished run of the audio branch that normalises sound by the speaker's other clips, one epoch long."""
-    return _fitted(make_config("audio", normalise="enrolled", epochs=1), tmp_path_factory.mktemp("runs") / "enrolled")
-
-
-@pytest.fixture(scope="session")
-def enrolled_export(enrolled_run, tmp_path_factory):
-    """Its export."""
-    from emotion_tf.export import export
-
-    folder = tmp_path_factory.mktemp("exports") / "enrolled"
-    export(enrolled_run, folder)
-    return folder
-
-
-def _fitted(config, folder):
+def fitted(made_once):
+    """From a name and a config to a finished run. Nobody may change it."""
     from emotion_tf.fit import fit
     from emotion_tf.run import Run
 
-    fit(config, Run(folder))
-    return Run(folder)
+    return lambda name, config: Run(made_once(f"runs/{name}", lambda folder: fit(config, Run(folder))))
+
+
+@pytest.fixture(scope="session")
+def audio_run(make_config, fitted):
+    """A finished run of the audio branch, two epochs long."""
+    return fitted("audio", make_config("audio", confusion_every=2))
+
+
+@pytest.fixture(scope="session")
+def text_run(make_config, fitted):
+    """A finished run of the text branch."""
+    return fitted("text", make_config("text"))
+
+
+@pytest.fixture(scope="session")
+def early_run(make_config, audio_run, text_run, fitted):
+    """A finished run of early fusion that started from both branches."""
+    inits = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
+    return fitted("early", make_config("fusion", fusion="early", epochs=1, **inits))
+
+
+@pytest.fixture(scope="session")
+def late_run(make_config, audio_run, text_run, fitted):
+    """A finished run of late fusion of both branches."""
+    runs = (str(audio_run.folder), str(text_run.folder))
+    return fitted("late", make_config("fusion", fusion="late", runs=runs))
+
+
+@pytest.fixture(scope="session")
+def encoder_run(make_config, encoder_records, fitted):
+    """A finished run of the audio branch on states of an encoder alone."""
+    config = make_config("audio", epochs=1, records=str(encoder_records))
+    audio = dataclasses.replace(config.audio, features=("encoder",))
+    return fitted("encoder", dataclasses.replace(config, audio=audio))
+
+
+@pytest.fixture(scope="session")
+def enrolled_run(make_config, fitted):
+    """A finished run of the audio branch that normalises sound by the speaker's other clips, one epoch long."""
+    return fitted("enrolled", make_config("audio", normalise="enrolled", epochs=1))
+
+
+@pytest.fixture(scope="session")
+def goemotions_run(make_config, goemotions_records, fitted):
+    """A finished run of the text branch on several emotions an utterance."""
+    config = make_config("text", records=str(goemotions_records), folds="published", batch_size=24, learning_rate=0.02)
+    return fitted("goemotions", config)
+
+
+@pytest.fixture(scope="session")
+def exported(made_once):
+    """From a run to its export. Nobody may change it."""
+    from emotion_tf.export import export
+
+    return lambda run: made_once(f"exports/{run.folder.name}", lambda folder: export(run, folder))
+
+
+@pytest.fixture(scope="session")
+def early_export(early_run, exported):
+    """The export of early fusion."""
+    return exported(early_run)
+
+
+@pytest.fixture(scope="session")
+def late_export(late_run, exported):
+    """The export of late fusion."""
+    return exported(late_run)
+
+
+@pytest.fixture(scope="session")
+def enrolled_export(enrolled_run, exported):
+    """The export of a run that normalises by the speaker's other clips."""
+    return exported(enrolled_run)
 
 
 @pytest.fixture(scope="session")
@@ -220,20 +246,23 @@ def whisper_checkpoint(make_whisper):
 
 
 @pytest.fixture(scope="session")
-def encoder_checkpoint(tmp_path_factory):
+def encoder_checkpoint(made_once):
     """A whisper checkpoint of random weights, two blocks of width 8 each."""
-    whisper = pytest.importorskip("whisper")
+    pytest.importorskip("whisper")
+    return made_once("whisper/random.pt", _write_encoder)
+
+
+def _write_encoder(path):
     import torch
+    import whisper
 
     torch.manual_seed(1)
     dims = whisper.ModelDimensions(80, 1500, 8, 2, 2, 16, 4, 8, 2, 1)
-    path = tmp_path_factory.mktemp("whisper") / "random.pt"
     weights = whisper.model.Whisper(dims).state_dict()
     # Layer norms that do nothing would hide where they are applied.
     weights["encoder.ln_post.weight"], weights["encoder.ln_post.bias"] = torch.rand(8) + 0.5, torch.rand(8)
     weights["decoder.positional_embedding"] = torch.zeros(4, 8)  # Which whisper leaves as memory happens to be.
     torch.save({"dims": vars(dims), "model_state_dict": weights}, path)
-    return path
 
 
 DISTIL_BERT_PIECES = [
@@ -244,26 +273,31 @@ DISTIL_BERT_PIECES = [
 
 
 @pytest.fixture(scope="session")
-def tiny_preset(tmp_path_factory):
+def tiny_preset(made_once):
     """A DistilBERT of one layer with random weights, backbone and tokenizer, as keras-nlp writes it."""
+    return str(made_once("presets/keras", lambda folder: _write_preset(str(folder))))
+
+
+def _write_preset(folder):
     import keras
     import keras_nlp
 
-    folder = str(tmp_path_factory.mktemp("presets") / "keras")
     keras.utils.set_random_seed(1)
     backbone = keras_nlp.models.DistilBertBackbone(len(DISTIL_BERT_PIECES), 1, 2, 8, 16, max_sequence_length=64)
     backbone.save_to_preset(folder)
     keras_nlp.models.DistilBertTokenizer(DISTIL_BERT_PIECES, lowercase=True, strip_accents=True).save_to_preset(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def hugging_face_folder(tiny_preset, tmp_path_factory):
+def hugging_face_folder(tiny_preset, made_once):
     """The same DistilBERT as Hugging Face stores it: config.json, model.safetensors, vocab.txt."""
+    return str(made_once("presets/hugging_face", lambda folder: _write_hugging_face(tiny_preset, folder)))
+
+
+def _write_hugging_face(tiny_preset, folder):
     import keras_nlp
     from safetensors.numpy import save_file
 
-    folder = tmp_path_factory.mktemp("presets") / "hugging_face"
     folder.mkdir()
     backbone = keras_nlp.models.DistilBertBackbone.from_preset(tiny_preset)
     save_file(_hugging_face_weights(backbone), folder / "model.safetensors")
@@ -271,7 +305,6 @@ def hugging_face_folder(tiny_preset, tmp_path_factory):
     config = {"model_type": "distilbert", "dropout": 0.1, "max_position_embeddings": 64, **sizes}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in DISTIL_BERT_PIECES))
-    return str(folder)
 
 
 def _hugging_face_weights(backbone):
@@ -304,10 +337,3 @@ def _hugging_face_weights(backbone):
         inputs = 8 if "lin2" not in name else 16
         found |= {name + ".weight": kernel.reshape(inputs, -1).T, name + ".bias": bias}
     return {"distilbert." + name: np.ascontiguousarray(np.asarray(value)) for name, value in found.items()}
-
-
-@pytest.fixture(scope="session")
-def goemotions_run(make_config, goemotions_records, tmp_path_factory):
-    """A finished run of the text branch on several emotions an utterance. Nobody may change it."""
-    config = make_config("text", records=str(goemotions_records), folds="published", batch_size=24, learning_rate=0.02)
-    return _fitted(config, tmp_path_factory.mktemp("runs") / "goemotions")
