@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from emotion_tf.calibration import COLDEST, HOTTEST
+
 RULES = ("mean", "logit_mean", "product", "vote", "weighted", "stacker")
 
 FITTED = ("weighted", "stacker")
@@ -32,10 +34,8 @@ _BUMP = 8e-7
 _MAX_PARTS = 20
 """At most so many fits a strength: where there are more groups, several are left out together."""
 
-_GAP = 1e-10
-"""Nats an utterance by which the fitted weights may fall short of the best."""
-
-_MAX_STEPS = 100
+_GAP = 1e-9
+"""Nats an utterance that other weights must gain to be taken instead."""
 
 
 def combine(
@@ -157,11 +157,13 @@ def _softmax(logits: Any, xp: Any) -> Any:
 
 
 def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Finds the weights of "weighted" under which the labels are most likely.
+    """Finds the weights of "weighted" under which the labels are most likely, once a temperature calibrates the sum.
 
-    Newton's method under the constraint, from equal weights until no others can be better by 1e-10 nats an utterance:
-    the likelihood is concave, so what is found is the best, and equal runs share their weight equally. Expectation
-    maximisation, the usual way, takes thousands of steps where runs are much alike, as seeds are.
+    Without that temperature a run that is a little surer of the truth than another would get all the weight, also where
+    the two know different things and only together name it: a sum of calibrated probabilities is too modest. The
+    temperature is the weights' own, and is not kept.
+
+    Sequential quadratic programming from equal weights and from each run alone; equal runs share their weight equally.
 
     Args:
       probabilities: [num_utterances, num_runs, num_emotions]; every run is present.
@@ -172,52 +174,61 @@ def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
       float64 [num_runs], at least 0, with sum 1.
 
     Source:
-      Kim, Carbonetto, Stephens and Anitescu 2020, Journal of Computational and Graphical Statistics 29(2) (mixtures of
-      known components by sequential quadratic programming).
+      Ranjan and Gneiting 2010, JRSS B 72(1) (a linear pool of calibrated forecasts is not calibrated).
     """
-    likelihoods = np.maximum(_likelihoods(np.asarray(probabilities, np.float64), np.asarray(labels)), FLOOR)
-    weights = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1])
-    for _ in range(_MAX_STEPS):
-        shares = likelihoods / (likelihoods @ weights)[:, None]
-        # What the gradient of the mean log-likelihood has above 1 bounds what can still be gained.
-        gradient = shares.mean(axis=0)
-        if gradient.max() - 1 <= _GAP:
-            break
-        step = _newton(shares, gradient, weights) - weights
-        weights = weights + _damping(shares, gradient, step) * step
-        weights /= weights.sum()
-    return weights
+    given, truths = _as_choices(np.asarray(probabilities, np.float64), np.asarray(labels))
+    num_runs = given.shape[1]
+    starts = [np.full(num_runs, 1 / num_runs), *np.eye(num_runs)]
+    best, least = starts[0], np.inf
+    for start in starts:
+        weights, loss = _descend(given, truths, start)
+        if loss < least - _GAP:
+            best, least = weights, loss
+    return best
 
 
-def _newton(shares: np.ndarray, gradient: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Finds where, at 0 or more, the quadratic approximation of the mean log-likelihood less the sum is highest."""
+def _descend(given: np.ndarray, truths: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float]:
+    """Follows the likelihood from some weights; returns where it ends, and the mean negative log-likelihood there."""
     import scipy.optimize
 
-    curvature = shares.T @ shares / len(shares)
-    # Equal runs leave it singular: what it does not tell stays as it is.
-    ridge = 1e-10 * np.trace(curvature)
-    root = np.linalg.cholesky(curvature + ridge * np.eye(len(weights)))
-    # Curvature times weights is the gradient.
-    return scipy.optimize.nnls(root.T, np.linalg.solve(root, 2 * gradient - 1 + ridge * weights))[0]
+    ends, gradient = np.log((COLDEST, HOTTEST)), np.append(np.ones(len(start)), 0.0)  # Of the sum of the weights.
+    found = scipy.optimize.minimize(
+        lambda point: _loss(given, truths, point),
+        [*start, 0.0],
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * len(start) + [tuple(ends)],
+        constraints={"type": "eq", "fun": lambda point: point[:-1].sum() - 1, "jac": lambda point: gradient},
+        options={"ftol": 1e-12, "maxiter": 200},
+    )
+    weights = np.where(found.x[:-1] < 1e-6, 0, found.x[:-1])
+    weights = weights / weights.sum()
+    return weights, _loss(given, truths, np.append(weights, found.x[-1]))[0]
 
 
-def _damping(shares: np.ndarray, gradient: np.ndarray, step: np.ndarray) -> float:
-    """Finds how much of a step to take: all of it, halved until it gains a part of what its slope promises."""
-    share = 1.0
-    slope, ratios = gradient @ step - step.sum(), shares @ step
-    while share > 1e-9:
-        if np.log(np.maximum(1 + share * ratios, FLOOR)).mean() - share * step.sum() >= 1e-4 * share * slope:
-            break
-        share /= 2
-    return share
+def _loss(given: np.ndarray, truths: np.ndarray, point: np.ndarray) -> tuple[float, np.ndarray]:
+    """Takes the mean negative log-likelihood of weights and the logarithm of a temperature, and its gradient."""
+    weights, temperature = point[:-1], np.exp(point[-1])
+    pooled = np.maximum(np.einsum("r,ure->ue", weights, given), FLOOR)
+    logits = np.log(pooled) / temperature
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    totals = powers.sum(axis=1, keepdims=True)
+    rows = np.arange(len(truths))
+    slopes = powers / totals
+    loss = (np.log(totals[:, 0]) - shifted[rows, truths]).mean()
+    slopes[rows, truths] -= 1
+    slopes /= len(truths)
+    along_weights = np.einsum("ue,ure->r", slopes / pooled, given) / temperature
+    return float(loss), np.append(along_weights, -(slopes * logits).sum())
 
 
-def _likelihoods(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """What each run gave the truth: [num_utterances or pairs of utterance and emotion, num_runs]."""
+def _as_choices(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Makes memberships choices between no and yes: [num_choices, num_runs, 2 or num_emotions] and [num_choices]."""
     if labels.ndim == 1:
-        return probabilities[np.arange(len(labels)), :, labels]
-    given = np.where(labels[:, None, :].astype(bool), probabilities, 1 - probabilities)
-    return given.transpose(0, 2, 1).reshape(-1, probabilities.shape[1])
+        return probabilities, labels
+    flat = probabilities.transpose(0, 2, 1).reshape(-1, probabilities.shape[1])
+    return np.stack([1 - flat, flat], axis=-1), labels.reshape(-1).astype(np.int64)
 
 
 def fit_stacker(
