@@ -226,7 +226,8 @@ def normalise(
       num_frames: [batch] int32.
       normalisation: What was fitted; None: each clip by itself (`pipelines.audio.normalise_frames`).
       mean, deviation: [batch, num_columns] of each clip's speaker over the columns of all features, where the mode is
-        "enrolled"; a row of deviations that are all zero stands for a speaker who is not enrolled.
+        "enrolled"; a row of deviations that are all zero stands for a speaker who is not enrolled, and a single zero
+        for the deviation of training.
 
     Returns:
       The same names and shapes.
@@ -240,7 +241,8 @@ def normalise(
         mean, deviation = own
     else:
         is_enrolled = tf.reduce_any(deviation != 0.0, axis=1, keepdims=True)
-        mean, deviation = tf.where(is_enrolled, mean, own[0]), tf.where(is_enrolled, deviation, own[1])
+        # What never varied in the recordings of an enrolled speaker must not be divided by 0.
+        mean, deviation = tf.where(is_enrolled, mean, own[0]), tf.where(deviation != 0.0, deviation, own[1])
     joined = tf.concat(list(features.values()), axis=2)
     scaled = (joined - mean[:, tf.newaxis]) / deviation[:, tf.newaxis]
     widths = [values.shape[2] for values in features.values()]

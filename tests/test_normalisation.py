@@ -122,6 +122,13 @@ def test_a_deviation_of_zeros_stands_for_a_speaker_who_is_not_enrolled():
     np.testing.assert_allclose(found[1], (log_mel[1] - [5, 6]) / [7, 8], rtol=1e-5)
 
 
+def test_what_never_varied_in_an_enrolled_speaker_is_divided_by_the_deviation_of_training():
+    log_mel, mean = clip(4, 1)[None], np.array([[5.0, 6.0]], np.float32)
+    deviation = np.array([[7.0, 0.0]], np.float32)
+    found = normalise({"log_mel": tf.constant(log_mel)}, tf.constant([4]), FITTED, mean, deviation)["log_mel"]
+    np.testing.assert_allclose(found, (log_mel - [5, 6]) / [7, 4], rtol=1e-5)
+
+
 def test_each_feature_is_scaled_by_its_own_columns():
     log_mel, mfcc = clip(4, 1)[None], clip(4, 2, 3)[None]
     both = FITTED.with_features_of(Normalisation("enrolled", {"mfcc": [7.0, 8.0, 9.0]}, {"mfcc": [1.0, 2.0, 3.0]}))
