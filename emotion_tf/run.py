@@ -194,8 +194,13 @@ class Run(Scored):
             return None
         values = read_json(self.normalisation_path)
         try:
-            return Normalisation(**values)
-        except TypeError as error:
+            found = Normalisation(**values)
+            widths = widths_of(self.metadata())
+            for name, mean in found.mean.items():
+                if not len(mean) == len(found.deviation[name]) == widths[name] or not min(found.deviation[name]) > 0:
+                    raise ValueError(f"{name} has {widths[name]} columns and as many deviations above 0")
+            return found
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"{self.normalisation_path} is corrupt ({error}): train again with --overwrite.") from None
 
     def elsewhere(self, records: Path) -> Scored:
