@@ -110,9 +110,12 @@ def _load_checkpoint(whisper: Any, path: Path, device: str) -> Any:
             # Absolute, so that a file called base is not taken for the model of that name.
             return whisper.load_model(str(path.resolve()), device=device)
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        # torch's own words on a pickle advise to load it with its code.
+        is_pickle = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds something other than weights" if is_pickle else _first_line(error)
         raise InputError(
-            f"{path} is no whisper checkpoint ({_first_line(error)}): give a .pt file in openai-whisper's format, or"
-            " the name of a model."
+            f"{path} is no whisper checkpoint ({reason}): give a .pt file in openai-whisper's format, or the name of a"
+            " model."
         ) from None
 
 
