@@ -139,6 +139,8 @@ def main(argv: list[str] | None = None) -> None:
       InputError: Whatever the user can mend.
     """
     arguments = _parser().parse_args(argv)
+    if arguments.enrol and not arguments.files:
+        raise InputError("--enrol takes every file behind it, and none is left to predict: name that one before it.")
     transcripts = _transcripts(arguments.files, arguments.transcript)
     settings = _whisper_settings(arguments)
     model = ExportedModel(arguments.model)
@@ -315,7 +317,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="other recordings of the same speaker, for a run of --normalise enrolled",
+        help="other recordings of the same speaker, for a run of --normalise enrolled; behind those to predict",
     )
     parser.add_argument("--transcribe", action="store_true", help="let whisper hear what is said")
     add_whisper_arguments(parser)

@@ -328,6 +328,13 @@ def test_the_command_enrols_and_refuses_where_a_run_does_not_ask_for_it(enrolled
     assert "--enrol is for runs of --normalise enrolled, and this one is of clip: leave it out" in error
 
 
+@pytest.mark.parametrize("words", [[], ["--transcript", "oh no"]])
+def test_a_recording_that_enrol_swallowed_gets_a_sentence(predict, recordings, words):
+    status, answers, [error] = predict(*words, "--enrol", *map(str, recordings))
+    assert (status, answers) == (1, [])
+    assert "--enrol takes every file behind it, and none is left to predict: name that one before it" in error
+
+
 def test_the_command_line_hands_enrolled_recordings_on(enrolling, enrolled_export, recordings, capsys, monkeypatch):
     monkeypatch.setattr("emotion_tf.predict.ExportedModel", lambda path: enrolling)
     file, *others = recordings
