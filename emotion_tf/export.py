@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,15 +123,7 @@ def _save(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path
     import keras
     import tensorflow as tf
 
-    from emotion_tf.late import shares_model
-
-    specs, weighs = _feature_specs(metadata), shares_model(model)
-
-    def answer(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
-        inputs = {key: features[key] for key in model.input}
-        found = _answer(model(inputs), metadata)
-        return found | {"shares": weighs(inputs)} if weighs else found
-
+    specs, answer = _feature_specs(metadata), _answering(model, metadata)
     if metadata["encoder"]:
         # An archive would call its first signature serving_default, too.
         module = tf.Module()
@@ -162,6 +154,22 @@ def _save(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path
     archive.add_endpoint("serving_default", serve, [waveform, transcript, *speaker])
     archive.add_endpoint("features", answer, [specs])
     archive.write_out(str(folder), verbose=False)
+
+
+def _answering(
+    model: "keras.Model", metadata: dict[str, Any]
+) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
+    """Makes the function from features to the outputs of an export."""
+    from emotion_tf.late import shares_model
+
+    weighs = shares_model(model)
+
+    def answer(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        inputs = {key: features[key] for key in model.input}
+        found = _answer(model(inputs), metadata)
+        return found | {"shares": weighs(inputs)} if weighs else found
+
+    return answer
 
 
 def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":

@@ -371,6 +371,23 @@ def test_a_corpus_of_words_is_pooled_by_macro_f1(goemotions_records, make_config
     assert crossval.table().splitlines()[0].split() == ["macro-F1", "seed", "0", "seed", "1", "mean"]
 
 
+def test_scores_without_a_modality_are_pooled_where_every_fit_has_them(late_run, tmp_path):
+    crossval = Crossval(tmp_path / "late")
+    fits = [Fit(0, seed, late_run.config(), crossval.run(0, seed)) for seed in (0, 1)]
+    for one in fits:
+        shutil.copytree(late_run.folder, one.run.folder)
+    scores = crossval.pool(fits)["validation"]
+    of_fit = late_run.scores()["validation"]
+    for modality in ("audio", "text"):
+        assert list(crossval.predictions(modality)["seed"]) == [0] * 30 + [1] * 30
+        assert scores["without"][modality]["num_seeds"] == 2
+        assert scores["without"][modality]["accuracy"] == of_fit["without"][modality]["accuracy"]
+    before = fits[1].run.scores()
+    del before["validation"]["without"]
+    fits[1].run.write_scores(before)
+    assert "without" not in crossval.pool(fits)["validation"]
+
+
 def test_a_cross_validation_of_before_a_setting_came_is_the_same(whole, flags, tmp_path, without_processes):
     crossval = copy_of(whole, tmp_path / "before")
     settings = crossval.settings()

@@ -47,6 +47,24 @@ def test_the_test_part_is_read_once_unless_asked_again(run, capsys, monkeypatch)
     assert run.predictions().duplicated(["utterance_id", "split"]).sum() == 0
 
 
+def test_a_fused_run_is_scored_without_each_modality_too(late_run, tmp_path, capsys):
+    run = Run(tmp_path / "late")
+    shutil.copytree(late_run.folder, run.folder)
+    run.without_path("audio").unlink()  # As of a run of before there were such files.
+    evaluate(run.folder)
+    scores = run.scores()
+    lines = capsys.readouterr().out.splitlines()
+    for modality in ("audio", "text"):
+        rows = run.predictions(modality).query("split == 'test'")
+        assert len(rows) == scores["test"]["num_utterances"] == 30
+        found = scores["test"]["without"][modality]["accuracy"]
+        assert found == pytest.approx((rows["label"] == rows["predicted"]).mean())
+        [line] = [line for line in lines if f"test without {modality}: UAR" in line]
+        assert f"accuracy {found:.3f}" in line
+    splits = {name: set(run.predictions(name)["split"]) for name in ("audio", "text")}
+    assert splits == {"audio": {"test"}, "text": {"validation", "test"}}
+
+
 def test_predictions_have_these_columns_and_add_up_to_one(run):
     evaluate(run.folder)
     predictions, emotions = run.predictions(), run.metadata()["emotions"]
