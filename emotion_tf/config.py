@@ -223,13 +223,15 @@ class TrainingConfig:
     freeze_epochs: int = _setting(
         0, "epochs for which branches of --init-audio and --init-text stay as they are; as many as --epochs: throughout"
     )
-    release_rate: float = _setting(1.0, "share of the learning rate at which these branches learn, once they do")
+    release_rate: float = _setting(
+        0.0, "share of the learning rate at which these branches learn, once they do; 0: 0.1 if frozen first, else 1"
+    )
     confusion_every: int = _setting(10, "epochs between confusion matrices of the validation part; 0: none")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "num_frames", "max_tokens"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(0 < self.release_rate <= 1, "release_rate", self.release_rate, "above 0 to 1")
+        _require(0 <= self.release_rate <= 1, "release_rate", self.release_rate, "from 0 to 1")
         for name in (
             "freeze_epochs",
             "rare_weight",
@@ -259,6 +261,11 @@ class TrainingConfig:
                 f"--class-weights {self.class_weights} cannot work: give one of {', '.join(CLASS_WEIGHTS)}."
             )
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0")
+
+    @property
+    def branch_rate(self) -> float:
+        """Share of the learning rate at which branches learn that a training starts from, once they do."""
+        return self.release_rate or (0.1 if self.freeze_epochs else 1.0)
 
     @property
     def changes_waveforms(self) -> bool:

@@ -293,8 +293,8 @@ def _with_inner(layers: Sequence[keras.Layer]) -> Iterator[keras.Layer]:
 def _optimizer(model: keras.Model, config: Config, rate: Any, steps: int, **options: Any) -> keras.optimizers.Optimizer:
     """Makes AdamW; what is pretrained learns at a rate of its own, what a branch brings is held, then slowed."""
     training, ratios = config.training, {}
-    if training.freeze_epochs or training.release_rate != 1:
-        ratios = dict.fromkeys(_paths(_started(model, config)), training.release_rate)
+    if training.freeze_epochs or training.branch_rate != 1:
+        ratios = dict.fromkeys(_paths(_started(model, config)), training.branch_rate)
     held = list(ratios) if training.freeze_epochs else []
     for path in _paths([layer for layer in model.layers if layer.name == "text_backbone"]):
         ratios[path] = ratios.get(path, 1.0) * config.text.preset_rate / training.learning_rate

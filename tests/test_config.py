@@ -112,7 +112,7 @@ def test_sources_are_what_a_run_starts_from_or_averages():
         {"word_mask": math.nan},
         {"modality_dropout": 1.0},
         {"freeze_epochs": -1},
-        {"release_rate": 0.0},
+        {"release_rate": -0.1},
         {"release_rate": 1.5},
     ],
 )
@@ -158,3 +158,10 @@ def test_a_size_of_the_text_branch_that_cannot_work_gets_a_sentence_with_its_fla
 def test_an_audio_branch_that_cannot_work_gets_a_sentence_with_its_flag(setting, sentence):
     with pytest.raises(InputError, match=sentence):
         AudioConfig(**setting)
+
+
+def test_branches_that_were_frozen_learn_at_a_tenth_of_the_rate_unless_told_otherwise():
+    assert TrainingConfig().branch_rate == 1
+    assert TrainingConfig(freeze_epochs=2).branch_rate == 0.1
+    assert TrainingConfig(freeze_epochs=2, release_rate=0.5).branch_rate == 0.5
+    assert TrainingConfig(release_rate=0.5).branch_rate == 0.5
