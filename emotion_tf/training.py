@@ -278,7 +278,10 @@ def _compile(model: keras.Model, config: Config, steps: int, loss: keras.losses.
                 layer.momentum = momentum
     options = {"weight_decay": training.weight_decay, "use_ema": training.ema_share > 0, "ema_momentum": momentum}
     optimizer = _optimizer(model, config, rate, steps, **options)
-    shown = ["accuracy"] if isinstance(loss, keras.losses.CategoricalCrossentropy) else None
+    # Keras would make what is not there yet inside the first step, and trace the step a second time.
+    optimizer.build(model.trainable_variables)
+    is_one_hot = isinstance(loss, keras.losses.CategoricalCrossentropy)
+    shown = [keras.metrics.CategoricalAccuracy("accuracy")] if is_one_hot else None
     # XLA saves no time on a processor, and compiles each length of a batch anew.
     model.compile(optimizer, loss, weighted_metrics=shown, jit_compile=False)
 
@@ -360,9 +363,9 @@ def write_model(model: keras.Model, path: Path) -> None:
 
 def _finish(run: Run, model: keras.Model, part: Part, history: pd.DataFrame | None) -> None:
     """Calibrates and writes the model, and what the validation part says of it; scores.json, the end, comes last."""
-    model = keras.Model(model.input, model.output, name=model.name)
     write_json(run.calibration_path, part.calibrate(model))
-    write_model(model, run.model_path)
+    # Without the optimizer. What is scored is the model that was validated: its predictions are traced already.
+    write_model(keras.Model(model.input, model.output, name=model.name), run.model_path)
     scores, predictions = score_part(run, model, part)
     marks, headline = run.metadata()["marks"], run.metadata()["headline"]
     if history is not None:

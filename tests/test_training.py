@@ -391,6 +391,24 @@ def test_a_killed_run_finishes_with_the_same_command(three_speaker_records, tmp_
     assert tf.io.gfile.glob(str(run.tensorboard / "train" / "*"))
 
 
+def test_the_training_step_is_traced_once():
+    """Half of the time of a short training would go into a second time."""
+    traced = []
+
+    class Loss(keras.losses.CategoricalCrossentropy):
+        def call(self, label, logits):
+            traced.append(label.shape)
+            return super().call(label, logits)
+
+    inputs = keras.Input((3,), name="x")
+    model = keras.Model({"x": inputs}, keras.layers.Dense(2)(inputs))
+    training._compile(model, Config("text", "x"), 2, Loss(from_logits=True))
+    dataset = tf.data.Dataset.from_tensors(({"x": tf.ones((4, 3))}, tf.one_hot([0, 1, 0, 1], 2))).repeat()
+    history = model.fit(dataset, steps_per_epoch=2, epochs=2, verbose=0, shuffle=False).history
+    assert len(traced) == 1
+    assert set(history) == {"accuracy", "loss"}
+
+
 def test_the_loss_of_several_emotions_is_binary_cross_entropy_without_smoothing():
     config = Config("text", "x", text=TextConfig(2, (2,), 2, 2), training=TrainingConfig(label_smoothing=0.1))
     model = build_model(config, {"log_mel": 8}, 20, [0.5, 0.5], is_multi_label=True)
