@@ -31,7 +31,7 @@ fit: $(VENV)/lean
 	@echo "Look at the runs: $(BIN)/tensorboard --logdir saved_models"
 
 test: $(VENV)/all
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/all
 	$(BIN)/ruff check .
