@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.stats
 
-from emotion_tf import compare, crossval, fit
+from emotion_tf import compare, crossval, flags
 from emotion_tf.config import Config
 from emotion_tf.run import Run
 from emotion_tf.uncertainty import holm
@@ -189,9 +189,9 @@ def _parser() -> argparse.ArgumentParser:
 def config_of(setting: Setting, records: Path, epochs: int) -> Config:
     """Makes the config of a setting's fits from flags, as the command line of fit does."""
     parser = argparse.ArgumentParser()
-    fit.add_arguments(parser)
-    flags = ["--branch", "audio", "--records", str(records), "--folds", "lj5", "--epochs", str(epochs)]
-    return fit.config_of(parser.parse_args([*flags, *BUDGET, *setting.fit]))
+    flags.add_arguments(parser)
+    given = ["--branch", "audio", "--records", str(records), "--folds", "lj5", "--epochs", str(epochs)]
+    return flags.config_of(parser.parse_args([*given, *BUDGET, *setting.fit]))
 
 
 def _train(

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
 from emotion_tf.evaluate import evaluate, report
-from emotion_tf.fit import add_arguments, check, config_of, fit, with_branches
+from emotion_tf.fit import check, fit, with_branches
+from emotion_tf.flags import add_arguments, config_of
 from emotion_tf.run import HEADLINES, Run, Scored, read_json
 from pipelines import folds, processes
 from pipelines.command import InputError, import_tensorflow, progress_bar, run_command

@@ -332,7 +332,7 @@ def _warnings(metadata: Mapping[str, Any], waveform: np.ndarray, transcript: str
     if not heard:
         yield f"nothing that this model uses ({' and '.join(modalities)}) is there: the answer is the training prior"
     elif len(heard) < len(modalities):
-        yield f"{', '.join(set(modalities) - set(heard))} is missing: the answer rests on {heard[0]} alone"
+        yield f"{', '.join(set(modalities) - set(heard))} is missing: the answer rests on {' and '.join(heard)} alone"
     ignored = [modality for modality in given if given[modality] and modality not in modalities]
     yield from (f"this model does not use {modality}: it was ignored" for modality in ignored)
     seconds, longest = len(waveform) / audio.SAMPLE_RATE, metadata["longest_seconds"]

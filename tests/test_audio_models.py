@@ -15,9 +15,8 @@ from emotion_tf.branches.audio.efficientnet import WINDOW
 from emotion_tf.config import AUDIO_MODELS, AudioConfig, Config, TextConfig
 from emotion_tf.export import export
 from emotion_tf.fit import fit
-from emotion_tf.fusion import build_model
+from emotion_tf.fusion import audio_features_of, build_model, modalities_of
 from emotion_tf.late import late_fusion
-from emotion_tf.part import audio_features_of, modalities_of
 from emotion_tf.run import Run
 
 PRIOR = [0.25, 0.75]

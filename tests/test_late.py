@@ -6,8 +6,19 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
-from test_fusion import BOTH, NOTHING, PRIOR, SOUND_ALONE, WORDS_ALONE, batch, build, probabilities, sigmoids
-from test_fusion import build_multi_label as build_of_several
+from test_branches import words
+from test_fusion import (
+    BOTH,
+    NOTHING,
+    PRIOR,
+    SOUND_ALONE,
+    WORDS_ALONE,
+    batch,
+    build,
+    build_multi_label,
+    probabilities,
+    sigmoids,
+)
 
 from emotion_tf.calibration import set_temperature
 from emotion_tf.fusion import modalities_of
@@ -106,7 +117,7 @@ def test_there_are_no_shares_where_no_weights_are_of_one_modality_each(models):
 
 
 def test_a_model_of_several_emotions_joins_by_its_mapped_probabilities_over_their_sum(models):
-    several = build_of_several(5)
+    several = build_multi_label(5)
     targets = [2, 0, None]
     fused = late_fusion({"audio": models["audio"], "text": several}, PRIOR, targets=[None, targets])
     found = sigmoids(several, EVERYTHING)
@@ -124,7 +135,7 @@ def test_a_map_to_another_order_only_reorders(models):
 
 
 def test_what_a_map_leads_nowhere_leaves_all_alike():
-    several = build_of_several(5)
+    several = build_multi_label(5)
     several.get_layer("emotions").bias.assign([-1e4, -1e4, 1e4])
     fused = late_fusion({"one": several, "two": several}, PRIOR, targets=[[0, 1, None], [0, 1, None]])
     np.testing.assert_allclose(probabilities(fused, batch(BOTH)), [[1 / 3] * 3], atol=1e-6)
@@ -141,3 +152,61 @@ def test_inputs_are_those_of_the_models(models, names):
     fused = late_fusion({name: models[name] for name in names}, PRIOR)
     wanted = {modality for name in names for modality in modalities_of(models[name])}
     assert set(modalities_of(fused)) == wanted
+
+
+def test_late_fusion_is_the_average_by_hand(models):
+    chosen = {name: models[name] for name in ("audio", "text", "second")}
+    features = batch(BOTH, (20, [2, 9, 5]))
+    expected = np.mean([probabilities(model, features) for model in chosen.values()], axis=0)
+    np.testing.assert_allclose(probabilities(late_fusion(chosen, PRIOR), features), expected, atol=1e-6)
+
+
+def test_late_fusion_averages_calibrated_probabilities():
+    chosen = {name: build(branch, seed=3) for name, branch in (("one", "audio"), ("two", "text"))}
+    features = batch(BOTH, (20, [2, 9, 5]))
+    logits = [model({key: features[key] for key in model.input}).numpy() for model in chosen.values()]
+    for model, temperature in zip(chosen.values(), (0.5, 3.0), strict=True):
+        set_temperature(model, temperature)
+    expected = np.mean([scipy.special.softmax(x / t, axis=1) for x, t in zip(logits, (0.5, 3.0), strict=True)], axis=0)
+    np.testing.assert_allclose(probabilities(late_fusion(chosen, PRIOR), features), expected, atol=1e-6)
+
+
+def test_late_fusion_leaves_an_absent_modality_out(models):
+    fused = late_fusion({name: models[name] for name in ("audio", "text", "second")}, PRIOR)
+    found = probabilities(fused, batch(SOUND_ALONE, WORDS_ALONE, NOTHING))
+    np.testing.assert_allclose(found[0], probabilities(models["audio"], batch(SOUND_ALONE))[0], atol=1e-6)
+    both_texts = [probabilities(models[name], batch(WORDS_ALONE))[0] for name in ("text", "second")]
+    np.testing.assert_allclose(found[1], np.mean(both_texts, axis=0), atol=1e-6)
+    np.testing.assert_allclose(found[2], PRIOR, atol=1e-6)
+
+
+def test_late_fusion_takes_models_of_one_modality_and_fused_ones(models):
+    texts = late_fusion({"one": models["text"], "two": models["second"]}, PRIOR)
+    assert list(texts.input) == ["token_ids"]
+    fused = late_fusion({"one": build("fusion", "early"), "two": models["text"]}, PRIOR)
+    expected = np.mean(
+        [probabilities(model, batch(BOTH)) for model in (build("fusion", "early"), models["text"])], axis=0
+    )
+    np.testing.assert_allclose(probabilities(fused, batch(BOTH)), expected, atol=1e-6)
+
+
+def test_late_fusion_of_several_emotions_averages_each_probability_and_saves_so(tmp_path):
+    chosen = {str(seed): build_multi_label(seed) for seed in (0, 1)}
+    features = batch(WORDS_ALONE, (0, [2, 9, 5]))
+    expected = np.mean([sigmoids(model, features) for model in chosen.values()], axis=0)
+    fused = late_fusion(chosen, PRIOR, is_multi_label=True)
+    np.testing.assert_allclose(sigmoids(fused, features), expected, atol=1e-6)
+    np.testing.assert_allclose(sigmoids(fused, batch(NOTHING)), [PRIOR], atol=1e-6)
+    set_temperature(fused, 1.7)
+    fused.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    everything = batch(WORDS_ALONE, NOTHING)
+    np.testing.assert_array_equal(sigmoids(loaded, everything), sigmoids(fused, everything))
+
+
+def test_probabilities_of_0_and_1_have_finite_logits():
+    model = build_multi_label(0)
+    model.get_layer("emotions").bias.assign([-1e4, 1e4, 0])
+    logits = late_fusion({"one": model}, PRIOR, is_multi_label=True)(words([[2, 7, 4]], 3)).numpy()
+    assert np.isfinite(logits).all()
+    assert (logits[0, 0] < -10) & (logits[0, 1] > 10)

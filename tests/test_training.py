@@ -488,7 +488,9 @@ def test_a_fitted_rule_is_that_of_the_validation_part_and_is_stored(rule, make_c
     given = {name: np.array(stored[name]) for name in ("weights", "kernel", "bias") if name in stored}
     expected = combine(answers, np.ones(answers.shape[:2]), rule, **given) ** (1 / run.temperature())
     found = run.predictions().set_index("utterance_id").sort_index().filter(like="probability_")
-    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+    # A tiny model's answers hardly differ, so that the kernel of their standardised logarithms is large.
+    tolerance = 1e-5 if rule == "weighted" else 2e-4
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=tolerance)
     assert json.loads(run.audit_path.read_text())["fitted"]["rule"] == "validation part, 30 utterances"
 
 
