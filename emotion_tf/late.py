@@ -91,6 +91,23 @@ class LateRule(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
+class RuleShares(keras.layers.Layer):
+    """Takes the shares of a rule: is_present [batch, num_models] -> [batch, num_modalities].
+
+    A layer with a name: those that Keras gives to single operations may be taken in a model that was loaded.
+    """
+
+    def __init__(self, rule: LateRule, order: Sequence[str], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.rule, self.order = rule, list(order)
+
+    def call(self, is_present):
+        return self.rule.shares(is_present, self.order)
+
+    def compute_output_shape(self, is_present_shape):
+        return (is_present_shape[0], len(self.order))
+
+
 def late_fusion(
     models: Mapping[str, keras.Model],
     prior: Sequence[float],
@@ -165,4 +182,4 @@ def shares_model(model: keras.Model) -> keras.Model | None:
         return None
     rule = model.get_layer("late_rule")
     _, is_present = rule.input
-    return keras.Model(model.input, rule.shares(is_present, modalities_of(model)))
+    return keras.Model(model.input, RuleShares(rule, modalities_of(model), name="fusion_shares")(is_present))

@@ -109,6 +109,14 @@ def test_shares_are_weights_summed_over_the_models_of_each_present_modality(mode
     np.testing.assert_allclose(found[:3], [sound, sound, words], atol=1e-6)
 
 
+def test_shares_are_found_in_a_model_that_a_new_process_loads(models, tmp_path):
+    keras.utils.clear_session()  # Forgets which names are taken, as a new process does.
+    late_fusion(models, PRIOR).save(tmp_path / "model.keras")
+    keras.utils.clear_session()
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_allclose(shares_model(loaded)(EVERYTHING)[0], [1 / 3, 2 / 3], atol=1e-6)
+
+
 def test_there_are_no_shares_where_no_weights_are_of_one_modality_each(models):
     assert shares_model(late_fusion(models, PRIOR, "stacker", fitted=FITTED["stacker"])) is None
     assert shares_model(late_fusion({name: models[name] for name in ("text", "second")}, PRIOR)) is None
