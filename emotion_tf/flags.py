@@ -125,6 +125,9 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         )
     if arguments.fusion == "late" and (inits or len(arguments.runs or ()) < 2):
         raise InputError("--fusion late joins trained runs: give it two or more, --runs RUN RUN, and no --init-*.")
+    for number, run in enumerate(arguments.runs or ()):
+        if run.resolve() in [other.resolve() for other in arguments.runs[:number]]:
+            raise InputError(f"--runs names {run} twice: name each run once.")
     if arguments.fusion != "late" and (arguments.rule or arguments.label_map):
         raise InputError("--rule and --label-map belong to --fusion late: leave them out.")
     if arguments.fusion != "late" and arguments.runs:

@@ -4,7 +4,6 @@ whisper and torch are imported when a model is to be loaded.
 """
 
 import hashlib
-import pickle  # For the name of its error alone: torch.load(weights_only=True) raises it.
 import warnings
 from pathlib import Path
 from typing import Any
@@ -109,10 +108,9 @@ def _load_checkpoint(whisper: Any, path: Path, device: str) -> Any:
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             # Absolute, so that a file called base is not taken for the model of that name.
             return whisper.load_model(str(path.resolve()), device=device)
-    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        # torch's own words on a pickle advise to load it with its code.
-        is_pickle = isinstance(error, pickle.UnpicklingError)
-        reason = "it holds something other than weights" if is_pickle else _first_line(error)
+    except Exception as error:  # Whatever torch and whisper raise on a file of another kind.
+        # torch's own words on anything but weights advise to load it with its code.
+        reason = "it holds something other than weights" if "weights_only" in str(error) else _first_line(error)
         raise InputError(
             f"{path} is no whisper checkpoint ({reason}): give a .pt file in openai-whisper's format, or the name of a"
             " model."

@@ -172,6 +172,7 @@ def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, caps
         (["--init-audio", "nowhere"], "nowhere holds no run"),
         (["--fusion", "late", "--runs", "a", "b", "--control", "permuted-labels"], "late fusion has none"),
         (["--fusion", "late", "--runs", "nowhere", "x"], "nowhere holds no run"),
+        (["--fusion", "late", "--runs", "a", "b", "./a"], "--runs names a twice: name each run once"),
         (["--rule", "vote"], "--rule and --label-map belong to --fusion late"),
         (["--label-map", "goemotions-seven"], "--rule and --label-map belong to --fusion late"),
         (["--fusion", "late", "--runs", "a", "b", "--normalise", "clip"], "with --init-audio or --runs it is that of"),

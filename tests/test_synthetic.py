@@ -133,7 +133,9 @@ def test_clips_are_short_unclipped_and_begin_and_end_in_low_noise(corpus):
         waveform, sample_rate = soundfile.read(utterance.audio, dtype="float32")
         assert soundfile.info(utterance.audio).subtype == "PCM_16"
         assert (waveform.ndim, sample_rate) == (1, 16000)
-        assert 1.2 <= len(waveform) / sample_rate <= 2.2
+        # 1 to 1.75 s of speech between ends of 0.1 to 0.2 s, rounded to hops of the synthesis.
+        seconds, hop = len(waveform) / sample_rate, speech._HOP / sample_rate
+        assert 0.1 + 1.0 + 0.1 - hop <= seconds <= 0.2 + 1.75 + 0.2 + hop
         assert 0.02 < np.abs(waveform).max() < 0.99
         for end in (waveform[:1000], waveform[-1000:]):
             assert 0.0 < np.sqrt(np.mean(np.square(end))) < 0.001
