@@ -11,6 +11,7 @@ from emotion_tf.branches.outputs import BranchOutput
 from emotion_tf.branches.text import text_branch
 from emotion_tf.config import AUDIO_FEATURES, Config
 from emotion_tf.joins import JOINS, ModalityDropout
+from emotion_tf.rules import FLOOR
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
@@ -132,7 +133,7 @@ def inverse(probabilities: keras.KerasTensor, is_multi_label: bool) -> keras.Ker
     if is_multi_label:
         probabilities = ops.clip(probabilities, 1e-7, 1 - 1e-7)
         return ops.log(probabilities) - ops.log1p(-probabilities)
-    return ops.log(ops.maximum(probabilities, 1e-30))
+    return ops.log(ops.maximum(probabilities, FLOOR))
 
 
 def any_of(present: Sequence[keras.KerasTensor]) -> keras.KerasTensor:

@@ -8,7 +8,7 @@ from keras import ops
 
 from emotion_tf.config import AUDIO_FEATURES
 from emotion_tf.fusion import CalibratedAnswer, any_of, inverse, make_inputs, modalities_of, presence
-from emotion_tf.rules import combine
+from emotion_tf.rules import FLOOR, combine
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
@@ -28,7 +28,7 @@ class MappedProbabilities(keras.layers.Layer):
 
     def call(self, probabilities):
         leads = [[float(target == number) for number in range(self.num_emotions)] for target in self.targets]
-        mapped = ops.matmul(probabilities, ops.convert_to_tensor(leads, probabilities.dtype)) + 1e-30
+        mapped = ops.matmul(probabilities, ops.convert_to_tensor(leads, probabilities.dtype)) + FLOOR
         return mapped / ops.sum(mapped, axis=-1, keepdims=True)
 
     def compute_output_shape(self, input_shape):
@@ -81,7 +81,7 @@ class LateRule(keras.layers.Layer):
         chosen = is_present * weights
         chosen = ops.where(ops.sum(chosen, axis=1, keepdims=True) > 0, chosen, is_present)  # As `rules.combine` does.
         shares = ops.matmul(chosen, ops.convert_to_tensor(belongs, "float32"))
-        return shares / ops.maximum(ops.sum(shares, axis=1, keepdims=True), 1e-30)
+        return shares / ops.maximum(ops.sum(shares, axis=1, keepdims=True), FLOOR)
 
     def compute_output_shape(self, probabilities_shape, is_present_shape):
         return (probabilities_shape[0], probabilities_shape[2])

@@ -9,8 +9,9 @@ import sklearn.metrics
 
 from emotion_tf import multilabel, tallies
 from emotion_tf.predictions import PREFIX, is_multi_label
+from emotion_tf.rules import FLOOR
 from emotion_tf.run import HEADLINES
-from emotion_tf.tallies import NUM_BINS, SMALLEST_PROBABILITY, Measures, Temperature
+from emotion_tf.tallies import NUM_BINS, Measures, Temperature
 
 UAR = "unweighted_average_recall"
 
@@ -135,7 +136,7 @@ def uncalibrated(probabilities: pd.DataFrame, temperature: Temperature) -> pd.Da
     """
     if isinstance(temperature, pd.Series):
         temperature = temperature.reindex(probabilities.index)
-    logits = np.log(probabilities.clip(lower=SMALLEST_PROBABILITY)).mul(temperature, axis=0)
+    logits = np.log(probabilities.clip(lower=FLOOR)).mul(temperature, axis=0)
     powers = np.exp(logits.sub(logits.max(axis=1), axis=0))
     return powers.div(powers.sum(axis=1), axis=0)
 
@@ -228,7 +229,7 @@ def _probability_tables(
 ) -> dict[str, np.ndarray]:
     """Sums what MEASURES of probabilities need: [num_units, num_seeds, ...] each."""
     of_label, confidence = (_of_named(probabilities, predictions[column]) for column in ("label", "predicted"))
-    likelihood = -np.log(np.maximum(of_label, SMALLEST_PROBABILITY))
+    likelihood = -np.log(np.maximum(of_label, FLOOR))
     brier = np.square(probabilities.to_numpy()).sum(axis=1) - 2 * of_label + 1
     hits = (predictions["label"] == predictions["predicted"]).to_numpy()
     ones = np.ones(len(predictions))

@@ -9,7 +9,8 @@ import pandas as pd
 
 from emotion_tf import tallies
 from emotion_tf.predictions import SEPARATOR
-from emotion_tf.tallies import NUM_BINS, SMALLEST_PROBABILITY, Measures, Temperature
+from emotion_tf.rules import FLOOR
+from emotion_tf.tallies import NUM_BINS, Measures, Temperature
 
 
 def memberships(names: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
@@ -166,8 +167,8 @@ def uncalibrated(probabilities: pd.DataFrame, temperature: Temperature) -> pd.Da
     """
     if isinstance(temperature, pd.Series):
         temperature = temperature.reindex(probabilities.index)
-    logits = np.log(probabilities.clip(lower=SMALLEST_PROBABILITY))
-    logits -= np.log((1 - probabilities).clip(lower=SMALLEST_PROBABILITY))
+    logits = np.log(probabilities.clip(lower=FLOOR))
+    logits -= np.log((1 - probabilities).clip(lower=FLOOR))
     return 1 / (1 + np.exp(-logits.mul(temperature, axis=0)))
 
 
@@ -176,7 +177,7 @@ def probability_tables(
 ) -> dict[str, np.ndarray]:
     """Sums what MEASURES of probabilities need: [num_units, num_seeds, ...] each."""
     truths, shares = memberships(predictions["label"], list(probabilities)), probabilities.to_numpy()
-    likelihood = -np.log(np.maximum(np.where(truths, shares, 1 - shares), SMALLEST_PROBABILITY)).mean(axis=1)
+    likelihood = -np.log(np.maximum(np.where(truths, shares, 1 - shares), FLOOR)).mean(axis=1)
     brier = np.square(shares - truths).mean(axis=1)
     ones, sizes = np.ones(len(predictions)), (units.max() + 1, seeds.max() + 1)
     # Every pair of utterance and emotion falls into a bin of its own.

@@ -201,14 +201,14 @@ def speakers(by_speaker: Mapping[str, Mapping[str, float]], chance: float, title
     axes.plot(values, places, "o", label="speaker")
     axes.axvline(float(np.mean(values)), linestyle="--", color="tab:orange", label="mean of speakers")
     axes.axvline(chance, linestyle=":", color="grey", label="chance")
-    axes.set_yticks(places, [_shortened(name) for name in ranked], fontsize="small")
+    axes.set_yticks(places, [shortened(name) for name in ranked], fontsize="small")
     axes.set(xlabel="UAR", xlim=(0, 1), ylim=(-0.8, len(ranked) - 0.2))
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     figure.suptitle(textwrap.fill(title, 75), fontsize="medium")
     return figure
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
     """Leaves out the middle of a long name: both ends may tell it from others."""
     return name if len(name) <= 30 else f"{name[:16]}…{name[-13:]}"
 
@@ -248,11 +248,6 @@ def _wrapped(*names: str) -> str:
     """Sets names below each other where they would take too much of the picture's width, and shortens long ones."""
     short = [shortened(name) for name in names]
     return (" " if sum(map(len, short)) <= 28 else "\n").join(short)
-
-
-def shortened(name: str) -> str:
-    """Leaves the middle of a long name out."""
-    return name if len(name) <= 30 else f"{name[:12]}...{name[-15:]}"
 
 
 def pixels(figure: Figure) -> np.ndarray:

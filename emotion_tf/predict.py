@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emotion_tf.rules import FLOOR
 from pipelines import audio
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.normalisation import Sums, least_deviations, pooled
@@ -26,9 +27,6 @@ MAX_SECONDS = 60.0
 """An utterance that is longer is none: the models hear clips of seconds."""
 
 MAX_WORDS = 1000
-
-FLOOR = 1e-30
-"""Least probability whose logarithm is taken."""
 
 
 class Answer(NamedTuple):

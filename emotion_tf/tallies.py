@@ -14,9 +14,6 @@ from emotion_tf.uncertainty import Tables, speaker_intervals
 NUM_BINS = 15
 """Of equal width over (0, 1], as the literature on calibration has it."""
 
-SMALLEST_PROBABILITY = 1e-30
-"""Keeps the logarithm of a probability that was rounded to 0 finite."""
-
 Temperature: TypeAlias = float | pd.Series
 Measure: TypeAlias = Callable[[np.ndarray], np.ndarray]
 Measures: TypeAlias = Mapping[str, tuple[str, Measure]]
