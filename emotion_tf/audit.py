@@ -288,8 +288,9 @@ def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) 
     training = f"training part, {found.parts['train']['num_utterances']} utterances"
     validation = f"validation part, {found.parts['validation']['num_utterances']} utterances"
     start = f", starting from {', '.join(config.sources)}" if config.sources else ""
-    is_multi_label, has_audio = metadata.get("is_multi_label", False), metadata.get("has_audio", True)
-    weighs = config.training.weight_power(has_audio=has_audio, is_multi_label=is_multi_label)
+    is_multi_label = metadata.get("is_multi_label", False)
+    has_clips = metadata.get("has_audio", True) or metadata.get("video") is not None
+    weighs = config.training.weight_power(has_clips=has_clips, is_multi_label=is_multi_label)
     late = f"none trained; those of {', '.join(config.sources)}"
     return {
         "class_weights": training if weighs and not config.is_late else "none",

@@ -8,10 +8,13 @@ from typing import Any
 
 from pipelines.command import InputError
 
-BRANCHES = ("audio", "text", "fusion")
+BRANCHES = ("audio", "text", "video", "fusion")
 
-MODALITIES = ("audio", "text")
+MODALITIES = ("audio", "text", "video")
 """In the order in which they are joined."""
+
+FUSED = ("audio", "text")
+"""What early fusion joins where nobody says."""
 
 JOINS = {
     "concat": "embeddings side by side",
@@ -35,6 +38,8 @@ AUDIO_CHANNELS = {
 AUDIO_UNITS = {"crnn": (96,), "gru": (256, 256, 128)}
 """Of each recurrent layer, where no others are given."""
 
+VIDEO_POOLINGS = ("mean", "attention", "gru")
+
 TEXT_MODELS = ("gru", "lstm", "transformer", "distilbert")
 
 CLASS_WEIGHTS = ("auto", "balanced", "root", "none")
@@ -45,6 +50,7 @@ MAX_POSITIONS = 512
 CONTROLS = {
     "shuffled-transcripts": "transcripts are dealt anew among the utterances of a part, in training and scoring",
     "shuffled-audio": "recordings are dealt anew among the utterances of a part, in training and scoring",
+    "shuffled-video": "videos are dealt anew among the utterances of a part, in training and scoring",
     "permuted-labels": "labels are dealt anew among the training utterances",
 }
 """What a score is held against: what is left of it when one link is cut."""
@@ -166,6 +172,34 @@ class TextConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class VideoConfig:
+    """The branch on frames of videos.
+
+    Attributes:
+      attention_dim: Width of the hidden layer of attention pooling.
+      embedding_dim: Width of what is said of a frame, and of the branch's output.
+
+    The other fields say what they are, and are flags of `python -m emotion_tf.fit`.
+
+    Raises:
+      InputError: Sizes that cannot work.
+    """
+
+    channels: tuple[int, ...] = _setting((16, 32, 64, 96), "of each convolution")
+    attention_dim: int = 128
+    embedding_dim: int = 128
+    dropout: float = _setting(0.4, "share of the embedding dropped in training; a quarter of it behind convolutions")
+    pooling: str = _setting("attention", "of frames over time", VIDEO_POOLINGS)
+
+    def __post_init__(self) -> None:
+        _require(min(self.channels, default=0) >= 1, "video_channels", min(self.channels, default=0))
+        _require(len(self.channels) <= 5, "video_channels", len(self.channels), "of them up to 5")
+        _require(0 <= self.dropout < 1, "video_dropout", self.dropout, "from 0 to below 1")
+        if self.pooling not in VIDEO_POOLINGS:
+            raise InputError(f"--video-pooling {self.pooling} cannot work: give one of {', '.join(VIDEO_POOLINGS)}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """The course of one training; each field says what it is, and is a flag of `python -m emotion_tf.fit`.
 
@@ -184,7 +218,7 @@ class TrainingConfig:
     class_weights: str = _setting(
         "auto",
         "balanced: each emotion weighs the same in sum; root: as the root of its number; none: each utterance does;"
-        " auto: balanced for records with sound, root for words alone",
+        " auto: balanced for records of clips, root for words alone",
         CLASS_WEIGHTS,
     )
     rare_weight: float = _setting(
@@ -213,6 +247,11 @@ class TrainingConfig:
     num_mel_masks: int = _setting(2, "how many of them")
     frame_mask: int = _setting(25, "widest mask over frames (SpecAugment)")
     num_frame_masks: int = _setting(2, "how many of them")
+    video_frames: int = _setting(0, "frames drawn of a training video, one of each of as many stretches; 0: all")
+    image_flip: float = _setting(0.5, "probability that a training video is mirrored")
+    image_shift: int = _setting(4, "pixels that training videos are moved by at most")
+    image_brightness: float = _setting(0.2, "share of the whole range that they become lighter or darker by at most")
+    image_cutout: int = _setting(16, "side in pixels of a square of them that is painted over; 0: none")
     mixup: float = _setting(0.4, "share of another clip mixed in at most, audio only; 0: none")
     word_dropout: float = _setting(0.0, "share of words left out in training")
     word_swap: float = _setting(0.0, "share of words that change places with a neighbour in training")
@@ -221,7 +260,7 @@ class TrainingConfig:
         0.0, "early fusion: probability that a modality counts as absent in training, where another one is there"
     )
     freeze_epochs: int = _setting(
-        0, "epochs for which branches of --init-audio and --init-text stay as they are; as many as --epochs: throughout"
+        0, "epochs for which branches of --init-* stay as they are; as many as --epochs: throughout"
     )
     release_rate: float = _setting(
         0.0, "share of the learning rate at which these branches learn, once they do; 0: 0.1 if frozen first, else 1"
@@ -244,7 +283,16 @@ class TrainingConfig:
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 0")
         for name, highest in (("speed", 0.5), ("noise_snr_db", 100.0), ("gain_db", 60.0)):
             _require(0 <= getattr(self, name) <= highest, name, getattr(self, name), f"from 0 to {highest:g}")
-        for name in ("mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks", "time_shift"):
+        for name in (
+            "mel_mask",
+            "num_mel_masks",
+            "frame_mask",
+            "num_frame_masks",
+            "time_shift",
+            "video_frames",
+            "image_shift",
+            "image_cutout",
+        ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in (
             "label_smoothing",
@@ -254,8 +302,10 @@ class TrainingConfig:
             "word_swap",
             "word_mask",
             "modality_dropout",
+            "image_brightness",
         ):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
+        _require(0 <= self.image_flip <= 1, "image_flip", self.image_flip, "from 0 to 1")
         if self.class_weights not in CLASS_WEIGHTS:
             raise InputError(
                 f"--class-weights {self.class_weights} cannot work: give one of {', '.join(CLASS_WEIGHTS)}."
@@ -272,14 +322,14 @@ class TrainingConfig:
         """Whether features are computed anew in training, of changed waveforms."""
         return max(self.speed, self.noise_snr_db, self.gain_db) > 0
 
-    def weight_power(self, *, has_audio: bool, is_multi_label: bool) -> float:
+    def weight_power(self, *, has_clips: bool, is_multi_label: bool) -> float:
         """Tells by which power of its rarity an utterance of an emotion weighs more in training; 0: all weigh the same.
 
         Emotions of texts differ in number by tens; weighed the same in sum, the rare ones are named far too often.
         """
         if is_multi_label:
             return self.rare_weight
-        powers = {"balanced": 1.0, "root": 0.5, "none": 0.0, "auto": 1.0 if has_audio else 0.5}
+        powers = {"balanced": 1.0, "root": 0.5, "none": 0.0, "auto": 1.0 if has_clips else 0.5}
         return powers[self.class_weights]
 
 
@@ -293,7 +343,7 @@ class Config:
     """Everything that decides what a run becomes; its config.json.
 
     Attributes:
-      branch: "audio", "text" or "fusion".
+      branch: One of `BRANCHES`.
       records: Folder of the records.
       folds, fold: Which utterances train, validate and test.
       num_folds: Of group-kfold.
@@ -303,12 +353,12 @@ class Config:
       normalise: Which statistics bring sound to one scale, one of `pipelines.normalisation.MODES`; late fusion asks its
         runs instead.
       fusion: "early" or "late" for the branch "fusion", else empty.
-      init_audio, init_text: Runs whose trained branches early fusion starts from; empty: from scratch.
+      init_audio, init_text, init_video: Runs whose trained branches early fusion starts from; empty: from scratch.
       runs: The runs that late fusion joins.
       rule: By which late fusion joins them, one of `emotion_tf.rules.RULES`; empty where nothing is fused late.
       label_maps: Names of the maps from labels of such runs to those of the records.
       modalities: Some of `MODALITIES`, in that order: what a model of this config listens to; late fusion asks its runs
-        instead. Empty: the branch, or all for fusion.
+        instead. Empty: the branch, or `FUSED` for fusion.
       join: Of early fusion of several modalities, one of `JOINS`, concat where it is empty; else empty.
 
     Raises:
@@ -326,6 +376,7 @@ class Config:
     fusion: str = ""
     init_audio: str = ""
     init_text: str = ""
+    init_video: str = ""
     runs: tuple[str, ...] = ()
     rule: str = ""
     label_maps: tuple[str, ...] = ()
@@ -334,10 +385,11 @@ class Config:
     normalise: str = "clip"
     audio: AudioConfig = AudioConfig()
     text: TextConfig = TextConfig()
+    video: VideoConfig = VideoConfig()
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
-        chosen = self.modalities or (MODALITIES if self.branch == "fusion" else (self.branch,))
+        chosen = self.modalities or (FUSED if self.branch == "fusion" else (self.branch,))
         if set(chosen) - set(MODALITIES) or len(set(chosen)) < len(chosen):
             given = "--modalities " + " ".join(chosen)
             raise InputError(f"{given} cannot work: give some of {', '.join(MODALITIES)}, each once.")
@@ -356,7 +408,13 @@ class Config:
     @property
     def sources(self) -> tuple[str, ...]:
         """The runs that this one starts from or joins."""
-        return tuple(source for source in (self.init_audio, self.init_text, *self.runs) if source)
+        return (*self.inits.values(), *self.runs)
+
+    @property
+    def inits(self) -> dict[str, str]:
+        """The runs whose branches this one starts from: modality -> run."""
+        found = {"audio": self.init_audio, "text": self.init_text, "video": self.init_video}
+        return {modality: source for modality, source in found.items() if source}
 
     def to_json(self) -> str:
         """Writes the config as JSON."""
@@ -370,8 +428,9 @@ class Config:
           ValueError, TypeError, KeyError: Text that is no such JSON.
         """
         values = json.loads(text)
-        for name, part in (("audio", AudioConfig), ("text", TextConfig), ("training", TrainingConfig)):
-            values[name] = part(**_tuples(values[name]))
+        parts = {"audio": AudioConfig, "text": TextConfig, "video": VideoConfig, "training": TrainingConfig}
+        for name in parts.keys() & values.keys():  # Runs of before there was video say nothing of it.
+            values[name] = parts[name](**_tuples(values[name]))
         return cls(**_tuples(values))
 
 

@@ -1,10 +1,10 @@
 """Trains every fold with several seeds: `python -m emotion_tf.crossval --branch audio --folds lj5 --seeds 3 --run DIR`.
 
 Each fit is a run in DIR/fold-F-seed-S/, made by a process of its own, whose words go to DIR/fold-F-seed-S.log. DIR gets
-crossval.json, predictions.csv (all folds and seeds together), scores.json and plots/. --init-audio, --init-text and
---runs take cross-validations and use the same fold and seed of each; --init-* also take one run on other records, from
-which every fit starts. A stopped command goes on where it was when it is given again; a fit that was interrupted starts
-again from its first epoch. Choose on the validation parts; --part test reads the test parts of the finished fits, once.
+crossval.json, predictions.csv (all folds and seeds together), scores.json and plots/. --init-* and --runs take
+cross-validations and use the same fold and seed of each; --init-* also take one run on other records, from which every
+fit starts. A stopped command goes on where it was when it is given again; a fit that was interrupted starts again from
+its first epoch. Choose on the validation parts; --part test reads the test parts of the finished fits, once.
 """
 
 import argparse
@@ -196,6 +196,7 @@ class Crossval(Scored):
             seed=seed,
             init_audio=of(config.init_audio),
             init_text=of(config.init_text),
+            init_video=of(config.init_video),
             runs=tuple(of(source) for source in config.runs),
         )
         return Fit(fold, seed, with_branches(config), self.run(fold, seed))

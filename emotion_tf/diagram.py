@@ -66,20 +66,23 @@ def late(model: keras.Model, sources: Mapping[str, keras.Model], weights: Sequen
 
 
 def _input(model: keras.Model, modality: str, feeds: Sequence[int]) -> Box:
-    names = [name for name in {"audio": AUDIO_FEATURES, "text": ("token_ids",)}[modality] if name in model.input]
+    of_modality = {"audio": AUDIO_FEATURES, "text": ("token_ids",), "video": ("video_frames",)}[modality]
+    names = [name for name in of_modality if name in model.input]
     return Box(modality, [_shape(name, model.input[name]) for name in names], feeds)
 
 
 def _shape(name: str, tensor: keras.KerasTensor) -> str:
     """Writes an input with its shape, that of one utterance."""
-    length = {"encoder": "num_steps", "token_ids": "num_tokens"}.get(name, "num_frames")
+    lengths = {"encoder": "num_steps", "token_ids": "num_tokens", "video_frames": "num_video_frames"}
+    length = lengths.get(name, "num_frames")
     return f"{name} [{', '.join([length, *map(str, tensor.shape[2:])])}]"
 
 
 def _models(config: Config, modality: str) -> list[str]:
     """Names what a branch is made of, and where its weights come from."""
     features = config.audio.features if modality == "audio" else ()
-    names = [] if features == ("encoder",) else [getattr(config, modality).model]
+    model = f"frame CNN, {config.video.pooling}" if modality == "video" else getattr(config, modality).model
+    names = [] if features == ("encoder",) else [model]
     names += ["head on encoder states"] * ("encoder" in features)
     source, epochs = getattr(config, f"init_{modality}"), config.training.freeze_epochs
     names += [f"from {shortened(Path(source).name)}"] if source else []

@@ -159,7 +159,7 @@ def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any
     model = run.model()
     part = _everything(run, model, records, found, index, numbers)
     scores, predictions = score_part(run, model, part, place, marks)
-    by_f1 = part.is_multi_label or not found.has_audio
+    by_f1 = part.is_multi_label or not (found.has_audio or found.video)
     before = place.scores() if place.scores_path.exists() else {}
     reads = before["test_reads"] if before.get("records") == str(records) else 0
     write_json(place.folder / "audit.json", audit)
@@ -187,7 +187,7 @@ def _everything(
     from emotion_tf.part import Part, shuffled_in_scoring
 
     config, metadata = run.config(), run.metadata()
-    if what := misfit(metadata, vars(found), ("front_end", "vocabulary_sha256", "encoder")):
+    if what := misfit(metadata, vars(found), ("front_end", "vocabulary_sha256", "encoder", "video")):
         raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
     if modalities_of(model) == ("audio",) and not found.has_audio:
         raise InputError(f"{records} hold no sound, and {run.folder} listens to nothing else: choose a run with text.")

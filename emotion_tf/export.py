@@ -8,6 +8,8 @@ takes log_mel (or what else the run hears, normalised), num_frames and token_ids
 [batch, num_emotions]; `predicted` tells which emotions are named: the most probable one or, with several an utterance,
 those that reach the thresholds in metadata.json. A run that weighs its modalities adds `shares` [batch,
 num_modalities], in the order of `modalities` in metadata.json.
+A run that sees video adds the input `video_frames` [batch, num_video_frames, height, width, channels] float32 in [0, 1]
+to both: faces cropped as `pipelines.video.read_frames` does; zeros stand for no video.
 A run of --normalise enrolled adds the inputs `speaker_mean` and `speaker_std` [batch, num_columns] float32 to
 `serving_default`: of the columns of log_mel (or what else the run hears) over the frames of the speaker's other
 recordings. Deviations of zero stand for a speaker who is not enrolled.
@@ -30,6 +32,7 @@ from pipelines import audio, text
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.normalisation import Normalisation, normalise
 from pipelines.records import write_json
+from pipelines.video import VideoSettings, to_array
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SPEAKER_INPUTS = ("speaker_mean", "speaker_std")
+
+_RAW = {"audio": "waveform", "text": "transcripts", "video": "video_frames"}
+"""Modality -> what is given of it where features are not."""
 
 TOLERANCE = 1e-5
 NUM_CHECKED = 50
@@ -101,7 +107,7 @@ def _is_replaceable(output: Path) -> bool:
 def _export_metadata(run: Run) -> dict[str, Any]:
     found = run.metadata()
     names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
-    facts = {name: found[name] for name in names}
+    facts = {name: found[name] for name in (*names, "video")}
     thresholds = run.thresholds()
     hop_seconds = found["front_end"]["hop_seconds"]
     return facts | {
@@ -133,25 +139,24 @@ def _save(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path
 
     front_end, tokenizer, normalisation = audio.FrontEnd(**metadata["front_end"]), run.tokenizer(), run.normalisation()
 
-    def serve(
-        waveform: "tf.Tensor",
-        transcript: "tf.Tensor",
-        speaker_mean: "tf.Tensor | None" = None,
-        speaker_std: "tf.Tensor | None" = None,
-    ) -> "dict[str, tf.Tensor]":
+    def serve(inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         settings = (front_end, metadata["max_tokens"], tokenizer, metadata["audio_features"], normalisation)
-        return answer(raw_features(waveform, transcript, *settings, speaker_mean, speaker_std))
+        speaker = [inputs.get(name) for name in SPEAKER_INPUTS]
+        features = raw_features(inputs["waveform"], inputs["transcript"], *settings, *speaker)
+        return answer(features | {name: inputs[name] for name in ("video_frames",) if name in inputs})
 
-    speaker = []
+    raw = {
+        "waveform": tf.TensorSpec([None, None], tf.float32, name="waveform"),
+        "transcript": tf.TensorSpec([None], tf.string, name="transcript"),
+        **{name: specs[name] for name in ("video_frames",) if name in specs},
+    }
     if metadata["normalise"] == "enrolled":
         num_columns = sum(specs[name].shape[2] for name in metadata["audio_features"])
-        speaker = [tf.TensorSpec([None, num_columns], tf.float32, name=name) for name in SPEAKER_INPUTS]
+        raw |= {name: tf.TensorSpec([None, num_columns], tf.float32, name=name) for name in SPEAKER_INPUTS}
 
-    waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
-    transcript = tf.TensorSpec([None], tf.string, name="transcript")
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serving_default", serve, [waveform, transcript, *speaker])
+    archive.add_endpoint("serving_default", serve, [raw])
     archive.add_endpoint("features", answer, [specs])
     archive.write_out(str(folder), verbose=False)
 
@@ -173,7 +178,10 @@ def _answering(
 
 
 def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
-    """Describes the inputs of `features`: of sound and of words, so that a client need not know what the run uses."""
+    """Describes the inputs of `features`: of sound and of words, so that a client need not know what the run uses.
+
+    Frames of videos are large, and asked for only by a run that sees them.
+    """
     import tensorflow as tf
 
     front_end = audio.FrontEnd(**metadata["front_end"])
@@ -184,6 +192,9 @@ def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
         length = "num_steps" if is_encoder else "num_frames"
         specs[name] = tf.TensorSpec([None, None, columns], tf.float32, name=name)
         specs[length] = tf.TensorSpec([None], tf.int32, name=length)
+    if settings := metadata["video"]:
+        shape = [None, None, *VideoSettings(**settings).shape]
+        specs["video_frames"] = tf.TensorSpec(shape, tf.float32, name="video_frames")
     return specs
 
 
@@ -258,21 +269,23 @@ def _check(run: Run, model: "keras.Model", metadata: dict[str, Any], made: Path)
     from emotion_tf.part import take_away
 
     examples = made.parent / "examples.npz"
+    modalities = metadata["modalities"]
+    left_out = {modality: _is_left_out(number, modalities) for number, modality in enumerate(modalities)}
     if metadata["encoder"]:
         features, source = _stored_features(run, model), "stored clips"
-        for number, modality in enumerate(metadata["modalities"]):
-            features = take_away(features, modality, _is_left_out(number, metadata["modalities"]))
+        for modality, where in left_out.items():
+            features = take_away(features, modality, where)
         given = {name: values.numpy() for name, values in features.items()}
     else:
-        waveform, transcripts, source = _examples(run)
-        if len(metadata["modalities"]) > 1:
-            waveform[_is_left_out(0, metadata["modalities"])] = 0
-            mute = _is_left_out(1, metadata["modalities"])
-            transcripts = ["" if is_mute else words for words, is_mute in zip(transcripts, mute, strict=True)]
-        speaker = _speakers(run.normalisation(), metadata["audio_features"])
-        features = _features_of(run, metadata, waveform, transcripts, *speaker.values())
-        given = {"waveform": waveform, "transcripts": np.array(transcripts), **speaker}
+        given, source = _examples(run, metadata)
+        for modality, where in left_out.items():
+            values = given[_RAW[modality]]
+            values[where] = "" if modality == "text" else 0
+        given |= _speakers(run.normalisation(), metadata["audio_features"])
+        features = _features_of(run, metadata, given)
     logits = model({key: features[key] for key in model.input}, training=False)
+    # Without objects: strings of one length.
+    given |= {name: values.astype(str) for name, values in given.items() if values.dtype == object}
     np.savez(examples, expected=_probabilities(logits, metadata["is_multi_label"]).numpy(), **given)
     return _worst_difference(run, made, examples), source
 
@@ -285,22 +298,21 @@ def _is_left_out(number: int, modalities: Sequence[str]) -> "np.ndarray":
     return turns if len(modalities) > 1 else np.zeros_like(turns)
 
 
-def _features_of(
-    run: Run, metadata: dict[str, Any], waveform: "np.ndarray", transcripts: list[str], *speaker: "np.ndarray"
-) -> "dict[str, tf.Tensor]":
+def _features_of(run: Run, metadata: dict[str, Any], given: "dict[str, np.ndarray]") -> "dict[str, tf.Tensor]":
     """Computes the inputs of a run's model outside of the export."""
     import tensorflow as tf
 
-    return raw_features(
-        tf.constant(waveform),
-        tf.constant(transcripts),
+    features = raw_features(
+        tf.constant(given["waveform"]),
+        tf.constant(given["transcripts"].tolist()),
         audio.FrontEnd(**metadata["front_end"]),
         metadata["max_tokens"],
         run.tokenizer(),
         metadata["audio_features"],
         run.normalisation(),
-        *map(tf.constant, speaker),
+        *(tf.constant(given[name]) for name in SPEAKER_INPUTS if name in given),
     )
+    return features | {name: tf.constant(given[name]) for name in ("video_frames",) if name in given}
 
 
 def _stored_features(run: Run, model: "keras.Model") -> "dict[str, tf.Tensor]":
@@ -345,8 +357,8 @@ def compare(export_folder: str, examples_path: str) -> float:
         return float(np.abs(_by_features(Path(export_folder) / "1", examples) - expected).max())
     from emotion_tf.predict import ExportedModel
 
-    speaker = [examples[name] for name in SPEAKER_INPUTS if name in examples]
-    found = ExportedModel(Path(export_folder))(examples["waveform"], examples["transcripts"].tolist(), *speaker)
+    beside = {name: examples[name] for name in (*SPEAKER_INPUTS, "video_frames") if name in examples}
+    found = ExportedModel(Path(export_folder))(examples["waveform"], examples["transcripts"].tolist(), **beside)
     return float(np.abs(found - expected).max())
 
 
@@ -374,28 +386,37 @@ def _speakers(normalisation: Normalisation | None, audio_features: Sequence[str]
     return dict(zip(SPEAKER_INPUTS, values, strict=True))
 
 
-def _examples(run: Run) -> "tuple[np.ndarray, list[str], str]":
-    """Takes waveforms and words from the validation part, or makes waveforms where the records have lost theirs."""
+def _examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.ndarray], str]":
+    """Takes waveforms, words and frames from the validation part, or makes waveforms where none are stored.
+
+    Returns:
+      waveform [NUM_CHECKED, num_samples], transcripts [NUM_CHECKED] and, of a run that sees, video_frames; and what
+      they are.
+    """
     import numpy as np
 
     from pipelines.records import read_examples
 
-    stored = []
-    has_audio = run.metadata()["has_audio"]
-    if run.metadata()["has_waveform"] or not has_audio:
-        config = run.config()
-        fold = run.metadata()["fold"]
-        stored = read_examples(Path(config.records), fold["validation"], NUM_CHECKED, fold["by"])
-    if stored:
-        # Fewer where the validation part is small: the rows repeat.
-        chosen = [stored[index % len(stored)] for index in range(NUM_CHECKED)]
-        kind = "stored clips" if has_audio else "stored sentences"
-        return audio.pad_together([waveform for waveform, _ in chosen]), [words for _, words in chosen], kind
+    config, found = run.config(), run.metadata()
+    stored = read_examples(Path(config.records), found["fold"]["validation"], NUM_CHECKED, found["fold"]["by"])
+    # Fewer where the validation part is small: the rows repeat.
+    chosen = [stored[index % len(stored)] for index in range(NUM_CHECKED)]
+    waveforms, words = [one.waveform for one in chosen], [one.transcript for one in chosen]
+    kind = "stored clips" if found["has_audio"] or metadata["video"] else "stored sentences"
+    if found["has_audio"] and not found["has_waveform"]:
+        waveforms, kind = _noises(), "generated clips (none stored)"
+    given = {"waveform": audio.pad_together(waveforms), "transcripts": np.array(words, object)}
+    if settings := metadata["video"]:
+        given["video_frames"] = np.stack([to_array(one.images, VideoSettings(**settings)) for one in chosen])
+    return given, kind
+
+
+def _noises() -> "list[np.ndarray]":
+    import numpy as np
+
     rng = np.random.default_rng(0)
     lengths = rng.integers(audio.SAMPLE_RATE // 2, 3 * audio.SAMPLE_RATE, NUM_CHECKED)
-    made = [(3000 * rng.standard_normal(length)).clip(-32768, 32767).astype(np.int16) for length in lengths]
-    words = ["", "oh no", "what a lovely day", "the door is open"]
-    return audio.pad_together(made), [words[index % 4] for index in range(NUM_CHECKED)], "generated clips (none stored)"
+    return [(3000 * rng.standard_normal(length)).clip(-32768, 32767).astype(np.int16) for length in lengths]
 
 
 if __name__ == "__main__":

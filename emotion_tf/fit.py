@@ -1,4 +1,4 @@
-"""Trains a model: `python -m emotion_tf.fit --branch audio|text|fusion`.
+"""Trains a model: `python -m emotion_tf.fit --branch audio|text|video|fusion`.
 
 Writes saved_models/<run>/: config.json, metadata.json, checkpoints/, model.keras, history.csv, tensorboard/, plots/,
 audit.json (what was checked of the fold), normalisation.json (statistics of the training part, where sound is
@@ -22,6 +22,7 @@ from emotion_tf.run import (
     audio_features_of,
     hears,
     misfit,
+    modalities_of,
     next_free,
     normalisation_of,
     reads,
@@ -132,7 +133,8 @@ def _check_source(config: Config, source: str, records: Metadata) -> None:
     run = Run(Path(source)).require_finished()
     found = run.metadata()
     # A branch that goes on brings no label set: its head is new. The corpus of one to be joined may be another.
-    facts = {config.init_audio: ("front_end", "encoder"), config.init_text: ("vocabulary_sha256",)}
+    of_branches = {"audio": ("front_end", "encoder"), "text": ("vocabulary_sha256",), "video": ("video",)}
+    facts = {init: of_branches[modality] for modality, init in config.inits.items()}
     if what := misfit(found, vars(records), facts.get(source) or _facts_of(run)):
         raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
     if source in config.runs:
@@ -147,7 +149,7 @@ def _check_source(config: Config, source: str, records: Metadata) -> None:
 def _facts_of(run: Run) -> tuple[str, ...]:
     """Names what the records of a late fusion must have in common with those of a run that it joins."""
     of_sound, of_words = ("front_end", "encoder"), ("vocabulary_sha256",)
-    return (of_sound if hears(run.config()) else ()) + (of_words if reads(run.config()) else ())
+    return (of_sound if hears(run.config()) else ()) + (of_words if reads(run.config()) else ()) + ("video",)
 
 
 def _check_rule(config: Config, records: Metadata) -> None:
@@ -165,9 +167,12 @@ def _check_rule(config: Config, records: Metadata) -> None:
 def _check_records(config: Config, records: Metadata) -> None:
     """Refuses what cannot be trained on records without sound, or with several emotions an utterance."""
     if not records.has_audio and "audio" in config.modalities and not config.is_late:
-        raise InputError(f"{config.records} hold words alone, no sound: train --branch text on them.")
+        held, branch = ("no sound", "video") if records.video else ("words alone, no sound", "text")
+        raise InputError(f"{config.records} hold {held}: train --branch {branch} on them.")
     if "audio" in config.modalities and not config.is_late:
         _check_sound(config, records)
+    if "video" in modalities_of(config) and records.video is None:
+        raise InputError(f"{config.records} hold no video: prepare them with --video-frames.")
     if records.is_multi_label and config.training.class_weights in ("balanced", "root"):
         raise InputError(
             f"--class-weights {config.training.class_weights} needs one emotion an utterance, and {config.records} hold"
@@ -247,8 +252,7 @@ def with_branches(config: Config) -> Config:
     Raises:
       InputError: Runs to join that read unlike shares of a transcript.
     """
-    inits = {"audio": config.init_audio, "text": config.init_text}
-    found = {modality: _branch_config(source, modality) for modality, source in inits.items() if source}
+    found = {modality: _branch_config(source, modality) for modality, source in config.inits.items()}
     if config.init_audio:
         found["normalise"] = Run(Path(config.init_audio)).config().normalise
     if config.is_late and (max_tokens := _max_tokens(config.runs)):
@@ -282,6 +286,7 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
     Raises:
       InputError: An emotion that no training speaker has.
     """
+    by_recall = (records.has_audio or records.video is not None) and not records.is_multi_label
     labels = index["labels"][fold.parts(index) == "train"]
     found = labels.explode().value_counts()
     counts = [int(found.get(number, 0)) for number in range(len(records.emotions))]
@@ -289,9 +294,8 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
     if missing:
         raise InputError(
             f"the training part of {config.folds} fold {config.fold} has no utterance of {', '.join(missing)}:"
-            f" choose other folds, or prepare more {'speakers' if records.has_audio else 'sentences'}."
+            f" choose other folds, or prepare more {'speakers' if by_recall else 'sentences'}."
         )
-    by_recall = records.has_audio and not records.is_multi_label
     return {
         "corpus": records.corpus,
         "marks": marks_of(records) + _marks(config),
@@ -303,6 +307,7 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
         "acoustic": records.acoustic,
         # A model that hears none fits records with any.
         "encoder": records.encoder if "encoder" in audio_features_of(config) else None,
+        "video": records.video if "video" in modalities_of(config) else None,
         "vocabulary_sha256": records.vocabulary_sha256,
         "transcript_source": records.transcript_source,
         "longest_frames": records.longest_frames,

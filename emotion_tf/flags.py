@@ -9,19 +9,21 @@ from typing import Any
 from emotion_tf.config import (
     BRANCHES,
     CONTROLS,
+    FUSED,
     JOINS,
     MODALITIES,
     AudioConfig,
     Config,
     TextConfig,
     TrainingConfig,
+    VideoConfig,
 )
 from emotion_tf.rules import RULES
 from pipelines import folds, normalisation
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS
 
-BRANCH_CONFIGS: Mapping[str, type] = {"audio": AudioConfig, "text": TextConfig}
+BRANCH_CONFIGS: Mapping[str, type] = {"audio": AudioConfig, "text": TextConfig, "video": VideoConfig}
 
 RECORDS = Path("data/records")
 
@@ -52,12 +54,13 @@ def _add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
         "--modalities",
         choices=MODALITIES,
         nargs="+",
-        help=f"what early fusion hears and reads ({' '.join(MODALITIES)})",
+        help=f"what early fusion hears, reads and sees ({' '.join(FUSED)})",
     )
     meanings = "; ".join(f"{name}: {meaning}" for name, meaning in JOINS.items())
     fusion.add_argument("--join", choices=JOINS, help=f"of early fusion; {meanings} (concat)")
     fusion.add_argument("--init-audio", type=Path, metavar="RUN", help="start early fusion from this audio run")
     fusion.add_argument("--init-text", type=Path, metavar="RUN", help="start the text branch from this text run")
+    fusion.add_argument("--init-video", type=Path, metavar="RUN", help="start early fusion from this video run")
     fusion.add_argument("--runs", type=Path, nargs="+", metavar="RUN", help="runs that late fusion joins")
     fusion.add_argument("--rule", choices=RULES, help="by which late fusion joins them (mean)")
     fusion.add_argument(
@@ -104,6 +107,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
         fusion=arguments.fusion or ("early" if arguments.branch == "fusion" else ""),
         init_audio=str(arguments.init_audio or ""),
         init_text=str(arguments.init_text or ""),
+        init_video=str(arguments.init_video or ""),
         runs=tuple(str(run) for run in arguments.runs or ()),
         modalities=tuple(arguments.modalities or ()),
         join=arguments.join or "",
@@ -111,17 +115,18 @@ def config_of(arguments: argparse.Namespace) -> Config:
         label_maps=tuple(arguments.label_map),
         audio=branch_of(arguments, "audio"),
         text=branch_of(arguments, "text"),
+        video=branch_of(arguments, "video"),
         training=TrainingConfig(**values),
     )
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
-    inits = arguments.init_audio or arguments.init_text
-    foreign = arguments.fusion or arguments.runs or (arguments.init_text if arguments.branch == "audio" else None)
-    if arguments.branch != "fusion" and (foreign or arguments.init_audio):
+    inits = arguments.init_audio or arguments.init_text or arguments.init_video
+    foreign = arguments.fusion or arguments.runs or (arguments.init_text if arguments.branch != "text" else None)
+    if arguments.branch != "fusion" and (foreign or arguments.init_audio or arguments.init_video):
         raise InputError(
-            "--fusion, --runs and --init-audio belong to --branch fusion, --init-text to it and --branch text:"
-            " leave them out."
+            "--fusion, --runs, --init-audio and --init-video belong to --branch fusion, --init-text to it and --branch"
+            " text: leave them out."
         )
     if arguments.fusion == "late" and (inits or len(arguments.runs or ()) < 2):
         raise InputError("--fusion late joins trained runs: give it two or more, --runs RUN RUN, and no --init-*.")
@@ -131,7 +136,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     if arguments.fusion != "late" and (arguments.rule or arguments.label_map):
         raise InputError("--rule and --label-map belong to --fusion late: leave them out.")
     if arguments.fusion != "late" and arguments.runs:
-        raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and --init-text.")
+        raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and other --init-*.")
     if arguments.fusion == "late" and arguments.control == "permuted-labels":
         raise InputError("--control permuted-labels needs a training, and late fusion has none: join such runs.")
     _check_release(arguments)
@@ -142,10 +147,11 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 def _check_release(arguments: argparse.Namespace) -> None:
     """Refuses flags of branches to start from where there are none, or where they are never released."""
     is_slowed = arguments.release_rate != TrainingConfig.release_rate
-    if (arguments.freeze_epochs or is_slowed) and not (arguments.init_audio or arguments.init_text):
+    inits = arguments.init_audio or arguments.init_text or arguments.init_video
+    if (arguments.freeze_epochs or is_slowed) and not inits:
         raise InputError(
-            "--freeze-epochs and --release-rate are of branches to start from: give --init-audio or --init-text, or"
-            " leave them out."
+            "--freeze-epochs and --release-rate are of branches to start from: give --init-audio, --init-text or"
+            " --init-video, or leave them out."
         )
     if is_slowed and arguments.freeze_epochs >= arguments.epochs:
         raise InputError(
@@ -167,13 +173,16 @@ def _check_modalities(arguments: argparse.Namespace) -> None:
     needs = {
         "--control shuffled-transcripts": ("text", arguments.control == "shuffled-transcripts"),
         "--control shuffled-audio": ("audio", arguments.control == "shuffled-audio"),
+        "--control shuffled-video": ("video", arguments.control == "shuffled-video"),
         "--normalise": ("audio", arguments.normalise),
         "--init-audio": ("audio", arguments.init_audio),
         "--init-text": ("text", arguments.init_text),
+        "--init-video": ("video", arguments.init_video),
+        "--video-frames": ("video", arguments.video_frames),
     }
     what = f"--modalities {' '.join(heard)}" if arguments.branch == "fusion" else f"--branch {arguments.branch}"
     for flag, (modality, is_given) in needs.items():
-        if is_given and modality not in heard:
+        if is_given and modality not in heard and not (arguments.fusion == "late" and modality == "video"):
             raise InputError(f"{flag} changes nothing for {what}: leave it out.")
 
 
@@ -196,7 +205,7 @@ def _only_records() -> Path:
 
 def modalities_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Tells what the asked model listens to; late fusion may listen to less."""
-    chosen = arguments.modalities or MODALITIES if arguments.branch == "fusion" else (arguments.branch,)
+    chosen = arguments.modalities or FUSED if arguments.branch == "fusion" else (arguments.branch,)
     return tuple(name for name in MODALITIES if name in chosen)
 
 
@@ -245,7 +254,7 @@ def branch_of(arguments: argparse.Namespace, modality: str) -> Any:
     given = {name: getattr(arguments, name) for name in flags if getattr(arguments, name) is not None}
     _check_trained(arguments, modality, given)
     values = {flags[name].name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    model = values.get("model", BRANCH_CONFIGS[modality]().model)
+    model = values.get("model", getattr(BRANCH_CONFIGS[modality], "model", ""))
     for name in given:
         owners = tuple(flags[name].metadata["models"])
         if owners and model not in owners:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -9,6 +10,7 @@ from keras import layers, ops
 from emotion_tf.branches.audio import audio_branch
 from emotion_tf.branches.outputs import BranchOutput
 from emotion_tf.branches.text import text_branch
+from emotion_tf.branches.video import video_branch
 from emotion_tf.config import AUDIO_FEATURES, Config
 from emotion_tf.joins import JOINS, ModalityDropout
 from emotion_tf.rules import FLOOR
@@ -43,7 +45,7 @@ class CalibratedAnswer(keras.layers.Layer):
 
 def build_model(
     config: Config,
-    widths: Mapping[str, int],
+    widths: Mapping[str, Any],
     vocabulary_size: int,
     prior: Sequence[float],
     is_multi_label: bool = False,
@@ -52,7 +54,8 @@ def build_model(
 
     Args:
       config: What to build.
-      widths: Feature of sound -> number of its columns, at least for those of the config.
+      widths: Feature of sound -> number of its columns, at least for those of the config; video_frames -> height, width
+        and channels of a frame, where one is seen.
       vocabulary_size: Pieces of the vocabulary.
       prior: Share of each emotion in the training part, in label order.
       is_multi_label: Whether an utterance has several emotions, each with a probability of its own.
@@ -61,10 +64,12 @@ def build_model(
       A model from inputs named like the dataset's features to logits [batch, num_emotions].
     """
     features = config.audio.features if "audio" in config.modalities else ()
-    inputs = make_inputs(config.modalities, {name: widths[name] for name in features})
+    seen = ("video_frames",) if "video" in config.modalities else ()
+    inputs = make_inputs(config.modalities, {name: widths[name] for name in (*features, *seen)})
     make = {
         "audio": lambda: audio_branch(inputs, config.audio),
         "text": lambda: text_branch(inputs["token_ids"], vocabulary_size, config.text),
+        "video": lambda: video_branch(inputs["video_frames"], config.video),
     }
     outputs = {modality: make[modality]() for modality in config.modalities}
     present = presence(inputs)
@@ -92,35 +97,45 @@ def _logits_of(prior: Sequence[float]) -> keras.Initializer:
     return keras.initializers.Constant([math.log(share / (1 - share)) for share in shares])
 
 
-def make_inputs(modalities: Sequence[str], widths: Mapping[str, int]) -> dict[str, keras.KerasTensor]:
+def make_inputs(modalities: Sequence[str], widths: Mapping[str, Any]) -> dict[str, keras.KerasTensor]:
     """Makes the inputs of the modalities, named like the dataset's features.
 
     Args:
-      modalities: "audio", "text" or both.
-      widths: Feature of sound -> number of its columns.
+      modalities: Some of "audio", "text", "video".
+      widths: Feature of sound -> number of its columns; video_frames -> height, width and channels of a frame.
     """
     inputs: dict[str, keras.KerasTensor] = {}
     if "audio" in modalities:
-        inputs |= {name: keras.Input((None, width), name=name) for name, width in widths.items()}
-        for name in dict.fromkeys("num_steps" if feature == "encoder" else "num_frames" for feature in widths):
+        heard = [name for name in widths if name in AUDIO_FEATURES]
+        inputs |= {name: keras.Input((None, widths[name]), name=name) for name in heard}
+        for name in dict.fromkeys("num_steps" if feature == "encoder" else "num_frames" for feature in heard):
             inputs[name] = keras.Input((), dtype="int32", name=name)
     if "text" in modalities:
         inputs["token_ids"] = keras.Input((None,), dtype="int32", name="token_ids")
+    if "video" in modalities:
+        inputs["video_frames"] = keras.Input((None, *widths["video_frames"]), name="video_frames")
     return inputs
 
 
 def presence(inputs: Mapping[str, keras.KerasTensor]) -> list[keras.KerasTensor]:
-    """Tells from the inputs of a model which modality is there: [batch] bool each, audio before text."""
+    """Tells from the inputs of a model which modality is there: [batch] bool each, audio, text, video."""
     present = [inputs[name] > 0 for name in ("num_frames", "num_steps") if name in inputs][:1]
     if "token_ids" in inputs:
         # [START] alone is an absent transcript.
         present.append(ops.sum(ops.cast(ops.not_equal(inputs["token_ids"], 0), "int32"), axis=1) > 1)
+    if "video_frames" in inputs:
+        present.append(ops.any(inputs["video_frames"] > 0, axis=(1, 2, 3, 4)))
     return present
 
 
 def modalities_of(model: keras.Model) -> tuple[str, ...]:
-    """Tells from a model's inputs what it listens to."""
-    return ("audio",) * bool(audio_features_of(model)) + ("text",) * ("token_ids" in model.input)
+    """Tells from a model's inputs what it hears, reads and sees, in the order of `emotion_tf.config.MODALITIES`."""
+    has = {
+        "audio": bool(audio_features_of(model)),
+        "text": "token_ids" in model.input,
+        "video": "video_frames" in model.input,
+    }
+    return tuple(modality for modality, is_there in has.items() if is_there)
 
 
 def audio_features_of(model: keras.Model) -> tuple[str, ...]:

@@ -152,7 +152,8 @@ def stack(
       1.0 where a model has any input.
     """
     every = {key: value for model in models.values() for key, value in model.input.items()}
-    widths = {name: every[name].shape[-1] for name in AUDIO_FEATURES if name in every}
+    widths: dict[str, Any] = {name: every[name].shape[-1] for name in AUDIO_FEATURES if name in every}
+    widths |= {name: every[name].shape[2:] for name in ("video_frames",) if name in every}
     heard = [modality for model in models.values() for modality in modalities_of(model)]
     inputs = make_inputs(heard, widths)
     answers, present = [], []

@@ -26,7 +26,7 @@ from pipelines.records import read_metadata
 _BATCH, _TEXT_BATCH = 32, 256
 """Utterances that are predicted together; those of words alone are small."""
 
-_SHUFFLED = {"shuffled-audio": "audio", "shuffled-transcripts": "transcripts"}
+_SHUFFLED = {"shuffled-audio": "audio", "shuffled-transcripts": "transcripts", "shuffled-video": "video"}
 
 
 def shuffled_in_scoring(control: str) -> str:
@@ -69,7 +69,7 @@ class Part:
         thresholds: np.ndarray | None = None,
         **options: Any,
     ):
-        batch_size = _BATCH if "audio" in modalities else _TEXT_BATCH
+        batch_size = _TEXT_BATCH if tuple(modalities) == ("text",) else _BATCH
         dataset = make_dataset(
             records, members, modalities, by=by, with_metadata=True, batch_size=batch_size, **options
         )
@@ -158,7 +158,7 @@ def take_away(
 
     Args:
       features: Of a batch.
-      modality: "audio" or "text".
+      modality: "audio", "text" or "video".
       where: [batch] bool, from which utterances it is taken; True: from all.
     """
     changed = dict(features)
@@ -170,6 +170,8 @@ def take_away(
         # What is left of an empty transcript: its [START].
         is_word = tf.range(tf.shape(token_ids)[1]) > 0
         changed["token_ids"] = tf.where(is_word & tf.reshape(where, (-1, 1)), 0, token_ids)
+    if modality == "video" and "video_frames" in features:
+        changed["video_frames"] = tf.where(tf.reshape(where, (-1, 1, 1, 1, 1)), 0.0, features["video_frames"])
     return changed
 
 
@@ -181,6 +183,8 @@ def _is_present(features: Mapping[str, tf.Tensor]) -> np.ndarray:
         present |= length > 0
     if "token_ids" in features:
         present |= np.count_nonzero(features["token_ids"].numpy(), axis=1) > 1
+    if "video_frames" in features:
+        present |= (features["video_frames"].numpy() > 0).any(axis=(1, 2, 3, 4))
     return present
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from emotion_tf import metrics
@@ -104,6 +105,31 @@ def spectrogram(log_mel: np.ndarray, title: str, hop_seconds: float) -> Figure:
     axes.set(xlabel="seconds", ylabel="mel band")
     figure.suptitle(textwrap.fill(title, 90), fontsize="medium")
     figure.colorbar(image, ax=axes, label="normalised log magnitude")
+    return figure
+
+
+def frame_strips(strips: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+    """Draws what was seen of videos, a row each: its frames, and the face box in them.
+
+    Args:
+      strips: What stands before a row -> its frames [num_video_frames, height, width, channels] in [0, 1], and boxes
+        [num_video_frames, 5]: left, top, width and height as shares of the frame, and 1 where the face was found, 0
+        where the box is that of another frame.
+      title: Above the picture.
+    """
+    num_frames = max((len(frames) for frames, _ in strips.values()), default=1)
+    figure = Figure(figsize=(1.6 + 0.7 * num_frames, 0.9 + 0.75 * len(strips)), layout="constrained")
+    grid = figure.subplots(len(strips), num_frames, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    for row, (name, (frames, boxes)) in zip(grid, strips.items(), strict=True):
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize="small")
+        for axes, frame, (left, top, width, height, is_found) in zip(row, frames, boxes, strict=False):
+            axes.imshow(frame.squeeze(), cmap="gray", vmin=0, vmax=1)
+            corner, size = (left * frame.shape[1], top * frame.shape[0]), (width * frame.shape[1], height * len(frame))
+            colour, style = ("lime", "-") if is_found else ("red", ":")
+            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linestyle=style))
+    figure.suptitle(textwrap.fill(title, 14 + 10 * num_frames), fontsize="medium")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Tells the emotion of recordings: `python -m emotion_tf.predict --model RUN FILE... [--transcript "..."]`.
+"""Tells the emotion of recordings and videos: `python -m emotion_tf.predict --model RUN FILE... [--transcript "..."]`.
 
 Prints one line of JSON a recording: file, transcript, emotion (the most probable), emotions (those that reach their
 thresholds; of a model that knows several an utterance), probabilities, seconds (of sound), warnings. A model of several
@@ -22,6 +22,7 @@ from pipelines import audio
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.normalisation import Sums, least_deviations, pooled
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings, add_whisper_arguments
+from pipelines.video import Clip, VideoSettings, length_of, read_clip, to_array
 
 MAX_SECONDS = 60.0
 """An utterance that is longer is none: the models hear clips of seconds."""
@@ -76,9 +77,15 @@ class ExportedModel:
         if "predicted" not in self._serve.structured_outputs:
             raise InputError(f"{self.folder} was made by an older version, without `predicted`: export the run again.")
 
-    def __call__(self, waveform: np.ndarray, transcripts: Sequence[str], *speaker: np.ndarray) -> np.ndarray:
-        """Predicts; returns the probabilities of `answer`."""
-        return self.answer(waveform, transcripts, *speaker).probabilities
+    @property
+    def seen(self) -> VideoSettings | None:
+        """What it sees of videos; None: nothing."""
+        settings = self.metadata.get("video")
+        return VideoSettings(**settings) if settings else None
+
+    def __call__(self, *inputs: Any, **beside: np.ndarray) -> np.ndarray:
+        """Predicts; takes what `answer` takes, and returns its probabilities."""
+        return self.answer(*inputs, **beside).probabilities
 
     def answer(
         self,
@@ -86,6 +93,7 @@ class ExportedModel:
         transcripts: Sequence[str],
         speaker_mean: np.ndarray | None = None,
         speaker_std: np.ndarray | None = None,
+        video_frames: np.ndarray | None = None,
     ) -> Answer:
         """Predicts.
 
@@ -94,6 +102,8 @@ class ExportedModel:
           transcripts: [batch]; empty where there are no words.
           speaker_mean, speaker_std: [batch, num_columns] over other recordings of the speaker, for a model that
             normalises by them; None, or deviations of zero: the statistics of training stand in.
+          video_frames: [batch, num_video_frames, height, width, channels] float32 in [0, 1], for a model that sees;
+            None, or zeros: there is no video.
         """
         import tensorflow as tf
 
@@ -106,6 +116,9 @@ class ExportedModel:
             nothing = np.zeros((len(waveform), sum(audio.num_columns(name, front_end) for name in names)))
             given = {"speaker_mean": speaker_mean, "speaker_std": speaker_std}
             inputs |= {n: tf.constant(nothing if v is None else v, tf.float32) for n, v in given.items()}
+        if seen := self.seen:
+            frames = np.zeros((len(waveform), 1, *seen.shape)) if video_frames is None else video_frames
+            inputs["video_frames"] = tf.constant(frames, tf.float32)
         found = self._serve(**inputs)
         shares = found["shares"].numpy() if "shares" in found else None
         return Answer(found["probabilities"].numpy(), found["predicted"].numpy(), shares)
@@ -191,15 +204,29 @@ def _heard(metadata: Mapping[str, Any]) -> tuple[audio.FrontEnd, tuple[str, ...]
     return audio.FrontEnd(**metadata["front_end"]), tuple(metadata["audio_features"])
 
 
+def _read(model: ExportedModel, file: Path | None) -> Clip:
+    """Reads the sound of a recording or a video and, for a model that sees, the pictures of a video."""
+    is_video = file is not None and file.suffix.lower() in audio.VIDEO_SUFFIXES
+    if file is None or not is_video or model.seen is None:
+        return Clip(_decode(file))
+    _stop_on_long(file, length_of(file)[1])  # Before an hour of it is decoded.
+    clip = read_clip(file, file, model.seen)
+    _stop_on_long(file, len(clip.waveform) / audio.SAMPLE_RATE)
+    return clip
+
+
 def _decode(file: Path | None) -> np.ndarray:
     """Reads a recording, [num_samples] int16; without one there are no samples."""
     waveform = np.zeros(0, np.int16) if file is None else audio.decode(file)
-    seconds = len(waveform) / audio.SAMPLE_RATE
+    _stop_on_long(file, len(waveform) / audio.SAMPLE_RATE)
+    return waveform
+
+
+def _stop_on_long(file: Path | None, seconds: float) -> None:
     if seconds > MAX_SECONDS:
         raise InputError(
             f"{file} is {seconds:.0f} s long, and an utterance has at most {MAX_SECONDS:.0f} s: cut it up."
         )
-    return waveform
 
 
 def _speaker(
@@ -244,7 +271,8 @@ def predict(
     Raises:
       InputError: A recording that cannot be read or is no utterance, or a transcript that is none.
     """
-    waveform = _decode(file)
+    clip = _read(model, file)
+    waveform = clip.waveform
     if transcriber is not None:
         transcript = transcriber(waveform).transcript
     if len(transcript.split()) > MAX_WORDS:
@@ -252,7 +280,10 @@ def predict(
             f"the transcript of {len(transcript.split())} words is no utterance (at most {MAX_WORDS}): cut it up."
         )
     speaker, said = _speaker(model, file, waveform, enrolled)
-    answer = model.answer(audio.pad_together([waveform]), [transcript], *speaker)
+    beside = dict(zip(("speaker_mean", "speaker_std"), speaker, strict=False))
+    if (seen := model.seen) and clip.frames:
+        beside["video_frames"] = to_array(clip.frames.images, seen)[np.newaxis]
+    answer = model.answer(audio.pad_together([waveform]), [transcript], **beside)
     [probabilities], [named] = answer.probabilities, answer.named
     emotions = model.metadata["emotions"]
     ranked = [emotions[number] for number in (-probabilities).argsort(kind="stable") if named[number]]
@@ -262,18 +293,18 @@ def predict(
         "emotion": emotions[int(probabilities.argmax())],
         **({"emotions": ranked} if model.metadata["is_multi_label"] else {}),
         "probabilities": {name: round(float(p), 6) for name, p in zip(emotions, probabilities, strict=True)},
-        **_contributions(model, answer, waveform, transcript, speaker),
+        **_contributions(model, answer, waveform, transcript, beside),
         "seconds": round(len(waveform) / audio.SAMPLE_RATE, 3),
         "warnings": [
             *([f"transcribed by whisper {transcriber.name}"] if transcriber else []),
             *said,
-            *_warnings(model.metadata, waveform, transcript),
+            *_warnings(model.metadata, clip, transcript),
         ],
     }
 
 
 def _contributions(
-    model: ExportedModel, answer: Answer, waveform: np.ndarray, transcript: str, speaker: Sequence[np.ndarray]
+    model: ExportedModel, answer: Answer, waveform: np.ndarray, transcript: str, beside: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """Tells what each modality does to the answer; nothing for a model of one.
 
@@ -291,8 +322,10 @@ def _contributions(
         }
     sounds = [waveform[:0] if name == "audio" else waveform for name in modalities]
     words = ["" if name == "text" else transcript for name in modalities]
-    beside = [np.repeat(values, len(modalities), axis=0) for values in speaker]
-    rest = model(audio.pad_together(sounds), words, *beside)
+    others = {name: np.repeat(values, len(modalities), axis=0) for name, values in beside.items()}
+    if "video_frames" in others:
+        others["video_frames"][modalities.index("video")] = 0
+    rest = model(audio.pad_together(sounds), words, **others)
     chosen = int(answer.probabilities[0].argmax())
     changes = np.log(np.maximum(rest[:, chosen], FLOOR)) - np.log(max(answer.probabilities[0, chosen], FLOOR))
     found["changes_without"] = {name: round(float(one), 6) for name, one in zip(modalities, changes, strict=True)}
@@ -302,7 +335,7 @@ def _contributions(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m emotion_tf.predict", description=str(__doc__).splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="a run, an export folder or a version folder")
-    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="recordings (none: words alone)")
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="recordings or videos (none: words alone)")
     parser.add_argument(
         "--transcript",
         action="append",
@@ -322,15 +355,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _warnings(metadata: Mapping[str, Any], waveform: np.ndarray, transcript: str) -> Iterator[str]:
+def _warnings(metadata: Mapping[str, Any], clip: Clip, transcript: str) -> Iterator[str]:
     """Says in sentences what a reader of the answer should know."""
-    modalities = metadata["modalities"]
-    given = {"audio": bool(waveform.any()), "text": bool(transcript.strip())}
+    modalities, waveform = metadata["modalities"], clip.waveform
+    given = {"audio": bool(waveform.any()), "text": bool(transcript.strip()), "video": clip.frames is not None}
     heard = [modality for modality in modalities if given[modality]]
     if not heard:
         yield f"nothing that this model uses ({' and '.join(modalities)}) is there: the answer is the training prior"
     elif len(heard) < len(modalities):
-        yield f"{', '.join(set(modalities) - set(heard))} is missing: the answer rests on {' and '.join(heard)} alone"
+        missing = [modality for modality in modalities if not given[modality]]
+        verb = "is" if len(missing) == 1 else "are"
+        yield f"{' and '.join(missing)} {verb} missing: the answer rests on {' and '.join(heard)} alone"
     ignored = [modality for modality in given if given[modality] and modality not in modalities]
     yield from (f"this model does not use {modality}: it was ignored" for modality in ignored)
     seconds, longest = len(waveform) / audio.SAMPLE_RATE, metadata["longest_seconds"]
@@ -338,6 +373,10 @@ def _warnings(metadata: Mapping[str, Any], waveform: np.ndarray, transcript: str
         yield f"{seconds:.1f} s is much longer than the clips it was trained on (up to {longest:.1f} s of speech)"
     if "audio" in heard and np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
         yield "the recording is almost silent"
+    if clip.frames and (lost := clip.frames.num_without_face):
+        yield f"no face was found in {lost} of the {len(clip.frames.images)} frames that were looked at"
+    if clip.frames and clip.frames.num_pictures == 1 < len(clip.frames.images):
+        yield "the video holds a single picture: nothing moves in it"
     if "text" in heard and len(transcript.split()) > metadata["max_tokens"] // 2:
         yield f"the transcript is long: no more than its first {metadata['max_tokens']} word pieces are read"
     yield from (f"the model carries the mark {mark!r}" for mark in metadata["marks"])

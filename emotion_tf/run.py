@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.config import AUDIO_FEATURES, Config
+from emotion_tf.config import AUDIO_FEATURES, MODALITIES, Config
 from pipelines import audio, text
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS, LabelMap
 from pipelines.normalisation import Normalisation
 from pipelines.records import write_json
+from pipelines.video import VideoSettings
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +31,7 @@ _OLDER = {
     "headline": "unweighted_average_recall",
     "acoustic": [],
     "encoder": None,
+    "video": None,
 }
 """What holds for runs that were trained before metadata.json said so."""
 
@@ -229,6 +231,7 @@ _FACTS = {
     "front_end": "front end",
     "vocabulary_sha256": "vocabulary",
     "encoder": "encoder",
+    "video": "choice of video frames (number, size, colour)",
 }
 
 
@@ -237,10 +240,10 @@ def misfit(run: Mapping[str, Any], records: Mapping[str, Any], facts: Sequence[s
 
     Args:
       run, records: The metadata of both.
-      facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "encoder".
+      facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "encoder", "video".
     """
-    # A run that names no encoder hears none.
-    compared = [name for name in facts if name != "encoder" or run[name] is not None]
+    # A run that names no encoder hears none, and one that names no video sees none.
+    compared = [name for name in facts if name not in ("encoder", "video") or run[name] is not None]
     return next((_FACTS[name] for name in compared if run[name] != records[name]), "")
 
 
@@ -282,13 +285,19 @@ def _leads(chosen: LabelMap, labels: Sequence[str], emotions: Sequence[str]) -> 
     return chosen.emotions == tuple(emotions) and set(labels) <= set(chosen.targets)
 
 
-def widths_of(metadata: Mapping[str, Any]) -> dict[str, int]:
-    """Tells from the metadata of a run or of records which features of sound there are, and their columns."""
+def widths_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Tells from the metadata of a run or of records which features there are.
+
+    Returns:
+      Feature of sound -> its columns; video_frames -> height, width and channels of a frame, where there are any.
+    """
     widths = {"log_mel": metadata["front_end"]["mel_bins"]}
     if names := metadata.get("acoustic"):
         widths |= {"mfcc": audio.NUM_MFCC_COLUMNS, "acoustic": len(names)}
     if encoder := metadata.get("encoder"):
         widths["encoder"] = encoder["width"]
+    if settings := metadata.get("video"):
+        widths["video_frames"] = VideoSettings(**settings).shape
     return widths
 
 
@@ -344,16 +353,20 @@ def normalisation_of(config: Config) -> Normalisation | None:
 
 def hears(config: Config) -> bool:
     """Whether a run of a config listens to sound."""
-    if config.is_late:
-        return any(hears(Run(Path(source)).config()) for source in config.runs)
-    return "audio" in config.modalities
+    return "audio" in modalities_of(config)
 
 
 def reads(config: Config) -> bool:
     """Whether a run of a config reads words."""
+    return "text" in modalities_of(config)
+
+
+def modalities_of(config: Config) -> tuple[str, ...]:
+    """Tells what the model of a config hears, reads and sees: its own, or what the runs do that it joins."""
     if config.is_late:
-        return any(reads(Run(Path(source)).config()) for source in config.runs)
-    return "text" in config.modalities
+        found = {name for source in config.runs for name in modalities_of(Run(Path(source)).config())}
+        return tuple(name for name in MODALITIES if name in found)
+    return config.modalities
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from emotion_tf.part import Part, part_of, score_part, shuffled_in_scoring, shuf
 from emotion_tf.rules import FITTED, fit_stacker, fit_weights
 from emotion_tf.run import Run, targets_of, tokenizer_of, widths_of
 from pipelines import text
-from pipelines.augment import MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
+from pipelines.augment import ImageAugment, MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
 from pipelines.command import InputError, progress_bar
 from pipelines.dataset import make_dataset
 from pipelines.normalisation import Normalisation
@@ -157,6 +157,7 @@ def training_dataset(
         training=True,
         audio_features=config.audio.features,
         num_frames=num_frames,
+        num_video_frames=training.video_frames or None,
         max_tokens=training.max_tokens,
         class_weights=_class_weights(training, metadata),
         augment=_augment(config, num_frames),
@@ -208,13 +209,16 @@ def _augment(config: Config, num_frames: int) -> Callable[[Tensors], Tensors] | 
     shares = (training.word_dropout, training.word_swap, training.word_mask)
     if "text" in config.modalities and any(shares):
         steps.append(TextAugment(tokenizer_of(config) or text.own_tokenizer(), *shares))
+    if "video" in config.modalities:
+        of_images = ("flip", "shift", "brightness", "cutout")
+        steps.append(ImageAugment(**{name: getattr(training, f"image_{name}") for name in of_images}))
     return (lambda example: functools.reduce(lambda done, step: step(done), steps, example)) if steps else None
 
 
 def _class_weights(training: TrainingConfig, metadata: dict[str, Any]) -> dict[int, float] | None:
     """Weighs each emotion by a power of its rarity, utterances by 1 on average; None: each utterance the same."""
-    has_audio, is_multi_label = metadata["has_audio"], metadata["is_multi_label"]
-    power = training.weight_power(has_audio=has_audio, is_multi_label=is_multi_label)
+    has_clips, is_multi_label = metadata["has_audio"] or metadata["video"] is not None, metadata["is_multi_label"]
+    power = training.weight_power(has_clips=has_clips, is_multi_label=is_multi_label)
     if is_multi_label or not power:
         return None
     counts = np.array(metadata["training_counts"])
@@ -224,22 +228,16 @@ def _class_weights(training: TrainingConfig, metadata: dict[str, Any]) -> dict[i
 
 def _start_from(model: keras.Model, config: Config) -> None:
     """Copies the weights of trained branches."""
-    for modality, source in _inits(config).items():
+    for modality, source in config.inits.items():
         trained = Run(Path(source)).model()
         for layer in model.layers:
             if layer.name.startswith(f"{modality}_") and layer.weights:
                 layer.set_weights(trained.get_layer(layer.name).get_weights())
 
 
-def _inits(config: Config) -> dict[str, str]:
-    """Finds the runs that branches start from, by modality."""
-    inits = {"audio": config.init_audio, "text": config.init_text}
-    return {modality: source for modality, source in inits.items() if source}
-
-
 def _started(model: keras.Model, config: Config) -> list[keras.Layer]:
     """Finds the layers of the branches that start from trained runs."""
-    prefixes = tuple(f"{modality}_" for modality in _inits(config))
+    prefixes = tuple(f"{modality}_" for modality in config.inits)
     return [layer for layer in model.layers if layer.name.startswith(prefixes)]
 
 
@@ -351,6 +349,34 @@ def _samples(
         yield title, plots.spectrogram(features["log_mel"][0].numpy(), title, hop_seconds) if has_sound else None
 
 
+def _draw_frames(run: Run) -> None:
+    """Draws what a model sees of one validation clip of each emotion, where one has a video."""
+    config, metadata = run.config(), run.metadata()
+    dataset = make_dataset(
+        Path(config.records),
+        metadata["fold"]["validation"],
+        ("video",),
+        by=metadata["fold"]["by"],
+        shuffled="video" if config.control == "shuffled-video" else "",
+        batch_size=1,
+        seed=config.seed,
+        with_metadata=True,
+        cache=False,
+    )
+    strips = {}
+    for features, label, about in dataset:
+        number = int(np.argmax(label[0])) if metadata["is_multi_label"] else int(label[0])
+        frames, emotion = features["video_frames"][0].numpy(), metadata["emotions"][number]
+        if emotion not in strips and frames.any():
+            strips[emotion] = (frames, about["face_boxes"][0].to_tensor().numpy(), about["utterance_id"][0].numpy())
+        if len(strips) == len(metadata["emotions"]):
+            break
+    if strips:
+        named = {f"{emotion}\n{name.decode()}": (frames, boxes) for emotion, (frames, boxes, name) in strips.items()}
+        title = f"{run.folder.name}: what the model sees, green where a face was found, red where the box is another's"
+        plots.save(plots.frame_strips(named, title), run.plots / "frames.png")
+
+
 def write_model(model: keras.Model, path: Path) -> None:
     """Writes a model under a temporary name and renames it."""
     temporary = path.with_name("unfinished.keras")
@@ -368,6 +394,8 @@ def _finish(run: Run, model: keras.Model, part: Part, history: pd.DataFrame | No
     write_model(keras.Model(model.input, model.output, name=model.name), run.model_path)
     scores, predictions = score_part(run, model, part)
     marks, headline = run.metadata()["marks"], run.metadata()["headline"]
+    if "video" in modalities_of(model):
+        _draw_frames(run)
     if history is not None:
         plots.save(plots.curves(history, scores["chance"][headline]), run.plots / "curves.png")
     for without, rows in predictions.items():

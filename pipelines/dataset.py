@@ -7,12 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines import audio, records, text
+from pipelines import audio, records, text, video
 from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
 from pipelines.sound import Change, Sound
 
-MODALITIES = ("audio", "text")
+MODALITIES = ("audio", "text", "video")
 
 _SORTED_BATCHES = 50
 """Sentences of so many batches are sorted by length at once: padding nearly goes, and batches stay random."""
@@ -21,6 +21,7 @@ _PREPARED_BY = {"acoustic": "--acoustic", "encoder": "--encoder whisper"}
 """Field of a record -> what stores it."""
 
 _METADATA_FIELDS = ("utterance_id", "speaker", "attributes")
+_ABOUT = (*_METADATA_FIELDS, "face_boxes")
 
 Tensors = dict[str, tf.Tensor]
 
@@ -28,7 +29,7 @@ Tensors = dict[str, tf.Tensor]
 def make_dataset(
     folder: Path,
     members: Sequence[str],
-    modalities: Sequence[str] = MODALITIES,
+    modalities: Sequence[str] = ("audio", "text"),
     *,
     by: str = "speaker",
     audio_features: Sequence[str] = ("log_mel",),
@@ -36,6 +37,7 @@ def make_dataset(
     batch_size: int = 32,
     training: bool = False,
     num_frames: int | None = None,
+    num_video_frames: int | None = None,
     max_tokens: int | None = None,
     class_weights: Mapping[int, float] | None = None,
     augment: Callable[[Tensors], Tensors] | None = None,
@@ -51,16 +53,18 @@ def make_dataset(
     Args:
       folder: Complete records.
       members: Which utterances to read: values of the field `by`.
-      modalities: "audio", "text" or both; what is not named is not read.
+      modalities: Some of `MODALITIES`; what is not named is not read.
       by: "speaker", "published_split" or "utterance_id".
       audio_features: What of the sound is read: "log_mel", "mfcc", "acoustic", "encoder", or several of them.
-      shuffled: "audio", "transcripts" or "labels", which are then dealt anew among the chosen utterances, in the same
-        way in every epoch; empty: nothing.
+      shuffled: "audio", "transcripts", "video" or "labels", which are then dealt anew among the chosen utterances, in
+        the same way in every epoch; empty: nothing.
       batch_size: Utterances a batch; the last batch may be smaller.
       training: Shuffles anew in every epoch and crops long clips at a random place; words without sound are batched
         with others of about their length. Without it the order is that of the shards and the crop is the middle.
       num_frames: Frames that every clip is cropped or padded to; None: no crop, padded to the batch's longest. States
         of an encoder are never cropped.
+      num_video_frames: Frames that are left of a video in training, one drawn of each of as many equal stretches; None:
+        all, as without training.
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights; not for multi-label records.
       augment: Applied in training to one example after normalising and cropping, before padding.
@@ -68,17 +72,19 @@ def make_dataset(
         computed of what comes out; None: the stored features are read.
       normalisation: Statistics that bring clips to one scale; None: each clip by itself.
       tokenizer: Makes token_ids of the stored transcripts; None: the stored ids are read.
-      with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element.
+      with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element, of videos face_boxes
+        [num_video_frames, 5] too.
       cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech; with acoustic 67 kB;
-        waveforms that will change 32 kB).
+        waveforms that will change 32 kB), and frames of videos as they are decoded (16 grey ones of 64 x 64: 66 kB).
       seed: Of order, crops and what is shuffled; the same seed gives the same batches in the same epoch.
 
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: those of audio_features, each [batch, num_frames,
       columns] float32 normalised and padded with each clip's silence, num_frames [batch] int32; encoder [batch,
       num_steps, width] float32 as it is stored, padded with 0, and num_steps [batch] int32; token_ids [batch,
-      num_tokens] int32 padded with 0. label: [batch] int32; of multi-label records [batch, num_emotions] float32, 1 for
-      each label.
+      num_tokens] int32 padded with 0; video_frames [batch, num_video_frames, height, width, channels] float32 in
+      [0, 1], zeros where a clip has no video. label: [batch] int32; of multi-label records [batch, num_emotions]
+      float32, 1 for each label.
 
     Raises:
       InputError: Records that are not complete, or lack one of the speakers or a feature, or an unknown modality or
@@ -93,6 +99,8 @@ def make_dataset(
     heard = _heard(modalities, audio_features, folder, metadata)
     of_frames = [name for name in heard if name in audio.FRAME_FEATURES]
     sound = Sound(folder, metadata, of_frames, normalisation, change_waveform if training else None)
+    if "video" in modalities and metadata.video is None:
+        raise InputError(f"{folder} hold no video: prepare them again with --video-frames.")
     fields = _fields(modalities, sound, heard, with_metadata)
     read = functools.partial(_read, folder, metadata, members, by, tokenise=_tokenise(tokenizer, max_tokens))
     dataset = sound.with_speakers(read, fields)
@@ -111,10 +119,11 @@ def make_dataset(
     randoms = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
     dataset = tf.data.Dataset.zip(dataset, randoms)
     dataset = dataset.map(sound.hear, num_parallel_calls=tf.data.AUTOTUNE) if sound.changes else dataset
-    dataset = dataset.map(_crop(num_frames, max_tokens, training), num_parallel_calls=tf.data.AUTOTUNE)
+    crop = _crop(num_frames, num_video_frames, max_tokens, training)
+    dataset = dataset.map(crop, num_parallel_calls=tf.data.AUTOTUNE)
     if training and augment is not None:
         dataset = dataset.map(augment)  # One after the other: its random numbers come from one generator.
-    sorts = training and not heard
+    sorts = training and tuple(modalities) == ("text",)
     dataset = _batches_of_like_lengths(dataset, batch_size, seed) if sorts else dataset.ragged_batch(batch_size)
     to_batch = _to_batch(num_frames, class_weights, with_metadata)
     dataset = dataset.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -160,9 +169,14 @@ def _heard(
 
 
 def _fields(modalities: Sequence[str], sound: Sound, heard: Sequence[str], with_metadata: bool) -> list[str]:
-    chosen = {"audio": [*sound.fields, *(["encoder"] if "encoder" in heard else [])], "text": ["token_ids"]}
+    chosen = {
+        "audio": [*sound.fields, *(["encoder"] if "encoder" in heard else [])],
+        "text": ["token_ids"],
+        "video": ["video_frames"],
+    }
     fields = ["label", *(field for modality in modalities for field in chosen[modality])]
-    return list(dict.fromkeys([*fields, *(_METADATA_FIELDS if with_metadata else ())]))
+    about = (*_METADATA_FIELDS, *(["face_boxes"] if "video" in modalities else [])) if with_metadata else ()
+    return list(dict.fromkeys([*fields, *about]))
 
 
 def _read(
@@ -211,7 +225,12 @@ def _tokenise(tokenizer: text.Tokenizer | None, max_tokens: int | None) -> Calla
 
 def _moved(shuffled: str, fields: Sequence[str], sound: Sound) -> list[str]:
     """Names the fields that change their record; for audio all others, which take less memory."""
-    chosen = {"audio": {*sound.fields, "encoder"}, "transcripts": {"token_ids"}, "labels": {"label"}}[shuffled]
+    chosen = {
+        "audio": {*sound.fields, "encoder"},
+        "transcripts": {"token_ids"},
+        "video": {"video_frames", "face_boxes"},
+        "labels": {"label"},
+    }[shuffled]
     if not chosen & set(fields):
         raise InputError(f"a model that reads no {shuffled} has none to shuffle: choose another --control.")
     return [name for name in fields if (name in chosen) != (shuffled == "audio")]
@@ -230,7 +249,7 @@ def _deal_anew(moved: Sequence[str], seed: int) -> Callable[[Tensors], Tensors]:
 
 def _to_example(metadata: records.Metadata, sound: Sound, with_metadata: bool) -> Callable[[Tensors], Tensors]:
     """Keeps what a model and its user need, features of sound normalised over the whole clip."""
-    num_emotions = len(metadata.emotions)
+    num_emotions, settings = len(metadata.emotions), metadata.video_settings
 
     def to_label(labels: tf.Tensor) -> tf.Tensor:
         if metadata.is_multi_label:
@@ -240,13 +259,17 @@ def _to_example(metadata: records.Metadata, sound: Sound, with_metadata: bool) -
     def to_example(record: Tensors) -> Tensors:
         example = {"label": to_label(record["label"])} | sound.to_features(record)
         example |= {name: record[name] for name in ("encoder", "token_ids") if name in record}
-        return example | ({name: record[name] for name in _METADATA_FIELDS} if with_metadata else {})
+        if settings and "video_frames" in record:
+            example["video_frames"] = video.decode_frames(record["video_frames"], settings)
+        return example | ({name: record[name] for name in _ABOUT if name in record} if with_metadata else {})
 
     return to_example
 
 
-def _crop(num_frames: int | None, max_tokens: int | None, training: bool) -> Callable[[Tensors, tf.Tensor], Tensors]:
-    """Cuts clips that are longer than num_frames: anywhere in training, else in the middle."""
+def _crop(
+    num_frames: int | None, num_video_frames: int | None, max_tokens: int | None, training: bool
+) -> Callable[[Tensors, tf.Tensor], Tensors]:
+    """Cuts clips that are longer than num_frames: anywhere in training, else in the middle; makes pictures of bytes."""
 
     def crop(example: Tensors, random: tf.Tensor) -> Tensors:
         heard = [name for name in audio.FRAME_FEATURES if name in example]
@@ -256,9 +279,23 @@ def _crop(num_frames: int | None, max_tokens: int | None, training: bool) -> Cal
             example = example | {name: example[name][start : start + num_frames] for name in heard}
         if "token_ids" in example:
             example = example | {"token_ids": example["token_ids"][:max_tokens]}
+        if "video_frames" in example:
+            frames = example["video_frames"]
+            frames = _some_of(frames, num_video_frames, random) if training and num_video_frames else frames
+            example = example | {"video_frames": tf.cast(frames, tf.float32) / 255}
         return example
 
     return crop
+
+
+def _some_of(frames: tf.Tensor, count: int, random: tf.Tensor) -> tf.Tensor:
+    """Draws one frame of each of `count` equal stretches of a video, in their order; all where there are no more."""
+    if count >= frames.shape[0]:
+        return frames
+    luck = tf.random.stateless_uniform([count], tf.stack([random, 1]))
+    places = (tf.range(count, dtype=tf.float32) + luck) * frames.shape[0] / count
+    chosen = tf.gather(frames, tf.minimum(tf.cast(places, tf.int32), frames.shape[0] - 1))
+    return tf.ensure_shape(chosen, [count, *frames.shape[1:]])
 
 
 def _batches_of_like_lengths(dataset: tf.data.Dataset, batch_size: int, seed: int) -> tf.data.Dataset:
@@ -288,11 +325,13 @@ def _to_batch(
             features["encoder"] = _pad_steps(batch["encoder"])
         if "token_ids" in batch:
             features["token_ids"] = batch["token_ids"].to_tensor()
+        if "video_frames" in batch:
+            features["video_frames"] = batch["video_frames"]
         parts: tuple[Any, ...] = (features, batch["label"])
         if class_weights is not None:
             weights = tf.constant([class_weights[label] for label in range(len(class_weights))], tf.float32)
             parts += (tf.gather(weights, batch["label"]),)
-        return parts + (({name: batch[name] for name in _METADATA_FIELDS},) if with_metadata else ())
+        return parts + (({name: batch[name] for name in _ABOUT if name in batch},) if with_metadata else ())
 
     return to_batch
 

@@ -1,4 +1,4 @@
-"""Decodes recordings in worker processes, which start in a fraction of a second because they do without TensorFlow."""
+"""Decodes recordings and videos in worker processes, which start at once because they do without TensorFlow."""
 
 import collections
 import concurrent.futures.process
@@ -8,25 +8,27 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from pipelines import audio, processes
+from pipelines import processes
 from pipelines.command import InputError
 from pipelines.utterance import Utterance
+from pipelines.video import Clip, VideoSettings, read_clip
 
-Decoded = list[tuple[Utterance, np.ndarray | str]]
-"""A batch: each utterance with its waveform [num_samples] int16, or with the reason why it cannot be read."""
+Decoded = list[tuple[Utterance, Clip | str]]
+"""A batch: each utterance with its clip, or with the reason why it cannot be read."""
 
-_Future = concurrent.futures.Future[list[np.ndarray | str]]
+_Future = concurrent.futures.Future[list[Clip | str]]
 
 
 @contextlib.contextmanager
-def decoding(batches: Sequence[list[Utterance]], num_workers: int | None = None) -> Iterator[Iterator[Decoded]]:
+def decoding(
+    batches: Sequence[list[Utterance]], num_workers: int | None = None, seen: VideoSettings | None = None
+) -> Iterator[Iterator[Decoded]]:
     """Decodes batches of utterances in worker processes, in order, a few batches ahead of whoever takes them.
 
     Args:
       batches: Utterances; those without a recording decode to no samples.
       num_workers: Processes; None: one a core.
+      seen: What of videos is seen; None: nothing.
 
     Returns:
       A context whose value iterates over the decoded batches.
@@ -39,8 +41,8 @@ def decoding(batches: Sequence[list[Utterance]], num_workers: int | None = None)
     with concurrent.futures.ProcessPoolExecutor(num_workers, context, processes.end_with_parent) as pool:
         try:
             with processes.ctrl_c_held():
-                waiting = collections.deque(_submit(pool, batch) for batch in batches[: 2 * num_workers])
-            yield _in_order(pool, batches, waiting)
+                waiting = collections.deque(_submit(pool, batch, seen) for batch in batches[: 2 * num_workers])
+            yield _in_order(pool, batches, waiting, seen)
         except concurrent.futures.process.BrokenProcessPool:
             raise InputError(
                 "a decoding process was killed, perhaps for lack of memory: run the same command again, which"
@@ -51,27 +53,30 @@ def decoding(batches: Sequence[list[Utterance]], num_workers: int | None = None)
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submit(pool: concurrent.futures.Executor, batch: list[Utterance]) -> _Future:
-    return pool.submit(_decode_all, [utterance.audio for utterance in batch])
+def _submit(pool: concurrent.futures.Executor, batch: list[Utterance], seen: VideoSettings | None) -> _Future:
+    return pool.submit(_decode_all, [(utterance.audio, utterance.video) for utterance in batch], seen)
 
 
 def _in_order(
-    pool: concurrent.futures.Executor, batches: Sequence[list[Utterance]], waiting: collections.deque[_Future]
+    pool: concurrent.futures.Executor,
+    batches: Sequence[list[Utterance]],
+    waiting: collections.deque[_Future],
+    seen: VideoSettings | None,
 ) -> Iterator[Decoded]:
     following = iter(batches[len(waiting) :])
     for batch in batches:
         decoded = waiting.popleft().result()
-        waiting.extend(_submit(pool, ahead) for ahead in itertools.islice(following, 1))
+        waiting.extend(_submit(pool, ahead, seen) for ahead in itertools.islice(following, 1))
         yield list(zip(batch, decoded, strict=True))
 
 
-def _decode_all(paths: Sequence[Path | None]) -> list[np.ndarray | str]:
-    return [_decode(path) for path in paths]
+def _decode_all(paths: Sequence[tuple[Path | None, Path | None]], seen: VideoSettings | None) -> list[Clip | str]:
+    return [_decode(audio_path, video_path, seen) for audio_path, video_path in paths]
 
 
-def _decode(path: Path | None) -> np.ndarray | str:
-    """Returns the waveform, an empty one where there is no recording, or the reason why it cannot be read."""
+def _decode(audio_path: Path | None, video_path: Path | None, seen: VideoSettings | None) -> Clip | str:
+    """Returns the clip, without samples where there is no sound, or the reason why it cannot be read."""
     try:
-        return np.zeros(0, np.int16) if path is None else audio.decode(path)
+        return read_clip(audio_path, video_path, seen)
     except InputError as error:
         return str(error)

@@ -327,11 +327,11 @@ def comparable(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Sorts rows of an index by utterance and adds what is compared between parts.
 
     Returns:
-      The rows with two further columns: recording, the hash of the samples, empty without sound; sentence, the
-      transcript in its one spelling, empty where blank.
+      The rows with two further columns: recording, the hash of the samples, without sound that of the pictures, empty
+      without either; sentence, the transcript in its one spelling, empty where blank.
     """
     return rows.assign(
-        recording=rows["audio_sha256"].where(rows["has_sound"], ""),
+        recording=rows["audio_sha256"].where(rows["has_sound"], rows["video_sha256"]),
         sentence=sentences_of(rows["transcript"].tolist()),
     ).sort_values("utterance_id")
 

@@ -30,6 +30,7 @@ from pipelines.decoding import Decoded, decoding
 from pipelines.emotions import LABEL_MAPS, RAVDESS
 from pipelines.encoder import KINDS, Encoder, EncoderSettings
 from pipelines.utterance import Corpus, Utterance
+from pipelines.video import NUM_BOX_COLUMNS, Clip, Frames, VideoSettings, import_opencv
 
 _READERS: Mapping[str, Callable[[Path], Corpus]] = {
     "ravdess": ravdess.read,
@@ -37,7 +38,7 @@ _READERS: Mapping[str, Callable[[Path], Corpus]] = {
     "meld": meld.read,
 }
 
-_ROWS_OF_SOUND = ("hours", "features", "skipped", "silent")
+_ROWS_OF_CLIPS = ("hours", "features", "skipped", "silent")
 
 _BATCH = 32
 _SENTENCE_BATCH = 2048
@@ -59,6 +60,7 @@ class Preparation:
       origin: What words and choice of utterances depend on beside the corpus, as JSON holds it.
       has_acoustic: Stores the acoustic features beside the log-mel.
       encoder: Stores states of this encoder, too; None: of none.
+      video: Stores frames of videos, too; None: of none.
     """
 
     corpus: Corpus
@@ -70,6 +72,12 @@ class Preparation:
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     has_acoustic: bool = False
     encoder: EncoderSettings | None = None
+    video: VideoSettings | None = None
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether any utterance is a recording that is read, of sound or of pictures."""
+        return self.corpus.has_audio or (self.video is not None and self.corpus.has_video)
 
     @property
     def frame_features(self) -> tuple[str, ...]:
@@ -79,7 +87,8 @@ class Preparation:
     @functools.cached_property
     def shards(self) -> dict[str, list[Utterance]]:
         """Shard -> its utterances."""
-        stored = (self.store_waveform, self.has_acoustic, self.encoder is not None)
+        num_video_frames = self.video.num_frames if self.video else 0
+        stored = (self.store_waveform, self.has_acoustic, self.encoder is not None, num_video_frames)
         return records.plan_shards(self.corpus.utterances, self.front_end, *stored)
 
     @functools.cached_property
@@ -104,6 +113,7 @@ class Preparation:
             # Not where there are none, so that older records are recognised.
             **({"acoustic": audio.ACOUSTIC} if self.has_acoustic else {}),
             **({"encoder": self.encoder.identity} if self.encoder else {}),
+            **({"video": dataclasses.asdict(self.video)} if self.video else {}),
         }
         base = self.corpus.source if self.corpus.source.is_dir() else self.corpus.source.parent
         return {
@@ -130,6 +140,10 @@ class _Summary:
     skipped: list[dict[str, str]] = dataclasses.field(default_factory=list)
     num_samples: int = 0
     longest_frames: int = 0
+    num_with_video: int = 0
+    num_without_sound: int = 0
+    num_frames_without_face: int = 0
+    without_face: list[str] = dataclasses.field(default_factory=list)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -188,14 +202,16 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
     counts = zip(metadata.emotions, metadata.emotion_counts(metadata.speakers), strict=True)
     megabytes = sum(shard["num_bytes"] for shard in metadata.shards.values()) / 1e6
     speakers = [speaker for speaker in metadata.speakers if speaker]
+    has_clips = metadata.has_audio or metadata.video is not None
     rows = {
         "corpus": metadata.corpus,
-        "clips" if metadata.has_audio else "sentences": _count_of_utterances(metadata),
+        "clips" if has_clips else "sentences": _count_of_utterances(metadata),
         "hours": f"{metadata.hours:.2f}",
         "speakers": f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-",
         "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts),
         "features": ", ".join(f"{count} columns {name}" for name, count in metadata.columns.items()),
         **({"encoder": "{kind} {model}, layer {layer}".format(**metadata.encoder)} if metadata.encoder else {}),
+        **({"video": _seen(metadata)} if metadata.video else {}),
         "words": f"{metadata.transcript_source}; {metadata.num_without_words} without words",
         "skipped": f"{len(metadata.skipped)} unreadable",
         "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
@@ -206,8 +222,23 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
     return "\n".join(
         textwrap.fill(value, width, initial_indent=f"{name:<9} ", subsequent_indent=" " * 10, max_lines=8)
         for name, value in rows.items()
-        if metadata.has_audio or name not in _ROWS_OF_SOUND
+        if has_clips or name not in _ROWS_OF_CLIPS
     )
+
+
+def _seen(metadata: records.Metadata) -> str:
+    """Says what was seen of the videos."""
+    height, width, channels = VideoSettings(**(metadata.video or {})).shape
+    seen, num_frames = metadata.seen, (metadata.video or {})["num_frames"]
+    kind = "colour" if channels == 3 else "grey"
+    lost, all_lost = seen["num_frames_without_face"], seen["without_face"]
+    parts = [
+        f"{num_frames} frames of {width}x{height}, {kind}, of {seen['num_clips']} clips",
+        f"{seen['without_sound']} of them without sound",
+        f"{lost} frames without a face",
+        ", ".join([f"{len(all_lost)} clips without any", *all_lost]),
+    ]
+    return "; ".join(parts)
 
 
 def _count_of_utterances(metadata: records.Metadata) -> str:
@@ -240,6 +271,7 @@ def _parser() -> argparse.ArgumentParser:
         help="store acoustic features too: cepstra, chroma, contrast, zero crossings, loudness, pitch",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace other records in the folder")
+    _add_video_arguments(parser)
     transcripts.add_arguments(parser)
     _add_encoder_arguments(parser)
     front_end = parser.add_argument_group("front end")
@@ -253,6 +285,47 @@ def _parser() -> argparse.ArgumentParser:
         "--trim-db", type=_decibels, default=defaults.trim_db, help="DB below the loudest frame, or off (%(default)s)"
     )
     return parser
+
+
+def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    group, defaults = parser.add_argument_group("video"), VideoSettings()
+    group.add_argument(
+        "--video-frames",
+        type=int,
+        metavar="N",
+        help=f"store N pictures of the face, evenly over the spoken part, of each video (for instance"
+        f" {defaults.num_frames})",
+    )
+    group.add_argument("--video-size", type=int, metavar="N", help=f"pixels of a side of them ({defaults.size})")
+    group.add_argument("--colour", action="store_true", help="three channels instead of a grey one")
+    group.add_argument(
+        "--with-video",
+        action="store_true",
+        help=f"synthetic: make videos of drawn faces, too, and store frames of them (without --video-frames:"
+        f" {defaults.num_frames})",
+    )
+
+
+def _video(arguments: argparse.Namespace) -> VideoSettings | None:
+    """Reads the flags of videos.
+
+    Raises:
+      InputError: Flags that change nothing, or OpenCV or PyAV that is not installed.
+    """
+    if arguments.with_video and arguments.corpus != "synthetic":
+        raise InputError(f"--with-video makes videos of the synthetic corpus; {arguments.corpus} has its own or none:"
+                         " leave it out.")  # fmt: skip
+    defaults = VideoSettings()
+    num_frames = arguments.video_frames
+    if num_frames is None and arguments.with_video:
+        num_frames = defaults.num_frames
+    if num_frames is None:
+        if arguments.video_size is not None or arguments.colour:
+            raise InputError("--video-size and --colour belong to --video-frames: add that, or leave them out.")
+        return None
+    import_opencv()
+    size = defaults.size if arguments.video_size is None else arguments.video_size
+    return VideoSettings(num_frames, size, arguments.colour)
 
 
 def _add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
@@ -314,7 +387,12 @@ def _front_end(arguments: argparse.Namespace) -> audio.FrontEnd:
 def _preparation(arguments: argparse.Namespace) -> Preparation:
     shared = ("device",) if arguments.encoder else ()
     front_end, words = _front_end(arguments), transcripts.WordSource.of(arguments, shared)
+    seen = _video(arguments)
     corpus, label_map = _read_corpus(arguments), arguments.label_map or ""
+    if seen is None:
+        corpus = corpus.sound_alone()
+    elif not corpus.has_video:
+        raise InputError(f"{corpus.name} in {corpus.source} holds no video: leave --video-frames out, or add them.")
     _stop_on_nothing(corpus)
     name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
     encoder = _encoder(arguments, corpus)
@@ -338,6 +416,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
         origin,
         arguments.acoustic,
         encoder,
+        seen,
     )
 
 
@@ -346,7 +425,7 @@ def _read_corpus(arguments: argparse.Namespace) -> Corpus:
     if arguments.emotions and arguments.corpus != "manifest":
         raise InputError(f"--emotions declares the labels of a manifest; {arguments.corpus} has its own: leave it out.")
     if arguments.corpus == "synthetic":
-        synthetic.make(source)
+        synthetic.make(source, with_video=arguments.with_video)
         corpus = synthetic.read(source)
     elif arguments.corpus == "manifest":
         corpus = manifest.read(_manifest_path(arguments), _manifest_labels(arguments))
@@ -394,10 +473,11 @@ def _manifest_labels(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _identity(utterance: Utterance, base: Path) -> dict[str, Any]:
     values = {**vars(utterance), "attributes": dict(utterance.attributes)}
-    path = values.pop("audio")
-    if path is not None:
-        stat = path.stat() if path.exists() else None
-        values["file"] = [os.path.relpath(path, base), stat and stat.st_size, stat and stat.st_mtime_ns]
+    for field, name in (("audio", "file"), ("video", "video")):
+        path = values.pop(field)
+        if path is not None:
+            stat = path.stat() if path.exists() else None
+            values[name] = [os.path.relpath(path, base), stat and stat.st_size, stat and stat.st_mtime_ns]
     return values
 
 
@@ -455,9 +535,9 @@ def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str
     found = {name: _read_summary(preparation, name) for name in preparation.shards}
     summaries = {name: summary for name, summary in found.items() if summary is not None}
     pending = {name: shard for name, shard in preparation.shards.items() if name not in summaries}
-    size = _BATCH if preparation.corpus.has_audio else _SENTENCE_BATCH
+    size = _BATCH if preparation.has_clips else _SENTENCE_BATCH
     batches = [shard[start : start + size] for shard in pending.values() for start in range(0, len(shard), size)]
-    unit = "clip" if preparation.corpus.has_audio else "sentence"
+    unit = "clip" if preparation.has_clips else "sentence"
     with (
         progress_bar(total, f"preparing {preparation.corpus.name}", unit) as progress,
         _decoded(preparation, batches, num_workers) as decoded,
@@ -478,9 +558,9 @@ def _decoded(
     preparation: Preparation, batches: Sequence[list[Utterance]], num_workers: int | None
 ) -> contextlib.AbstractContextManager[Iterator[Decoded]]:
     """Decodes in other processes; sentences alone need none."""
-    if preparation.corpus.has_audio:
-        return decoding(batches, num_workers)
-    nothing = np.zeros(0, np.int16)
+    if preparation.has_clips:
+        return decoding(batches, num_workers, preparation.video)
+    nothing = Clip(np.zeros(0, np.int16))
     return contextlib.nullcontext(iter([[(utterance, nothing) for utterance in batch] for batch in batches]))
 
 
@@ -496,10 +576,10 @@ def _records(
         reasons = {utterance.utterance_id: found for utterance, found in batch if isinstance(found, str)}
         summary.skipped += [{"utterance_id": name, "reason": reason} for name, reason in reasons.items()]
         token_ids = text.token_ids([utterance.transcript for utterance, _ in readable]).to_list()
-        features = _features(preparation, [waveform for _, waveform in readable])
-        for (utterance, waveform), ids, frames in zip(readable, token_ids, features, strict=True):
-            record = _record(preparation, utterance, waveform, np.asarray(ids), frames)
-            _count(summary, utterance, waveform, record)
+        features = _features(preparation, [clip.waveform for _, clip in readable])
+        for (utterance, clip), ids, frames in zip(readable, token_ids, features, strict=True):
+            record = _record(preparation, utterance, clip, np.asarray(ids), frames)
+            _count(summary, utterance, clip, record)
             yield record
             progress.update()
         progress.update(len(reasons))
@@ -530,40 +610,58 @@ def _transformed(waveforms: Sequence[np.ndarray], transform: Callable[..., Any])
             yield {name: values[number, :count] for name, values in features.items()}
 
 
-def _count(summary: _Summary, utterance: Utterance, waveform: np.ndarray, record: Mapping[str, Any]) -> None:
+def _count(summary: _Summary, utterance: Utterance, clip: Clip, record: Mapping[str, Any]) -> None:
     counts = summary.counts.setdefault(utterance.speaker, {})
     for emotion in utterance.emotions:
         counts[emotion] = counts.get(emotion, 0) + 1
     summary.num_utterances += 1
     summary.num_multi_label += len(utterance.emotions) > 1
     summary.num_without_words += len(record["token_ids"]) == 1
-    summary.num_samples += len(waveform)
+    summary.num_samples += len(clip.waveform)
     summary.longest_frames = max(summary.longest_frames, len(record["log_mel"]))
-    if utterance.audio is not None and np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
+    if len(clip.waveform) and np.abs(clip.waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
         summary.silent.append(utterance.utterance_id)
+    if clip.frames is not None:
+        summary.num_with_video += 1
+        summary.num_without_sound += not len(clip.waveform)
+        summary.num_frames_without_face += clip.frames.num_without_face
+        if clip.frames.num_without_face == len(clip.frames.images):
+            summary.without_face.append(utterance.utterance_id)
 
 
 def _record(
     preparation: Preparation,
     utterance: Utterance,
-    waveform: np.ndarray,
+    clip: Clip,
     token_ids: np.ndarray,
     frames: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    record = {
+    record: dict[str, Any] = {
         "utterance_id": utterance.utterance_id,
         "speaker": utterance.speaker,
         "label": [preparation.corpus.emotions.index(emotion) for emotion in utterance.emotions],
         "attributes": json.dumps(dict(utterance.attributes), ensure_ascii=False, sort_keys=True),
         "trial": utterance.trial,
         # Absent sound is no recording that could be found twice.
-        "audio_sha256": audio.sha256(waveform) if waveform.any() else "",
+        "audio_sha256": audio.sha256(clip.waveform) if clip.waveform.any() else "",
         "published_split": utterance.published_split,
         "transcript": utterance.transcript,
         "token_ids": token_ids,
         **frames,
     }
-    return record | ({"waveform": waveform} if preparation.store_waveform else {})
+    if preparation.store_waveform:
+        record["waveform"] = clip.waveform
+    return record | (_record_of_video(clip.frames) if preparation.video else {})
+
+
+def _record_of_video(frames: Frames | None) -> dict[str, Any]:
+    """Makes the fields of what was seen; without a video they hold nothing."""
+    images = frames.images if frames else []
+    return {
+        "video_frames": images,
+        "face_boxes": frames.boxes if frames else np.zeros((0, NUM_BOX_COLUMNS), np.float32),
+        "video_sha256": hashlib.sha256(b"".join(images)).hexdigest() if images else "",
+    }
 
 
 def _stop_on_nothing(corpus: Corpus) -> None:
@@ -596,6 +694,8 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> re
         front_end=dataclasses.asdict(preparation.front_end),
         acoustic=list(audio.ACOUSTIC) if preparation.has_acoustic else [],
         encoder=preparation.loaded_encoder.facts if preparation.loaded_encoder else None,
+        video=dataclasses.asdict(preparation.video) if preparation.video else None,
+        seen=_seen_in_all(summaries.values()) if preparation.video else {},
         vocabulary_sha256=text.vocabulary_sha256(),
         transcript_source=preparation.transcript_source,
         is_multi_label=corpus.is_multi_label,
@@ -613,6 +713,17 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> re
         silent=[name for summary in summaries.values() for name in summary.silent],
         fingerprint=preparation.fingerprint,
     )
+
+
+def _seen_in_all(summaries: Iterable[_Summary]) -> dict[str, Any]:
+    """Adds up what was seen of the videos of all shards."""
+    found = list(summaries)
+    return {
+        "num_clips": sum(summary.num_with_video for summary in found),
+        "without_sound": sum(summary.num_without_sound for summary in found),
+        "num_frames_without_face": sum(summary.num_frames_without_face for summary in found),
+        "without_face": sorted(name for summary in found for name in summary.without_face),
+    }
 
 
 def _counts(summaries: Iterable[_Summary]) -> dict[str, dict[str, int]]:

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd, num_columns
 from pipelines.command import InputError
 from pipelines.encoder import STEPS_PER_SECOND
 from pipelines.utterance import Utterance
+from pipelines.video import NUM_BOX_COLUMNS, VideoSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,8 @@ SCHEMA_VERSION = 2
 METADATA = "metadata.json"
 
 # One entry a field of a record, for writer and reader alike. Arrays are raw little-endian values of this type, whose
-# last axis (if they have two) is told by `Metadata.columns`; "text" is UTF-8; "numbers" one int64 or more.
+# last axis (if they have two) is told by `Metadata.columns`; "text" is UTF-8; "numbers" one int64 or more; "images" a
+# JPEG each.
 SCHEMA: Mapping[str, str] = {
     "utterance_id": "text",
     "speaker": "text",
@@ -42,10 +44,13 @@ SCHEMA: Mapping[str, str] = {
     "acoustic": "float32",
     "encoder": "float16",
     "waveform": "int16",
+    "video_frames": "images",
+    "face_boxes": "float32",
+    "video_sha256": "text",
 }
 
 # What holds for records that were made before metadata.json said so.
-_OLDER: Mapping[str, Any] = {"acoustic": [], "encoder": None}
+_OLDER: Mapping[str, Any] = {"acoustic": [], "encoder": None, "video": None, "seen": {}}
 
 STORED = {"log_mel": "log_mel", "mfcc": "acoustic", "acoustic": "acoustic", "encoder": "encoder"}
 """Feature of sound -> the field of a record that it is read from."""
@@ -56,6 +61,7 @@ _MIN_SHARDS = 4
 _EXPECTED_SECONDS = 4.0
 _EXPECTED_WORDS_BYTES = 500
 _EXPECTED_ENCODER_WIDTH = 768
+_EXPECTED_IMAGE_BYTES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +77,9 @@ class Metadata:
       acoustic: Names of the columns of acoustic; none where records hold no acoustic.
       encoder: Whose states records hold: {"kind", "model", "sha256" of the checkpoint, "layer", "width",
         "steps_per_second"}; None: nobody's.
+      video: The settings of video_frames; None where records hold none.
+      seen: Of video: {"num_clips", "num_frames_without_face", "without_face": [utterance_id, ...], "without_sound":
+        number of clips with pictures alone}; empty where records hold none.
       vocabulary_sha256: Of the vocabulary that made the token ids.
       transcript_source: Where the words come from: "script", "simulated", "paired" or "whisper MODEL".
       is_multi_label: Whether a record may have several labels.
@@ -96,6 +105,8 @@ class Metadata:
     front_end: dict[str, Any]
     acoustic: list[str]
     encoder: dict[str, Any] | None
+    video: dict[str, Any] | None
+    seen: dict[str, Any]
     vocabulary_sha256: str
     transcript_source: str
     is_multi_label: bool
@@ -133,7 +144,13 @@ class Metadata:
         """The fields that are tables, and their numbers of columns."""
         acoustic = {"acoustic": len(self.acoustic)} if self.acoustic else {}
         encoder = {"encoder": self.encoder["width"]} if self.encoder else {}
-        return {"log_mel": self.settings.mel_bins} | acoustic | encoder
+        faces = {"face_boxes": NUM_BOX_COLUMNS} if self.video else {}
+        return {"log_mel": self.settings.mel_bins} | acoustic | encoder | faces
+
+    @property
+    def video_settings(self) -> VideoSettings | None:
+        """The settings of video_frames, as an object."""
+        return VideoSettings(**self.video) if self.video else None
 
 
 def read_metadata(folder: Path) -> Metadata:
@@ -163,7 +180,7 @@ def read_metadata(folder: Path) -> Metadata:
     try:
         metadata = Metadata(**values)
         metadata.emotion_counts(metadata.speakers)
-        _ = metadata.columns
+        _ = metadata.columns, metadata.video_settings
         if metadata.acoustic not in ([], list(ACOUSTIC)):
             raise InputError(f"{path} names other acoustic features than this program computes: {again}.")
         for name, shard in metadata.shards.items():
@@ -202,6 +219,7 @@ def plan_shards(
     has_waveform: bool,
     has_acoustic: bool = False,
     has_encoder: bool = False,
+    num_video_frames: int = 0,
 ) -> dict[str, list[Utterance]]:
     """Deals whole speakers to shards of about equal size.
 
@@ -218,7 +236,9 @@ def plan_shards(
     # The width is known once the encoder is loaded, which a plan must not wait for.
     bytes_a_second += has_encoder * 2 * _EXPECTED_ENCODER_WIDTH * STEPS_PER_SECOND
     num_recordings = sum(utterance.audio is not None for utterance in utterances)
+    num_videos = sum(utterance.video is not None for utterance in utterances)
     expected = num_recordings * _EXPECTED_SECONDS * bytes_a_second + len(utterances) * _EXPECTED_WORDS_BYTES
+    expected += num_videos * num_video_frames * _EXPECTED_IMAGE_BYTES
     num_shards = min(len(groups), max(_MIN_SHARDS, round(expected / _SHARD_BYTES)))
     shards: list[list[Utterance]] = [[] for _ in range(num_shards)]
     for speaker in sorted(groups, key=lambda speaker: (-len(groups[speaker]), speaker)):
@@ -263,10 +283,15 @@ def serialise(record: Mapping[str, Any]) -> bytes:
         if kind == "numbers":
             features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=value))
         else:
-            stored = value.encode() if kind == "text" else np.asarray(value, np.dtype(kind).newbyteorder("<")).tobytes()
-            features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[stored]))
+            features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=_stored(kind, value)))
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
+
+
+def _stored(kind: str, value: Any) -> list[bytes]:
+    if kind == "images":
+        return list(value)
+    return [value.encode() if kind == "text" else np.asarray(value, np.dtype(kind).newbyteorder("<")).tobytes()]
 
 
 def parse(serialised: "tf.Tensor", fields: Sequence[str], columns: Mapping[str, int]) -> "dict[str, tf.Tensor]":
@@ -279,16 +304,18 @@ def parse(serialised: "tf.Tensor", fields: Sequence[str], columns: Mapping[str, 
 
     Returns:
       Field -> tensor: strings are scalars, log_mel and acoustic are [num_frames, columns], encoder is [num_steps,
-      width], label (int64), token_ids and waveform are vectors.
+      width], face_boxes is [num_video_frames, 5], label (int64), token_ids, waveform and video_frames (strings, a JPEG
+      each) are vectors.
     """
     import tensorflow as tf
 
     numbers = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
+    images = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
     stored = tf.io.FixedLenFeature([], tf.string)
-    features = {name: numbers if SCHEMA[name] == "numbers" else stored for name in fields}
+    features = {name: {"numbers": numbers, "images": images}.get(SCHEMA[name], stored) for name in fields}
     parsed = tf.io.parse_single_example(serialised, features)
     for name in fields:
-        if SCHEMA[name] not in ("text", "numbers"):
+        if SCHEMA[name] not in ("text", "numbers", "images"):
             parsed[name] = tf.io.decode_raw(parsed[name], tf.as_dtype(SCHEMA[name]))
         if name in columns:
             parsed[name] = tf.reshape(parsed[name], [-1, columns[name]])
@@ -308,8 +335,8 @@ def read_index(folder: Path) -> "pd.DataFrame":
 
     Returns:
       One row a record, shards in the order of their names: utterance_id, speaker, trial, audio_sha256,
-      published_split, transcript (strings), label (int, the first one), labels (a tuple of all), has_sound (False where
-      log_mel holds no frame).
+      published_split, transcript, video_sha256 (strings), label (int, the first one), labels (a tuple of all),
+      has_sound (False where log_mel holds no frame).
 
     Raises:
       InputError: Records that are not complete, or a shard that is cut off or no TFRecord.
@@ -319,7 +346,8 @@ def read_index(folder: Path) -> "pd.DataFrame":
 
     texts = ("utterance_id", "speaker", "trial", "audio_sha256", "published_split", "transcript")
     features = {name: tf.io.FixedLenFeature([], tf.string) for name in texts}
-    features |= {"label": tf.io.RaggedFeature(tf.int64), "log_mel": tf.io.FixedLenFeature([], tf.string, b"")}
+    features |= {name: tf.io.FixedLenFeature([], tf.string, b"") for name in ("log_mel", "video_sha256")}
+    features["label"] = tf.io.RaggedFeature(tf.int64)
 
     def to_columns(serialised: "tf.Tensor") -> "dict[str, tf.Tensor]":
         columns = tf.io.parse_example(serialised, features)
@@ -333,17 +361,29 @@ def read_index(folder: Path) -> "pd.DataFrame":
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder} holds a corrupt shard ({reason}): prepare it again with --overwrite.") from None
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    index = {name: [value.decode() for value in columns[name]] for name in texts}
+    index = {name: [value.decode() for value in columns[name]] for name in (*texts, "video_sha256")}
     ends = np.cumsum(columns["counts"])
     labels = [tuple(one.tolist()) for one in np.split(columns["labels"], ends[:-1])]
     index |= {"label": columns["labels"][ends - columns["counts"]], "labels": labels}
     return pd.DataFrame(index | {"has_sound": columns["has_sound"]})
 
 
-def read_examples(
-    folder: Path, members: Sequence[str], count: int, by: str = "speaker"
-) -> list[tuple[np.ndarray, str]]:
-    """Reads stored waveforms and words, spread evenly over some records.
+class Example(NamedTuple):
+    """What one record holds before anything is computed of it.
+
+    Attributes:
+      waveform: [num_samples] int16; no samples where none are stored.
+      transcript: The words.
+      images: A JPEG a frame of the video; none where there is none.
+    """
+
+    waveform: np.ndarray
+    transcript: str
+    images: list[bytes]
+
+
+def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "speaker") -> list[Example]:
+    """Reads stored waveforms, words and pictures, spread evenly over some records.
 
     Args:
       folder: Complete records.
@@ -352,7 +392,7 @@ def read_examples(
       by: "speaker", "published_split" or "utterance_id".
 
     Returns:
-      At most `count` pairs of waveform [num_samples] int16 (no samples where none are stored) and transcript.
+      At most `count` examples.
     """
     import tensorflow as tf
 
@@ -362,10 +402,15 @@ def read_examples(
         for name, shard in metadata.shards.items()
         if by != "speaker" or set(shard["speakers"]) & chosen
     ]
-    fields = tuple(dict.fromkeys((by, "transcript", *(["waveform"] if metadata.has_waveform else []))))
+    stored = ["waveform"] * metadata.has_waveform + ["video_frames"] * (metadata.video is not None)
+    fields = tuple(dict.fromkeys((by, "transcript", *stored)))
     dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.columns))
     found = [
-        (record.get("waveform", np.zeros(0, np.int16)), record["transcript"].decode())
+        Example(
+            record.get("waveform", np.zeros(0, np.int16)),
+            record["transcript"].decode(),
+            list(record.get("video_frames", ())),
+        )
         for record in dataset.as_numpy_iterator()
         if record[by].decode() in chosen
     ]

@@ -19,7 +19,8 @@ class Utterance:
       utterance_id: Unique in its corpus (RAVDESS: the file's stem).
       speaker: As the corpus writes it (RAVDESS: "01" to "24"); empty for corpora without speakers.
       emotion: A name of the corpus's label set; in a multi-label corpus all names, joined by "|" in label order.
-      audio: The recording, or None.
+      audio: The recording, or the video whose sound it is, or None.
+      video: The video whose pictures are seen, or None.
       transcript: The words that the corpus gives; empty where it gives none.
       trial: The performance; equal for all modalities of one trial. Defaults to the utterance_id.
       published_split: "train", "validation", "test", or empty.
@@ -30,6 +31,7 @@ class Utterance:
     speaker: str
     emotion: str
     audio: Path | None = None
+    video: Path | None = None
     transcript: str = ""
     trial: str = ""
     published_split: str = ""
@@ -72,6 +74,20 @@ class Corpus:
     def has_audio(self) -> bool:
         """Whether any utterance has a recording."""
         return any(utterance.audio is not None for utterance in self.utterances)
+
+    @property
+    def has_video(self) -> bool:
+        """Whether any utterance has a video."""
+        return any(utterance.video is not None for utterance in self.utterances)
+
+    def sound_alone(self) -> "Corpus":
+        """Takes the videos away; utterances that had nothing else are left out and counted in `ignored`."""
+        kept = [one for one in self.utterances if one.audio is not None or one.video is None]
+        count = len(self.utterances) - len(kept)
+        ignored = {**self.ignored, **({"video without sound (--video-frames reads it)": count} if count else {})}
+        return dataclasses.replace(
+            self, utterances=tuple(dataclasses.replace(one, video=None) for one in kept), ignored=ignored
+        )
 
     def relabelled(self, label_map: str) -> "Corpus":
         """Maps every emotion through a map of `pipelines.emotions`; what the map drops is counted in `ignored`.

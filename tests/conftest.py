@@ -12,6 +12,7 @@ from pipelines import audio, prepare
 from pipelines.corpora import goemotions, synthetic
 from pipelines.emotions import GOEMOTIONS
 from pipelines.encoder import EncoderSettings
+from pipelines.video import VideoSettings
 
 LONGEST = ("test_crossval.py", "test_export.py", "test_training.py")
 
@@ -57,6 +58,13 @@ def three_speakers(made_once):
 
 
 @pytest.fixture(scope="session")
+def seen_speakers(made_once):
+    """The same corpus with videos of drawn faces."""
+    pytest.importorskip("cv2")
+    return synthetic.read(made_once("corpora/seen", lambda folder: synthetic._make(folder, 0, 3, True)))
+
+
+@pytest.fixture(scope="session")
 def prepared(made_once):
     """From utterances and how to prepare them to complete records. Nobody may change them."""
 
@@ -85,6 +93,12 @@ def acoustic_records(three_speakers, prepared):
 def encoder_records(three_speakers, encoder_checkpoint, prepared):
     """The same records with states of an encoder among them, and no waveforms."""
     return prepared("encoder", three_speakers, encoder=EncoderSettings(str(encoder_checkpoint), device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def video_records(seen_speakers, prepared):
+    """The same records with four frames of each video among them."""
+    return prepared("video", seen_speakers, store_waveform=True, video=VideoSettings(4, 32))
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +134,7 @@ def goemotions_records(goemotions_like, prepared):
 @pytest.fixture(scope="session")
 def make_config(three_speaker_records):
     """From a branch and further fields to the config of a training of seconds."""
-    from emotion_tf.config import AudioConfig, Config, TextConfig, TrainingConfig
+    from emotion_tf.config import AudioConfig, Config, TextConfig, TrainingConfig, VideoConfig
 
     def make(branch, *, epochs=2, batch_size=16, num_frames=32, **values):
         names = {field.name for field in dataclasses.fields(TrainingConfig)}
@@ -130,6 +144,7 @@ def make_config(three_speaker_records):
             values.pop("records", str(three_speaker_records)),
             audio=AudioConfig((4,), 4, 4),
             text=TextConfig(4, (4,), 4, 4),
+            video=VideoConfig((4, 4), 4, 4),
             training=TrainingConfig(epochs=epochs, batch_size=batch_size, num_frames=num_frames, **training),
             **values,
         )
@@ -187,6 +202,19 @@ def enrolled_run(make_config, fitted):
 
 
 @pytest.fixture(scope="session")
+def video_run(make_config, video_records, fitted):
+    """A finished run of the video branch, one epoch long."""
+    return fitted("video", make_config("video", epochs=1, records=str(video_records)))
+
+
+@pytest.fixture(scope="session")
+def seen_run(make_config, video_records, video_run, fitted):
+    """A finished run of early fusion of sound, words and video, whose video branch went on."""
+    config = {"records": str(video_records), "modalities": ("audio", "text", "video"), "join": "gated", "epochs": 1}
+    return fitted("seen", make_config("fusion", fusion="early", init_video=str(video_run.folder), **config))
+
+
+@pytest.fixture(scope="session")
 def goemotions_run(make_config, goemotions_records, fitted):
     """A finished run of the text branch on several emotions an utterance."""
     config = make_config("text", records=str(goemotions_records), folds="published", batch_size=24, learning_rate=0.02)
@@ -211,6 +239,12 @@ def early_export(early_run, exported):
 def late_export(late_run, exported):
     """The export of late fusion."""
     return exported(late_run)
+
+
+@pytest.fixture(scope="session")
+def seen_export(seen_run, exported):
+    """The export of early fusion of sound, words and video."""
+    return exported(seen_run)
 
 
 @pytest.fixture(scope="session")

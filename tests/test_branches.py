@@ -215,19 +215,25 @@ def test_a_preset_folder_and_a_hugging_face_folder_give_the_same_features(tiny_p
 
 SCRIPT = """
 import keras, numpy as np
-from emotion_tf.config import AudioConfig, Config, TextConfig
+from emotion_tf.config import AudioConfig, Config, TextConfig, VideoConfig
 from emotion_tf.fusion import build_model
 rng = np.random.default_rng(0)
 widths = {"log_mel": 8, "acoustic": 5, "encoder": 6}
 batch = {name: rng.standard_normal((3, 11, width)).astype("float32") for name, width in widths.items()}
 batch |= {"num_frames": np.array([11, 0, 0], "int32"), "num_steps": np.array([7, 0, 0], "int32")}
 batch["token_ids"] = np.array([[2, 4, 7], [2, 5, 0], [2, 0, 0]], "int32")
+widths["video_frames"] = (32, 32, 1)
+batch["video_frames"] = rng.uniform(0, 1, (3, 4, 32, 32, 1)).astype("float32")
+batch["video_frames"][2] = 0
+modalities = ("audio", "text", "video")
 logits = []
 for name in models:
-    branch, features = ("fusion", tuple(widths)) if name == "cnn" else ("audio", ("log_mel",))
+    branch, features = ("fusion", ("log_mel", "acoustic", "encoder")) if name == "cnn" else ("audio", ("log_mel",))
     sizes = {"units": (4,), "width": 4, "layers": 1, "heads": 2, "dropout": 0.0}
     audio = AudioConfig((4, 4), 4, 4, model=name, features=features, **sizes)
-    config = Config(branch, "x", fusion="early", join="cross_attention", audio=audio, text=TextConfig(4, (4,), 4, 4))
+    own = {"text": TextConfig(4, (4,), 4, 4), "video": VideoConfig((2, 2), 4, 4, 0.0, "gru")}
+    own |= {"fusion": "early", "join": "cross_attention", "modalities": modalities} if branch == "fusion" else {}
+    config = Config(branch, "x", audio=audio, **own)
     model = build_model(config, widths, 20, [0.25, 0.75])
     for variable in model.weights:
         if "seed" not in variable.path:
@@ -242,7 +248,7 @@ RUN = f"import sys; path, *models = sys.argv[1:]{SCRIPT}np.savez(path, logits=lo
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_every_audio_model_and_text_give_the_same_on_another_backend_and_learn(backend, tmp_path):
+def test_every_audio_model_text_and_video_give_the_same_on_another_backend_and_learn(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     # EfficientNet is keras.applications' own, and takes half a minute to build.

@@ -60,7 +60,7 @@ def test_modalities_have_one_order_and_one_alone_is_not_joined():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"modalities": ("smell",)}, "--modalities smell cannot work: give some of audio, text, each once"),
+        ({"modalities": ("smell",)}, "--modalities smell cannot work: give some of audio, text, video, each once"),
         ({"modalities": ("text", "text")}, "--modalities text text cannot work"),
         ({"join": "glue"}, "--join glue cannot work: give one of concat, gated, cross_attention"),
     ],

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from pipelines import audio, prepare, records, text
+from pipelines import audio, prepare, records, text, video
 from pipelines.command import InputError
 from pipelines.corpora import goemotions, manifest
 from pipelines.dataset import make_dataset
@@ -700,3 +700,74 @@ def test_changed_waveforms_go_with_shuffled_audio(three_speaker_records):
 def test_records_without_waveforms_have_none_to_change(split_records):
     with pytest.raises(InputError, match="hold no waveforms to change: prepare them again with --store-waveform"):
         make_dataset(split_records, ["train"], by="published_split", training=True, change_waveform=unchanged)
+
+
+def video_features(dataset):
+    return {name: features["video_frames"].numpy() for name, (features, *_) in examples_of(dataset).items()}
+
+
+@pytest.fixture(scope="module")
+def seen(video_records):
+    return video_features(make_dataset(video_records, SPEAKERS, ["video"], with_metadata=True))
+
+
+def test_frames_of_videos_are_those_that_are_taken_of_the_file(seen_speakers, video_records, seen):
+    settings = records.read_metadata(video_records).video_settings
+    for utterance in seen_speakers.utterances[::30]:
+        clip = video.read_clip(utterance.audio, utterance.video, settings)
+        found = seen[utterance.utterance_id]
+        assert found.shape == (4, 32, 32, 1)
+        np.testing.assert_allclose(found, video.to_array(clip.frames.images, settings), atol=1e-6)
+
+
+def test_face_boxes_come_with_the_metadata(video_records):
+    dataset = make_dataset(video_records, SPEAKERS, ["video"], with_metadata=True)
+    for _, _, about in dataset.unbatch():
+        boxes = about["face_boxes"].numpy()
+        assert boxes.shape == (4, 5)
+        assert (boxes[:, 2:4] > 0.5).all()
+
+
+def test_clips_without_a_video_are_zeros_beside_those_with_one(seen_speakers, seen, tmp_path):
+    utterances = tuple(
+        dataclasses.replace(one, video=one.video if number % 2 else None)
+        for number, one in enumerate(seen_speakers.utterances[:8])
+    )
+    corpus = dataclasses.replace(seen_speakers, utterances=utterances)
+    prepare.prepare(prepare.Preparation(corpus, tmp_path, audio.FrontEnd(), video=video.VideoSettings(4, 32)), 1)
+    dataset = make_dataset(tmp_path, ["01"], ["audio", "video"], with_metadata=True)
+    for name, (features, *_) in examples_of(dataset).items():
+        [utterance] = [one for one in utterances if one.utterance_id == name]
+        expected = seen[name] if utterance.video else np.zeros((4, 32, 32, 1))
+        np.testing.assert_array_equal(features["video_frames"], expected)
+        assert features["num_frames"] > 0
+
+
+def test_training_draws_one_frame_of_each_stretch_anew_in_every_epoch(video_records, seen):
+    dataset = make_dataset(video_records, ["01"], ["video"], training=True, num_video_frames=2, with_metadata=True)
+    epochs = [video_features(dataset) for _ in range(2)]
+    for epoch in epochs:
+        for name, frames in epoch.items():
+            assert frames.shape == (2, 32, 32, 1)
+            places = [[bool((one == frame).all()) for one in seen[name]] for frame in frames]
+            assert any(places[0][:2])
+            assert any(places[1][2:])
+    assert any((epochs[0][name] != epochs[1][name]).any() for name in epochs[0])
+
+
+def test_shuffled_video_goes_to_other_utterances_with_its_boxes_and_all_else_stays(video_records, seen, examples):
+    arguments = (video_records, SPEAKERS, ["audio", "text", "video"])
+    dealt = examples_of(make_dataset(*arguments, shuffled="video", with_metadata=True))
+    moved = {name: features["video_frames"].numpy() for name, (features, *_) in dealt.items()}
+    assert sum((moved[name] == seen[name]).all() for name in seen) < 10
+    assert sorted(one.tobytes() for one in moved.values()) == sorted(one.tobytes() for one in seen.values())
+    for name, (features, label, about) in dealt.items():
+        np.testing.assert_array_equal(features["log_mel"], examples[name][0]["log_mel"])
+        np.testing.assert_array_equal(features["token_ids"], examples[name][0]["token_ids"])
+        assert label == examples[name][1]
+        assert about["face_boxes"].shape == (4, 5)
+
+
+def test_records_without_video_are_refused(three_speaker_records):
+    with pytest.raises(InputError, match="hold no video: prepare them again with --video-frames"):
+        make_dataset(three_speaker_records, SPEAKERS, ["video"])

@@ -28,16 +28,17 @@ def test_batches_come_back_in_order_with_their_own_sound(batches, num_workers):
     with decoding(batches, num_workers) as decoded:
         found = list(decoded)
     assert [[utterance for utterance, _ in batch] for batch in found] == batches
-    assert all((waveform == int(utterance.utterance_id)).all() for batch in found for utterance, waveform in batch)
+    assert all((clip.waveform == int(utterance.utterance_id)).all() for batch in found for utterance, clip in batch)
 
 
 def test_an_unreadable_recording_comes_back_as_its_reason_and_none_as_no_samples(tmp_path):
     (tmp_path / "bad.wav").write_text("no sound")
     batch = [Utterance("bad", "a", "happy", tmp_path / "bad.wav"), Utterance("none", "a", "happy")]
     with decoding([batch], 1) as decoded:
-        [[(_, reason), (_, waveform)]] = list(decoded)
+        [[(_, reason), (_, clip)]] = list(decoded)
     assert "cannot be read as audio" in reason
-    assert waveform.shape == (0,)
+    assert clip.waveform.shape == (0,)
+    assert clip.frames is None
 
 
 def test_nothing_to_decode_is_nothing():

@@ -20,6 +20,7 @@ from emotion_tf.run import Run
 from pipelines import audio
 from pipelines.command import InputError
 from pipelines.records import read_examples, write_json
+from pipelines.video import to_array
 
 FILES = ["1", "calibration.json", "metadata.json"]
 
@@ -207,7 +208,7 @@ def test_stored_clips_get_the_probabilities_of_predictions_csv(early_export, ear
     config, metadata = early_run.config(), early_run.metadata()
     examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
     model = ExportedModel(early_export)
-    found = model(audio.pad_together([sound for sound, _ in examples]), [words for _, words in examples])
+    found = model(audio.pad_together([one.waveform for one in examples]), [one.transcript for one in examples])
     columns = [f"probability_{emotion}" for emotion in metadata["emotions"]]
     expected = early_run.predictions()[columns].to_numpy()
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-5)
@@ -292,8 +293,10 @@ def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions
     metadata = json.loads((goemotions_export[1] / "metadata.json").read_text())
     fold = goemotions_run.metadata()["fold"]
     examples = read_examples(Path(goemotions_run.config().records), fold["validation"], 100, fold["by"])
-    sound = audio.pad_together([sound for sound, _ in examples])
-    probabilities, named, shares = ExportedModel(goemotions_export[1]).answer(sound, [words for _, words in examples])
+    sound = audio.pad_together([one.waveform for one in examples])
+    probabilities, named, shares = ExportedModel(goemotions_export[1]).answer(
+        sound, [one.transcript for one in examples]
+    )
     assert shares is None
     stored = goemotions_run.predictions()
     expected = stored.filter(like="probability_").to_numpy()
@@ -324,7 +327,7 @@ def test_emotions_are_named_as_multilabel_decides(probabilities, expected):
 def leave_one_out(run):
     """Of each validation clip: waveform, and mean and deviation over the speaker's other clips, by numpy."""
     fold, folder = run.metadata()["fold"], Path(run.config().records)
-    sounds = [sound for sound, _ in read_examples(folder, fold["validation"], 30)]
+    sounds = [one.waveform for one in read_examples(folder, fold["validation"], 30)]
     clips = []
     for sound in sounds:
         log_mel, num_frames = audio.log_mel(audio.to_float(sound)[None], audio.FrontEnd())
@@ -380,3 +383,36 @@ def test_training_statistics_of_a_run_are_constants_of_its_export(enrolled_expor
     assert set(model._serve.structured_input_signature[1]) == {"waveform", "transcript"}
     strange = ExportedModel(enrolled_export)(sound, ["", ""])
     np.testing.assert_allclose(model(sound, ["", ""]), strange, atol=1e-6)
+
+
+def test_an_export_that_sees_takes_frames_in_both_signatures(seen_export, seen_run):
+    loaded = tf.saved_model.load(str(seen_export / "1"))
+    for name in ("serving_default", "features"):
+        spec = loaded.signatures[name].structured_input_signature[1]["video_frames"]
+        assert (spec.shape.as_list(), spec.dtype) == ([None, None, 32, 32, 1], tf.float32)
+    metadata = json.loads((seen_export / "metadata.json").read_text())
+    assert metadata["modalities"] == ["audio", "text", "video"]
+    assert metadata["video"] == {"num_frames": 4, "size": 32, "is_colour": False}
+    assert loaded.signatures["serving_default"].structured_outputs["shares"].shape[1] == 3
+
+
+def test_an_export_that_sees_nothing_takes_no_frames(loaded):
+    assert "video_frames" not in loaded.signatures["serving_default"].structured_input_signature[1]
+
+
+def test_stored_videos_get_the_probabilities_of_predictions_csv_whatever_is_left_out(seen_export, seen_run):
+    config, metadata = seen_run.config(), seen_run.metadata()
+    examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
+    model, columns = ExportedModel(seen_export), [f"probability_{emotion}" for emotion in metadata["emotions"]]
+    sound, words = audio.pad_together([one.waveform for one in examples]), [one.transcript for one in examples]
+    frames = np.stack([to_array(one.images, model.seen) for one in examples])
+    given = {
+        "": (sound, words, frames),
+        "audio": (0 * sound, words, frames),
+        "text": (sound, [""] * len(words), frames),
+        "video": (sound, words, None),
+    }
+    for without, (waveform, transcripts, video_frames) in given.items():
+        found = model(waveform, transcripts, video_frames=video_frames)
+        expected = seen_run.predictions(without)[columns].to_numpy()
+        np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-5)

@@ -5,14 +5,16 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from emotion_tf import fit as fit_module
-from emotion_tf.config import AudioConfig, TrainingConfig
+from emotion_tf.config import AudioConfig, TrainingConfig, VideoConfig
 from emotion_tf.fit import fit, main, with_branches
 from emotion_tf.run import Run
 from pipelines import normalisation, records
 from pipelines.command import InputError, run_command
+from pipelines.video import VideoSettings
 
 
 @pytest.fixture
@@ -147,6 +149,10 @@ def test_of_several_records_one_must_be_chosen(with_records, three_speaker_recor
         (["--freeze-epochs", "1"], "are of branches to start from: give --init-audio or --init-text"),
         (["--release-rate", "0.1"], "are of branches to start from: give --init-audio or --init-text"),
         (["--modality-dropout", "0.1"], "--modality-dropout changes nothing where early fusion does not join"),
+        (["--control", "shuffled-video"], "changes nothing for --branch audio"),
+        (["--video-frames", "8"], "--video-frames changes nothing for --branch audio"),
+        (["--video-pooling", "gru"], "change nothing here, where no video branch is trained"),
+        (["--image-flip", "2"], "--image-flip 2.0 cannot work: give a number from 0 to 1"),
         (["--time-shift", "-1"], "--time-shift -1 cannot work: give a number at least 0"),
         (["--speed", "0.6"], r"--speed 0.6 cannot work: give a number from 0 to 0\.5"),
         (["--noise-snr-db", "-3"], "--noise-snr-db -3.0 cannot work: give a number from 0 to 100"),
@@ -191,6 +197,8 @@ def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, caps
         (["--modalities", "text", "--normalise", "clip"], "--normalise changes nothing for --modalities text"),
         (["--modalities", "text", "--init-audio", "a"], "--init-audio changes nothing for --modalities text"),
         (["--modalities", "audio", "--init-text", "a"], "--init-text changes nothing for --modalities audio"),
+        (["--init-video", "a"], "--init-video changes nothing for --modalities audio text"),
+        (["--modalities", "audio", "video"], "hold no video: prepare them with --video-frames"),
         (["--modalities", "audio", "--control", "shuffled-transcripts"], "changes nothing for --modalities audio"),
         (["--modalities", "text", "--audio-model", "cnn"], "change nothing here, where no audio branch is trained"),
         (["--init-audio", "a", "--normalise", "clip"], "with --init-audio or --runs it is that of those runs"),
@@ -544,3 +552,50 @@ def test_a_corrupt_file_of_statistics_gets_a_sentence(enrolled_run, tmp_path):
         run.normalisation_path.write_text(content)
         with pytest.raises(InputError, match=r"normalisation\.json is (missing or )?corrupt .* --overwrite"):
             run.normalisation()
+
+
+def test_records_without_video_train_no_branch_that_sees(trained, tmp_path, make_config):
+    for branch, values in (("video", {}), ("fusion", {"fusion": "early", "modalities": ("text", "video")})):
+        with pytest.raises(InputError, match="hold no video: prepare them with --video-frames"):
+            fit(make_config(branch, **values), Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_sees_knows_what_it_saw_and_refuses_other_frames(
+    seen_speakers, video_run, video_records, make_config, prepared, tmp_path, trained
+):
+    assert video_run.metadata()["video"] == {"num_frames": 4, "size": 32, "is_colour": False}
+    assert video_run.metadata()["headline"] == "unweighted_average_recall"
+    assert (video_run.plots / "frames.png").exists()
+    others = prepared("video-48", seen_speakers, video=VideoSettings(4, 48))
+    values = {"fusion": "early", "modalities": ("audio", "video"), "init_video": str(video_run.folder)}
+    with pytest.raises(InputError, match=r"has another choice of video frames .* than these records"):
+        fit(make_config("fusion", records=str(others), **values), Run(tmp_path / "run"))
+
+
+def test_a_video_branch_goes_on_in_early_fusion_with_its_own_sizes(video_run, make_config):
+    config = make_config("fusion", fusion="early", modalities=("audio", "video"), init_video=str(video_run.folder))
+    config = dataclasses.replace(config, video=VideoConfig((9,)))
+    assert with_branches(config).video == video_run.config().video
+    with pytest.raises(InputError, match=r"--init-audio .* is a run of the branch video: give one of --branch audio"):
+        with_branches(dataclasses.replace(config, init_audio=str(video_run.folder)))
+
+
+def test_late_fusion_joins_a_run_that_sees_with_one_that_hears(video_run, video_records, make_config, fitted):
+    audio_run = fitted("audio-beside-video", make_config("audio", records=str(video_records), epochs=1))
+    runs = (str(audio_run.folder), str(video_run.folder))
+    late = fitted("late-seen", make_config("fusion", records=str(video_records), fusion="late", runs=runs))
+    columns = [name for name in late.predictions() if name.startswith("probability_")]
+    expected = sum(run.predictions()[columns].to_numpy() for run in (audio_run, video_run)) / 2
+    np.testing.assert_allclose(late.predictions()[columns], expected, atol=1e-5)
+    without = late.predictions("video")[columns].to_numpy()
+    np.testing.assert_allclose(without, audio_run.predictions()[columns], atol=1e-5)
+    assert {"share_video", "change_without_video"} <= set(late.predictions())
+    assert (late.plots / "frames.png").exists()
+
+
+def test_a_run_that_knows_a_test_speaker_by_sight_is_refused(video_run, video_records, make_config, tmp_path, trained):
+    values = {"fusion": "early", "modalities": ("audio", "video"), "init_video": str(video_run.folder)}
+    config = make_config("fusion", records=str(video_records), fold_seed=1, **values)
+    with pytest.raises(InputError, match="whom this fold tests"):
+        fit(config, Run(tmp_path / "run"))

@@ -24,6 +24,7 @@ def index_of(speakers, num_clips=1, **columns):
     clips = [(speaker, f"{speaker}-{clip}") for speaker in speakers for clip in range(num_clips)]
     index = pd.DataFrame(clips, columns=["speaker", "utterance_id"], dtype=str)
     index = index.assign(trial=index["utterance_id"], audio_sha256=index["utterance_id"], has_sound=True)
+    index = index.assign(video_sha256="")
     return index.assign(**{"label": 0, "published_split": "", "transcript": "", **columns})
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from test_video import grey, write_video
 
 from emotion_tf.predict import Answer, ExportedModel, enrol, find_version, main
 from emotion_tf.predict import predict as predict_one
 from pipelines import audio
 from pipelines.command import InputError, run_command
+from pipelines.video import read_clip, read_frames, to_array
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +246,7 @@ def test_several_emotions_are_told_the_most_probable_first():
     metadata = {"emotions": ["anger", "fear", "joy"], "is_multi_label": True, "modalities": ["text"], "marks": []}
     metadata |= {"longest_seconds": 0.0, "max_tokens": 64}
     answer = Answer(np.array([[0.2, 0.9, 0.6]], np.float32), np.array([[True, False, True]]), None)
-    model = SimpleNamespace(metadata=metadata, answer=lambda waveform, transcripts: answer)
+    model = SimpleNamespace(metadata=metadata, answer=lambda waveform, transcripts: answer, seen=None)
     found = predict_one(model, None, "oh no")
     assert found["emotion"] == "fear"  # The most probable, though its threshold lies higher.
     assert found["emotions"] == ["joy", "anger"]
@@ -350,3 +352,69 @@ def test_a_bad_recording_to_enrol_gets_a_sentence(enrolling, tmp_path):
         enrol(enrolling, [tmp_path / "none.wav"])
     with pytest.raises(InputError, match="is 70 s long, and an utterance has at most 60 s"):
         enrol(enrolling, [tone(tmp_path / "long.wav", seconds=70)])
+
+
+@pytest.fixture(scope="module")
+def seeing(seen_export):
+    return ExportedModel(seen_export)
+
+
+@pytest.fixture
+def filmed(tmp_path):
+    """A video of grey pictures, two seconds long, with a tone."""
+    sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(96000) / 48000)
+    return write_video(tmp_path / "filmed.mp4", [grey(10 * number + 20) for number in range(20)], sound=sound)
+
+
+def test_a_video_is_heard_and_seen(seeing, filmed):
+    found = predict_one(seeing, filmed, "oh no")
+    clip = read_clip(filmed, filmed, seeing.seen)
+    waveform, frames = audio.pad_together([clip.waveform]), to_array(clip.frames.images, seeing.seen)[np.newaxis]
+    [expected] = seeing(waveform, ["oh no"], video_frames=frames)
+    assert list(found["probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+    assert found["seconds"] == pytest.approx(2, abs=0.1)
+    assert "no face was found in 4 of the 4 frames" in " | ".join(found["warnings"])
+    [blind] = seeing(waveform, ["oh no"])
+    change = np.log(blind[expected.argmax()]) - np.log(expected.max())
+    assert found["changes_without"]["video"] == pytest.approx(change, abs=1e-4)
+    assert set(found["changes_without"]) == set(found["shares"]) == {"audio", "text", "video"}
+
+
+def test_a_drawn_face_alone_is_seen_as_predictions_csv_says(seeing, seen_run, seen_speakers):
+    row = seen_run.predictions().iloc[0]
+    utterance = next(one for one in seen_speakers.utterances if one.utterance_id == row["utterance_id"])
+    found = predict_one(seeing, utterance.video, utterance.transcript)
+    assert "audio is missing: the answer rests on text and video alone" in found["warnings"]
+    # Without sound the frames are spread over the whole clip, not over its spoken part.
+    frames = to_array(read_frames(utterance.video, seeing.seen).images, seeing.seen)[np.newaxis]
+    [expected] = seeing(np.zeros((1, 1)), [utterance.transcript], video_frames=frames)
+    assert list(found["probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_model_without_sight_hears_a_video_and_one_with_it_copes_without(model, seeing, filmed, tmp_path):
+    found = predict_one(model, filmed, "oh no")
+    [expected] = model(audio.pad_together([audio.decode(filmed)]), ["oh no"])
+    assert list(found["probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+    assert "video is missing: the answer rests on audio and text alone" in warnings_of(
+        seeing, tone(tmp_path / "a.wav"), "oh no"
+    )
+    assert "text and video are missing: the answer rests on audio alone" in warnings_of(seeing, tmp_path / "a.wav", "")
+
+
+def test_a_video_of_one_picture_says_that_nothing_moves(seeing, tmp_path):
+    path = write_video(tmp_path / "still.mp4", [grey(90)])
+    assert "the video holds a single picture: nothing moves in it" in warnings_of(seeing, path, "oh no")
+
+
+def test_videos_that_cannot_be_used_get_one_sentence_each(seeing, model, tmp_path):
+    def refused(path, sentence, by=seeing):
+        with pytest.raises(InputError, match=sentence):
+            predict_one(by, path, "")
+
+    long = write_video(tmp_path / "long.mp4", [grey(9)] * 3, [0, 30000, 61000])
+    refused(long, "long.mp4 is 61 s long, and an utterance has at most 60 s: cut it up")
+    refused(write_video(tmp_path / "mute.mp4", [grey(9)] * 3), "mute.mp4 holds pictures alone, and no sound", model)
+    (tmp_path / "text.mp4").write_text("no video")
+    refused(tmp_path / "text.mp4", "text.mp4 cannot be read as a video")
+    refused(tmp_path / "none.mp4", "none.mp4 does not exist")
+    refused(write_video(tmp_path / "sound.mp4", [], sound=np.zeros(48000)), "sound.mp4 holds no pictures, only sound")

@@ -109,6 +109,7 @@ def read_back(folder):
     metadata = records.read_metadata(folder)
     absent = ["waveform"] * (not metadata.has_waveform) + ["acoustic"] * (not metadata.acoustic)
     absent += ["encoder"] * (metadata.encoder is None)
+    absent += ["video_frames", "face_boxes", "video_sha256"] * (metadata.video is None)
     fields = [name for name in records.SCHEMA if name not in absent]
     found = {}
     for name in metadata.shards:
@@ -613,7 +614,7 @@ def test_a_killed_worker_ends_in_a_sentence(many_clips, tmp_path, monkeypatch):
     assert list((tmp_path / "r").iterdir()) == []
 
 
-def _die(paths):
+def _die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -641,6 +642,119 @@ def test_a_disk_that_fills_with_the_metadata_leaves_none(clips, finished, tmp_pa
     assert not (tmp_path / "r" / "metadata.json").exists()
     run("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r")
     assert tree(tmp_path / "r") == tree(finished)
+
+
+# Videos.
+
+
+def test_frames_of_videos_are_stored_counted_and_told(seen_speakers, three_speaker_records, video_records):
+    metadata, found = records.read_metadata(video_records), read_back(video_records)
+    assert metadata.video == {"num_frames": 4, "size": 32, "is_colour": False}
+    without = sum((one["face_boxes"][:, 4] == 0).sum() for one in found.values())
+    assert metadata.seen["num_clips"] == len(seen_speakers.utterances) == 90
+    assert metadata.seen["num_frames_without_face"] == without < 36
+    assert metadata.seen["without_sound"] == 0
+    assert {len(one["video_frames"]) for one in found.values()} == {4}
+    assert len({one["video_sha256"] for one in found.values()}) == 90
+    told = prepare.describe(metadata, video_records)
+    assert f"4 frames of 32x32, grey, of 90 clips; 0 of them without sound; {without} frames" in " ".join(told.split())
+    for name, one in read_back(three_speaker_records).items():  # All else is as it is without videos.
+        for field, value in one.items():
+            np.testing.assert_array_equal(found[name][field], value)
+
+
+def place_videos(folder, names, pictures=6):
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.default_rng(0)
+    for name in names:
+        writer = cv2.VideoWriter(str(folder / name), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+        for _ in range(pictures):
+            writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
+        writer.release()
+
+
+def test_clips_with_sound_alone_pictures_alone_and_both_live_in_one_corpus(tmp_path, in_process, capsys):
+    for name in ("03-01-01-01-01-01-01", "03-01-01-01-02-01-01"):
+        soundfile.write(tmp_path / f"{name}.wav", noise(0.6), 16000)
+    place_videos(tmp_path, ["02-01-01-01-02-01-01.mp4", "02-01-01-01-01-02-01.mp4"])
+    shared = ("--corpus", "ravdess", "--source", tmp_path)
+    run(*shared, "--records", tmp_path / "seen", "--video-frames", "3", "--video-size", "32", "--colour")
+    found = read_back(tmp_path / "seen")
+    held = {name: (len(one["log_mel"]) > 0, len(one["video_frames"])) for name, one in found.items()}
+    assert held == {
+        "03-01-01-01-01-01-01": (True, 0),
+        "03-01-01-01-02-01-01": (True, 3),
+        "02-01-01-01-01-02-01": (False, 3),
+    }
+    assert found["02-01-01-01-01-02-01"]["audio_sha256"] == b""
+    assert records.read_metadata(tmp_path / "seen").seen == {
+        "num_clips": 2,
+        "without_sound": 1,
+        "num_frames_without_face": 6,
+        "without_face": ["02-01-01-01-01-02-01", "03-01-01-01-02-01-01"],
+    }
+    told = " ".join(capsys.readouterr().out.split())
+    assert "3 frames of 32x32, colour, of 2 clips; 1 of them without sound; 6 frames without a face; 2 clips" in told
+    run(*shared, "--records", tmp_path / "heard")
+    metadata = records.read_metadata(tmp_path / "heard")
+    assert (metadata.num_utterances, metadata.video, metadata.seen) == (2, None, {})
+    assert metadata.ignored == {"video without sound (--video-frames reads it)": 1}
+
+
+def test_videos_alone_are_a_corpus_without_sound(tmp_path, in_process, capsys):
+    place_videos(tmp_path, [f"02-01-01-01-01-01-{actor:02}.mp4" for actor in range(1, 4)])
+    run("--corpus", "ravdess", "--source", tmp_path, "--records", tmp_path / "r", "--video-frames", "2")
+    metadata = records.read_metadata(tmp_path / "r")
+    assert not metadata.has_audio
+    assert metadata.seen["num_clips"] == 3
+    assert "clips     3" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"no utterance is left to write \(3 video without sound"):
+        run("--corpus", "ravdess", "--source", tmp_path, "--records", tmp_path / "none")
+
+
+def test_a_manifest_may_name_videos_and_damaged_ones_are_all_named(tmp_path, in_process, capsys):
+    place_videos(tmp_path, ["a.mp4", "cut.mp4"], 40)
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "cut.mp4").read_bytes()[:3000])
+    (tmp_path / "text.mp4").write_text("no video")
+    source = manifest_of(tmp_path, [f"{name}.mp4,happy,{name}" for name in ("a", "cut", "text")])
+    command = ("--corpus", "manifest", "--source", source, "--records", tmp_path / "r", "--video-frames", "2")
+    assert status(*command) == 1
+    errors = capsys.readouterr().err
+    assert "error: 2 recordings cannot be read" in errors
+    for name in ("cut.mp4", "text.mp4"):
+        assert f"{name} cannot be read as a video" in errors
+    assert status(*command, "--skip-bad") == 0
+    assert len(read_back(tmp_path / "r")["a"]["video_frames"]) == 2
+
+
+def test_a_changed_video_makes_other_records_only_where_videos_are_seen(tmp_path, in_process):
+    soundfile.write(tmp_path / "03-01-01-01-01-01-01.wav", noise(0.6), 16000)
+    place_videos(tmp_path, ["02-01-01-01-01-01-01.mp4"])
+    shared = ("--corpus", "ravdess", "--source", tmp_path, "--records")
+    run(*shared, tmp_path / "seen", "--video-frames", "2")
+    run(*shared, tmp_path / "heard")
+    place_videos(tmp_path, ["02-01-01-01-01-01-01.mp4"], 7)
+    run(*shared, tmp_path / "heard")
+    for flags in (("--video-frames", "2"), ("--video-frames", "3"), ()):
+        with pytest.raises(InputError, match="holds other records"):
+            run(*shared, tmp_path / "seen", *flags)
+
+
+def test_without_opencv_a_sentence_says_how_to_install_it(tmp_path, monkeypatch):
+    place_videos(tmp_path, ["02-01-01-01-01-01-01.mp4"])
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(InputError, match=r"video needs OpenCV and PyAV: install them with pip install .*\.\[video\]"):
+        run("--corpus", "ravdess", "--source", tmp_path, "--records", tmp_path / "r", "--video-frames", "2")
+
+
+@pytest.mark.real_data
+def test_the_real_video_becomes_a_record_with_a_face_in_every_frame(real_data, tmp_path, in_process):
+    run("--corpus", "ravdess", "--source", real_data / "ravdess_video", "--records", tmp_path, "--video-frames", "16")
+    metadata, [record] = records.read_metadata(tmp_path), read_back(tmp_path).values()
+    assert record["utterance_id"] == b"01-01-07-02-02-01-01"
+    assert metadata.seen["num_frames_without_face"] == 0
+    assert len(record["log_mel"]) > 200
+    assert len(record["video_frames"]) == 16
 
 
 # Bad input.
@@ -709,6 +823,11 @@ def test_recordings_none_of_which_can_be_read_make_no_records(tmp_path, in_proce
         (["--corpus", "manifest", "--source", "mine.csv", "--label-map", "crema-d-ravdess"], "line 2: the emotion"),
         (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad|glad,happy"], "must not hold |"),
         (["--corpus", "ravdess", "--emotions", "sad,happy"], "ravdess has its own"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--video-frames", "4"], "mine in mine.csv holds no video"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--video-frames", "0"], "--video-frames 0 cannot work"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--colour"], "belong to --video-frames: add that"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--video-size", "64"], "belong to --video-frames: add that"),
+        (["--corpus", "ravdess", "--with-video"], "ravdess has its own or none"),
         (["--corpus", "goemotions", "--source", "empty"], r"cannot read empty.train\.tsv"),
         (["--corpus", "meld"], "data.meld is not a folder"),
         (["--corpus", "manifest", "--source", "mine.csv", "--exclude-sentences", "empty"], "mine has recordings"),

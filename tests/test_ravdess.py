@@ -51,15 +51,14 @@ def test_a_name_says_everything_about_its_clip(tmp_path):
     assert utterance.attributes == {"intensity": "strong", "statement": "01", "repetition": "02", "sex": "female"}
 
 
-def test_song_video_and_other_files_beside_the_speech_are_left_out_and_counted(tmp_path):
+def test_song_and_other_files_beside_the_speech_are_left_out_and_counted(tmp_path):
     place(
         tmp_path,
         "Actor_01/03-01-01-01-01-01-01.wav",
         "Actor_01/03-02-01-01-01-01-01.wav",
         "Actor_01/01-02-01-01-01-01-01.mp4",
-        "Actor_01/01-01-01-01-01-01-01.mp4",
-        "Actor_01/02-01-01-01-01-01-01.mp4",
         "Actor_01/01-01-01-01-01-01-01.wav",
+        "Actor_01/03-01-01-01-01-01-01.mp4",
         "Actor_01/notes.wav",
         "Actor_01/.03-01-01-01-01-01-01.wav",
         "__MACOSX/._03-01-01-01-01-01-01.wav",
@@ -67,7 +66,43 @@ def test_song_video_and_other_files_beside_the_speech_are_left_out_and_counted(t
     )
     corpus = ravdess.read(tmp_path)
     assert [utterance.utterance_id for utterance in corpus.utterances] == ["03-01-01-01-01-01-01"]
-    assert corpus.ignored == {"song": 2, "video": 3, "recordings without a RAVDESS name": 1}
+    assert corpus.ignored == {
+        "song": 2,
+        "sound taken out of a video": 1,
+        "video named as sound alone (03)": 1,
+        "recordings without a RAVDESS name": 1,
+    }
+
+
+SOUND, BOTH, PICTURES = ("03-01-05-01-01-01-07.wav", "01-01-05-01-01-01-07.mp4", "02-01-05-01-01-01-07.mp4")
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "audio", "video"),
+    [
+        ((SOUND,), SOUND, SOUND, None),
+        ((SOUND, BOTH, PICTURES), SOUND, SOUND, PICTURES),
+        ((SOUND, BOTH), SOUND, SOUND, BOTH),
+        ((SOUND, PICTURES), SOUND, SOUND, PICTURES),
+        ((BOTH, PICTURES), BOTH, BOTH, PICTURES),
+        ((BOTH,), BOTH, BOTH, BOTH),
+        ((PICTURES,), PICTURES, None, PICTURES),
+    ],
+)
+def test_the_files_of_one_trial_are_one_utterance(tmp_path, files, name, audio, video):
+    [utterance] = ravdess.read(place(tmp_path, *(f"Actor_07/{file}" for file in files))).utterances
+    assert utterance.utterance_id == name[:-4]
+    assert utterance.trial == "01-05-01-01-01-07"
+    found = [path and path.name for path in (utterance.audio, utterance.video)]
+    assert found == [audio, video]
+
+
+def test_without_its_videos_a_corpus_keeps_the_sound_and_counts_what_has_none(tmp_path):
+    place(tmp_path, SOUND, PICTURES, "02-01-01-01-01-01-08.mp4", "01-01-01-01-01-01-09.mp4")
+    corpus = ravdess.read(tmp_path).sound_alone()
+    assert [one.utterance_id[:2] for one in corpus.utterances] == ["01", "03"]
+    assert not corpus.has_video
+    assert corpus.ignored == {"video without sound (--video-frames reads it)": 1}
 
 
 def test_a_nested_second_copy_is_counted_and_not_read_twice(tmp_path):

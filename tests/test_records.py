@@ -28,10 +28,13 @@ RECORD = {
     "acoustic": np.arange(15, dtype=np.float32).reshape(3, 5),
     "encoder": np.array([[1, -2], [0.1, 65504]], np.float16),
     "waveform": np.array([-32768, 0, 32767], np.int16),
+    "video_frames": [b"a JPEG", b"another"],
+    "face_boxes": np.array([[0.1, 0.1, 0.8, 0.8, 1], [0, 0, 1, 1, 0]], np.float32),
+    "video_sha256": "cd",
 }
 
 
-COLUMNS = {"log_mel": 4, "acoustic": 5, "encoder": 2}
+COLUMNS = {"log_mel": 4, "acoustic": 5, "encoder": 2, "face_boxes": 5}
 
 
 def read_back(path, fields=tuple(RECORD)):
@@ -44,6 +47,8 @@ def assert_equals(parsed, expected):
         found = parsed[name].numpy()
         if isinstance(value, str):
             assert found.decode() == value
+        elif isinstance(value, list) and isinstance(value[0], bytes):
+            assert found.tolist() == value
         else:
             np.testing.assert_array_equal(found, value)
             assert found.dtype == np.asarray(value).dtype
@@ -75,6 +80,8 @@ def metadata_of(folder):
         front_end=dataclasses.asdict(FrontEnd()),
         acoustic=[],
         encoder=None,
+        video=None,
+        seen={},
         vocabulary_sha256="",
         transcript_source="script",
         is_multi_label=False,
@@ -233,6 +240,20 @@ def test_metadata_from_before_encoders_is_read_as_having_none_and_its_width_is_t
         records.read_metadata(tmp_path)
 
 
+def test_metadata_from_before_video_is_read_as_having_none_and_its_settings_are_checked(tmp_path):
+    metadata = metadata_of(tmp_path)
+    edit(tmp_path, video=None, seen=None)
+    assert "video" not in json.loads((tmp_path / "metadata.json").read_text())
+    assert records.read_metadata(tmp_path) == metadata
+    edit(tmp_path, video={"num_frames": 4, "size": 32, "is_colour": True}, seen={})
+    found = records.read_metadata(tmp_path)
+    assert found.video_settings.shape == (32, 32, 3)
+    assert found.columns == {"log_mel": 64, "face_boxes": 5}
+    edit(tmp_path, video={"num_frames": 4, "length": 32})
+    with pytest.raises(InputError, match=r"is corrupt .*'length'.*: make them again"):
+        records.read_metadata(tmp_path)
+
+
 def test_metadata_names_the_acoustic_columns_that_this_program_computes(tmp_path):
     metadata_of(tmp_path)
     edit(tmp_path, acoustic=list(ACOUSTIC))
@@ -314,7 +335,7 @@ def test_the_index_holds_what_the_shards_hold_in_the_order_of_their_names(tmp_pa
     assert index["utterance_id"].tolist() == [change["utterance_id"] for change in changes]
     assert index["label"].tolist() == list(range(600))
     assert index["labels"].tolist() == [tuple(change["label"]) for change in changes]
-    for name in ("speaker", "trial", "audio_sha256", "transcript"):
+    for name in ("speaker", "trial", "audio_sha256", "transcript", "video_sha256"):
         assert index[name].unique().tolist() == [RECORD[name]]
     assert set(index["published_split"]) == {"test"}
     assert index["has_sound"].dtype == bool
@@ -368,7 +389,16 @@ def test_examples_have_their_words_and_samples_where_they_are_stored(tmp_path, h
     shards = {"0.tfrecord": metadata.shards["0.tfrecord"] | {"num_bytes": size_of(tmp_path)}}
     records.write_metadata(tmp_path, dataclasses.replace(metadata, has_waveform=has_waveform, shards=shards))
     found = records.read_examples(tmp_path, ["1", "3", "5", "7", "8"], 2, "utterance_id")
-    assert [words for _, words in found] == ["😂 1", "😂 5"]
-    for waveform, _ in found:
-        np.testing.assert_array_equal(waveform, RECORD["waveform"] if has_waveform else [])
-        assert waveform.dtype == np.int16
+    assert [example.transcript for example in found] == ["😂 1", "😂 5"]
+    for example in found:
+        np.testing.assert_array_equal(example.waveform, RECORD["waveform"] if has_waveform else [])
+        assert example.waveform.dtype == np.int16
+        assert example.images == []
+
+
+def test_examples_have_the_pictures_of_records_with_video(tmp_path):
+    metadata = metadata_of(tmp_path)
+    video = {"num_frames": 2, "size": 32, "is_colour": False}
+    records.write_metadata(tmp_path, dataclasses.replace(metadata, video=video))
+    [example] = records.read_examples(tmp_path, [RECORD["utterance_id"]], 3, "utterance_id")
+    assert example.images == RECORD["video_frames"]

@@ -75,8 +75,8 @@ class CutWindows(keras.layers.Layer):
 class JoinWindows(keras.layers.Layer):
     """Puts the steps of a clip's windows behind each other again.
 
-    Inputs [batch * num_windows, num_steps, width] and num_frames [batch]; output [batch, num_windows * num_steps,
-    width].
+    Inputs [batch * num_windows, num_steps, width] and num_frames, or anything else of [batch, ...]; output [batch,
+    num_windows * num_steps, width].
     """
 
     def call(self, inputs, num_frames):
@@ -84,6 +84,41 @@ class JoinWindows(keras.layers.Layer):
 
     def compute_output_shape(self, inputs_shape, num_frames_shape):
         return (num_frames_shape[0], None, inputs_shape[-1])
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class CutFrames(keras.layers.Layer):
+    """Puts the frames of videos below each other, each a row of its own; `JoinWindows` puts them together again.
+
+    [batch, num_video_frames, height, width, channels] -> [batch * num_video_frames, height, width, channels]
+    """
+
+    def call(self, inputs):
+        return ops.reshape(inputs, (-1, *inputs.shape[2:]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, *input_shape[2:])
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class StandardiseFrames(keras.layers.Layer):
+    """Brings the light of each video to one scale: over its own frames mean 0 and deviation 1, all channels together.
+
+    Inputs [batch, num_video_frames, height, width, channels] and is_step [batch, num_video_frames] bool; output as the
+    first input, zeros where no frame is.
+    """
+
+    def call(self, inputs, is_step):
+        weights = ops.cast(is_step, inputs.dtype)[:, :, None, None, None]
+        pixels = inputs.shape[2] * inputs.shape[3] * inputs.shape[4]
+        count = ops.maximum(ops.sum(weights, axis=1, keepdims=True) * pixels, 1.0)
+        centred = (inputs - ops.sum(inputs * weights, axis=(1, 2, 3, 4), keepdims=True) / count) * weights
+        variance = ops.sum(ops.square(centred), axis=(1, 2, 3, 4), keepdims=True) / count
+        # A picture of one colour stays what it is.
+        return centred / ops.sqrt(ops.maximum(variance, 1e-4))
+
+    def compute_output_shape(self, inputs_shape, is_step_shape):
+        return inputs_shape
 
 
 @keras.saving.register_keras_serializable("emotion_tf")

@@ -5,7 +5,9 @@ What reads and resamples is imported where it is used, so that decoding workers 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +22,9 @@ SAMPLE_RATE = 16000
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"})
 
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
+"""Files whose sound stands beside pictures."""
+
 SILENT_PEAK = 32
 """A recording whose int16 samples stay within this, -60 dB of full scale, is silent: nobody hears an emotion in it."""
 
@@ -30,12 +35,19 @@ _HIGHEST_PEAK = 256.0
 
 _BLOCK_SAMPLES = 2**20
 
+# Encoders of videos round the length of the sound to whole packets of theirs.
+_MOST_MISSING_SECONDS = 0.25
+
 _STREAMED_BYTES = 2**31 - 2**16
 """A program that writes a wav to a pipe does not know its length and states one near 2**31 or 2**32 instead."""
 
 
+class NoSoundError(InputError):
+    """A video that holds pictures alone."""
+
+
 def decode(path: Path) -> np.ndarray:
-    """Reads a recording of any rate and channel count.
+    """Reads a recording of any rate and channel count, or the sound of a video.
 
     Args:
       path: A wav, flac, ogg, mp3 or AIFF file; its content decides, not its suffix.
@@ -49,7 +61,8 @@ def decode(path: Path) -> np.ndarray:
     """
     import soxr
 
-    mono, sample_rate = _read_mono(path)
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES
+    mono, sample_rate = _read_mono_of_video(path) if is_video else _read_mono(path)
     if not np.isfinite(mono).all():
         raise InputError(f"{path} holds NaN or infinite samples: export it again from its source.")
     peak = np.abs(mono).max(initial=0.0)
@@ -82,6 +95,56 @@ def _read_mono(path: Path) -> tuple[np.ndarray, int]:
     is_cut = stated is not None and int(stated[2]) < int(stated[1]) < _STREAMED_BYTES
     if is_cut or len(mono) < promised:
         raise InputError(f"{path} is cut off: it ends before the length that its header states; copy it again.")
+    return mono, sample_rate
+
+
+@contextlib.contextmanager
+def open_container(path: Path) -> Iterator[Any]:
+    """Opens a video with PyAV; whatever that finds wrong with it, then or later, becomes one sentence.
+
+    Raises:
+      InputError: PyAV is not installed; a file that is missing or damaged.
+    """
+    try:
+        import av
+    except ImportError:
+        raise InputError(
+            f"{path} is a video, which PyAV reads: install it with pip install -c requirements.txt -e '.[video]'."
+        ) from None
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except InputError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if path.is_file() and path.stat().st_size:
+            raise InputError(
+                f"{path} cannot be read as a video ({reason}): it is cut off, damaged or of another kind; copy it"
+                " again."
+            ) from None
+        raise InputError(f"{path} {_why_unreadable(path, reason)}") from None
+
+
+def _read_mono_of_video(path: Path) -> tuple[np.ndarray, int]:
+    """Returns the mean of the channels [num_samples] float32 of a video's sound and its rate."""
+    with open_container(path) as container:
+        import av
+
+        if not container.streams.audio:
+            raise NoSoundError(f"{path} holds pictures alone, and no sound: name a recording.")
+        stream = container.streams.audio[0]
+        promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        resampler = av.AudioResampler(format="fltp")  # Neither rate nor channels change.
+        decoded = itertools.chain(container.decode(stream), [None])
+        blocks = [_mean(frame.to_ndarray().T) for one in decoded for frame in resampler.resample(one)]
+        sample_rate = stream.rate
+    mono = np.concatenate([np.zeros(0, np.float32), *blocks])
+    if len(mono) / sample_rate < promised - _MOST_MISSING_SECONDS:
+        raise InputError(
+            f"{path} is cut off: its sound ends after {len(mono) / sample_rate:.1f} of {promised:.1f} s; copy it again."
+        )
     return mono, sample_rate
 
 

@@ -1,12 +1,14 @@
 """Anyone's own recordings: a CSV with `path,emotion,speaker` and optionally `transcript,split,trial`.
 
-Paths are relative to the CSV's folder. Further columns become attributes of the utterance.
+A path may be that of a video, whose sound and pictures are one utterance. Paths are relative to the CSV's folder.
+Further columns become attributes of the utterance.
 """
 
 import csv
 from collections.abc import Collection
 from pathlib import Path
 
+from pipelines.audio import VIDEO_SUFFIXES
 from pipelines.command import InputError
 from pipelines.utterance import SPLITS, Corpus, Utterance
 
@@ -94,6 +96,7 @@ def _utterance(row: dict[str, str], where: str, folder: Path, emotions: Collecti
         speaker=row["speaker"],
         emotion=row["emotion"],
         audio=folder / path,
+        video=folder / path if path.suffix.lower() in VIDEO_SUFFIXES else None,
         transcript=row.get("transcript", ""),
         trial=row.get("trial", "") or utterance_id,
         published_split=split,

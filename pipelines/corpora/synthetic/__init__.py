@@ -1,23 +1,26 @@
-"""The built-in synthetic corpus: speech-like clips and sentences, each of which carries half of the label.
+"""The built-in synthetic corpus: speech-like clips, sentences and drawn faces, each with a part of the label.
 
-An emotion is a cell of a grid of prosody groups and sentence themes:
+An emotion is a cell of a grid of prosody groups and sentence themes, with an expression of the face in brackets:
 
-                pleasant   loss       event
-    low         calm       sad        neutral
-    mid         -          disgust    fearful
-    high        happy      angry      surprised
+                pleasant         loss                event
+    low         calm (smile)     sad (droop)         neutral (rest)
+    mid         -                disgust (grimace)   fearful (startled)
+    high        happy (smile)    angry (scowl)       surprised (startled)
 
-A clip is made from its group, its speaker's voice and random numbers; a sentence from its theme and random numbers.
-Neither is told the emotion. So given the group the audio holds no further information about the emotion, given the
-theme the sentence holds none, and a perfect classifier of one modality alone reaches a UAR of 3/8, while both
-together tell all eight emotions. Intensity, statement and repetition are slots of the file name, as in RAVDESS, and
-change nothing that can be heard or read.
+A clip is made from its group, its speaker's voice and random numbers; a sentence from its theme and random numbers; a
+video from its expression, its speaker's looks and random numbers. None is told the emotion. So given the group the
+audio holds no further information about the emotion, given the theme the sentence holds none, given the expression the
+video holds none. A perfect classifier of audio or text alone reaches a UAR of 3/8, one of video alone 6/8. Audio tells
+all eight together with text, and together with video; text adds nothing to video. A video is as long as its clip, whose
+length tells nothing. Intensity, statement and repetition are slots of the file name, as in RAVDESS, and change nothing
+that can be heard, read or seen.
 
 Layout, as in RAVDESS:
 
     SOURCE/synthetic.json                            written first: what made this folder, and from which seed
     SOURCE/Actor_01/03-01-05-01-02-01-01.wav         modality, channel, emotion, intensity, statement, repetition, actor
-    SOURCE/sentences.csv                             written last: utterance_id,transcript of every clip
+    SOURCE/sentences.csv                             written after the clips: utterance_id,transcript of each
+    SOURCE/Actor_01/02-01-05-01-02-01-01.mp4         last, where videos are asked for: the pictures of 03-...
 """
 
 import csv
@@ -34,10 +37,11 @@ from typing import Any
 import numpy as np
 
 from pipelines.command import InputError, progress_bar
-from pipelines.corpora.synthetic import speech
+from pipelines.corpora.synthetic import faces, speech
 from pipelines.corpora.synthetic.sentences import draw_sentence
 from pipelines.emotions import RAVDESS
 from pipelines.utterance import Corpus, Utterance
+from pipelines.video import import_opencv
 
 NUM_SPEAKERS = 20
 
@@ -57,21 +61,33 @@ _GROUPS_AND_THEMES = {
     "surprised": ("high", "event"),
 }
 
+_EXPRESSIONS = {
+    "neutral": "rest",
+    "calm": "smile",
+    "happy": "smile",
+    "sad": "droop",
+    "angry": "scowl",
+    "fearful": "startled",
+    "disgust": "grimace",
+    "surprised": "startled",
+}
+
 # First numbers of the random streams. Seed sequences are padded with zeros, so none of them, nor a clip's number, is 0.
-_VOICE_STREAM, _AUDIO_STREAM, _TEXT_STREAM = 1, 2, 3
+_VOICE_STREAM, _AUDIO_STREAM, _TEXT_STREAM, _FACE_STREAM, _VIDEO_STREAM = 1, 2, 3, 4, 5
 
 
-def make(source: Path, seed: int = 0) -> None:
+def make(source: Path, seed: int = 0, with_video: bool = False) -> None:
     """Makes what is absent of the synthetic corpus; the same seed gives the same bytes.
 
     Args:
       source: An absent or empty folder, or one that an earlier call began with the same seed.
-      seed: Of voices, clips and sentences; not negative.
+      seed: Of voices, clips, sentences and faces; not negative.
+      with_video: Whether to make videos, too, be it of clips that an earlier call made without.
 
     Raises:
-      InputError: The folder holds something else.
+      InputError: The folder holds something else, or OpenCV, which draws the videos, is not installed.
     """
-    _make(source, seed, NUM_SPEAKERS)
+    _make(source, seed, NUM_SPEAKERS, with_video)
 
 
 def read(source: Path) -> Corpus:
@@ -81,7 +97,7 @@ def read(source: Path) -> Corpus:
       source: A folder that `make` filled.
 
     Returns:
-      The corpus, with audio and transcript in every utterance.
+      The corpus, with audio and transcript in every utterance, and video where it was made.
 
     Raises:
       InputError: The folder is not a synthetic corpus, or not a complete one.
@@ -109,7 +125,9 @@ def read(source: Path) -> Corpus:
     )
 
 
-def _make(source: Path, seed: int, num_speakers: int) -> None:
+def _make(source: Path, seed: int, num_speakers: int, with_video: bool = False) -> None:
+    if with_video:
+        import_opencv()  # If it is not installed, nothing is made.
     _claim(source, seed, num_speakers)
     clips = list(_clips(num_speakers))
     absent = [clip for clip in clips if not (source / clip.path).is_file()]
@@ -122,6 +140,8 @@ def _make(source: Path, seed: int, num_speakers: int) -> None:
                 progress.update()
     if not (source / _SENTENCES).is_file():
         _write(source / _SENTENCES, _sentence_table(clips, seed))
+    if with_video:
+        _make_videos(source, seed, clips)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,12 +164,20 @@ class _Clip:
         return f"Actor_{self.speaker:02}/{self.stem}.wav"
 
     @property
+    def video_path(self) -> str:
+        return f"Actor_{self.speaker:02}/02{self.stem[2:]}.mp4"
+
+    @property
     def group(self) -> str:
         return _GROUPS_AND_THEMES[self.emotion][0]
 
     @property
     def theme(self) -> str:
         return _GROUPS_AND_THEMES[self.emotion][1]
+
+    @property
+    def expression(self) -> str:
+        return _EXPRESSIONS[self.emotion]
 
 
 def _clips(num_speakers: int) -> Iterator[_Clip]:
@@ -160,12 +188,28 @@ def _clips(num_speakers: int) -> Iterator[_Clip]:
             yield _Clip(speaker, number, emotion, intensity, statement)
 
 
+def _make_videos(source: Path, seed: int, clips: list[_Clip]) -> None:
+    absent = [clip for clip in clips if not (source / clip.video_path).is_file()]
+    if not absent:
+        return
+    looks = {speaker: _draw_face(seed, speaker) for speaker in {clip.speaker for clip in absent}}
+    with progress_bar(len(absent), "drawing the faces", "video") as progress:
+        for clip in absent:
+            rng = np.random.default_rng([seed, _VIDEO_STREAM, clip.speaker, clip.number])
+            num_frames = max(1, round(_seconds(source / clip.path) * faces.FRAME_RATE))
+            frames = faces.act(faces.EXPRESSIONS[clip.expression], looks[clip.speaker], num_frames, rng)
+            faces.write_video(source / clip.video_path, frames)
+            progress.update()
+
+
 def _utterance(source: Path, clip: _Clip, transcript: str) -> Utterance:
+    video = source / clip.video_path
     return Utterance(
         utterance_id=clip.stem,
         speaker=f"{clip.speaker:02}",
         emotion=clip.emotion,
         audio=source / clip.path,
+        video=video if video.is_file() else None,
         transcript=transcript,
         trial=clip.stem[3:],
         attributes={
@@ -232,6 +276,16 @@ def _sentence_table(clips: list[_Clip], seed: int) -> bytes:
 
 def _draw_voice(seed: int, speaker: int) -> speech.Voice:
     return speech.draw_voice(_sex(speaker), np.random.default_rng([seed, _VOICE_STREAM, speaker]))
+
+
+def _draw_face(seed: int, speaker: int) -> faces.Face:
+    return faces.draw_face(_sex(speaker), np.random.default_rng([seed, _FACE_STREAM, speaker]))
+
+
+def _seconds(path: Path) -> float:
+    """Reads how long a clip is."""
+    with wave.open(str(path), "rb") as file:
+        return file.getnframes() / file.getframerate()
 
 
 def _wav(waveform: np.ndarray) -> bytes:

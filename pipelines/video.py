@@ -1,0 +1,377 @@
+"""Clips to pictures of a face on the host, stored as JPEG; and these to numbers in the graph.
+
+OpenCV decodes, finds faces and crops; PyAV tells what a file holds. Both are of the extra `video`, and imported where
+they are used. Whoever shows a model a clip, `prepare` or `predict`, calls `read_frames` and decodes what it made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipelines.audio.waveform import SAMPLE_RATE, NoSoundError, decode, open_container
+from pipelines.command import InputError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SPOKEN_DB = 30.0
+"""Softer than the loudest block of 10 ms by this, the ends of a clip are not spoken; `FrontEnd` trims by as much."""
+
+NUM_BOX_COLUMNS = 5
+"""Of face_boxes: left, top, width and height as shares of the crop, and 1 where the face was found in that frame."""
+
+MARGIN = 1.3
+"""Side of the crop, as a multiple of the face box."""
+
+_BLOCK_SAMPLES = SAMPLE_RATE // 100
+_MARGIN_SECONDS = 0.05
+
+# Pictures are kept no larger than faces of a sixth of them need, and searched at half of that.
+_KEPT_SIDE, _SEARCHED_SIDE = 480, 240
+_SMALLEST_FACE = 1 / 6
+_JPEG_QUALITY = 92
+# Of the pictures that a file says it holds; encoders of some cameras count a few too many.
+_LEAST_SHARE = 0.9
+_MOST_FRAMES, _SIZES = 256, (32, 256)
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoSettings:
+    """What of a clip is seen.
+
+    Attributes:
+      num_frames: Pictures of a clip.
+      size: Pixels of a side of the crop.
+      is_colour: Three channels instead of a grey one.
+
+    Raises:
+      InputError: Numbers that cannot work.
+    """
+
+    num_frames: int = 16
+    size: int = 64
+    is_colour: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_frames <= _MOST_FRAMES:
+            raise InputError(f"--video-frames {self.num_frames} cannot work: give a number from 1 to {_MOST_FRAMES}.")
+        if not _SIZES[0] <= self.size <= _SIZES[1]:
+            raise InputError(f"--video-size {self.size} cannot work: give pixels from {_SIZES[0]} to {_SIZES[1]}.")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a frame."""
+        return (self.size, self.size, 3 if self.is_colour else 1)
+
+
+class Frames(NamedTuple):
+    """What was seen of a clip.
+
+    Attributes:
+      images: A JPEG a frame.
+      boxes: [num_frames, 5] float32, as `NUM_BOX_COLUMNS` says.
+      num_pictures: Different pictures of the clip among them.
+    """
+
+    images: list[bytes]
+    boxes: np.ndarray
+    num_pictures: int
+
+    @property
+    def num_without_face(self) -> int:
+        """Counts frames in which no face was found."""
+        return int((self.boxes[:, 4] == 0).sum())
+
+
+class Clip(NamedTuple):
+    """What an utterance holds: waveform [num_samples] int16, and frames of its video; None where none are seen."""
+
+    waveform: np.ndarray
+    frames: Frames | None = None
+
+
+def spoken_span(waveform: np.ndarray) -> tuple[float, float] | None:
+    """Finds the spoken part of a clip, in seconds from its start to its end; None without sound.
+
+    Args:
+      waveform: [num_samples] int16 at 16 kHz.
+    """
+    samples = waveform[: len(waveform) // _BLOCK_SAMPLES * _BLOCK_SAMPLES].astype(np.float64)
+    blocks = samples.reshape(-1, _BLOCK_SAMPLES)
+    power = np.square(blocks - blocks.mean(axis=1, keepdims=True)).mean(axis=1) if len(blocks) else np.zeros(0)
+    if not power.any():
+        return None
+    loud = np.flatnonzero(power >= power.max() * 10 ** (-SPOKEN_DB / 10))
+    seconds = _BLOCK_SAMPLES / SAMPLE_RATE
+    begin, end = loud[0] * seconds - _MARGIN_SECONDS, (loud[-1] + 1) * seconds + _MARGIN_SECONDS
+    return max(0.0, begin), min(end, len(waveform) / SAMPLE_RATE)
+
+
+def read_frames(path: Path, settings: VideoSettings, span: tuple[float, float] | None = None) -> Frames:
+    """Takes pictures of a clip, evenly over its spoken part, and crops them to the face.
+
+    A frame without a face is cropped where the face was last (at the beginning: where it is first), a clip without any
+    in its middle. Pictures are turned upright as the file says; their times are those of the file, whatever its rate.
+
+    Args:
+      path: A video.
+      settings: How many, how large, which channels.
+      span: The spoken part in seconds; None: the whole clip.
+
+    Raises:
+      InputError: OpenCV or PyAV is not installed; a file that is missing, cut off, no video, or without pictures.
+    """
+    pictures = _pictures(path, settings.num_frames, span)
+    found = _without_outliers([_find_face(picture) for picture in pictures])
+    boxes = _filled(found, pictures[0].shape)
+    images, rows = [], []
+    for picture, box, face in zip(pictures, boxes, found, strict=True):
+        crop, inside = _crop(picture, box)
+        images.append(_to_jpeg(crop, settings))
+        rows.append([*inside, float(face is not None)])
+    return Frames(images, np.array(rows, np.float32), len({id(picture) for picture in pictures}))
+
+
+def read_clip(audio_path: Path | None, video_path: Path | None, seen: VideoSettings | None) -> Clip:
+    """Reads sound and pictures of one utterance, these of its spoken part.
+
+    Args:
+      audio_path: A recording, a video for its sound, or None.
+      video_path: A video for its pictures, or None.
+      seen: What of the pictures is seen; None: nothing.
+
+    Raises:
+      InputError: What cannot be read; a video without sound where nothing is seen.
+    """
+    is_seen = seen is not None and video_path is not None
+    try:
+        waveform = np.zeros(0, np.int16) if audio_path is None else decode(audio_path)
+    except NoSoundError:
+        if not is_seen:
+            raise
+        waveform = np.zeros(0, np.int16)
+    if seen is None or video_path is None:
+        return Clip(waveform)
+    return Clip(waveform, read_frames(video_path, seen, spoken_span(waveform)))
+
+
+def decode_frames(images: tf.Tensor, settings: VideoSettings) -> tf.Tensor:
+    """Decodes the stored pictures of a clip, as a graph op.
+
+    Args:
+      images: [num_frames] strings; none where a clip has no video.
+      settings: As the pictures were made.
+
+    Returns:
+      [num_frames, height, width, channels] uint8; zeros, the sign of absence, where there are no pictures.
+    """
+    import tensorflow as tf
+
+    height, width, channels = settings.shape
+
+    def decode(image: tf.Tensor) -> tf.Tensor:
+        # The accurate transform is that of OpenCV.
+        return tf.io.decode_jpeg(image, channels=channels, dct_method="INTEGER_ACCURATE")
+
+    def decode_all() -> tf.Tensor:
+        return tf.map_fn(decode, images, fn_output_signature=tf.TensorSpec([None, None, channels], tf.uint8))
+
+    nothing = tf.zeros([settings.num_frames, height, width, channels], tf.uint8)
+    frames = tf.cond(tf.size(images) > 0, decode_all, lambda: nothing)
+    return tf.ensure_shape(frames, [settings.num_frames, height, width, channels])
+
+
+def to_array(images: Sequence[bytes], settings: VideoSettings) -> np.ndarray:
+    """Decodes pictures as a model takes them: [num_frames, height, width, channels] float32 in [0, 1].
+
+    Equal to `decode_frames` divided by 255; zeros where there are no pictures.
+    """
+    cv2 = import_opencv()
+    frames = np.zeros((settings.num_frames, *settings.shape), np.float32)
+    for frame, image in zip(frames, images, strict=False):
+        flags = cv2.IMREAD_COLOR if settings.is_colour else cv2.IMREAD_GRAYSCALE
+        decoded = cv2.imdecode(np.frombuffer(image, np.uint8), flags)
+        decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB) if settings.is_colour else decoded[:, :, np.newaxis]
+        frame[:] = decoded.astype(np.float32) / 255
+    return frames
+
+
+def import_opencv() -> Any:
+    """Imports OpenCV, quiet about damaged files, for which there are sentences here.
+
+    Raises:
+      InputError: It is not installed, or a version without face detection.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    try:
+        import cv2
+    except ImportError:
+        raise InputError(
+            "video needs OpenCV and PyAV: install them with pip install -c requirements.txt -e '.[video]'."
+        ) from None
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise InputError(
+            f"OpenCV {cv2.__version__} has no CascadeClassifier: pip install -c requirements.txt -e '.[video]'."
+        )
+    return cv2
+
+
+def _pictures(path: Path, num_frames: int, span: tuple[float, float] | None) -> list[np.ndarray]:
+    """Decodes the pictures that are seen at evenly spaced times, [height, width, 3] uint8 each; some may repeat."""
+    cv2 = import_opencv()
+    starts, seconds = length_of(path)
+    numbers = np.searchsorted(starts, _times(num_frames, span, seconds), side="right") - 1
+    # Workers decode side by side: threads of their own would only stand in each other's way.
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    try:
+        pictures = _taken(capture, np.maximum(numbers, 0))
+    finally:
+        capture.release()
+    if len(pictures) < num_frames:
+        raise InputError(f"{path} holds pictures that cannot be decoded: it is damaged; copy it again.")
+    return pictures
+
+
+def length_of(path: Path) -> tuple[np.ndarray, float]:
+    """Reads when each picture of a video begins, in seconds, and how long the video is; decodes nothing.
+
+    Raises:
+      InputError: PyAV is not installed; a file that is missing, cut off, damaged, no video, or without pictures.
+    """
+    with open_container(path) as container:
+        kind = container.format.name
+        if kind.endswith("_pipe") or kind in ("image2", "gif"):
+            raise InputError(f"{path} is a single picture ({kind.removesuffix('_pipe')}), no video: name a video.")
+        if not container.streams.video:
+            raise InputError(f"{path} holds no pictures, only sound: name a video, or give it as a recording.")
+        stream = container.streams.video[0]
+        shown = (one for one in container.demux(stream) if one.pts is not None and one.size and not one.is_discard)
+        starts = np.sort([float(one.pts * one.time_base) for one in shown])
+        promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        num_promised = stream.frames
+    if not len(starts):
+        raise InputError(f"{path} holds no pictures: copy it again.")
+    if len(starts) < _LEAST_SHARE * num_promised:
+        raise InputError(
+            f"{path} is cut off: its pictures end after {len(starts)} of {num_promised} frames; copy it again."
+        )
+    last = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.04
+    return starts, promised or float(starts[-1]) + last
+
+
+def _times(num_frames: int, span: tuple[float, float] | None, seconds: float) -> np.ndarray:
+    """Spreads times over the middle of equal parts of the spoken part, as far as there are pictures."""
+    begin, end = span or (0.0, seconds)
+    if begin >= seconds:
+        begin = 0.0
+    end = min(end, seconds)
+    return begin + (np.arange(num_frames) + 0.5) * (end - begin) / num_frames
+
+
+def _taken(capture: Any, numbers: np.ndarray) -> list[np.ndarray]:
+    """Decodes frames of rising numbers, counted from 0; fewer where one does not decode."""
+    taken: list[np.ndarray] = []
+    at = -1
+    for number in numbers:
+        if number == at and taken:
+            taken.append(taken[-1])
+            continue
+        while at < number and capture.grab():
+            at += 1
+        _, picture = capture.retrieve() if at == number else (False, None)
+        if picture is None:
+            break
+        taken.append(_smaller(picture, _KEPT_SIDE))
+    return taken
+
+
+def _smaller(picture: np.ndarray, side: int) -> np.ndarray:
+    """Shrinks a picture whose shorter side is longer than `side`."""
+    import cv2
+
+    scale = side / min(picture.shape[:2])
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+
+
+@functools.cache
+def _cascade() -> Any:
+    cv2 = import_opencv()
+    cv2.setNumThreads(1)  # As for decoding; and one thread finds faces as fast as two here.
+    return cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+
+
+def _find_face(picture: np.ndarray) -> tuple[float, float, float, float] | None:
+    """Finds the largest face of a picture: left, top, width, height in pixels.
+
+    Source: Viola & Jones 2001, https://doi.org/10.1109/CVPR.2001.990517, with OpenCV's trained cascade.
+    """
+    import cv2
+
+    grey = cv2.equalizeHist(cv2.cvtColor(_smaller(picture, _SEARCHED_SIDE), cv2.COLOR_BGR2GRAY))
+    scale = min(picture.shape[:2]) / min(grey.shape)
+    least = max(24, round(min(grey.shape) * _SMALLEST_FACE))
+    faces = _cascade().detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(least, least))
+    if not len(faces):
+        return None
+    left, top, width, height = max(faces, key=lambda box: box[2] * box[3]) * scale
+    return left, top, width, height
+
+
+def _without_outliers(boxes: Sequence[tuple[float, ...] | None]) -> list[tuple[float, ...] | None]:
+    """Drops boxes far from where, or of another size than, most of the clip's are: something else was taken for it."""
+    found = np.array([box for box in boxes if box is not None])
+    if len(found) < 3:
+        return list(boxes)
+    middle = np.median(found, axis=0)
+    reach = 0.75 * middle[2]
+
+    def is_near(box: tuple[float, ...]) -> bool:
+        is_like = 0.5 < box[2] / middle[2] < 2
+        return is_like and max(abs(box[0] - middle[0]), abs(box[1] - middle[1])) < reach
+
+    return [box if box is not None and is_near(box) else None for box in boxes]
+
+
+def _filled(boxes: Sequence[tuple[float, ...] | None], shape: tuple[int, ...]) -> list[tuple[float, ...]]:
+    """Puts the last box, at the beginning the first, where there is none; where there are none at all the middle."""
+    height, width = shape[:2]
+    side = 0.5 * min(height, width)
+    last = next((box for box in boxes if box is not None), ((width - side) / 2, (height - side) / 2, side, side))
+    filled = []
+    for box in boxes:
+        last = last if box is None else box
+        filled.append(last)
+    return filled
+
+
+def _crop(picture: np.ndarray, box: tuple[float, ...]) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Cuts a square around a box, moved into the picture where it would leave it.
+
+    Returns:
+      The square, and the box as shares of it: left, top, width, height.
+    """
+    height, width = picture.shape[:2]
+    side = min(MARGIN * max(box[2:]), height, width)
+    left = min(max(box[0] + box[2] / 2 - side / 2, 0), width - side)
+    top = min(max(box[1] + box[3] / 2 - side / 2, 0), height - side)
+    row, column, length = round(top), round(left), max(1, round(side))
+    inside = ((box[0] - left) / side, (box[1] - top) / side, box[2] / side, box[3] / side)
+    return picture[row : row + length, column : column + length], inside
+
+
+def _to_jpeg(crop: np.ndarray, settings: VideoSettings) -> bytes:
+    import cv2
+
+    image = crop if settings.is_colour else cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+    smaller = settings.size < min(image.shape[:2])
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    image = cv2.resize(image, (settings.size, settings.size), interpolation=interpolation)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
