@@ -83,7 +83,7 @@ class ExportedModel:
         settings = self.metadata.get("video")
         return VideoSettings(**settings) if settings else None
 
-    def __call__(self, *inputs: Any, **beside: np.ndarray) -> np.ndarray:
+    def __call__(self, *inputs: Any, **beside: Any) -> np.ndarray:
         """Predicts; takes what `answer` takes, and returns its probabilities."""
         return self.answer(*inputs, **beside).probabilities
 

@@ -368,7 +368,7 @@ def _draw_frames(run: Run) -> None:
         number = int(np.argmax(label[0])) if metadata["is_multi_label"] else int(label[0])
         frames, emotion = features["video_frames"][0].numpy(), metadata["emotions"][number]
         if emotion not in strips and frames.any():
-            strips[emotion] = (frames, about["face_boxes"][0].to_tensor().numpy(), about["utterance_id"][0].numpy())
+            strips[emotion] = (frames, about["face_boxes"][0].numpy(), about["utterance_id"][0].numpy())
         if len(strips) == len(metadata["emotions"]):
             break
     if strips:

@@ -209,7 +209,9 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
         "hours": f"{metadata.hours:.2f}",
         "speakers": f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-",
         "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts),
-        "features": ", ".join(f"{count} columns {name}" for name, count in metadata.columns.items()),
+        "features": ", ".join(
+            f"{count} columns {name}" for name, count in metadata.columns.items() if name != "face_boxes"
+        ),
         **({"encoder": "{kind} {model}, layer {layer}".format(**metadata.encoder)} if metadata.encoder else {}),
         **({"video": _seen(metadata)} if metadata.video else {}),
         "words": f"{metadata.transcript_source}; {metadata.num_without_words} without words",
