@@ -146,8 +146,8 @@ def test_of_several_records_one_must_be_chosen(with_records, three_speaker_recor
         (["--fusion", "early"], "belong to --branch fusion"),
         (["--modalities", "audio"], "--modalities belongs to --branch fusion --fusion early"),
         (["--join", "gated"], "--join changes nothing where early fusion does not join modalities"),
-        (["--freeze-epochs", "1"], "are of branches to start from: give --init-audio or --init-text"),
-        (["--release-rate", "0.1"], "are of branches to start from: give --init-audio or --init-text"),
+        (["--freeze-epochs", "1"], "are of branches to start from: give --init-audio, --init-text or --init-video"),
+        (["--release-rate", "0.1"], "are of branches to start from: give --init-audio, --init-text or --init-video"),
         (["--modality-dropout", "0.1"], "--modality-dropout changes nothing where early fusion does not join"),
         (["--control", "shuffled-video"], "changes nothing for --branch audio"),
         (["--video-frames", "8"], "--video-frames changes nothing for --branch audio"),
@@ -586,10 +586,11 @@ def test_late_fusion_joins_a_run_that_sees_with_one_that_hears(video_run, video_
     runs = (str(audio_run.folder), str(video_run.folder))
     late = fitted("late-seen", make_config("fusion", records=str(video_records), fusion="late", runs=runs))
     columns = [name for name in late.predictions() if name.startswith("probability_")]
-    expected = sum(run.predictions()[columns].to_numpy() for run in (audio_run, video_run)) / 2
-    np.testing.assert_allclose(late.predictions()[columns], expected, atol=1e-5)
-    without = late.predictions("video")[columns].to_numpy()
-    np.testing.assert_allclose(without, audio_run.predictions()[columns], atol=1e-5)
+    heard, seen = (run.predictions()[columns].to_numpy() for run in (audio_run, video_run))
+    for without, joined in (("", (heard + seen) / 2), ("video", heard), ("audio", seen)):
+        calibrated = joined ** (1 / late.temperature())
+        expected = calibrated / calibrated.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(late.predictions(without)[columns], expected, atol=1e-5)
     assert {"share_video", "change_without_video"} <= set(late.predictions())
     assert (late.plots / "frames.png").exists()
 
