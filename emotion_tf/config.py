@@ -199,6 +199,20 @@ class VideoConfig:
             raise InputError(f"--video-pooling {self.pooling} cannot work: give one of {', '.join(VIDEO_POOLINGS)}.")
 
 
+_AT_LEAST_ONE = ("epochs", "batch_size", "num_frames", "max_tokens")
+_AT_LEAST_ZERO = (
+    *("freeze_epochs", "rare_weight", "warm_up_epochs", "weight_decay", "patience", "confusion_every", "time_shift"),
+    *("mel_shift", "mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks"),
+    *("video_frames", "image_shift", "image_cutout"),
+)
+_BELOW_ONE = (
+    *("label_smoothing", "ema_share", "mixup", "word_dropout", "word_swap", "word_mask", "modality_dropout"),
+    "image_brightness",
+)
+_UP_TO = {"speed": 0.5, "noise_snr_db": 100.0, "gain_db": 60.0, "release_rate": 1.0, "image_flip": 1.0}
+"""Fields of a training and what they may be."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """The course of one training; each field says what it is, and is a flag of `python -m emotion_tf.fit`.
@@ -268,44 +282,14 @@ class TrainingConfig:
     confusion_every: int = _setting(10, "epochs between confusion matrices of the validation part; 0: none")
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "num_frames", "max_tokens"):
+        for name in _AT_LEAST_ONE:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(0 <= self.release_rate <= 1, "release_rate", self.release_rate, "from 0 to 1")
-        for name in (
-            "freeze_epochs",
-            "rare_weight",
-            "warm_up_epochs",
-            "weight_decay",
-            "patience",
-            "mel_shift",
-            "confusion_every",
-        ):
+        for name in _AT_LEAST_ZERO:
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "at least 0")
-        for name, highest in (("speed", 0.5), ("noise_snr_db", 100.0), ("gain_db", 60.0)):
-            _require(0 <= getattr(self, name) <= highest, name, getattr(self, name), f"from 0 to {highest:g}")
-        for name in (
-            "mel_mask",
-            "num_mel_masks",
-            "frame_mask",
-            "num_frame_masks",
-            "time_shift",
-            "video_frames",
-            "image_shift",
-            "image_cutout",
-        ):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in (
-            "label_smoothing",
-            "ema_share",
-            "mixup",
-            "word_dropout",
-            "word_swap",
-            "word_mask",
-            "modality_dropout",
-            "image_brightness",
-        ):
+        for name in _BELOW_ONE:
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
-        _require(0 <= self.image_flip <= 1, "image_flip", self.image_flip, "from 0 to 1")
+        for name, highest in _UP_TO.items():
+            _require(0 <= getattr(self, name) <= highest, name, getattr(self, name), f"from 0 to {highest:g}")
         if self.class_weights not in CLASS_WEIGHTS:
             raise InputError(
                 f"--class-weights {self.class_weights} cannot work: give one of {', '.join(CLASS_WEIGHTS)}."
