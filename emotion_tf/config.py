@@ -189,7 +189,7 @@ class VideoConfig:
     attention_dim: int = 128
     embedding_dim: int = 128
     dropout: float = _setting(0.4, "share of the embedding dropped in training; a quarter of it behind convolutions")
-    pooling: str = _setting("attention", "of frames over time", VIDEO_POOLINGS)
+    pooling: str = _setting("mean", "of frames over time", VIDEO_POOLINGS)
 
     def __post_init__(self) -> None:
         _require(min(self.channels, default=0) >= 1, "video_channels", min(self.channels, default=0))
