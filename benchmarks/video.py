@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
 def speed(paths: Sequence[Path], settings: VideoSettings, rounds: int) -> dict[str, Any]:
     """Times the reading of all clips by processes that have started, in the median of some rounds."""
     seconds = sum(length_of(path)[1] for path in paths)
-    clips = [Utterance(str(number), "", "", path, path) for number, path in enumerate(paths)]
+    clips = [Utterance(str(number), "", "", path, video=path) for number, path in enumerate(paths)]
     batches = [clips[start : start + _BATCH] for start in range(0, len(clips), _BATCH)]
     num_workers, first, taken = num_cores(), [[clip] for clip in clips[: num_cores()]], []
     for _ in range(rounds):

@@ -243,7 +243,7 @@ def misfit(run: Mapping[str, Any], records: Mapping[str, Any], facts: Sequence[s
       facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "encoder", "video".
     """
     # A run that names no encoder hears none, and one that names no video sees none.
-    compared = [name for name in facts if name not in ("encoder", "video") or run[name] is not None]
+    compared = [name for name in facts if name not in ("encoder", "video") or run.get(name) is not None]
     return next((_FACTS[name] for name in compared if run[name] != records[name]), "")
 
 

@@ -217,7 +217,7 @@ def _augment(config: Config, num_frames: int) -> Callable[[Tensors], Tensors] | 
 
 def _class_weights(training: TrainingConfig, metadata: dict[str, Any]) -> dict[int, float] | None:
     """Weighs each emotion by a power of its rarity, utterances by 1 on average; None: each utterance the same."""
-    has_clips, is_multi_label = metadata["has_audio"] or metadata["video"] is not None, metadata["is_multi_label"]
+    has_clips, is_multi_label = metadata["has_audio"] or metadata.get("video") is not None, metadata["is_multi_label"]
     power = training.weight_power(has_clips=has_clips, is_multi_label=is_multi_label)
     if is_multi_label or not power:
         return None

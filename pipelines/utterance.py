@@ -20,22 +20,22 @@ class Utterance:
       speaker: As the corpus writes it (RAVDESS: "01" to "24"); empty for corpora without speakers.
       emotion: A name of the corpus's label set; in a multi-label corpus all names, joined by "|" in label order.
       audio: The recording, or the video whose sound it is, or None.
-      video: The video whose pictures are seen, or None.
       transcript: The words that the corpus gives; empty where it gives none.
       trial: The performance; equal for all modalities of one trial. Defaults to the utterance_id.
       published_split: "train", "validation", "test", or empty.
       attributes: Anything else that the corpus says: intensity, statement, sex, repetition, ...
+      video: The video whose pictures are seen, or None.
     """
 
     utterance_id: str
     speaker: str
     emotion: str
     audio: Path | None = None
-    video: Path | None = None
     transcript: str = ""
     trial: str = ""
     published_split: str = ""
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    video: Path | None = None
 
     @property
     def emotions(self) -> tuple[str, ...]:
