@@ -182,7 +182,9 @@ def _check_modalities(arguments: argparse.Namespace) -> None:
     }
     what = f"--modalities {' '.join(heard)}" if arguments.branch == "fusion" else f"--branch {arguments.branch}"
     for flag, (modality, is_given) in needs.items():
-        if is_given and modality not in heard and not (arguments.fusion == "late" and modality == "video"):
+        # Late fusion sees where its runs do.
+        is_of_runs = flag == "--control shuffled-video" and arguments.fusion == "late"
+        if is_given and modality not in heard and not is_of_runs:
             raise InputError(f"{flag} changes nothing for {what}: leave it out.")
 
 

@@ -330,7 +330,8 @@ def _samples(
         Path(config.records),
         metadata["fold"]["validation"],
         by=metadata["fold"]["by"],
-        shuffled=shuffled_in_scoring(config.control),
+        # Samples show sound and words.
+        shuffled="" if config.control == "shuffled-video" else shuffled_in_scoring(config.control),
         batch_size=1,
         training=True,
         seed=config.seed,

@@ -254,7 +254,10 @@ def length_of(path: Path) -> tuple[np.ndarray, float]:
             raise InputError(f"{path} holds no pictures, only sound: name a video, or give it as a recording.")
         stream = container.streams.video[0]
         shown = (one for one in container.demux(stream) if one.pts is not None and one.size and not one.is_discard)
-        starts = np.sort([float(one.pts * one.time_base) for one in shown])
+        # Sound is decoded from its first sample on, whatever the clock of the file says then.
+        first = container.streams.audio[0] if container.streams.audio else stream
+        origin = float(first.start_time * first.time_base) if first.start_time else 0.0
+        starts = np.sort([float(one.pts * one.time_base) for one in shown]) - origin
         promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
         num_promised = stream.frames
     if not len(starts):

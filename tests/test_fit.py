@@ -600,3 +600,8 @@ def test_a_run_that_knows_a_test_speaker_by_sight_is_refused(video_run, video_re
     config = make_config("fusion", records=str(video_records), fold_seed=1, **values)
     with pytest.raises(InputError, match="whom this fold tests"):
         fit(config, Run(tmp_path / "run"))
+
+
+def test_a_control_of_shuffled_video_trains(video_records, make_config, fitted):
+    run = fitted("shuffled-video", make_config("video", records=str(video_records), control="shuffled-video", epochs=1))
+    assert "shuffled-video" in run.scores()["marks"]

@@ -93,6 +93,13 @@ def test_pictures_follow_the_times_of_the_file_not_their_number(tmp_path):
     assert levels(video.read_frames(path, FACELESS, (1.5, 1.9))) == pytest.approx([60, 90, 120, 150], abs=4)
 
 
+def test_a_clock_that_does_not_start_at_zero_changes_nothing(tmp_path):
+    pictures = [grey(10 * n) for n in range(20)]
+    path = write_video(tmp_path / "late.mkv", pictures, [10_000 + 100 * n for n in range(20)])
+    assert levels(video.read_frames(path, FACELESS)) == pytest.approx([20, 70, 120, 170], abs=4)
+    assert video.length_of(path)[1] == pytest.approx(2.0, abs=0.15)
+
+
 def test_a_spoken_part_behind_the_pictures_gives_way_to_the_whole_clip(tmp_path):
     path = write_video(tmp_path / "clip.mp4", [grey(10 * n) for n in range(20)])
     whole = levels(video.read_frames(path, FACELESS))
