@@ -26,7 +26,12 @@ UNCHECKED = "source-unchecked"
 """A run that a score rests on, or its records, are gone: nobody can say what it knows."""
 
 _PLURALS = {"speaker": "speakers", "utterance_id": "utterances", "published_split": "published parts"}
-_SAME = {"trial": "the same trial", "recording": "the same samples", "sentence": "the same sentence"}
+_SAME = {
+    "trial": "the same trial",
+    "recording": "the same samples",
+    "pictures": "the same pictures",
+    "sentence": "the same sentence",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +257,7 @@ def _known(exam: _Exam, run: Run) -> "tuple[pd.DataFrame, Sequence[str], str]":
     rows = exam.rows(Path(run.config().records), metadata["corpus"])
     is_same = metadata["corpus"] == exam.corpus
     fold = folds.Fold(**metadata["fold"])
-    columns: tuple[str, ...] = (exam.unit, "trial", "recording") if is_same else ("recording",)
+    columns: tuple[str, ...] = (*((exam.unit, "trial") if is_same else ()), "recording", "pictures")
     checked = f"{_PLURALS[exam.unit]}, trials and recordings" if is_same else "recordings (another corpus)"
     if rows is not None and is_same:
         # Its records may have been made anew of fewer speakers since: its lists say whom it knows.

@@ -109,7 +109,7 @@ def spectrogram(log_mel: np.ndarray, title: str, hop_seconds: float) -> Figure:
 
 
 def frame_strips(strips: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
-    """Draws what was seen of videos, a row each: its frames, and the face box in them.
+    """Draws what was seen of videos, a row each: its frames, 16 of them at most, and the face box in them.
 
     Args:
       strips: What stands before a row -> its frames [num_video_frames, height, width, channels] in [0, 1], and boxes
@@ -117,6 +117,10 @@ def frame_strips(strips: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str
         where the box is that of another frame.
       title: Above the picture.
     """
+    chosen = {
+        name: np.unique(np.linspace(0, len(frames) - 1, 16).round().astype(int)) for name, (frames, _) in strips.items()
+    }
+    strips = {name: (frames[chosen[name]], boxes[chosen[name]]) for name, (frames, boxes) in strips.items()}
     num_frames = max((len(frames) for frames, _ in strips.values()), default=1)
     figure = Figure(figsize=(1.6 + 0.7 * num_frames, 0.9 + 0.75 * len(strips)), layout="constrained")
     grid = figure.subplots(len(strips), num_frames, squeeze=False, gridspec_kw={"wspace": 0, "hspace": 0})

@@ -38,7 +38,13 @@ EMOBOX6_TEST = (
 """Six folds over the same actors, without validation parts. Source: EmoBox, Ma et al. 2024, arXiv 2406.07162."""
 
 # What must stand in one part only: the name that a person reads -> the column.
-_KINDS = {"speakers": "speaker", "trials": "trial", "recordings": "recording", "sentences": "sentence"}
+_KINDS = {
+    "speakers": "speaker",
+    "trials": "trial",
+    "recordings": "recording",
+    "videos": "pictures",
+    "sentences": "sentence",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,11 +333,12 @@ def comparable(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Sorts rows of an index by utterance and adds what is compared between parts.
 
     Returns:
-      The rows with two further columns: recording, the hash of the samples, without sound that of the pictures, empty
-      without either; sentence, the transcript in its one spelling, empty where blank.
+      The rows with three further columns: recording, the hash of the samples, empty without sound; pictures, that of
+      the frames, empty without video; sentence, the transcript in its one spelling, empty where blank.
     """
     return rows.assign(
-        recording=rows["audio_sha256"].where(rows["has_sound"], rows["video_sha256"]),
+        recording=rows["audio_sha256"].where(rows["has_sound"], ""),
+        pictures=rows["video_sha256"],
         sentence=sentences_of(rows["transcript"].tolist()),
     ).sort_values("utterance_id")
 
@@ -356,7 +363,7 @@ def _in_two_parts(rows: "pd.DataFrame", column: str) -> "pd.DataFrame":
 
 
 def _stop_on_shared(shared: "dict[str, pd.DataFrame]", where: str) -> None:
-    trials, recordings = shared["trials"], shared["recordings"]
+    trials, recordings, videos = shared["trials"], shared["recordings"], shared["videos"]
     if len(trials):
         raise InputError(
             f"{where}: {_pair(trials, 'trial')} are one trial ({trials['trial'].iloc[0]}); keep the recordings of one"
@@ -366,6 +373,10 @@ def _stop_on_shared(shared: "dict[str, pd.DataFrame]", where: str) -> None:
         raise InputError(
             f"{where}: {_pair(recordings, 'recording')} hold identical samples; remove the copy, or keep both in one"
             " part."
+        )
+    if len(videos):
+        raise InputError(
+            f"{where}: {_pair(videos, 'pictures')} hold identical pictures; remove the copy, or keep both in one part."
         )
 
 

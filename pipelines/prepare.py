@@ -393,8 +393,8 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
     corpus, label_map = _read_corpus(arguments), arguments.label_map or ""
     if seen is None:
         corpus = corpus.sound_alone()
-    elif not corpus.has_video:
-        raise InputError(f"{corpus.name} in {corpus.source} holds no video: leave --video-frames out, or add them.")
+    else:
+        _stop_without_video(corpus, arguments.corpus)
     _stop_on_nothing(corpus)
     name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
     encoder = _encoder(arguments, corpus)
@@ -420,6 +420,15 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
         encoder,
         seen,
     )
+
+
+def _stop_without_video(corpus: Corpus, kind: str) -> None:
+    """Refuses a corpus that has no video, or the synthetic one where their making was broken off."""
+    count = sum(one.video is not None for one in corpus.utterances)
+    if kind == "synthetic" and count < len(corpus.utterances):
+        raise InputError(f"{corpus.source} holds {count} of {len(corpus.utterances)} videos: --with-video makes them.")
+    if not count:
+        raise InputError(f"{corpus.name} in {corpus.source} holds no video: leave --video-frames out, or add them.")
 
 
 def _read_corpus(arguments: argparse.Namespace) -> Corpus:

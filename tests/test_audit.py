@@ -94,7 +94,7 @@ def test_an_audit_says_what_it_found_and_can_be_written_as_json(ours):
     assert (found["folds"], found["fold"], found["by"], found["left_out"]) == ("lj5", 3, "speaker", 0)
     assert found["parts"]["train"] == {"speakers": ["a", "b"], "num_utterances": 4}
     assert (found["sources"], found["marks"]) == ([], [])
-    assert found["overlaps"] == dict.fromkeys(("speakers", "trials", "recordings", "sentences"), 0)
+    assert found["overlaps"] == dict.fromkeys(("speakers", "trials", "recordings", "videos", "sentences"), 0)
 
 
 def test_every_fitted_number_names_the_part_that_it_came_from(ours, house):

@@ -264,11 +264,18 @@ def test_identical_samples_in_two_parts_stop_and_the_others_are_counted():
         folds.audit(FOLD, index, "here")
 
 
+def test_identical_pictures_in_two_parts_are_refused_whatever_their_sound():
+    index = changed(index_of("abc", 2), video_sha256={"a-1": "x", "c-0": "x"})
+    with pytest.raises(InputError, match=r"a-1 in train and c-0 in test hold identical pictures; remove the copy"):
+        folds.audit(FOLD, index, "here")
+    assert folds.audit(FOLD, changed(index, video_sha256={"c-0": ""}), "here").overlaps["videos"] == 0
+
+
 def test_absent_and_silent_sound_is_no_copy():
     index = changed(index_of("abc", 2), audio_sha256={"a-0": "x", "c-1": "x", "b-0": "", "c-0": ""})
     index = changed(index, has_sound={"a-0": False, "c-1": False}, trial={"a-0": "", "c-0": ""})
     assert folds.audit(FOLD, index, "here").overlaps == dict.fromkeys(
-        ("speakers", "trials", "recordings", "sentences"), 0
+        ("speakers", "trials", "recordings", "videos", "sentences"), 0
     )
 
 
@@ -294,7 +301,7 @@ def test_under_published_and_random_overlaps_are_marked_and_stop_nothing():
     (fold,) = folds.make_folds("published", index)
     found = folds.audit(fold, index, "published")
     assert found.marks == ("text-overlap 2",)
-    assert found.overlaps == {"speakers": 0, "trials": 1, "recordings": 1, "sentences": 2}
+    assert found.overlaps == {"speakers": 0, "trials": 1, "recordings": 1, "videos": 0, "sentences": 2}
     index = index.assign(speaker="a", transcript="")
     assert folds.audit(fold, index, "published").marks == ("speaker-leaking",)
     (fold,) = folds.make_folds("random", index_of("a", 9))

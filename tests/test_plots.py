@@ -178,3 +178,12 @@ def test_pixels_and_files_hold_the_picture(tmp_path):
     plots.save(figure, tmp_path / "plots" / "x.png")
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["x.png"]
     assert (tmp_path / "plots" / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_strips_show_at_most_16_frames_and_how_each_box_was_found():
+    boxes = np.tile([0.1, 0.1, 0.8, 0.8, 1.0], (40, 1))
+    boxes[0, 4] = 0
+    figure = plots.frame_strips({"sad": (np.full((40, 8, 8, 1), 0.5), boxes)}, "a run")
+    patches = [axes.patches[0] for axes in figure.axes]
+    assert len(patches) == 16
+    assert [patch.get_linestyle() for patch in patches[:2]] == [":", "-"]

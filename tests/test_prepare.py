@@ -901,3 +901,11 @@ def test_the_original_recordings_are_all_read(real_data, tmp_path, in_process):
     twins = [found[f"03-01-03-01-02-0{repetition}-07"]["audio_sha256"] for repetition in (1, 2)]
     assert twins[0] == twins[1]
     assert len({record["audio_sha256"] for record in found.values()}) == 7
+
+
+def test_synthetic_videos_whose_making_was_broken_off_are_not_taken_for_all(seen_speakers):
+    first, *others = seen_speakers.utterances
+    few = dataclasses.replace(seen_speakers, utterances=(dataclasses.replace(first, video=None), *others))
+    with pytest.raises(InputError, match="holds 89 of 90 videos: --with-video makes them"):
+        prepare._stop_without_video(few, "synthetic")
+    prepare._stop_without_video(seen_speakers, "synthetic")

@@ -51,6 +51,18 @@ def test_a_clip_without_frames_has_a_finite_embedding(video_model):
     assert np.isfinite(video_model(frames(0, 2, length=3))).all()
 
 
+def test_clips_without_video_move_no_statistics_in_training():
+    present = frames(3, 3, length=3)
+    beside = {"video_frames": np.concatenate([present["video_frames"], 0 * present["video_frames"]])}
+    found = []
+    for batch in (present, beside):
+        model = model_of("mean")
+        model(batch, training=True)
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        found.append(np.concatenate([np.ravel(v) for norm in norms[:1] for v in norm.non_trainable_variables]))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+
+
 def test_only_the_gru_minds_the_order_of_frames():
     batch = frames(5, length=5)
     back = {"video_frames": batch["video_frames"][:, ::-1]}

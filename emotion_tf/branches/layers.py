@@ -122,6 +122,25 @@ class StandardiseFrames(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
+class FrameNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation of pictures of which some are absent: these move no statistics.
+
+    Inputs [batch * num_video_frames, height, width, channels] and is_frame [batch * num_video_frames] bool; output as
+    the first input.
+    """
+
+    def build(self, inputs_shape, is_frame_shape):
+        super().build(inputs_shape)
+
+    def call(self, inputs, is_frame, training=None):
+        is_pixel = ops.logical_and(is_frame[:, None, None], ops.ones((1, *inputs.shape[1:3]), "bool"))
+        return super().call(inputs, training=training, mask=is_pixel)
+
+    def compute_output_shape(self, inputs_shape, is_frame_shape):
+        return inputs_shape
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
 class MeanPooling(keras.layers.Layer):
     """Pools steps by their mean.
 

@@ -3,7 +3,14 @@
 import keras
 from keras import layers, ops
 
-from emotion_tf.branches.layers import AttentionPooling, CutFrames, JoinWindows, MeanPooling, StandardiseFrames
+from emotion_tf.branches.layers import (
+    AttentionPooling,
+    CutFrames,
+    FrameNormalization,
+    JoinWindows,
+    MeanPooling,
+    StandardiseFrames,
+)
 from emotion_tf.branches.outputs import BranchOutput, Steps
 from emotion_tf.config import VideoConfig
 
@@ -21,8 +28,9 @@ def video_branch(video_frames: keras.KerasTensor, config: VideoConfig) -> Branch
     is_step = ops.any(video_frames > 0, axis=(2, 3, 4))  # [batch, num_video_frames]
     x = StandardiseFrames(name="video_standardise")(video_frames, is_step)
     x = CutFrames(name="video_cut")(x)  # [batch * num_video_frames, height, width, channels]
+    is_frame = ops.reshape(is_step, (-1,))
     for index, channels in enumerate(config.channels):
-        x = _block(x, channels, config, f"video_{index}")
+        x = _block(x, is_frame, channels, config, f"video_{index}")
     # Flat: where in the face something is, tells what it is.
     x = layers.Dense(config.embedding_dim, activation="relu", name="video_frame")(layers.Flatten(name="video_flat")(x))
     x = JoinWindows(name="video_steps")(layers.Reshape((1, config.embedding_dim), name="video_step")(x), is_step)
@@ -31,12 +39,14 @@ def video_branch(video_frames: keras.KerasTensor, config: VideoConfig) -> Branch
     return BranchOutput(layers.Dense(config.embedding_dim, activation="relu", name="video_embedding")(x), (steps,))
 
 
-def _block(x: keras.KerasTensor, channels: int, config: VideoConfig, name: str) -> keras.KerasTensor:
-    """Convolution, maximum, norm, ReLU and dropout: half the height and width."""
+def _block(
+    x: keras.KerasTensor, is_frame: keras.KerasTensor, channels: int, config: VideoConfig, name: str
+) -> keras.KerasTensor:
+    """Convolution, maximum, norm, ReLU and dropout: half the height and width; absent frames move no statistics."""
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
     # Before the norm, so that this has a quarter of the work.
     x = layers.MaxPooling2D(2, padding="same", name=f"{name}_pool")(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    x = FrameNormalization(momentum=0.9, name=f"{name}_norm")(x, is_frame)
     return layers.Dropout(config.dropout / 4, name=f"{name}_dropout")(layers.ReLU(name=f"{name}_relu")(x))
 
 
