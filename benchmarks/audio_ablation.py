@@ -1,7 +1,7 @@
 """Changes one thing at a time about sound: `python benchmarks/audio_ablation.py --source data/ravdess`.
 
 Each setting differs from the default of `prepare` and `fit` in one thing, and is trained like it: 7 epochs on crops of
-1.3 seconds, on the training speakers of lj5 folds 0 and 1 (the first two), with 2 seeds. Scores are those of the
+1.3 seconds, on the training speakers of lj5 folds 1 and 2 (counted from 0), with 2 seeds. Scores are those of the
 validation speakers; no test part is read. So short a training favours what learns fast over what regularises, and the
 kept epoch is the best on the very speakers that are scored, of every setting alike.
 What is said in frames or bands follows where these change: crops and masks keep their length in seconds and their share
@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="NAME",
                         help=f"beside the default, of {', '.join(SETTINGS)} (default: all)")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=2, help="fits of each fold (%(default)s)")
-    parser.add_argument("--folds", type=int, nargs="+", choices=range(5), default=[0, 1], help="of lj5 (0 1)")
+    parser.add_argument("--folds", type=int, nargs="+", choices=range(5), default=[1, 2], help="of lj5 (1 2)")
     parser.add_argument("--minutes", type=float, default=2.0, help="a fit beyond is named (%(default)s)")
     parser.add_argument("--epochs", type=int, help=f"of each fit ({EPOCHS}), to try the script with fewer")
     parser.add_argument("--processes", type=int, help="fits side by side (default: 2; 1 with a GPU)")
