@@ -1,4 +1,8 @@
-"""AdamW with several learning rates: small ones for what is pretrained, the full one for what is new."""
+"""AdamW that is quick to trace and may have several rates: small ones for the pretrained, the full one for the new.
+
+Keras evaluates the schedule for the decay of every weight, which is much of what a first step takes to trace. Here a
+weight decays where it moves, by the rate that it moves with.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,17 +29,18 @@ class SlowedAdamW(keras.optimizers.AdamW):
     def __init__(
         self,
         learning_rate: Any,
-        ratios: Mapping[str, float],
+        ratios: Mapping[str, float] | None = None,
         held: Sequence[str] = (),
         release_step: int = 0,
         **options: Any,
     ):
         super().__init__(learning_rate, **options)
-        self.ratios, self.held, self.release_step = dict(ratios), list(held), release_step
+        self.ratios, self.held, self.release_step = dict(ratios or {}), list(held), release_step
         if foreign := sorted(set(self.held) - set(self.ratios)):
             raise ValueError(f"held variables must be slow ones, and {', '.join(foreign)} are not.")
         self._ratios: list[float] = []
         self._is_held: list[bool] = []
+        self._decays: list[bool] = []
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
@@ -48,12 +53,19 @@ class SlowedAdamW(keras.optimizers.AdamW):
         self._ratios = [self.ratios.get(variable.path, 1.0) for variable in variables]
         self._is_held = [variable.path in self.held for variable in variables]
         super().build(variables)
+        self._decays = [bool(self.weight_decay) and self._use_weight_decay(variable) for variable in variables]
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Leaves it to `update_step`."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
-        rate = learning_rate * self._ratios[index]
+        ratio = self._ratios[index]
+        rate = learning_rate if ratio == 1 else learning_rate * ratio
         if self._is_held[index]:
             rate = ops.where(self.iterations < self.release_step, ops.zeros_like(rate), rate)
+        if self._decays[index]:
+            self.assign_sub(variable, variable * self.weight_decay * rate)
         super().update_step(gradient, variable, rate)
 
     def _update_model_variables_moving_average(self, trainable_variables: Sequence[Any]) -> None:

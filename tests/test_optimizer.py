@@ -45,13 +45,28 @@ def test_both_rates_follow_the_schedule(model):
     assert not moved["new"].any()
 
 
-def test_a_ratio_of_one_without_decay_is_adamw(model):
-    start = model.get_weights()
-    ours = steps(model, SlowedAdamW(0.05, slow_of(model, 1.0), weight_decay=0.0), 5)
+@pytest.mark.parametrize(("ratio", "decay"), [(1.0, 0.0), (None, 0.0), (None, 0.3)])
+def test_without_slow_weights_it_is_adamw(model, ratio, decay):
+    """At a ratio of 1 weights move as any, but do not decay."""
+    schedule, start = keras.optimizers.schedules.CosineDecay(0.05, 10), model.get_weights()
+    ratios = slow_of(model, ratio) if ratio else None
+    ours = steps(model, SlowedAdamW(schedule, ratios, weight_decay=decay), 5)
     model.set_weights(start)
-    keras_own = steps(model, keras.optimizers.AdamW(0.05, 0.0), 5)
+    keras_own = steps(model, keras.optimizers.AdamW(schedule, decay), 5)
     for name in ours:
         np.testing.assert_array_equal(ours[name], keras_own[name])
+
+
+def test_a_step_evaluates_the_schedule_as_often_for_many_weights_as_for_few(model):
+    class Counting(keras.optimizers.schedules.CosineDecay):
+        calls = 0
+
+        def __call__(self, step):
+            type(self).calls += 1
+            return super().__call__(step)
+
+    steps(model, SlowedAdamW(Counting(0.05, 10), weight_decay=0.1))
+    assert 0 < Counting.calls < len(model.trainable_variables)
 
 
 def test_slow_weights_do_not_decay(model):
