@@ -12,8 +12,11 @@ from emotion_tf.branches.outputs import BranchOutput
 from emotion_tf.branches.text import text_branch
 from emotion_tf.branches.video import video_branch
 from emotion_tf.config import AUDIO_FEATURES, Config
-from emotion_tf.joins import JOINS, ModalityDropout
+from emotion_tf.joins import JOINS, Joined, ModalityDropout
 from emotion_tf.rules import FLOOR
+
+ANSWER = "emotions"
+"""The layer that gives logits before calibration."""
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
@@ -73,22 +76,38 @@ def build_model(
     }
     outputs = {modality: make[modality]() for modality in config.modalities}
     present = presence(inputs)
-    x = _join(outputs, present, config) if config.join else outputs[config.modalities[0]].embedding
+    joined = _join(outputs, present, config) if config.join else None
     biases = _logits_of(prior) if is_multi_label else "zeros"
-    logits = layers.Dense(len(prior), bias_initializer=biases, name="emotions")(x)
+    answer = layers.Dense(len(prior), bias_initializer=biases, name=ANSWER)
+    logits = answer(joined.vector if joined else outputs[config.modalities[0]].embedding)
+    logits = logits + _own_answers(outputs, joined.weights, len(prior)) if joined else logits
     logits = CalibratedAnswer(prior, is_multi_label, name="logits")(logits, any_of(present))
     return keras.Model(inputs, logits, name=f"{config.branch}")
 
 
-def _join(
-    outputs: Mapping[str, BranchOutput], present: Sequence[keras.KerasTensor], config: Config
-) -> keras.KerasTensor:
-    """Makes one vector of the branches: [batch, width]."""
+def _join(outputs: Mapping[str, BranchOutput], present: Sequence[keras.KerasTensor], config: Config) -> Joined:
+    """Makes one vector of the branches."""
     is_present = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)  # [batch, num_modalities]
     if config.training.modality_dropout:
         is_present = ModalityDropout(config.training.modality_dropout, name="fusion_modality_dropout")(is_present)
-    x = JOINS[config.join](outputs, is_present, config.audio.embedding_dim)
-    return layers.Dropout(config.audio.dropout, name="fusion_dropout")(x)
+    joined = JOINS[config.join](outputs, is_present, config.audio.embedding_dim)
+    return Joined(layers.Dropout(config.audio.dropout, name="fusion_dropout")(joined.vector), joined.weights)
+
+
+def own_answer(modality: str) -> str:
+    """Names the layer of early fusion by which a branch answers alone, beside what the join finds."""
+    return f"fusion_{modality}_{ANSWER}"
+
+
+def _own_answers(
+    outputs: Mapping[str, BranchOutput], weights: keras.KerasTensor, num_emotions: int
+) -> keras.KerasTensor:
+    """Sums the logits of each branch by itself, weighed: [batch, num_emotions]. Zeros, until trained or started."""
+    answers = [
+        layers.Dense(num_emotions, kernel_initializer="zeros", name=own_answer(modality))(output.embedding)
+        for modality, output in outputs.items()
+    ]
+    return sum(weights[:, index : index + 1] * answer for index, answer in enumerate(answers))
 
 
 def _logits_of(prior: Sequence[float]) -> keras.Initializer:

@@ -1,9 +1,11 @@
 """How early fusion makes one vector of the branches: joined side by side, weighed by a gate, or after attention.
 
-A modality that is absent contributes exactly nothing, whatever its branch makes of padding.
+What a join finds is added to what each branch answers by itself, so that branches that were trained alone start as a
+late fusion of theirs. A modality that is absent contributes exactly nothing, whatever its branch makes of padding.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import keras
 from keras import layers, ops
@@ -12,6 +14,19 @@ from emotion_tf.branches.outputs import BranchOutput, Steps
 
 _HEADS = 4
 """Of attention between modalities."""
+
+
+class Joined(NamedTuple):
+    """What a join makes of the branches.
+
+    Attributes:
+      vector: [batch, width] float32.
+      weights: [batch, num_modalities] float32, how much the answer of each branch by itself counts, 0 for what is
+        absent; their sum is the number of modalities that are present.
+    """
+
+    vector: keras.KerasTensor
+    weights: keras.KerasTensor
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
@@ -102,8 +117,8 @@ class CrossAttention(keras.layers.Layer):
         return {**super().get_config(), "heads": self.heads}
 
 
-def concat(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, width: int) -> keras.KerasTensor:
-    """Puts the embeddings side by side, zeros for an absent one, and a hidden layer over them: [batch, width].
+def concat(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, width: int) -> Joined:
+    """Puts the embeddings side by side, zeros for an absent one, and a hidden layer over them.
 
     Args:
       outputs: Modality -> what its branch makes.
@@ -112,13 +127,13 @@ def concat(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, w
     """
     # A branch that hears nothing still has biases; its embedding is put to zero.
     x = _side_by_side([output.embedding for output in outputs.values()], is_present, "fusion_join")
-    return layers.Dense(width, activation="relu", name="fusion_hidden")(x)
+    return Joined(layers.Dense(width, activation="relu", name="fusion_hidden")(x), is_present)
 
 
-def gated(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, width: int) -> keras.KerasTensor:
-    """Sums projections of the embeddings, weighed by a gate that sees all of them: [batch, width].
+def gated(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, width: int) -> Joined:
+    """Sums projections of the embeddings, weighed by a gate that sees all of them.
 
-    Arguments as of `concat`. The layer "fusion_shares" puts out the weights.
+    Arguments as of `concat`. The layer "fusion_shares" puts out the gate's weights.
 
     Source: Arevalo et al. 2017, arXiv:1702.01992, with one weight a modality.
     """
@@ -130,12 +145,10 @@ def gated(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, wi
     return _weigh(projections, _side_by_side(embeddings, is_present, "fusion_join"), is_present)
 
 
-def cross_attention(
-    outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, width: int
-) -> keras.KerasTensor:
+def cross_attention(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, width: int) -> Joined:
     """Adds to each modality's projection what its steps find in those of the others, and gates the sums.
 
-    Arguments as of `concat`; [batch, width]. The layer "fusion_shares" puts out the gate's weights.
+    Arguments as of `concat`. The layer "fusion_shares" puts out the gate's weights.
 
     Source: Tsai et al. 2019, arXiv:1906.00295; Arevalo et al. 2017, arXiv:1702.01992.
     """
@@ -169,14 +182,13 @@ def _side_by_side(vectors: list[keras.KerasTensor], is_present: keras.KerasTenso
     return layers.Concatenate(name=name)(present)
 
 
-def _weigh(
-    vectors: list[keras.KerasTensor], seen: keras.KerasTensor, is_present: keras.KerasTensor
-) -> keras.KerasTensor:
-    """Sums vectors [batch, width] each by the share that the gate gives it of what it sees."""
-    scores = layers.Dense(len(vectors), name="fusion_gate")(seen)
+def _weigh(vectors: list[keras.KerasTensor], seen: keras.KerasTensor, is_present: keras.KerasTensor) -> Joined:
+    """Sums vectors [batch, width] each by the share that the gate gives it of what it sees; equal ones at the start."""
+    scores = layers.Dense(len(vectors), kernel_initializer="zeros", name="fusion_gate")(seen)
     shares = Shares(name="fusion_shares")(scores, is_present)
-    return sum(shares[:, index : index + 1] * vector for index, vector in enumerate(vectors))
+    vector = sum(shares[:, index : index + 1] * vector for index, vector in enumerate(vectors))
+    return Joined(vector, shares * ops.sum(is_present, axis=1, keepdims=True))
 
 
 JOINS = {"concat": concat, "gated": gated, "cross_attention": cross_attention}
-"""Name -> function (outputs, is_present, width) -> [batch, width]."""
+"""Name -> function (outputs, is_present, width) -> Joined."""

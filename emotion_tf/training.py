@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from emotion_tf import callbacks, diagram, plots, tables
 from emotion_tf.config import Config, TrainingConfig
-from emotion_tf.fusion import audio_features_of, build_model, modalities_of
+from emotion_tf.fusion import ANSWER, audio_features_of, build_model, modalities_of, own_answer
 from emotion_tf.late import late_fusion, stack
 from emotion_tf.losses import RareWeightedCrossentropy
 from emotion_tf.optimizer import SlowedAdamW
@@ -130,7 +130,7 @@ def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Mo
     tokenizer = tokenizer_of(config) or text.own_tokenizer()
     facts = (tokenizer.vocabulary_size, metadata["prior"], metadata["is_multi_label"])
     model = _build(config, widths_of(metadata), *facts)
-    _start_from(model, config)
+    _start_from(model, config, metadata["emotions"])
     _freeze(model, config)
     _compile(model, config, steps, _loss(config.training, metadata))
     return model
@@ -226,13 +226,28 @@ def _class_weights(training: TrainingConfig, metadata: dict[str, Any]) -> dict[i
     return dict(enumerate((weights * counts.sum() / (weights * counts).sum()).tolist()))
 
 
-def _start_from(model: keras.Model, config: Config) -> None:
-    """Copies the weights of trained branches."""
+def _start_from(model: keras.Model, config: Config, emotions: Sequence[str]) -> None:
+    """Copies the weights of trained branches, for early fusion with what they answer alone to the same emotions.
+
+    Then the join adds nothing at first: so fused, branches start as the product of their calibrated answers.
+    """
     for modality, source in config.inits.items():
-        trained = Run(Path(source)).model()
+        run = Run(Path(source))
+        trained = run.model()
         for layer in model.layers:
             if layer.name.startswith(f"{modality}_") and layer.weights:
                 layer.set_weights(trained.get_layer(layer.name).get_weights())
+        if config.join and run.metadata()["emotions"] == emotions and run.config().modalities == (modality,):
+            _start_answer(model, trained, modality)
+
+
+def _start_answer(model: keras.Model, trained: keras.Model, modality: str) -> None:
+    """Copies what a branch answers alone, calibrated, and silences what the join adds."""
+    temperature = float(trained.get_layer("logits").temperature)
+    answer = [weights / temperature for weights in trained.get_layer(ANSWER).get_weights()]
+    model.get_layer(own_answer(modality)).set_weights(answer)
+    join = model.get_layer(ANSWER)
+    join.set_weights([np.zeros_like(weights) for weights in join.get_weights()])
 
 
 def _started(model: keras.Model, config: Config) -> list[keras.Layer]:
@@ -299,8 +314,6 @@ def _optimizer(model: keras.Model, config: Config, rate: Any, steps: int, **opti
     held = list(ratios) if training.freeze_epochs else []
     for path in _paths([layer for layer in model.layers if layer.name == "text_backbone"]):
         ratios[path] = ratios.get(path, 1.0) * config.text.preset_rate / training.learning_rate
-    if not ratios:
-        return keras.optimizers.AdamW(rate, **options)
     return SlowedAdamW(rate, ratios, held, steps * training.freeze_epochs, **options)
 
 

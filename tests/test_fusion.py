@@ -179,7 +179,7 @@ def text_outputs():
 def attending(inputs, audio, text):
     """The vector that attention between branches gives, with presence as an input."""
     is_present = keras.Input((2,), name="is_present")
-    vector = JOINS["cross_attention"]({"audio": audio, "text": text}, is_present, 6)
+    vector = JOINS["cross_attention"]({"audio": audio, "text": text}, is_present, 6).vector
     return randomise(keras.Model(inputs | {"is_present": is_present}, vector))
 
 

@@ -163,7 +163,7 @@ def test_a_preset_learns_at_its_own_rate_and_a_frozen_one_not_at_all(make_config
     optimizer = training.make_model(tuned, text_run.metadata(), 1).optimizer
     assert list(optimizer.ratios.values()) == pytest.approx([5e-2] * len(optimizer.ratios))
     frozen = dataclasses.replace(tuned, text=text_config("distilbert", tiny_preset, freeze=True))
-    assert type(training.make_model(frozen, text_run.metadata(), 1).optimizer) is keras.optimizers.AdamW
+    assert training.make_model(frozen, text_run.metadata(), 1).optimizer.ratios == {}
 
 
 def test_a_preset_that_a_branch_brings_is_slower_than_at_its_own_rate(make_config, tiny_preset):

@@ -21,6 +21,8 @@ from emotion_tf.calibration import set_temperature
 from emotion_tf.config import AudioConfig, Config, TextConfig, TrainingConfig
 from emotion_tf.fit import fit
 from emotion_tf.fusion import build_model
+from emotion_tf.joins import JOINS
+from emotion_tf.late import late_fusion
 from emotion_tf.rules import combine, fit_stacker, fit_weights
 from emotion_tf.run import Run
 from pipelines.command import InputError
@@ -160,7 +162,7 @@ def test_the_kept_model_has_no_optimizer_and_loads_like_the_best_checkpoint(text
 def test_early_fusion_starts_from_exactly_the_weights_of_its_branches(early_run, audio_run, text_run):
     config = early_run.config()
     model = build_model(config, {"log_mel": 64}, 8192, early_run.metadata()["prior"])
-    training._start_from(model, config)
+    training._start_from(model, config, early_run.metadata()["emotions"])
     copied = 0
     for source, prefix in ((audio_run.model(), "audio_"), (text_run.model(), "text_")):
         for layer in source.layers:
@@ -171,6 +173,33 @@ def test_early_fusion_starts_from_exactly_the_weights_of_its_branches(early_run,
     assert copied > 30
     trained = early_run.model().get_layer("text_embedding").get_weights()[0]
     assert (trained != text_run.model().get_layer("text_embedding").get_weights()[0]).any()
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_early_fusion_of_trained_branches_starts_as_the_product_of_their_answers(
+    join, make_config, early_run, audio_run, text_run
+):
+    sources = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
+    metadata = early_run.metadata()
+    early = training.make_model(make_config("fusion", fusion="early", join=join, **sources), metadata, 2)
+    branches = {"audio": audio_run.model(), "text": text_run.model()}
+    late = late_fusion(branches, metadata["prior"], rule="product")
+    rng = np.random.default_rng(0)
+    features = {
+        "log_mel": rng.standard_normal((4, 40, 64)).astype(np.float32),
+        "num_frames": np.array([40, 31, 0, 0], np.int32),
+        "token_ids": np.array([[2, 7, 4], [2, 0, 0], [2, 9, 5], [2, 0, 0]], np.int32),
+    }
+    found, expected = (keras.ops.softmax(model(features)).numpy() for model in (early, late))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(found[0] - found[1]).max() > 1e-4
+
+
+def test_a_branch_that_answered_otherwise_brings_no_answer_of_its_own(make_config, early_run, audio_run):
+    config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder))
+    model = training.make_model(config, early_run.metadata() | {"emotions": list("abcdefgh")}, 2)
+    assert not model.get_layer("fusion_audio_emotions").kernel.numpy().any()
+    assert model.get_layer("emotions").kernel.numpy().any()
 
 
 def test_late_fusion_saves_the_average_of_its_runs(late_run, audio_run, text_run):
@@ -277,14 +306,15 @@ def test_branches_frozen_throughout_leave_the_join_and_the_answer_to_train(make_
     sources = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
     config = make_config("fusion", fusion="early", freeze_epochs=2, **sources)
     model = training.make_model(config, audio_run.metadata(), 2)
-    assert {variable.path.split("/")[0] for variable in model.trainable_variables} == {"fusion_hidden", "emotions"}
-    assert type(model.optimizer) is keras.optimizers.AdamW
+    trained = {variable.path.split("/")[0] for variable in model.trainable_variables}
+    assert trained == {"fusion_hidden", "emotions", "fusion_audio_emotions", "fusion_text_emotions"}
+    assert model.optimizer.ratios == {}
 
 
 def test_without_freezing_a_started_branch_learns_as_any_unless_it_is_slowed(make_config, audio_run):
     config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder))
     model = training.make_model(config, audio_run.metadata(), 2)
-    assert type(model.optimizer) is keras.optimizers.AdamW
+    assert model.optimizer.ratios == {}
     assert all(layer.trainable for layer in model.layers)
     slower = dataclasses.replace(config, training=dataclasses.replace(config.training, release_rate=0.1))
     optimizer = training.make_model(slower, audio_run.metadata(), 2).optimizer
