@@ -7,6 +7,7 @@ from test_branches import randomise, unreached
 
 from emotion_tf.branches.layers import StandardiseFrames
 from emotion_tf.branches.video import video_branch
+from emotion_tf.calibration import set_temperature
 from emotion_tf.config import JOINS, VIDEO_POOLINGS, AudioConfig, Config, TextConfig, TrainingConfig, VideoConfig
 from emotion_tf.fusion import audio_features_of, build_model, make_inputs, modalities_of
 from emotion_tf.late import late_fusion, shares_model
@@ -132,7 +133,9 @@ def joined(modalities, **values):
     parts = {"audio": AudioConfig((4, 4), 4, 6), "text": TextConfig(4, (4,), 4, 6), "video": config_of("mean")}
     branch = "fusion" if len(modalities) > 1 else modalities[0]
     config = Config(branch, "x", modalities=modalities, **parts, **values)
-    return randomise(build_model(config, WIDTHS, 20, PRIOR))
+    model = randomise(build_model(config, WIDTHS, 20, PRIOR))
+    set_temperature(model, 10.0)  # Of such weights some answers would be certain, and hide what changes them.
+    return model
 
 
 def batch_of(count=2, num_frames=9, seed=0):
