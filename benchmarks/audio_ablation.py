@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.stats
 
-from emotion_tf import compare, crossval, flags
+from emotion_tf import crossval, flags
 from emotion_tf.config import Config
-from emotion_tf.run import Run
-from emotion_tf.uncertainty import holm
+from emotion_tf.evaluation import comparison
+from emotion_tf.evaluation.uncertainty import holm
+from emotion_tf.runs.folder import Run
 from pipelines import prepare
 from pipelines.command import InputError, import_tensorflow, make_folder, run_command
-from pipelines.records import write_json
+from pipelines.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,7 +268,7 @@ def _validation_rows(fits: Sequence[crossval.Fit]) -> "pd.DataFrame":
 
 def _about(setting: Setting, fits: Sequence[crossval.Fit]) -> dict[str, Any]:
     """Tells of a setting what needs no other; `minutes` is of the median fit, TensorFlow's start aside."""
-    scores = {one.run.folder.name: one.run.scores()["validation"][compare.UAR] for one in fits}
+    scores = {one.run.folder.name: one.run.scores()["validation"][comparison.UAR] for one in fits}
     # config.json is the first file of a run, scores.json the last.
     seconds = [one.run.scores_path.stat().st_mtime - one.run.config_path.stat().st_mtime for one in fits]
     return {
@@ -300,9 +301,9 @@ def difference(default: "pd.DataFrame", other: "pd.DataFrame") -> dict[str, Any]
       The difference, what each speaker says of it (averaged over seeds), and its 95 % interval and p-value by
       Student's t over speakers; the interval is None for a single one.
     """
-    entries = [compare.Entry(name, Path(), rows) for name, rows in (("default", default), ("other", other))]
-    pairing = compare.pair_up(entries, "validation")
-    shares = compare.speaker_differences(pairing.hits[1], pairing.hits[0], pairing.totals)
+    entries = [comparison.Entry(name, Path(), rows) for name, rows in (("default", default), ("other", other))]
+    pairing = comparison.pair_up(entries, "validation")
+    shares = comparison.speaker_differences(pairing.hits[1], pairing.hits[0], pairing.totals)
     by_speaker = shares * len(shares)
     return {
         "difference": float(by_speaker.mean()),

@@ -20,7 +20,7 @@ from typing import Any
 
 from emotion_tf import export, fit
 from emotion_tf.config import AUDIO_MODELS, AudioConfig, Config, TrainingConfig
-from emotion_tf.run import Run
+from emotion_tf.runs.folder import Run
 from pipelines.audio import SAMPLE_RATE
 from pipelines.command import import_tensorflow, run_command
 from pipelines.records import read_metadata
@@ -85,7 +85,7 @@ def _answer(folder: Path) -> Callable[[], Any]:
     """Makes a call that hears three seconds of noise."""
     import numpy as np
 
-    from emotion_tf.predict import ExportedModel
+    from emotion_tf.serving.predictor import ExportedModel
 
     model = ExportedModel(folder)
     waveform = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 3 * SAMPLE_RATE)).astype(np.float32)
@@ -96,7 +96,7 @@ def _step(config: Config, run: Run) -> Callable[[], Any]:
     """Makes a call that trains on 32 clips of 256 frames."""
     import numpy as np
 
-    from emotion_tf.training import make_model
+    from emotion_tf.training.train import make_model
 
     metadata, rng = run.metadata(), np.random.default_rng(0)
     model = make_model(config, metadata, 100)

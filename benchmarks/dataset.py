@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipelines import audio, prepare
+from pipelines import audio
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.corpora import ravdess
-from pipelines.records import read_metadata
+from pipelines.records import read_metadata, writer
 
 RESULTS = Path(__file__).parent / "results" / "dataset.json"
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
         folder = arguments.records or Path(made)
         if arguments.records is None:
             corpus = ravdess.read(Path(arguments.source) / "ravdess")
-            prepare.prepare(prepare.Preparation(corpus, folder, audio.FrontEnd()))
+            writer.prepare(writer.Preparation(corpus, folder, audio.FrontEnd()))
         result = measure(folder, arguments.repetitions)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

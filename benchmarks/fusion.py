@@ -17,11 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emotion_tf import compare, crossval
-from emotion_tf.rules import FITTED, RULES
-from emotion_tf.run import Scored
+from emotion_tf import crossval
+from emotion_tf.evaluation import comparison
+from emotion_tf.models.late_rules import FITTED, RULES
+from emotion_tf.runs.folder import Scored
 from pipelines.command import run_command
-from pipelines.records import read_metadata, write_json
+from pipelines.files import write_json
+from pipelines.records import read_metadata
 
 RESULTS = Path(__file__).parent / "results" / "fusion.json"
 
@@ -97,7 +99,7 @@ def results(systems: Mapping[str, Scored]) -> dict[str, Any]:
       differences are shares in [-1, 1].
     """
     scores = {name: system.scores() for name, system in systems.items()}
-    by_validation = {name: found["validation"][compare.UAR] for name, found in scores.items()}
+    by_validation = {name: found["validation"][comparison.UAR] for name, found in scores.items()}
     better = max(BRANCHES, key=lambda name: by_validation[name])
     fitted = {f"late-{rule}" for rule in FITTED}
     fused = [name for name in systems if name not in (*BRANCHES, *fitted) and not name.endswith("shuffled")]
@@ -106,8 +108,8 @@ def results(systems: Mapping[str, Scored]) -> dict[str, Any]:
         test = scores[name]["test"]
         found[name] = {
             "validation": by_validation[name],
-            "test": test[compare.UAR],
-            "interval": test[f"{compare.UAR}_interval"],
+            "test": test[comparison.UAR],
+            "interval": test[f"{comparison.UAR}_interval"],
             "expected_calibration_error": test["expected_calibration_error"],
             "speakers": len(test["by"]["speaker"]),
             "marks": scores[name]["marks"],
@@ -123,7 +125,7 @@ def _without(system: Scored, systems: Mapping[str, Scored]) -> dict[str, Any]:
     rest = {"audio": "text", "text": "audio"}
     return {
         modality: {
-            "test": part[compare.UAR],
+            "test": part[comparison.UAR],
             "above_branch": difference(system.without_path(modality), systems[rest[modality]].folder),
         }
         for modality, part in system.scores()["test"]["without"].items()
@@ -136,12 +138,12 @@ def difference(one: Path, other: Path) -> dict[str, Any]:
     Returns:
       UAR of the first less that of the second, its 95 % interval over speakers and the p-value of exchanging these.
     """
-    entries = compare.read_entries([one, other])
-    [pair] = compare.compare(entries, compare.pair_up(entries, "test"), "test")["pairs"]
+    entries = comparison.read_entries([one, other])
+    [pair] = comparison.compare(entries, comparison.pair_up(entries, "test"), "test")["pairs"]
     sign = 1 if pair["first"] == entries[0].name else -1
-    interval = pair[f"{compare.UAR}_interval"]
+    interval = pair[f"{comparison.UAR}_interval"]
     ends = None if interval is None else sorted(sign * end for end in interval)
-    return {"difference": sign * pair[compare.UAR], "interval": ends, "p": pair["p"]}
+    return {"difference": sign * pair[comparison.UAR], "interval": ends, "p": pair["p"]}
 
 
 def table(found: Mapping[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 Simulates corpora of the shape of RAVDESS (60 clips a speaker, 8 emotions) in which each speaker has an ability and each
 speaker and emotion an offset, so that the scores of a model on endlessly many speakers are known by integration. Counts
-how often the intervals of `emotion_tf.uncertainty` hold them, beside intervals that resample clips, and times `scores`.
-Writes results/interval_coverage.json beside this file.
+how often the intervals of `emotion_tf.evaluation.uncertainty` hold them, beside intervals that resample clips, and
+times `scores`. Writes results/interval_coverage.json beside this file.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emotion_tf import metrics, uncertainty
-from emotion_tf.predictions import PREFIX
+from emotion_tf.evaluation import metrics, uncertainty
+from emotion_tf.runs.predictions import PREFIX
 from pipelines.command import run_command
 
 RESULTS = Path(__file__).parent / "results" / "interval_coverage.json"

@@ -19,9 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines import audio, prepare
+from pipelines import audio
 from pipelines.command import InputError, run_command
 from pipelines.corpora import ravdess
+from pipelines.records import writer
 from pipelines.utterance import Corpus
 
 RESULTS = Path(__file__).parent / "results" / "prepare.json"
@@ -78,7 +79,7 @@ def _seconds(function: Callable[..., None], *arguments: Any) -> float:
 
 
 def _prepare(corpus: Corpus, folder: Path) -> None:
-    prepare.prepare(prepare.Preparation(corpus, folder, audio.FrontEnd()))
+    writer.prepare(writer.Preparation(corpus, folder, audio.FrontEnd()))
 
 
 def _loop(paths: list[Path]) -> None:

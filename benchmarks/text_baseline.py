@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emotion_tf.run import ROOT, Scored, write_csv
+from emotion_tf.runs.folder import ROOT, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.files import write_csv
 from pipelines.records import Metadata, parse, read_metadata
 from pipelines.utterance import SPLITS
 
@@ -138,7 +139,7 @@ def _predict(model: Any, words: Any, rows: pd.DataFrame, metadata: Metadata) -> 
 
 def _decide(validation: pd.DataFrame, test: pd.DataFrame, metadata: Metadata) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Where utterances carry several emotions, predicts those above thresholds fitted on the validation part."""
-    from emotion_tf import multilabel
+    from emotion_tf.evaluation import multilabel
 
     if not metadata.is_multi_label:
         return validation, test
@@ -154,7 +155,7 @@ def _decide(validation: pd.DataFrame, test: pd.DataFrame, metadata: Metadata) ->
 
 
 def _scores(predictions: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    from emotion_tf import metrics
+    from emotion_tf.evaluation import metrics
 
     return metrics.scores(predictions, read_metadata(folder).emotions)
 

@@ -1,8 +1,8 @@
-"""Measures input pipeline against training step: `python benchmarks/training.py --records DIR`.
+"""Measures input pipeline against training step: `python benchmarks/train.py --records DIR`.
 
 Counts the clips a second that the training dataset delivers (cache filled; shuffled, cropped, augmented, mixed) and
 those that a training step of the audio branch consumes, both with the defaults of `fit`, in one run. Writes
-results/training.json beside this file.
+results/train.json beside this file.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from emotion_tf import fit
 from emotion_tf.config import Config
+from emotion_tf.training import checks
 from pipelines.command import import_tensorflow, run_command
 from pipelines.records import read_metadata
 
-RESULTS = Path(__file__).parent / "results" / "training.json"
+RESULTS = Path(__file__).parent / "results" / "train.json"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,13 +40,13 @@ def main(argv: list[str] | None = None) -> None:
 def measure(folder: Path, repetitions: int) -> dict[str, Any]:
     """Times epochs of the dataset, and steps of the model on one of its batches, in turn."""
     import_tensorflow()
-    from emotion_tf import training
+    from emotion_tf.training import train, training_data
 
     config, records = Config("audio", str(folder)), read_metadata(folder)
-    metadata, _ = fit.check(config)
+    metadata, _ = checks.check(config)
     steps = sum(metadata["training_counts"]) // config.training.batch_size
-    batches = iter(training.training_dataset(config, metadata, seed=0))
-    model = training.make_model(config, metadata, steps)
+    batches = iter(training_data.training_dataset(config, metadata, seed=0))
+    model = train.make_model(config, metadata, steps)
     batch = next(batches)
     # Once unmeasured: the cache fills, the step is compiled.
     _clips_per_second(batches, steps), model.train_on_batch(*batch)

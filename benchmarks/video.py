@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.audio import VIDEO_SUFFIXES
+from pipelines.clips import read_clip
 from pipelines.command import InputError, run_command
-from pipelines.decoding import decoding
 from pipelines.processes import num_cores
+from pipelines.records.decode_workers import decoding
 from pipelines.utterance import Utterance
-from pipelines.video import VideoSettings, length_of, read_clip
+from pipelines.video import VideoSettings, length_of
 
 RESULTS = Path(__file__).parent / "results" / "video.json"
 

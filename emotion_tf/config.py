@@ -339,7 +339,8 @@ class Config:
       fusion: "early" or "late" for the branch "fusion", else empty.
       init_audio, init_text, init_video: Runs whose trained branches early fusion starts from; empty: from scratch.
       runs: The runs that late fusion joins.
-      rule: By which late fusion joins them, one of `emotion_tf.rules.RULES`; empty where nothing is fused late.
+      rule: By which late fusion joins them, one of `emotion_tf.models.late_rules.RULES`; empty where nothing is fused
+        late.
       label_maps: Names of the maps from labels of such runs to those of the records.
       modalities: Some of `MODALITIES`, in that order: what a model of this config listens to; late fusion asks its runs
         instead. Empty: the branch, or `FUSED` for fusion.

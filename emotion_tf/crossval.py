@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
 from emotion_tf.evaluate import evaluate, report
-from emotion_tf.fit import check, fit, with_branches
+from emotion_tf.evaluation.metrics import HEADLINES
+from emotion_tf.fit import fit
 from emotion_tf.flags import add_arguments, config_of
-from emotion_tf.run import HEADLINES, Run, Scored, read_json
+from emotion_tf.runs.folder import Run, Scored
+from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
 from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
-from pipelines.records import read_index, read_metadata, write_json
+from pipelines.files import read_json, write_json
+from pipelines.records import read_index, read_metadata
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +109,8 @@ class Crossval(Scored):
         """Checks every fit, makes the folder, or finds the same cross-validation in it, perhaps with fewer seeds.
 
         Raises:
-          InputError: What `emotion_tf.fit.check` finds; a folder of something else, or of another cross-validation.
+          InputError: What `emotion_tf.training.checks.check` finds; a folder of something else, or of another
+            cross-validation.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file: give --run a folder.")
@@ -203,8 +207,8 @@ class Crossval(Scored):
 
     def pool(self, fits: Sequence[Fit]) -> dict[str, Any]:
         """Writes predictions.csv, scores.json and plots of all finished fits together; returns the scores."""
-        from emotion_tf import metrics
-        from emotion_tf.plots import draw_scores
+        from emotion_tf.evaluation import metrics
+        from emotion_tf.reporting.plots import draw_scores
 
         scores = [one.run.scores() for one in fits]
         splits = [split for split in ("validation", "test") if all(split in found for found in scores)]
@@ -234,8 +238,8 @@ class Crossval(Scored):
 
     def table(self) -> str:
         """Draws the score of each fold with each seed, of the test part where it was read."""
-        from emotion_tf import tables
-        from emotion_tf.predictions import emotions_of
+        from emotion_tf.reporting import tables
+        from emotion_tf.runs.predictions import emotions_of
 
         predictions = self.predictions()
         split = "test" if (predictions["split"] == "test").any() else "validation"

@@ -15,19 +15,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.audit import audit_elsewhere, audit_run
-from emotion_tf.run import Run, Scored, misfit
+from emotion_tf.runs.audit import audit_elsewhere, audit_run
+from emotion_tf.runs.compatibility import label_numbers, misfit
+from emotion_tf.runs.folder import Run, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.emotions import LABEL_MAPS
+from pipelines.files import write_json
 from pipelines.folds import Fold
-from pipelines.records import Metadata, marks_of, read_index, read_metadata, write_json
+from pipelines.records import Metadata, marks_of, read_index, read_metadata
 from pipelines.utterance import SPLITS
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
 
-    from emotion_tf.part import Part
+    from emotion_tf.evaluation.split import Part
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -80,14 +82,14 @@ def _scores(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _comparison(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    from emotion_tf import tables
+    from emotion_tf.reporting import tables
 
     return tables.comparison(scores, "test")
 
 
 def report(name: str, scores: Mapping[str, Any]) -> str:
     """Writes all there is to say of the scores of one run, or of one file of predictions."""
-    from emotion_tf import tables
+    from emotion_tf.reporting import tables
 
     splits = [split for split in SPLITS if split in scores]
     headline = scores.get("headline", "unweighted_average_recall")
@@ -110,8 +112,9 @@ def evaluate(run: Run) -> dict[str, Any]:
     import_tensorflow()
     import pandas as pd
 
-    from emotion_tf.fusion import audio_features_of, modalities_of
-    from emotion_tf.part import part_of, score_part
+    from emotion_tf.evaluation.split import part_of, score_part
+    from emotion_tf.models.inputs import audio_features_of, modalities_of
+    from emotion_tf.reporting.plots import draw_scores
 
     config, metadata = run.config(), run.metadata()
     index, fold = read_index(Path(config.records)), Fold(**metadata["fold"])
@@ -119,16 +122,16 @@ def evaluate(run: Run) -> dict[str, Any]:
     write_json(run.audit_path, audit)
     model = run.model()
     marks = list(dict.fromkeys([*run.scores()["marks"], *audit["marks"]]))
-    part, predictions = score_part(
-        run, model, part_of(run, "test", modalities_of(model), audio_features_of(model)), marks=marks
-    )
+    part = part_of(run, "test", modalities_of(model), audio_features_of(model))
+    found, predictions = score_part(run, model, part)
+    draw_scores(run.plots, predictions[""], found, run.temperature(), marks)
     for without, rows in predictions.items():
         # A run of before there were predictions without a modality has none to keep.
         has_before = not without or run.without_path(without).exists()
         before = run.predictions(without) if has_before else rows[:0]
         run.write_predictions(pd.concat([before[before["split"] != "test"], rows]), without)
     scores = run.scores()
-    scores = scores | {"marks": marks, "test": part, "test_reads": scores["test_reads"] + 1}
+    scores = scores | {"marks": marks, "test": found, "test_reads": scores["test_reads"] + 1}
     run.write_scores(scores)
     return scores
 
@@ -149,16 +152,18 @@ def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any
       InputError: Records that do not fit, or that hold what the run was trained on.
     """
     import_tensorflow()
-    from emotion_tf.part import score_part
+    from emotion_tf.evaluation.split import score_part
+    from emotion_tf.reporting.plots import draw_scores
 
     found, place = read_metadata(records), run.elsewhere(records)
-    numbers = _label_numbers(found, run.metadata()["emotions"], label_map, records)
+    numbers = label_numbers(found, run.metadata()["emotions"], label_map, records)
     index = read_index(records)
     audit = audit_elsewhere(run, index, found.corpus, str(records))
     marks = list(dict.fromkeys([*audit["marks"], *marks_of(found)]))
     model = run.model()
     part = _everything(run, model, records, found, index, numbers)
-    scores, predictions = score_part(run, model, part, place, marks)
+    scores, predictions = score_part(run, model, part)
+    draw_scores(place.plots, predictions[""], scores, run.temperature(), marks)
     by_f1 = part.is_multi_label or not (found.has_audio or found.video)
     before = place.scores() if place.scores_path.exists() else {}
     reads = before["test_reads"] if before.get("records") == str(records) else 0
@@ -183,8 +188,8 @@ def _everything(
     run: Run, model: "keras.Model", records: Path, found: Metadata, index: "pd.DataFrame", numbers: list[int | None]
 ) -> "Part":
     """Makes one part of all utterances of other records whose labels a run knows."""
-    from emotion_tf.fusion import audio_features_of, modalities_of
-    from emotion_tf.part import Part, shuffled_in_scoring
+    from emotion_tf.evaluation.split import Part, shuffled_in_scoring
+    from emotion_tf.models.inputs import audio_features_of, modalities_of
 
     config, metadata = run.config(), run.metadata()
     if what := misfit(metadata, vars(found), ("front_end", "vocabulary_sha256", "encoder", "video")):
@@ -230,36 +235,11 @@ def _dropped(
     return dict(counts)
 
 
-def _label_numbers(found: Metadata, emotions: list[str], label_map: str, records: Path) -> list[int | None]:
-    """Leads from the labels of records to those of a run; None: left out."""
-    if not label_map and found.emotions == emotions:
-        return list(range(len(emotions)))
-    if not label_map:
-        leading = {name: chosen for name, chosen in LABEL_MAPS.items() if list(chosen.emotions) == emotions}
-        fitting = [name for name, chosen in leading.items() if set(found.emotions) <= set(chosen.targets)]
-        raise InputError(
-            f"{records} have the labels {', '.join(found.emotions)}, and the run {', '.join(emotions)}: name a map"
-            f" between them (--label-map {'|'.join(fitting) or 'NAME; none leads from those to these'})."
-        )
-    chosen = LABEL_MAPS[label_map]
-    if list(chosen.emotions) != emotions:
-        raise InputError(
-            f"--label-map {label_map} leads to {', '.join(chosen.emotions)}, and the run knows {', '.join(emotions)}:"
-            " choose another."
-        )
-    unknown = [label for label in found.emotions if label not in chosen.targets]
-    if unknown:
-        raise InputError(
-            f"--label-map {label_map} does not know the label {', '.join(unknown)} of {records}: choose another."
-        )
-    return chosen.numbers(found.emotions)
-
-
 def _score_file(path: Path, output: Path | None) -> str:
     """Scores each split of a file of predictions; no audit is possible beyond what the file shows itself."""
-    from emotion_tf import metrics
-    from emotion_tf.plots import draw_scores
-    from emotion_tf.predictions import emotions_of, is_multi_label, leaks, read_predictions
+    from emotion_tf.evaluation import metrics
+    from emotion_tf.reporting.plots import draw_scores
+    from emotion_tf.runs.predictions import emotions_of, is_multi_label, leaks, read_predictions
 
     predictions = read_predictions(path)
     emotions = emotions_of(predictions)

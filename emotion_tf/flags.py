@@ -18,7 +18,7 @@ from emotion_tf.config import (
     TrainingConfig,
     VideoConfig,
 )
-from emotion_tf.rules import RULES
+from emotion_tf.models.late_rules import RULES
 from pipelines import folds, normalisation
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipelines import audio, records, text, video
 from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
-from pipelines.sound import Change, Sound
+from pipelines.stored_audio import Change, Sound
 
 MODALITIES = ("audio", "text", "video")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipelines.audio.waveform import SAMPLE_RATE, NoSoundError, decode, open_container
+from pipelines.audio.waveform import SAMPLE_RATE, open_container
 from pipelines.command import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _MARGIN_SECONDS = 0.05
 _KEPT_SIDE, _SEARCHED_SIDE = 480, 240
 _SMALLEST_FACE = 1 / 6
 _JPEG_QUALITY = 92
+
 # Of the pictures that a file says it holds; encoders of some cameras count a few too many.
 _LEAST_SHARE = 0.9
 _MOST_FRAMES, _SIZES = 256, (32, 256)
@@ -90,13 +91,6 @@ class Frames(NamedTuple):
         return int((self.boxes[:, 4] == 0).sum())
 
 
-class Clip(NamedTuple):
-    """What an utterance holds: waveform [num_samples] int16, and frames of its video; None where none are seen."""
-
-    waveform: np.ndarray
-    frames: Frames | None = None
-
-
 def spoken_span(waveform: np.ndarray) -> tuple[float, float] | None:
     """Finds the spoken part of a clip, in seconds from its start to its end; None without sound.
 
@@ -137,29 +131,6 @@ def read_frames(path: Path, settings: VideoSettings, span: tuple[float, float] |
         images.append(_to_jpeg(crop, settings))
         rows.append([*inside, float(face is not None)])
     return Frames(images, np.array(rows, np.float32), len({id(picture) for picture in pictures}))
-
-
-def read_clip(audio_path: Path | None, video_path: Path | None, seen: VideoSettings | None) -> Clip:
-    """Reads sound and pictures of one utterance, these of its spoken part.
-
-    Args:
-      audio_path: A recording, a video for its sound, or None.
-      video_path: A video for its pictures, or None.
-      seen: What of the pictures is seen; None: nothing.
-
-    Raises:
-      InputError: What cannot be read; a video without sound where nothing is seen.
-    """
-    is_seen = seen is not None and video_path is not None
-    try:
-        waveform = np.zeros(0, np.int16) if audio_path is None else decode(audio_path)
-    except NoSoundError:
-        if not is_seen:
-            raise
-        waveform = np.zeros(0, np.int16)
-    if seen is None or video_path is None:
-        return Clip(waveform)
-    return Clip(waveform, read_frames(video_path, seen, spoken_span(waveform)))
 
 
 def decode_frames(images: tf.Tensor, settings: VideoSettings) -> tf.Tensor:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipelines import audio, prepare
+from pipelines import audio
+from pipelines.audio.speech_encoder import EncoderSettings
 from pipelines.corpora import goemotions, synthetic
 from pipelines.emotions import GOEMOTIONS
-from pipelines.encoder import EncoderSettings
+from pipelines.records import writer
 from pipelines.video import VideoSettings
 
 LONGEST = ("test_crossval.py", "test_export.py", "test_training.py")
@@ -70,7 +71,7 @@ def prepared(made_once):
 
     def prepare_once(name, utterances, **options):
         def fill(folder):
-            prepare.prepare(prepare.Preparation(utterances, folder, audio.FrontEnd(), **options), 1)
+            writer.prepare(writer.Preparation(utterances, folder, audio.FrontEnd(), **options), 1)
 
         return made_once(f"records/{name}", fill)
 
@@ -156,7 +157,7 @@ def make_config(three_speaker_records):
 def fitted(made_once):
     """From a name and a config to a finished run. Nobody may change it."""
     from emotion_tf.fit import fit
-    from emotion_tf.run import Run
+    from emotion_tf.runs.folder import Run
 
     return lambda name, config: Run(made_once(f"runs/{name}", lambda folder: fit(config, Run(folder))))
 

@@ -9,15 +9,16 @@ import scipy.special
 import tensorflow as tf
 from test_branches import VOCABULARY_SIZE, audio_config, audio_model_of, clip, randomise, words
 
-from emotion_tf import training
-from emotion_tf.branches.audio.convolutional import excite
-from emotion_tf.branches.audio.efficientnet import WINDOW
 from emotion_tf.config import AUDIO_MODELS, AudioConfig, Config, TextConfig
 from emotion_tf.export import export
 from emotion_tf.fit import fit
-from emotion_tf.fusion import audio_features_of, build_model, modalities_of
-from emotion_tf.late import late_fusion
-from emotion_tf.run import Run
+from emotion_tf.models.branches.audio.convolutional import excite
+from emotion_tf.models.branches.audio.efficientnet import WINDOW
+from emotion_tf.models.build import build_model
+from emotion_tf.models.inputs import audio_features_of, modalities_of
+from emotion_tf.models.late_fusion import late_fusion
+from emotion_tf.runs.folder import Run
+from emotion_tf.training import optimizer, transfer
 
 PRIOR = [0.25, 0.75]
 WIDTHS = {"log_mel": 32, "mfcc": 3, "acoustic": 5, "encoder": 6}
@@ -105,7 +106,7 @@ def test_efficientnet_hears_every_window(efficientnet):
 
 
 def test_normalisation_inside_of_efficientnet_looks_back_as_far_as_the_others(efficientnet):
-    training._compile(efficientnet, audio_of("efficientnet"), 100, keras.losses.CategoricalCrossentropy())
+    optimizer.compile_model(efficientnet, audio_of("efficientnet"), 100, keras.losses.CategoricalCrossentropy())
     inner = efficientnet.get_layer("audio_backbone").layers
     momenta = [layer.momentum for layer in inner if isinstance(layer, keras.layers.BatchNormalization)]
     assert momenta == pytest.approx([1 - 1 / (0.05 * 6000)] * len(momenta))
@@ -171,7 +172,7 @@ def test_every_audio_model_starts_early_fusion_and_joins_late_fusion(model, monk
     early = Config("fusion", "x", fusion="early", init_audio="x", join="cross_attention", audio=audio.audio)
     early = dataclasses.replace(early, text=TextConfig(4, (4,), 4, 6))
     joined = build_model(early, WIDTHS, VOCABULARY_SIZE, PRIOR)
-    training._start_from(joined, early, ["a", "b", "c"])
+    transfer.start_from(joined, early, ["a", "b", "c"])
     for layer in (layer for layer in trained.layers if layer.name.startswith("audio_")):
         for one, other in zip(joined.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)

@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.audit: no run may start from, average or be scored on what was tested, or will be."""
+"""Tests of emotion_tf.runs.audit: no run may start from, average or be scored on what was tested, or will be."""
 
 import dataclasses
 import json
@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from emotion_tf.audit import audit_elsewhere, audit_run
 from emotion_tf.config import Config, TrainingConfig
-from emotion_tf.run import Run
-from pipelines import folds, records
+from emotion_tf.runs.audit import audit_elsewhere, audit_run
+from emotion_tf.runs.folder import Run
+from pipelines import files, folds, records
 from pipelines.audio import FrontEnd
 from pipelines.command import InputError
 from pipelines.folds import Fold
@@ -49,7 +49,7 @@ class House:
         run = Run(self.folder / name)
         run.start(Config("audio", str(folder), **values))
         facts = {"corpus": corpus, "marks": list(marks), "fold": dataclasses.asdict(fold)}
-        records.write_json(run.metadata_path, facts)
+        files.write_json(run.metadata_path, facts)
         run.write_scores({})
         return run
 
@@ -310,6 +310,6 @@ def test_scores_on_other_words_carry_the_sentences_that_were_known(ours, house):
 def test_records_that_runs_share_are_read_once(ours, house, monkeypatch):
     runs = [house.write_run(name, ours, FOLD) for name in ("one", "two")]
     index = records.read_index(ours)
-    monkeypatch.setattr("emotion_tf.audit.read_index", lambda folder: pytest.fail("read again"))
+    monkeypatch.setattr("emotion_tf.runs.audit.read_index", lambda folder: pytest.fail("read again"))
     config = Config("fusion", str(ours), fusion="late", runs=tuple(str(run.folder) for run in runs))
     assert len(audit_run(config, index, METADATA, FOLD, "x")["sources"]) == 2

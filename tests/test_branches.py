@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from emotion_tf.branches.audio import audio_branch
-from emotion_tf.branches.text import text_branch
-from emotion_tf.branches.transformer import Positions
 from emotion_tf.config import AUDIO_MODELS, MAX_POSITIONS, TEXT_MODELS, AudioConfig, TextConfig
-from emotion_tf.fusion import make_inputs
+from emotion_tf.models.branches.audio import audio_branch
+from emotion_tf.models.branches.text import text_branch
+from emotion_tf.models.branches.transformer import Positions
+from emotion_tf.models.inputs import make_inputs
 
 ROOT = Path(__file__).parents[1]
 MEL_BINS, VOCABULARY_SIZE = 8, 20
@@ -216,7 +216,7 @@ def test_a_preset_folder_and_a_hugging_face_folder_give_the_same_features(tiny_p
 SCRIPT = """
 import keras, numpy as np
 from emotion_tf.config import AudioConfig, Config, TextConfig, VideoConfig
-from emotion_tf.fusion import build_model
+from emotion_tf.models.build import build_model
 rng = np.random.default_rng(0)
 widths = {"log_mel": 8, "acoustic": 5, "encoder": 6}
 batch = {name: rng.standard_normal((3, 11, width)).astype("float32") for name, width in widths.items()}

@@ -1,11 +1,12 @@
-"""Tests of emotion_tf.calibration: the temperature is the one that the logits were multiplied by."""
+"""Tests of emotion_tf.evaluation.calibration: the temperature is the one that the logits were multiplied by."""
 
 import numpy as np
 import pytest
 import scipy.special
 import sklearn.metrics
 
-from emotion_tf.calibration import COLDEST, HOTTEST, fit_temperature, negative_log_likelihood, probabilities_of
+from emotion_tf.evaluation.calibration import COLDEST, HOTTEST, fit_temperature
+from emotion_tf.probabilities import negative_log_likelihood, probabilities_of
 
 SHARES = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
 

@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.callbacks: what is kept on disk, whose weights are scored, what TensorBoard shows."""
+"""Tests of emotion_tf.training.callbacks: what is kept on disk, whose weights are scored, what TensorBoard shows."""
 
 import errno
 import json
@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from emotion_tf import callbacks
-from emotion_tf.run import Run
+from emotion_tf.runs.folder import Run
+from emotion_tf.training import callbacks
 from pipelines.command import InputError
 
 

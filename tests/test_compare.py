@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 import sklearn.metrics
 
-from emotion_tf import compare as compare_module
-from emotion_tf import plots, uncertainty
-from emotion_tf.compare import choose_part, compare, main, pair_up, read_entries
+from emotion_tf.compare import main
+from emotion_tf.evaluation import comparison, uncertainty
+from emotion_tf.evaluation.comparison import choose_part, compare, pair_up, read_entries
+from emotion_tf.reporting import plots
 from pipelines.command import InputError
 
 EMOTIONS = ("angry", "calm")
@@ -111,10 +112,10 @@ def test_several_emotions_are_compared_by_macro_f1_over_dialogues(tmp_path, caps
 
 def test_the_metric_is_the_headline_of_the_runs_unless_asked(make):
     runs = [make(name, random_hits(4)) for name in ("one", "two")]
-    assert compare_module.choose_metric(read_entries(runs)) == "unweighted_average_recall"
+    assert comparison.choose_metric(read_entries(runs)) == "unweighted_average_recall"
     (runs[1] / "scores.json").write_text(json.dumps({"marks": [], "headline": "macro_f1"}))
-    assert compare_module.choose_metric(read_entries(runs)) == "macro_f1"
-    assert compare_module.choose_metric(read_entries(runs), "weighted_f1") == "weighted_f1"
+    assert comparison.choose_metric(read_entries(runs)) == "macro_f1"
+    assert comparison.choose_metric(read_entries(runs), "weighted_f1") == "weighted_f1"
 
 
 def test_f1_of_seeds_is_the_mean_of_theirs(make):
@@ -136,7 +137,7 @@ def test_exchanging_a_speaker_flips_the_sign_of_their_share(make):
     def shares(*tables):
         entries = read_entries([make(f"run{next(numbers)}", table) for table in tables])
         pairing = pair_up(entries, "test")
-        return compare_module.speaker_differences(*pairing.hits, pairing.totals)
+        return comparison.speaker_differences(*pairing.hits, pairing.totals)
 
     numbers = itertools.count()
     np.testing.assert_allclose(shares(*exchanged), shares(one, other) * [1, -1, 1])

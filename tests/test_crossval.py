@@ -12,7 +12,7 @@ import pytest
 from emotion_tf import crossval as crossval_module
 from emotion_tf.config import Config
 from emotion_tf.crossval import Crossval, Fit, main
-from emotion_tf.predictions import PREFIX
+from emotion_tf.runs.predictions import PREFIX
 from pipelines import records
 from pipelines.command import InputError, run_command
 

@@ -11,12 +11,13 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from pipelines import audio, prepare, records, text, video
+from pipelines import audio, clips, records, text, video
+from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError
 from pipelines.corpora import goemotions, manifest
 from pipelines.dataset import make_dataset
-from pipelines.encoder import Encoder, EncoderSettings
 from pipelines.normalisation import Normalisation, fit
+from pipelines.records import writer
 from pipelines.utterance import Corpus, Utterance
 
 SPEAKERS = ("01", "02", "03")
@@ -49,7 +50,7 @@ def split_records(three_speakers, tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("records") / "split"
     corpus = dataclasses.replace(three_speakers, utterances=utterances)
-    prepare.prepare(prepare.Preparation(corpus, folder, audio.FrontEnd()), 1)
+    writer.prepare(writer.Preparation(corpus, folder, audio.FrontEnd()), 1)
     return folder
 
 
@@ -208,8 +209,8 @@ def test_clips_without_steps_are_padded_to_one(encoder_checkpoint, tmp_path):
     utterance = Utterance("a", "01", "happy", tmp_path / "a.wav", "oh")
     corpus = Corpus("clips", tmp_path, "", ("happy", "sad"), (utterance,))
     settings = EncoderSettings(str(encoder_checkpoint), device="cpu")
-    preparation = prepare.Preparation(corpus, tmp_path / "r", audio.FrontEnd(), encoder=settings)
-    prepare.prepare(preparation, 1)
+    preparation = writer.Preparation(corpus, tmp_path / "r", audio.FrontEnd(), encoder=settings)
+    writer.prepare(preparation, 1)
     [(features, _)] = make_dataset(tmp_path / "r", ["01"], ["audio"], audio_features=["encoder"])
     assert (features["num_steps"].numpy().tolist(), features["encoder"].numpy().tolist()) == ([0], [[[0.0] * 8]])
 
@@ -339,9 +340,9 @@ def test_absent_recordings_have_no_frames_and_one_row_of_padding(tmp_path):
     size = (tmp_path / "0.tfrecord").stat().st_size
     (tmp_path / "mine.csv").write_text("path,emotion,speaker\na.wav,neutral,a\n")
     corpus = manifest.read(tmp_path / "mine.csv", ("neutral", "happy"))
-    preparation = prepare.Preparation(corpus, tmp_path, audio.FrontEnd())
-    summary = prepare._Summary("", num_utterances=2, counts={"a": {"neutral": 2}})
-    metadata = prepare._metadata(preparation, {"0.tfrecord": summary})
+    preparation = writer.Preparation(corpus, tmp_path, audio.FrontEnd())
+    summary = writer._Summary("", num_utterances=2, counts={"a": {"neutral": 2}})
+    metadata = writer._metadata(preparation, {"0.tfrecord": summary})
     assert metadata.shards["0.tfrecord"]["num_bytes"] == size
     records.write_metadata(tmp_path, metadata)
     ((features, _),) = make_dataset(tmp_path, ["a"], ["audio"])
@@ -443,7 +444,7 @@ def test_blank_long_and_foreign_sentences_reach_the_batch(tmp_path, max_tokens):
     words = {"a": " ", "b": "😂👍🏽 да 嬉しい", "c": "word " * 10_000}
     utterances = tuple(Utterance(name, "", "happy", transcript=said) for name, said in words.items())
     corpus = Corpus("mine", tmp_path, "mine", ("happy", "sad"), utterances)
-    prepare.prepare(prepare.Preparation(corpus, tmp_path / "r", audio.FrontEnd()))
+    writer.prepare(writer.Preparation(corpus, tmp_path / "r", audio.FrontEnd()))
     found = examples_of(make_dataset(tmp_path / "r", [""], ["text"], max_tokens=max_tokens, with_metadata=True))
     counts = {name: np.count_nonzero(features["token_ids"]) for name, (features, *_) in found.items()}
     assert counts["a"] == 1
@@ -714,7 +715,7 @@ def seen(video_records):
 def test_frames_of_videos_are_those_that_are_taken_of_the_file(seen_speakers, video_records, seen):
     settings = records.read_metadata(video_records).video_settings
     for utterance in seen_speakers.utterances[::30]:
-        clip = video.read_clip(utterance.audio, utterance.video, settings)
+        clip = clips.read_clip(utterance.audio, utterance.video, settings)
         found = seen[utterance.utterance_id]
         assert found.shape == (4, 32, 32, 1)
         np.testing.assert_allclose(found, video.to_array(clip.frames.images, settings), atol=1e-6)
@@ -734,7 +735,7 @@ def test_clips_without_a_video_are_zeros_beside_those_with_one(seen_speakers, se
         for number, one in enumerate(seen_speakers.utterances[:8])
     )
     corpus = dataclasses.replace(seen_speakers, utterances=utterances)
-    prepare.prepare(prepare.Preparation(corpus, tmp_path, audio.FrontEnd(), video=video.VideoSettings(4, 32)), 1)
+    writer.prepare(writer.Preparation(corpus, tmp_path, audio.FrontEnd(), video=video.VideoSettings(4, 32)), 1)
     dataset = make_dataset(tmp_path, ["01"], ["audio", "video"], with_metadata=True)
     for name, (features, *_) in examples_of(dataset).items():
         [utterance] = [one for one in utterances if one.utterance_id == name]

@@ -1,10 +1,10 @@
-"""Tests of pipelines.decoding: batches come back in order, whole, whatever is wrong with a recording."""
+"""Tests of pipelines.records.decode_workers: batches come back in order, whole, whatever is wrong with a recording."""
 
 import numpy as np
 import pytest
 import soundfile
 
-from pipelines.decoding import decoding
+from pipelines.records.decode_workers import decoding
 from pipelines.utterance import Utterance
 
 

@@ -1,13 +1,13 @@
-"""Tests of emotion_tf.diagram: boxes and arrows of fused models."""
+"""Tests of emotion_tf.reporting.diagram: boxes and arrows of fused models."""
 
 import itertools
 
 from matplotlib.patches import FancyBboxPatch
 from test_fusion import PRIOR, build
 
-from emotion_tf import plots
-from emotion_tf.diagram import Box, draw, late
-from emotion_tf.late import late_fusion
+from emotion_tf.models.late_fusion import late_fusion
+from emotion_tf.reporting import plots
+from emotion_tf.reporting.diagram import Box, draw, late
 
 
 def test_a_graph_holds_each_box_inside_of_itself_apart_from_the_others_and_an_arrow_for_each_feed():

@@ -1,4 +1,4 @@
-"""Tests of pipelines.encoder: whisper's own states, by a checkpoint that the test writes."""
+"""Tests of pipelines.audio.speech_encoder: whisper's own states, by a checkpoint that the test writes."""
 
 import hashlib
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipelines import audio
-from pipelines import encoder as module
+from pipelines.audio import speech_encoder as module
+from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError
-from pipelines.encoder import Encoder, EncoderSettings
 
 whisper = pytest.importorskip("whisper")
 import torch  # noqa: E402  (installed with whisper)

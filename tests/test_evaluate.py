@@ -13,12 +13,12 @@ import soundfile
 
 from emotion_tf import evaluate as evaluate_module
 from emotion_tf.evaluate import main
-from emotion_tf.run import Run
-from pipelines import audio, prepare
+from emotion_tf.runs.folder import Run
+from pipelines import audio
 from pipelines.command import InputError
 from pipelines.corpora import manifest
 from pipelines.emotions import LABEL_MAPS, RAVDESS
-from pipelines.records import write_json
+from pipelines.files import write_json
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def make_other(tmp_path_factory):
                     soundfile.write(path, 0.1 * rng.standard_normal(8000), 16000)
                     writer.writerow([path.name, label, speaker, f"{speaker} says {label}"])
         corpus = manifest.read(folder / f"{name}.csv", tuple(emotions or labels))
-        prepare.prepare(prepare.Preparation(corpus, folder / name, audio.FrontEnd(**front_end)), 1)
+        writer.prepare(writer.Preparation(corpus, folder / name, audio.FrontEnd(**front_end)), 1)
         return folder / name
 
     return make

@@ -11,15 +11,17 @@ import tensorflow as tf
 
 from emotion_tf import export as export_module
 from emotion_tf.config import AudioConfig
+from emotion_tf.evaluation.multilabel import decide, joined
+from emotion_tf.evaluation.split import part_of
 from emotion_tf.export import export, main
+from emotion_tf.exporting import saved_model, verify
 from emotion_tf.fit import fit
-from emotion_tf.multilabel import decide, joined
-from emotion_tf.part import part_of
-from emotion_tf.predict import ExportedModel
-from emotion_tf.run import Run
+from emotion_tf.runs.folder import Run
+from emotion_tf.serving.predictor import ExportedModel
 from pipelines import audio
 from pipelines.command import InputError
-from pipelines.records import read_examples, write_json
+from pipelines.files import write_json
+from pipelines.records import read_examples
 from pipelines.video import to_array
 
 FILES = ["1", "calibration.json", "metadata.json"]
@@ -35,14 +37,14 @@ def text_export(text_run, tmp_path_factory):
     """An export of a run that hears nothing; the check in a new process has its own tests."""
     folder = tmp_path_factory.mktemp("exports") / "text"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_module, "_check", lambda *arguments: (0.0, "clips"))
+        patch.setattr(export_module, "check", lambda *arguments: (0.0, "clips"))
         export(text_run, folder)
     return folder
 
 
 @pytest.fixture
 def agreeing(monkeypatch):
-    monkeypatch.setattr(export_module, "_check", lambda *arguments: (0.0, "clips"))
+    monkeypatch.setattr(export_module, "check", lambda *arguments: (0.0, "clips"))
 
 
 def noise(num_samples, seed=0):
@@ -120,7 +122,7 @@ def test_with_nothing_there_the_answer_is_the_training_prior(loaded, early_run, 
 def test_the_features_signature_answers_like_serving_default(loaded, early_run):
     waveform, words = together(noise(20000), noise(9000)), ["oh no", ""]
     front_end = audio.FrontEnd(**early_run.metadata()["front_end"])
-    features = export_module.raw_features(tf.constant(waveform), tf.constant(words), front_end, 64)
+    features = saved_model.raw_features(tf.constant(waveform), tf.constant(words), front_end, 64)
     found = loaded.signatures["features"](**features)["probabilities"]
     np.testing.assert_allclose(found, serve(loaded, waveform, words)["probabilities"], atol=1e-6)
 
@@ -133,8 +135,8 @@ def test_an_export_that_hears_acoustic_features_computes_them_and_takes_them(ear
     joined = keras.layers.Concatenate()([inputs["log_mel"], inputs["acoustic"]])
     logits = keras.layers.Dense(8)(keras.ops.mean(joined, axis=1))
     model = keras.Model(inputs, logits + 0.0 * keras.ops.cast(inputs["num_frames"], "float32")[:, None])
-    metadata = export_module._export_metadata(early_run) | {"audio_features": ["log_mel", "acoustic"]}
-    export_module._save(model, metadata, early_run, tmp_path)
+    metadata = saved_model.export_metadata(early_run) | {"audio_features": ["log_mel", "acoustic"]}
+    saved_model.save(model, metadata, early_run, tmp_path)
     loaded = tf.saved_model.load(str(tmp_path))
     spec = loaded.signatures["features"].structured_input_signature[1]
     assert {name: one.shape.as_list() for name, one in spec.items()} == {
@@ -144,7 +146,7 @@ def test_an_export_that_hears_acoustic_features_computes_them_and_takes_them(ear
         "token_ids": [None, None],
     }
     waveform, words = together(noise(20000), noise(9000)), ["oh no", ""]
-    features = export_module.raw_features(
+    features = saved_model.raw_features(
         tf.constant(waveform), tf.constant(words), audio.FrontEnd(), 64, audio_features=metadata["audio_features"]
     )
     computed, num_frames = audio.frame_features(waveform, audio.FrontEnd(), ["acoustic"])
@@ -199,7 +201,7 @@ def test_an_encoder_beside_frames_and_words_exports_all_their_inputs(
     export(run, tmp_path / "export")
     loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
     assert set(loaded.signatures["features"].structured_input_signature[1]) == set(run.model().input)
-    features = export_module._stored_features(run, run.model())
+    features = verify._stored_features(run, run.model())
     found = loaded.signatures["features"](**features)["probabilities"]
     np.testing.assert_allclose(found, tf.nn.softmax(run.model()(features)), atol=1e-5)
 
@@ -231,14 +233,14 @@ def test_an_export_that_disagrees_is_refused_and_leaves_nothing(text_run, tmp_pa
     class Disagreeing:
         returncode, stdout, stderr = 0, "0.25\n", ""
 
-    monkeypatch.setattr(export_module.subprocess, "run", lambda *arguments, **settings: Disagreeing)
+    monkeypatch.setattr(verify.subprocess, "run", lambda *arguments, **settings: Disagreeing)
     with pytest.raises(InputError, match=r"differs from .* by 2\.5e-01, more than 1e-05: it was not written"):
         export(text_run, tmp_path / "export")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_that_does_not_load_is_refused(text_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module.sys, "executable", "/bin/false")
+    monkeypatch.setattr(verify.sys, "executable", "/bin/false")
     with pytest.raises(InputError, match="the export does not load in a new process"):
         export(text_run, tmp_path / "export")
     assert list(tmp_path.iterdir()) == []
@@ -319,7 +321,7 @@ def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions
 def test_emotions_are_named_as_multilabel_decides(probabilities, expected):
     metadata = {"emotions": ["a", "b", "c"], "thresholds": {"a": 0.4, "b": 0.2, "c": 0.85}}
     rows = np.array([probabilities], np.float32)
-    found = export_module._decide(tf.constant(rows), metadata).numpy()
+    found = saved_model._decide(tf.constant(rows), metadata).numpy()
     np.testing.assert_array_equal(found, [expected])
     np.testing.assert_array_equal(found, decide(rows, np.array([0.4, 0.2, 0.85], np.float32)))
 

@@ -8,11 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
-from emotion_tf import fit as fit_module
 from emotion_tf.config import AudioConfig, TrainingConfig, VideoConfig
-from emotion_tf.fit import fit, main, with_branches
-from emotion_tf.run import Run
-from pipelines import normalisation, records
+from emotion_tf.fit import fit, main
+from emotion_tf.flags import add_arguments
+from emotion_tf.runs.folder import Run
+from emotion_tf.training import checks
+from emotion_tf.training.checks import with_branches
+from pipelines import files, normalisation, records
 from pipelines.command import InputError, run_command
 from pipelines.video import VideoSettings
 
@@ -21,8 +23,8 @@ from pipelines.video import VideoSettings
 def trained(monkeypatch):
     """Collects what would be trained, instead of training it."""
     collected = []
-    monkeypatch.setattr("emotion_tf.training.train", collected.append)
-    monkeypatch.setattr("emotion_tf.training.fuse", collected.append)
+    monkeypatch.setattr("emotion_tf.training.train.train", collected.append)
+    monkeypatch.setattr("emotion_tf.training.train.fuse", collected.append)
     return collected
 
 
@@ -254,9 +256,9 @@ def test_a_branch_may_go_on_under_other_labels_but_not_on_other_inputs(
     changed = changed_records(three_speaker_records, tmp_path / "records", emotions=emotions, vocabulary_sha256="other")
     starts = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
     config = make_config("fusion", fusion="early", records=str(changed), init_audio=starts["init_audio"])
-    assert fit_module.check(config)[0]["emotions"] == emotions
+    assert checks.check(config)[0]["emotions"] == emotions
     with pytest.raises(InputError, match="has another vocabulary than these records"):
-        fit_module.check(make_config("text", records=str(changed), init_text=starts["init_text"]))
+        checks.check(make_config("text", records=str(changed), init_text=starts["init_text"]))
 
 
 def test_a_run_that_knows_a_test_speaker_is_refused(tmp_path, trained, make_config, audio_run):
@@ -285,7 +287,7 @@ def test_a_fold_that_cannot_be_believed_is_refused(with_records, trained, fold, 
 
 def test_an_emotion_without_training_clips_is_named(tmp_path, trained, make_config, three_speaker_records, monkeypatch):
     index = records.read_index(three_speaker_records)
-    monkeypatch.setattr(fit_module, "read_index", lambda folder: index[index["label"] != 1])
+    monkeypatch.setattr(checks, "read_index", lambda folder: index[index["label"] != 1])
     with pytest.raises(InputError, match="the training part of holdout fold 0 has no utterance of calm"):
         fit(make_config("audio"), Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -322,7 +324,7 @@ def test_metadata_holds_the_fold_and_the_prior_of_its_training_part(audio_run, t
 
 def test_every_setting_of_training_has_a_flag():
     parser = argparse.ArgumentParser()
-    fit_module.add_arguments(parser)
+    add_arguments(parser)
     flags = parser.format_help()
     assert all("--" + field.name.replace("_", "-") in flags for field in dataclasses.fields(TrainingConfig))
 
@@ -377,7 +379,7 @@ def test_records_of_words_alone_train_no_branch_that_listens(
 
 def test_records_of_words_alone_train_early_fusion_of_words_alone(goemotions_records, make_config):
     values = {"records": str(goemotions_records), "folds": "published", "modalities": ("text",)}
-    assert not fit_module.check(make_config("fusion", fusion="early", **values))[0]["has_audio"]
+    assert not checks.check(make_config("fusion", fusion="early", **values))[0]["has_audio"]
 
 
 def test_several_emotions_have_no_class_weights(goemotions_records, trained, tmp_path, make_config):
@@ -457,7 +459,7 @@ def test_a_run_that_goes_on_keeps_its_statistics(with_records, trained):
     flags = ["--branch", "audio", "--normalise", "training"]
     main(flags)
     kept = dataclasses.replace(trained[0].normalisation(), num_alone=7)
-    records.write_json(trained[0].normalisation_path, dataclasses.asdict(kept))
+    files.write_json(trained[0].normalisation_path, dataclasses.asdict(kept))
     main(flags)
     assert trained[1].folder == trained[0].folder
     assert trained[1].normalisation() == kept
@@ -483,7 +485,7 @@ def test_a_branch_takes_over_the_normalisation_of_the_run_it_starts_from(
     assert trained[0].normalisation() == enrolled_run.normalisation()
     config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder), normalise="training")
     with pytest.raises(InputError, match="was trained with --normalise clip, not training: give the same"):
-        fit_module.check(config)
+        checks.check(config)
 
 
 def late(make_config, *runs, **values):
@@ -537,7 +539,7 @@ def test_late_fusion_hears_one_clip_on_one_scale(tmp_path, trained, make_config,
     shutil.copytree(enrolled_run.folder, other.folder)
     found = enrolled_run.normalisation()
     changed = dataclasses.replace(found, mean={"log_mel": [1.0, *found.mean["log_mel"][1:]]})
-    records.write_json(other.normalisation_path, dataclasses.asdict(changed))
+    files.write_json(other.normalisation_path, dataclasses.asdict(changed))
     with pytest.raises(InputError, match="have statistics of different training parts: join runs of one fold"):
         fit(late(make_config, enrolled_run, other), Run(tmp_path / "another"))
 

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from pipelines import audio, folds, prepare, records
+from pipelines import audio, folds, records
 from pipelines.command import InputError
 from pipelines.corpora import manifest
 from pipelines.folds import Fold
+from pipelines.records import writer
 
 ACTORS = [f"{actor:02}" for actor in range(1, 25)]
 PRESENT = [actor for actor in ACTORS if actor not in ("09", "12", "17", "20")]
@@ -331,7 +332,7 @@ def prepared(tmp_path):
         lines = [f"{name}.wav,happy,{speaker},{trial}" for name, speaker, trial, _ in rows]
         (tmp_path / "mine.csv").write_text("\n".join(["path,emotion,speaker,trial", *lines]) + "\n")
         corpus = manifest.read(tmp_path / "mine.csv", ("happy",))
-        prepare.prepare(prepare.Preparation(corpus, tmp_path / "records", audio.FrontEnd()), 1)
+        writer.prepare(writer.Preparation(corpus, tmp_path / "records", audio.FrontEnd()), 1)
         return records.read_index(tmp_path / "records")
 
     return prepare_rows

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emotion_tf import multilabel, rules
-from emotion_tf.fuse import fit_set_of, fuse, join, main
-from emotion_tf.predictions import PREFIX, is_multi_label, read_predictions
+from emotion_tf.evaluation import multilabel, rule_fitting
+from emotion_tf.evaluation.joined_predictions import fit_set_of, fuse, join
+from emotion_tf.fuse import main
+from emotion_tf.models import late_rules
+from emotion_tf.runs.predictions import PREFIX, is_multi_label, read_predictions
 from pipelines.command import InputError
 
 EMOTIONS = ("angry", "calm", "sad")
@@ -68,7 +70,7 @@ def shares_of(*tables):
 
 def combined(tables, rule, **parameters):
     shares = shares_of(*tables)
-    return rules.combine(shares, np.ones(shares.shape[:2]), rule, **parameters)
+    return late_rules.combine(shares, np.ones(shares.shape[:2]), rule, **parameters)
 
 
 def labels_of(table):
@@ -117,7 +119,7 @@ def test_rows_without_a_partner_are_left_out_and_counted(write, tmp_path, capsys
     assert facts["without_partner"] == dict(zip(files, (5, 1, 4), strict=True))
 
 
-@pytest.mark.parametrize("rule", rules.FITTED)
+@pytest.mark.parametrize("rule", late_rules.FITTED)
 def test_a_rule_is_fitted_on_the_validation_rows_of_each_fold_and_seed(write, rule):
     tables = [pd.concat([folds_of(n, seed=0), folds_of(n + 2, seed=1)], ignore_index=True) for n in (1, 5)]
     fits, fused = fused_of(write(*tables), rule)
@@ -127,9 +129,9 @@ def test_a_rule_is_fitted_on_the_validation_rows_of_each_fold_and_seed(write, ru
         here = [table[(table["fold"] == fit.place["fold"]) & (table["seed"] == fit.place["seed"])] for table in tables]
         known = [table[table["split"] == "validation"] for table in here]
         if rule == "weighted":
-            parameters = {"weights": rules.fit_weights(shares_of(*known), labels_of(known[0]))}
+            parameters = {"weights": rule_fitting.fit_weights(shares_of(*known), labels_of(known[0]))}
         else:
-            fitted = rules.fit_stacker(shares_of(*known), labels_of(known[0]), known[0]["speaker"])
+            fitted = rule_fitting.fit_stacker(shares_of(*known), labels_of(known[0]), known[0]["speaker"])
             parameters = dict(zip(("kernel", "bias"), fitted, strict=True))
         expected = combined(here, rule, **parameters)
         np.testing.assert_allclose(fused.loc[here[0].index, COLUMNS], expected, atol=1e-12)
@@ -140,7 +142,7 @@ def test_what_was_fitted_is_told_with_a_warning(write, tmp_path, capsys):
     is_known = (tables[0]["fold"] == 0) & (tables[0]["split"] == "validation")
     tables = [table[~is_known | (table["label"] != "sad")] for table in tables]
     paths, output = write(*tables), tmp_path / "fused.csv"
-    for rule in rules.FITTED:
+    for rule in late_rules.FITTED:
         main(["--predictions", *map(str, paths), "--rule", rule, "--output", str(output)])
     fits = json.loads(output.with_suffix(".json").read_text())["fits"]
     assert [(fit["fold"], fit["num_utterances"], fit["speakers"]) for fit in fits] == [
@@ -149,7 +151,7 @@ def test_what_was_fitted_is_told_with_a_warning(write, tmp_path, capsys):
     ]
     assert [fit["never_named"] for fit in fits] == [["sad"], []]
     assert np.shape(fits[0]["kernel"]) == (2, 3, 3)
-    assert fits[0]["strength"] in rules.STRENGTHS
+    assert fits[0]["strength"] in rule_fitting.STRENGTHS
     printed = capsys.readouterr().out
     assert "fitted for  utterances  speakers  weight of a  weight of b\nfold 0" in printed
     assert "fold 0: no utterance to fit on is labelled sad: the stacker never says so" in printed
@@ -170,7 +172,7 @@ def test_the_fit_set_may_be_other_files(write):
     known = rows_of(3, "validation", "xy"), rows_of(4, "validation", "xy")[[*rows_of().columns[:5], *COLUMNS[::-1]]]
     paths = write(*tests, *known, names=["a", "b", "a_val", "b_val"])
     [fit], fused = fused_of(paths[:2], "weighted", paths[2:])
-    weights = rules.fit_weights(shares_of(*known), labels_of(known[0]))
+    weights = rule_fitting.fit_weights(shares_of(*known), labels_of(known[0]))
     np.testing.assert_allclose(fit.parameters["weights"], weights)
     np.testing.assert_allclose(fused[COLUMNS], combined(tests, "weighted", weights=weights), atol=1e-12)
     with pytest.raises(InputError, match="--rule mean has nothing to fit: leave --fit-on out"):
@@ -198,7 +200,7 @@ def test_several_emotions_are_named_by_thresholds_of_the_fit_set(write, tmp_path
     assert is_multi_label(fused)
     truths = multilabel.memberships(tables[0]["label"], EMOTIONS)
     known = tables[0]["split"] == "validation"
-    weights = rules.fit_weights(shares_of(*tables)[known], truths[known])
+    weights = rule_fitting.fit_weights(shares_of(*tables)[known], truths[known])
     assert list(fit["weights"].values()) == pytest.approx(list(weights))
     expected = combined(tables, "weighted", weights=weights, is_multi_label=True)
     np.testing.assert_allclose(fused[COLUMNS], expected, atol=1e-12)
@@ -228,7 +230,7 @@ def test_several_emotions_without_a_fit_set_are_named_from_one_half(write, tmp_p
     assert (
         "without validation rows to fit thresholds on, emotions of probability 0.5 are named" in capsys.readouterr().out
     )
-    for rule in rules.SINGLE_LABEL:
+    for rule in late_rules.SINGLE_LABEL:
         with pytest.raises(InputError, match=f"--rule {rule} is for one emotion an utterance, and .*a.csv has several"):
             fused_of(paths, rule)
 

@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.fusion: joined graphs and absent modalities."""
+"""Tests of emotion_tf.models.build: joined graphs and absent modalities."""
 
 import keras
 import numpy as np
@@ -17,13 +17,14 @@ from test_branches import (
     words,
 )
 
-from emotion_tf.branches.audio import audio_branch
-from emotion_tf.branches.text import text_branch
-from emotion_tf.calibration import set_temperature
 from emotion_tf.config import TEXT_MODELS, AudioConfig, Config, TextConfig, TrainingConfig
-from emotion_tf.fusion import build_model, make_inputs
-from emotion_tf.joins import JOINS
-from emotion_tf.late import late_fusion
+from emotion_tf.evaluation.calibration import set_temperature
+from emotion_tf.models.branches.audio import audio_branch
+from emotion_tf.models.branches.text import text_branch
+from emotion_tf.models.build import build_model
+from emotion_tf.models.early_fusion import JOINS
+from emotion_tf.models.inputs import make_inputs
+from emotion_tf.models.late_fusion import late_fusion
 
 PRIOR = (0.2, 0.5, 0.3)
 WIDTHS = {"log_mel": MEL_BINS}

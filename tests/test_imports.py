@@ -25,6 +25,9 @@ def name_of(path):
 
 
 MODULES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in PATHS}
+LATER_COMMANDS = ("emotion_tf.serve", "emotion_tf.demo")
+"""They come with the server and the page, and live behind the same wall as `predict`."""
+
 COMMANDS = [
     name
     for name, tree in MODULES.items()
@@ -67,22 +70,58 @@ def test_pipelines_import_no_emotion_tf_and_no_keras(name):
     assert "keras_nlp" not in packages(name) or name == "pipelines.text"
 
 
-@pytest.mark.parametrize(
-    "name", modules_below("emotion_tf.branches", "emotion_tf.fusion", "emotion_tf.joins", "emotion_tf.late")
-)
-def test_branches_joins_and_fusion_know_keras_numpy_and_their_configuration_only(name):
+@pytest.mark.parametrize("name", modules_below("emotion_tf.models"))
+def test_models_know_keras_numpy_and_their_configuration_only(name):
     allowed = ("keras", "numpy", "math", "dataclasses", "functools", "typing", "collections.abc", "__future__")
-    own = ("emotion_tf.config", "emotion_tf.branches", "emotion_tf.fusion", "emotion_tf.joins", "emotion_tf.rules")
+    own = ("emotion_tf.config", "emotion_tf.models", "emotion_tf.probabilities")
     for module in imported(MODULES[name]):
-        is_keras_nlp = module.startswith("keras_nlp") and name == "emotion_tf.branches.text"
+        is_keras_nlp = module.startswith("keras_nlp") and name == "emotion_tf.models.branches.text"
         assert module == "emotion_tf" or module.startswith((*allowed, *own)) or is_keras_nlp, module
     assert not [node for node in ast.walk(MODULES[name]) if isinstance(node, ast.Name) and node.id == "open"]
 
 
-@pytest.mark.parametrize("name", modules_below("emotion_tf.predict", "emotion_tf.serve", "emotion_tf.demo"))
-def test_what_uses_an_export_knows_no_model_code(name):
-    forbidden = ("emotion_tf.branches", "emotion_tf.fusion", "emotion_tf.fit")
+@pytest.mark.parametrize("name", modules_below("emotion_tf.serving", "emotion_tf.predict", *LATER_COMMANDS))
+def test_what_serves_an_export_knows_pipelines_and_probabilities_only(name):
+    own = ("emotion_tf.serving", "emotion_tf.probabilities")
+    assert not [
+        module for module in imported(MODULES[name]) if module.startswith("emotion_tf.") and not module.startswith(own)
+    ]
+
+
+@pytest.mark.parametrize("name", modules_below("emotion_tf.evaluation", "emotion_tf.reporting"))
+def test_scores_and_reports_know_neither_training_nor_exporting(name):
+    forbidden = ("emotion_tf.training", "emotion_tf.exporting")
     assert not [module for module in imported(MODULES[name]) if module.startswith(forbidden)]
+
+
+@pytest.mark.parametrize("name", modules_below("emotion_tf.evaluation"))
+def test_what_scores_does_not_draw(name):
+    assert not packages(name) & {"matplotlib"}
+    assert not [module for module in imported(MODULES[name]) if module.startswith("emotion_tf.reporting")]
+
+
+def rooms(package):
+    """What lies directly in a package, and what each of it imports of the others: room -> rooms."""
+
+    def room(name):
+        return ".".join(name.split(".")[:2])
+
+    inside = [name for name in MODULES if name.startswith(f"{package}.")]
+    arrows = {room(name): set() for name in inside}
+    for name in inside:
+        arrows[room(name)] |= {room(module) for module in imported(MODULES[name])} & set(arrows) - {room(name)}
+    return arrows
+
+
+def test_the_house_has_few_floors_and_arrows():
+    """A room stands one floor above the highest that it imports: 9 floors and 60 arrows are enough."""
+    arrows, floors = rooms("emotion_tf"), {}
+    while remaining := set(arrows) - set(floors):
+        ready = {room for room in remaining if arrows[room] <= set(floors)}
+        assert ready, f"a circle among {remaining}"
+        floors |= {room: 1 + max((floors[other] for other in arrows[room]), default=0) for room in ready}
+    assert max(floors.values()) <= 9
+    assert sum(map(len, arrows.values())) <= 60
 
 
 def test_no_module_imports_in_a_circle():

@@ -1,11 +1,11 @@
-"""Tests of emotion_tf.joins: what is dropped, what is weighed, and what attention finds."""
+"""Tests of emotion_tf.models.early_fusion: what is dropped, what is weighed, and what attention finds."""
 
 import keras
 import numpy as np
 import pytest
 import scipy.special
 
-from emotion_tf.joins import CrossAttention, ModalityDropout, Shares
+from emotion_tf.models.early_fusion import CrossAttention, ModalityDropout, Shares
 
 THREE = np.tile(np.float32([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]]), (500, 1))
 

@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.late: rules over trained models, as one graph."""
+"""Tests of emotion_tf.models.late_fusion: rules over trained models, as one graph."""
 
 import itertools
 
@@ -20,10 +20,10 @@ from test_fusion import (
     sigmoids,
 )
 
-from emotion_tf.calibration import set_temperature
-from emotion_tf.fusion import modalities_of
-from emotion_tf.late import late_fusion, shares_model, stack
-from emotion_tf.rules import RULES
+from emotion_tf.evaluation.calibration import set_temperature
+from emotion_tf.models.inputs import modalities_of
+from emotion_tf.models.late_fusion import late_fusion, shares_model, stack
+from emotion_tf.models.late_rules import RULES
 
 RNG = np.random.default_rng(0)
 FITTED = {

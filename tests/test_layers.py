@@ -1,10 +1,10 @@
-"""Tests of emotion_tf.branches.layers: padding counts for nothing, and nothing at all gives zeros."""
+"""Tests of emotion_tf.models.branches.layers: padding counts for nothing, and nothing at all gives zeros."""
 
 import keras
 import numpy as np
 import pytest
 
-from emotion_tf.branches.layers import (
+from emotion_tf.models.branches.layers import (
     AttentionPooling,
     CutWindows,
     JoinWindows,

@@ -1,10 +1,10 @@
-"""Tests of emotion_tf.losses: rare emotions weigh more, and the best answer is still the true probability."""
+"""Tests of emotion_tf.training.losses: rare emotions weigh more, and the best answer is still the true probability."""
 
 import keras
 import numpy as np
 import pytest
 
-from emotion_tf.losses import RareWeightedCrossentropy
+from emotion_tf.training.losses import RareWeightedCrossentropy
 
 
 def test_without_power_it_is_binary_cross_entropy():

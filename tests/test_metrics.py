@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.metrics, by hand and against scikit-learn and scipy."""
+"""Tests of emotion_tf.evaluation.metrics, by hand and against scikit-learn and scipy."""
 
 import json
 
@@ -8,8 +8,8 @@ import pytest
 import scipy.special
 import sklearn.metrics
 
-from emotion_tf import metrics
-from emotion_tf.predictions import PREFIX, predictions_table
+from emotion_tf.evaluation import metrics
+from emotion_tf.runs.predictions import PREFIX, predictions_table
 
 EMOTIONS = ("calm", "happy", "sad", "angry")
 SEEN = EMOTIONS[:3]

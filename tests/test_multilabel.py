@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.multilabel, by hand and against scikit-learn."""
+"""Tests of emotion_tf.evaluation.multilabel, by hand and against scikit-learn."""
 
 import json
 
@@ -8,8 +8,8 @@ import pytest
 import scipy.special
 import sklearn.metrics
 
-from emotion_tf import metrics, multilabel
-from emotion_tf.predictions import PREFIX
+from emotion_tf.evaluation import metrics, multilabel
+from emotion_tf.runs.predictions import PREFIX
 
 EMOTIONS = ("anger", "joy", "fear", "grief")
 COLUMNS = [PREFIX + emotion for emotion in EMOTIONS]

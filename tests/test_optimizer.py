@@ -1,10 +1,10 @@
-"""Tests of emotion_tf.optimizer: one schedule, several rates, and AdamW where the ratio is 1."""
+"""Tests of emotion_tf.training.optimizer: one schedule, several rates, and AdamW where the ratio is 1."""
 
 import keras
 import numpy as np
 import pytest
 
-from emotion_tf.optimizer import SlowedAdamW
+from emotion_tf.training.optimizer import SlowedAdamW
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.part: one part of a fold, whole, under its control, calibrated on validation alone."""
+"""Tests of emotion_tf.evaluation.split: one part, whole, under its control, calibrated on validation alone."""
 
 import dataclasses
 import json
@@ -10,10 +10,9 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from emotion_tf.calibration import fit_temperature, set_temperature
-from emotion_tf.fusion import modalities_of
-from emotion_tf.multilabel import decide, fit_thresholds, joined
-from emotion_tf.part import (
+from emotion_tf.evaluation.calibration import fit_temperature, set_temperature
+from emotion_tf.evaluation.multilabel import decide, fit_thresholds, joined
+from emotion_tf.evaluation.split import (
     Part,
     _is_present,
     part_of,
@@ -22,8 +21,9 @@ from emotion_tf.part import (
     shuffled_in_training,
     take_away,
 )
-from emotion_tf.predictions import PREFIX
-from emotion_tf.run import Run
+from emotion_tf.models.inputs import modalities_of
+from emotion_tf.runs.folder import Run
+from emotion_tf.runs.predictions import PREFIX
 from pipelines.corpora import goemotions
 
 
@@ -177,23 +177,21 @@ def test_labels_without_a_target_are_left_out_and_the_others_renumbered(text_run
     np.testing.assert_allclose(probabilities_of(found), probabilities_of(stored.loc[found.index]), atol=1e-6)
 
 
-def test_scores_and_pictures_of_another_place_leave_the_run_alone(text_run, model, tmp_path):
+def test_scoring_draws_nothing_and_leaves_the_run_alone(text_run, model):
     before = sorted(path.name for path in text_run.plots.iterdir())
-    place = Run(tmp_path / "elsewhere")
-    scores, tables = score_part(text_run, model, part_of(text_run, "test", ("text",)), place, ["other"])
+    scores, tables = score_part(text_run, model, part_of(text_run, "test", ("text",)))
     assert list(tables) == [""]
     assert "without" not in scores
     assert scores["num_utterances"] == len(tables[""]) == 30
-    assert (place.plots / "confusion-test.png").exists()
     assert sorted(path.name for path in text_run.plots.iterdir()) == before
 
 
 @pytest.mark.parametrize("fixture", ["early_run", "late_run"])
-def test_a_part_is_scored_with_each_modality_taken_away(fixture, request, audio_run, text_run, tmp_path):
+def test_a_part_is_scored_with_each_modality_taken_away(fixture, request, audio_run, text_run):
     run = request.getfixturevalue(fixture)
     model = run.model()
     part = part_of(run, "validation", ("audio", "text"))
-    scores, tables = score_part(run, model, part, Run(tmp_path))
+    scores, tables = score_part(run, model, part)
     assert list(tables) == ["", "audio", "text"]
     assert set(scores["without"]) == {"audio", "text"}
     for modality in ("audio", "text"):
@@ -207,10 +205,8 @@ def test_a_part_is_scored_with_each_modality_taken_away(fixture, request, audio_
         np.testing.assert_allclose(probabilities_of(tables["audio"]), expected, atol=1e-5)
 
 
-def test_predictions_tell_what_each_modality_contributes(late_run, tmp_path):
-    _, tables = score_part(
-        late_run, late_run.model(), part_of(late_run, "validation", ("audio", "text")), Run(tmp_path)
-    )
+def test_predictions_tell_what_each_modality_contributes(late_run):
+    _, tables = score_part(late_run, late_run.model(), part_of(late_run, "validation", ("audio", "text")))
     whole = tables[""]
     np.testing.assert_allclose(whole["share_audio"] + whole["share_text"], 1, atol=1e-6)
     for index, row in whole.iterrows():
@@ -218,10 +214,8 @@ def test_predictions_tell_what_each_modality_contributes(late_run, tmp_path):
         assert row["change_without_text"] == pytest.approx(np.log(rest) - np.log(row[PREFIX + row["predicted"]]))
 
 
-def test_early_fusion_by_concatenation_weighs_no_modality(early_run, tmp_path):
-    _, tables = score_part(
-        early_run, early_run.model(), part_of(early_run, "validation", ("audio", "text")), Run(tmp_path)
-    )
+def test_early_fusion_by_concatenation_weighs_no_modality(early_run):
+    _, tables = score_part(early_run, early_run.model(), part_of(early_run, "validation", ("audio", "text")))
     assert "share_audio" not in tables[""]
     assert tables[""]["change_without_audio"].abs().max() > 0
 

@@ -1,10 +1,11 @@
-"""Tests of emotion_tf.plots: what is drawn is what was counted."""
+"""Tests of emotion_tf.reporting.plots: what is drawn is what was counted."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from emotion_tf import metrics, plots
+from emotion_tf.evaluation import metrics
+from emotion_tf.reporting import plots
 
 
 @pytest.fixture

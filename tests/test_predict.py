@@ -10,11 +10,13 @@ import soundfile
 import tensorflow as tf
 from test_video import grey, write_video
 
-from emotion_tf.predict import Answer, ExportedModel, enrol, find_version, main
-from emotion_tf.predict import predict as predict_one
+from emotion_tf.predict import main
+from emotion_tf.serving.predictor import Answer, ExportedModel, enrol, find_version
+from emotion_tf.serving.predictor import predict as predict_one
 from pipelines import audio
+from pipelines.clips import read_clip
 from pipelines.command import InputError, run_command
-from pipelines.video import read_clip, read_frames, to_array
+from pipelines.video import read_frames, to_array
 
 
 @pytest.fixture(scope="module")

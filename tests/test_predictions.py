@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.predictions: anyone's table, and a sentence with the line where it cannot be scored."""
+"""Tests of emotion_tf.runs.predictions: anyone's table, and a sentence with the line where it cannot be scored."""
 
 import itertools
 
@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emotion_tf.predictions import GROUPS, emotions_of, is_multi_label, leaks, predictions_table, read_predictions
-from emotion_tf.run import write_csv
+from emotion_tf.runs.predictions import GROUPS, emotions_of, is_multi_label, leaks, predictions_table, read_predictions
 from pipelines.command import InputError
+from pipelines.files import write_csv
 
 EMOTIONS = ("sad", "calm", "angry")
 HEADER = "utterance_id,speaker,split,label,predicted"

@@ -16,10 +16,11 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from pipelines import audio, decoding, prepare, records, text
+from pipelines import audio, prepare, records, text
+from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError, run_command
 from pipelines.corpora import goemotions, ravdess
-from pipelines.encoder import Encoder, EncoderSettings
+from pipelines.records import decode_workers, shards, writer
 
 ROOT = Path(prepare.__file__).parents[1]
 
@@ -62,14 +63,14 @@ def in_process(monkeypatch):
             pass
 
         def submit(self, function, *arguments):
-            future = decoding.concurrent.futures.Future()
+            future = decode_workers.concurrent.futures.Future()
             future.set_result(function(*arguments))
             return future
 
         def shutdown(self, **settings):
             pass
 
-    monkeypatch.setattr(decoding.concurrent.futures, "ProcessPoolExecutor", Executor)
+    monkeypatch.setattr(decode_workers.concurrent.futures, "ProcessPoolExecutor", Executor)
 
 
 def run(*arguments):
@@ -218,7 +219,7 @@ def test_the_same_encoder_is_recognised_without_loading_it(
     two_clips, encoder_checkpoint, tmp_path, monkeypatch, capsys
 ):
     run(*two_clips, *with_encoder(encoder_checkpoint))
-    monkeypatch.setattr(prepare, "Encoder", None)
+    monkeypatch.setattr(writer, "Encoder", None)
     run(*two_clips, *with_encoder(encoder_checkpoint))
     assert "holds these records already" in capsys.readouterr().err
     for flags in ([], with_encoder(encoder_checkpoint, "--encoder-layer", 1)):
@@ -305,7 +306,7 @@ def test_silent_and_tiny_clips_are_kept_and_silence_is_counted(tmp_path, in_proc
 
 def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():
     front_end = audio.FrontEnd(trim_db=None)
-    lengths = (16000, 100, 3 * prepare._MAX_SAMPLES // 2, 0, 16000)
+    lengths = (16000, 100, 3 * writer._MAX_SAMPLES // 2, 0, 16000)
     waveforms = [np.random.default_rng(length).integers(-999, 999, length).astype(np.int16) for length in lengths]
     sizes = []
 
@@ -313,7 +314,7 @@ def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():
         sizes.append(batch.size)
         return audio.compiled_features(front_end)(batch)
 
-    frames = [features["log_mel"] for features in prepare._transformed(waveforms, transform)]
+    frames = [features["log_mel"] for features in writer._transformed(waveforms, transform)]
     assert [len(one) for one in frames] == [98, 1, 1 + (lengths[2] - 400) // 160, 0, 98]
     assert sorted(sizes)[-1] == lengths[2]
     np.testing.assert_array_equal(frames[0], frames[4])
@@ -413,7 +414,7 @@ def test_metadata_of_sentences_counts_labels_and_utterances_apart(goemotions_rec
 
 
 def test_sentences_are_prepared_without_processes_or_a_front_end(goemotions_like, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare, "decoding", lambda *arguments: pytest.fail("started processes"))
+    monkeypatch.setattr(writer, "decoding", lambda *arguments: pytest.fail("started processes"))
     monkeypatch.setattr(audio, "mel_matrix", lambda *arguments: pytest.fail("made a front end"))
     command = ("--corpus", "goemotions", "--source", goemotions_like, "--records", tmp_path / "r")
     run(*command, "--label-map", "goemotions-ekman")
@@ -510,11 +511,11 @@ def test_excluding_every_sentence_or_reading_incomplete_records_is_refused(tmp_p
         run(*command, "--exclude-sentences", tmp_path)
     nothing = dataclasses.replace(goemotions.read(source), utterances=(), ignored={"song": 3})
     with pytest.raises(InputError, match=r"tested: no utterance is left to write \(3 song\)"):
-        prepare.prepare(prepare.Preparation(nothing, tmp_path / "r", audio.FrontEnd()))
+        writer.prepare(writer.Preparation(nothing, tmp_path / "r", audio.FrontEnd()))
 
 
 def test_other_words_make_other_records(clips, finished):
-    preparation = prepare.Preparation(ravdess.read(clips), finished, audio.FrontEnd())
+    preparation = writer.Preparation(ravdess.read(clips), finished, audio.FrontEnd())
     others = [{"transcript_source": "whisper base"}, {"origin": {"words": {"seed": 1}}}]
     fingerprints = {dataclasses.replace(preparation, **other).fingerprint for other in [{}, *others]}
     assert len(fingerprints) == 3
@@ -608,7 +609,7 @@ def test_ctrl_c_ends_in_one_sentence_and_no_metadata(many_clips, tmp_path):
 
 
 def test_a_killed_worker_ends_in_a_sentence(many_clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "_decode_all", _die)
+    monkeypatch.setattr(decode_workers, "_decode_all", _die)
     with pytest.raises(InputError, match="a decoding process was killed, perhaps for lack of memory"):
         run("--corpus", "manifest", "--source", many_clips, "--records", tmp_path / "r")
     assert list((tmp_path / "r").iterdir()) == []
@@ -624,7 +625,7 @@ def test_a_full_disk_ends_in_a_sentence_and_no_metadata(clips, tmp_path, in_proc
     def full_disk(*arguments):
         raise tf.errors.ResourceExhaustedError(None, None, "a.tfrecord.tmp; No space left on device")
 
-    monkeypatch.setattr(records, "serialise", full_disk)
+    monkeypatch.setattr(shards, "serialise", full_disk)
     assert status("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r") == 1
     assert "error: the disk is full" in capsys.readouterr().err
     assert list((tmp_path / "r").iterdir()) == []

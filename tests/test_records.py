@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import records
+from pipelines import files, records
 from pipelines.audio import ACOUSTIC, FrontEnd
 from pipelines.command import InputError
 from pipelines.utterance import Utterance
@@ -150,14 +150,14 @@ def test_a_shard_that_fails_leaves_nothing_behind(tmp_path):
 
 
 def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
-    records.write_json(tmp_path / "a.json", {"ä": 1})
+    files.write_json(tmp_path / "a.json", {"ä": 1})
 
     def full_disk(*arguments, **settings):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        records.write_json(tmp_path / "a.json", {"ä": 2})
+        files.write_json(tmp_path / "a.json", {"ä": 2})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"ä": 1}
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.rules: every rule is its formula, in numpy and in the graph, and every fit is the best one."""
+"""Tests of emotion_tf.models.late_rules: every rule is its formula, in numpy and in the graph; fits are the best."""
 
 import keras
 import numpy as np
@@ -7,9 +7,11 @@ import scipy.optimize
 import scipy.special
 import sklearn.linear_model
 
-from emotion_tf import rules
-from emotion_tf.calibration import fit_temperature, negative_log_likelihood
-from emotion_tf.rules import FITTED, FLOOR, RULES, SINGLE_LABEL, choose_strength, combine, fit_stacker, fit_weights
+from emotion_tf.evaluation import rule_fitting
+from emotion_tf.evaluation.calibration import fit_temperature
+from emotion_tf.evaluation.rule_fitting import choose_strength, fit_stacker, fit_weights
+from emotion_tf.models.late_rules import FITTED, RULES, SINGLE_LABEL, combine
+from emotion_tf.probabilities import FLOOR, negative_log_likelihood
 
 NUM_RUNS, NUM_EMOTIONS = 3, 4
 
@@ -200,7 +202,7 @@ def drawn_labels(probabilities, weights, seed=0):
 
 
 def calibrated_loss(weights, probabilities, labels):
-    """The negative log-likelihood of a weighted sum after its own temperature, by `emotion_tf.calibration`."""
+    """The negative log-likelihood of a weighted sum after its own temperature, by `evaluation.calibration`."""
     logs = np.log(np.maximum(np.tensordot(probabilities, weights, (1, 0)), FLOOR))
     return negative_log_likelihood(logs / fit_temperature(logs, labels), labels)
 
@@ -326,7 +328,7 @@ def test_the_strength_is_the_best_for_speakers_who_are_left_out():
     labels = drawn_labels(probabilities, [0.6, 0.3, 0.1])
     groups = np.array(["a", "b", "c", "d"])[np.arange(200) % 4]
     likelihoods = {}
-    for strength in rules.STRENGTHS:
+    for strength in rule_fitting.STRENGTHS:
         scores = []
         for group in "abcd":
             fitted = fit_stacker(probabilities[groups != group], labels[groups != group], None, strength)
@@ -347,4 +349,4 @@ def test_without_speakers_to_leave_out_the_middle_strength_is_taken():
     labels = np.arange(200) % NUM_EMOTIONS
     for groups in (None, ["anna"] * 200):
         assert choose_strength(ordinary(), labels, groups) == 0.01
-    assert choose_strength(ordinary(), labels, [f"s{number}" for number in range(200)]) in rules.STRENGTHS
+    assert choose_strength(ordinary(), labels, [f"s{number}" for number in range(200)]) in rule_fitting.STRENGTHS

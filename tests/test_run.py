@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.run: who may start in a folder, and how the parts of a run are read."""
+"""Tests of emotion_tf.runs.folder: who may start in a folder, and how the parts of a run are read."""
 
 import dataclasses
 import json
@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from emotion_tf import run as run_module
 from emotion_tf.config import Config, TrainingConfig
-from emotion_tf.run import Run, misfit, next_free, write_csv
+from emotion_tf.runs import folder as run_module
+from emotion_tf.runs.compatibility import misfit
+from emotion_tf.runs.folder import Run, next_free
 from pipelines.command import InputError
+from pipelines.files import write_csv
 
 CONFIG = Config("audio", "data/records/x")
 OTHER = dataclasses.replace(CONFIG, seed=1, training=TrainingConfig(epochs=3))

@@ -1,11 +1,12 @@
-"""Tests of emotion_tf.tables: what stands in the lines and tables is what the scores hold."""
+"""Tests of emotion_tf.reporting.tables: what stands in the lines and tables is what the scores hold."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from emotion_tf import metrics, tables
-from emotion_tf.predictions import predictions_table
+from emotion_tf.evaluation import metrics
+from emotion_tf.reporting import tables
+from emotion_tf.runs.predictions import predictions_table
 
 EMOTIONS = ("calm", "happy", "sad", "angry")
 

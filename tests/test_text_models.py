@@ -15,11 +15,13 @@ from emotion_tf import fit as fit_module
 from emotion_tf.config import TEXT_MODELS, AudioConfig, Config, TextConfig
 from emotion_tf.evaluate import main as evaluate
 from emotion_tf.export import export
-from emotion_tf.fit import fit, main, with_branches
-from emotion_tf.fusion import build_model
-from emotion_tf.late import late_fusion
-from emotion_tf.predict import ExportedModel
-from emotion_tf.run import Run, tokenizer_of
+from emotion_tf.fit import fit, main
+from emotion_tf.models.build import build_model
+from emotion_tf.models.late_fusion import late_fusion
+from emotion_tf.runs.compatibility import tokenizer_of
+from emotion_tf.runs.folder import Run
+from emotion_tf.serving.predictor import ExportedModel
+from emotion_tf.training.checks import with_branches
 from pipelines import text
 from pipelines.command import InputError
 from pipelines.dataset import make_dataset
@@ -143,11 +145,11 @@ def test_runs_of_several_tokenizers_cannot_be_averaged(preset_run, text_run, mak
 
 
 def test_a_text_run_starts_the_text_branch_of_another_label_set(text_run, make_config, monkeypatch):
-    from emotion_tf import training
+    from emotion_tf.training import train
 
     config = with_branches(make_config("text", init_text=str(text_run.folder)))
     metadata = text_run.metadata() | {"emotions": ["a", "b"], "prior": PRIOR}
-    model, trained = training.make_model(config, metadata, 1), text_run.model()
+    model, trained = train.make_model(config, metadata, 1), text_run.model()
     for layer in model.layers:
         if layer.name.startswith("text_"):
             for one, other in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights(), strict=True):
@@ -157,23 +159,23 @@ def test_a_text_run_starts_the_text_branch_of_another_label_set(text_run, make_c
 
 
 def test_a_preset_learns_at_its_own_rate_and_a_frozen_one_not_at_all(make_config, tiny_preset, text_run):
-    from emotion_tf import training
+    from emotion_tf.training import train
 
     tuned = dataclasses.replace(make_config("text"), text=text_config("distilbert", tiny_preset, preset_rate=1e-4))
-    optimizer = training.make_model(tuned, text_run.metadata(), 1).optimizer
+    optimizer = train.make_model(tuned, text_run.metadata(), 1).optimizer
     assert list(optimizer.ratios.values()) == pytest.approx([5e-2] * len(optimizer.ratios))
     frozen = dataclasses.replace(tuned, text=text_config("distilbert", tiny_preset, freeze=True))
-    assert training.make_model(frozen, text_run.metadata(), 1).optimizer.ratios == {}
+    assert train.make_model(frozen, text_run.metadata(), 1).optimizer.ratios == {}
 
 
 def test_a_preset_that_a_branch_brings_is_slower_than_at_its_own_rate(make_config, tiny_preset):
-    from emotion_tf import training
+    from emotion_tf.training import optimizer, transfer
 
     tuned = make_config("text", freeze_epochs=1, release_rate=0.1, init_text="x")
     tuned = dataclasses.replace(tuned, text=text_config("distilbert", tiny_preset, preset_rate=1e-4))
     model = build_model(tuned, {}, VOCABULARY_SIZE, PRIOR)
-    training._freeze(model, tuned)
-    training._compile(model, tuned, 7, keras.losses.CategoricalCrossentropy())
+    transfer.freeze(model, tuned)
+    optimizer.compile_model(model, tuned, 7, keras.losses.CategoricalCrossentropy())
     ratios = model.optimizer.ratios
     backbone = {variable.path for variable in model.get_layer("text_backbone").trainable_variables}
     assert [ratios[path] for path in backbone] == pytest.approx([0.1 * 5e-2] * len(backbone))
@@ -192,13 +194,13 @@ def test_more_words_than_a_model_has_places_for_get_a_sentence_before_a_run_begi
 
 
 def test_weights_that_cannot_be_read_get_a_sentence(make_config, tiny_preset, text_run, tmp_path):
-    from emotion_tf import training
+    from emotion_tf.training import train
 
     folder = Path(shutil.copytree(tiny_preset, tmp_path / "broken"))
     (folder / "model.weights.h5").write_bytes(b"no weights")
     config = dataclasses.replace(make_config("text"), text=text_config("distilbert", str(folder)))
     with pytest.raises(InputError, match="cannot read the weights of the preset"):
-        training.make_model(config, text_run.metadata(), 1)
+        train.make_model(config, text_run.metadata(), 1)
 
 
 def test_a_preset_that_cannot_be_read_gets_a_sentence_before_a_run_begins(make_config, tiny_preset, tmp_path):

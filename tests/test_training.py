@@ -16,15 +16,17 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from emotion_tf import callbacks, training
-from emotion_tf.calibration import set_temperature
 from emotion_tf.config import AudioConfig, Config, TextConfig, TrainingConfig
+from emotion_tf.evaluation.calibration import set_temperature
+from emotion_tf.evaluation.rule_fitting import fit_stacker, fit_weights
 from emotion_tf.fit import fit
-from emotion_tf.fusion import build_model
-from emotion_tf.joins import JOINS
-from emotion_tf.late import late_fusion
-from emotion_tf.rules import combine, fit_stacker, fit_weights
-from emotion_tf.run import Run
+from emotion_tf.models.build import build_model
+from emotion_tf.models.early_fusion import JOINS
+from emotion_tf.models.late_fusion import late_fusion
+from emotion_tf.models.late_rules import combine
+from emotion_tf.reporting import samples
+from emotion_tf.runs.folder import Run
+from emotion_tf.training import callbacks, optimizer, train, training_data, transfer
 from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
 
@@ -36,14 +38,14 @@ def history_of(run):
 
 
 def loss_of(config, is_multi_label=False):
-    return training._loss(config.training, {"is_multi_label": is_multi_label, "prior": [0.5, 0.5]})
+    return optimizer.loss_of(config.training, {"is_multi_label": is_multi_label, "prior": [0.5, 0.5]})
 
 
 def compiled(steps=10, **values):
     """A tiny text model with the optimizer of a config."""
     config = Config("text", "x", text=TextConfig(2, (2,), 2, 2), training=TrainingConfig(**values))
     model = build_model(config, {"log_mel": 8}, 20, [0.5, 0.5])
-    training._compile(model, config, steps, loss_of(config))
+    optimizer.compile_model(model, config, steps, loss_of(config))
     return model
 
 
@@ -58,7 +60,7 @@ def test_the_rate_warms_up_in_a_line_and_falls_with_a_cosine():
 def test_normalisation_looks_back_as_far_as_the_average_of_the_weights():
     config = Config("audio", "x", audio=AudioConfig((4, 4), 2, 2), training=TrainingConfig(epochs=10, ema_share=0.1))
     model = build_model(config, {"log_mel": 8}, 20, [0.5, 0.5])
-    training._compile(model, config, 20, loss_of(config))
+    optimizer.compile_model(model, config, 20, loss_of(config))
     momenta = [layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert momenta == pytest.approx([1 - 1 / 20] * 5)
 
@@ -86,7 +88,7 @@ def test_the_loss_is_cross_entropy_with_smoothed_labels():
 def batches(config, metadata, seed, count):
     return [
         (features, label.numpy(), weight.numpy())
-        for features, label, weight in training.training_dataset(config, metadata, seed).take(count)
+        for features, label, weight in training_data.training_dataset(config, metadata, seed).take(count)
     ]
 
 
@@ -149,7 +151,7 @@ def test_the_kept_model_has_no_optimizer_and_loads_like_the_best_checkpoint(text
     assert not model.compiled
     config = text_run.config()
     checkpoint = build_model(config, {"log_mel": 64}, 8192, text_run.metadata()["prior"])
-    training._compile(checkpoint, config, 2, loss_of(config))
+    optimizer.compile_model(checkpoint, config, 2, loss_of(config))
     pointer = json.loads((text_run.checkpoints / "best.json").read_text())
     checkpoint.optimizer.build(checkpoint.trainable_variables)
     callbacks.load_weights(checkpoint, text_run.checkpoints / pointer["file"])
@@ -162,7 +164,7 @@ def test_the_kept_model_has_no_optimizer_and_loads_like_the_best_checkpoint(text
 def test_early_fusion_starts_from_exactly_the_weights_of_its_branches(early_run, audio_run, text_run):
     config = early_run.config()
     model = build_model(config, {"log_mel": 64}, 8192, early_run.metadata()["prior"])
-    training._start_from(model, config, early_run.metadata()["emotions"])
+    transfer.start_from(model, config, early_run.metadata()["emotions"])
     copied = 0
     for source, prefix in ((audio_run.model(), "audio_"), (text_run.model(), "text_")):
         for layer in source.layers:
@@ -181,7 +183,7 @@ def test_early_fusion_of_trained_branches_starts_as_the_product_of_their_answers
 ):
     sources = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
     metadata = early_run.metadata()
-    early = training.make_model(make_config("fusion", fusion="early", join=join, **sources), metadata, 2)
+    early = train.make_model(make_config("fusion", fusion="early", join=join, **sources), metadata, 2)
     branches = {"audio": audio_run.model(), "text": text_run.model()}
     late = late_fusion(branches, metadata["prior"], rule="product")
     rng = np.random.default_rng(0)
@@ -197,7 +199,7 @@ def test_early_fusion_of_trained_branches_starts_as_the_product_of_their_answers
 
 def test_a_branch_that_answered_otherwise_brings_no_answer_of_its_own(make_config, early_run, audio_run):
     config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder))
-    model = training.make_model(config, early_run.metadata() | {"emotions": list("abcdefgh")}, 2)
+    model = train.make_model(config, early_run.metadata() | {"emotions": list("abcdefgh")}, 2)
     assert not model.get_layer("fusion_audio_emotions").kernel.numpy().any()
     assert model.get_layer("emotions").kernel.numpy().any()
 
@@ -261,7 +263,7 @@ def test_a_resumed_run_goes_on_with_optimizer_average_and_rate(make_config, tmp_
     history = history_of(run)
     pd.testing.assert_frame_equal(history[:1], before)
     assert list(history["epoch"]) == list(range(len(history)))
-    schedule = training.keras.optimizers.schedules.CosineDecay(2e-5, 1, warmup_target=2e-3, warmup_steps=5)
+    schedule = train.keras.optimizers.schedules.CosineDecay(2e-5, 1, warmup_target=2e-3, warmup_steps=5)
     np.testing.assert_allclose(history["learning_rate"][:2], [float(schedule(step)) for step in (2, 4)], rtol=1e-4)
 
 
@@ -305,7 +307,7 @@ def test_frozen_branches_stay_to_the_last_bit_over_a_kill_and_then_learn(
 def test_branches_frozen_throughout_leave_the_join_and_the_answer_to_train(make_config, audio_run, text_run):
     sources = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
     config = make_config("fusion", fusion="early", freeze_epochs=2, **sources)
-    model = training.make_model(config, audio_run.metadata(), 2)
+    model = train.make_model(config, audio_run.metadata(), 2)
     trained = {variable.path.split("/")[0] for variable in model.trainable_variables}
     assert trained == {"fusion_hidden", "emotions", "fusion_audio_emotions", "fusion_text_emotions"}
     assert model.optimizer.ratios == {}
@@ -313,11 +315,11 @@ def test_branches_frozen_throughout_leave_the_join_and_the_answer_to_train(make_
 
 def test_without_freezing_a_started_branch_learns_as_any_unless_it_is_slowed(make_config, audio_run):
     config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder))
-    model = training.make_model(config, audio_run.metadata(), 2)
+    model = train.make_model(config, audio_run.metadata(), 2)
     assert model.optimizer.ratios == {}
     assert all(layer.trainable for layer in model.layers)
     slower = dataclasses.replace(config, training=dataclasses.replace(config.training, release_rate=0.1))
-    optimizer = training.make_model(slower, audio_run.metadata(), 2).optimizer
+    optimizer = train.make_model(slower, audio_run.metadata(), 2).optimizer
     assert set(optimizer.ratios.values()) == {0.1}
     assert all(path.startswith("audio_") for path in optimizer.ratios)
     assert (optimizer.held, optimizer.release_step) == ([], 0)
@@ -355,13 +357,13 @@ def test_a_corrupt_checkpoint_gets_a_sentence(text_run, tmp_path, name, content)
 
 def test_a_loss_that_is_no_number_stops_with_a_sentence(make_config, tmp_path, monkeypatch):
     run, config = Run(tmp_path / "run"), make_config("text", epochs=3)
-    predict, calls = training.Part.predict, []
+    predict, calls = train.Part.predict, []
 
     def nan_in_the_second_epoch(self, model):
         calls.append(predict(self, model))
         return (calls[-1][0], np.nan) if len(calls) == 2 else calls[-1]
 
-    monkeypatch.setattr(training.Part, "predict", nan_in_the_second_epoch)
+    monkeypatch.setattr(train.Part, "predict", nan_in_the_second_epoch)
     with pytest.raises(InputError, match=r"the loss became nan in epoch 2: .* --learning-rate below 0.002"):
         fit(config, run)
     assert callbacks.last_epoch(run) == 0
@@ -388,7 +390,7 @@ def test_a_full_disk_leaves_the_model_before_and_no_half_one(tmp_path, monkeypat
     monkeypatch.setattr(keras.Model, "save", fail)
     inputs = keras.Input((1,), name="x")
     with pytest.raises(OSError, match="No space left"):
-        training.write_model(keras.Model({"x": inputs}, inputs), path)
+        train.write_model(keras.Model({"x": inputs}, inputs), path)
     assert path.read_text() == "the one before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -432,7 +434,7 @@ def test_the_training_step_is_traced_once():
 
     inputs = keras.Input((3,), name="x")
     model = keras.Model({"x": inputs}, keras.layers.Dense(2)(inputs))
-    training._compile(model, Config("text", "x"), 2, Loss(from_logits=True))
+    optimizer.compile_model(model, Config("text", "x"), 2, Loss(from_logits=True))
     dataset = tf.data.Dataset.from_tensors(({"x": tf.ones((4, 3))}, tf.one_hot([0, 1, 0, 1], 2))).repeat()
     history = model.fit(dataset, steps_per_epoch=2, epochs=2, verbose=0, shuffle=False).history
     assert len(traced) == 1
@@ -442,7 +444,7 @@ def test_the_training_step_is_traced_once():
 def test_the_loss_of_several_emotions_is_binary_cross_entropy_without_smoothing():
     config = Config("text", "x", text=TextConfig(2, (2,), 2, 2), training=TrainingConfig(label_smoothing=0.1))
     model = build_model(config, {"log_mel": 8}, 20, [0.5, 0.5], is_multi_label=True)
-    training._compile(model, config, 10, loss_of(config, is_multi_label=True))
+    optimizer.compile_model(model, config, 10, loss_of(config, is_multi_label=True))
     logits, carried = np.array([[2.0, -1.0]], np.float32), np.array([[1.0, 1.0]])
     expected = np.mean([np.log1p(np.exp(-2.0)), np.log1p(np.exp(1.0))])
     assert float(model.loss(carried, logits)) == pytest.approx(expected, rel=1e-5)
@@ -463,13 +465,13 @@ def test_emotions_weigh_by_a_power_of_rarity_and_utterances_by_one_on_average(
     wanted, has_audio, is_multi_label, expected
 ):
     metadata = {"training_counts": [10, 30], "has_audio": has_audio, "is_multi_label": is_multi_label}
-    found = training._class_weights(TrainingConfig(class_weights=wanted), metadata)
+    found = training_data._class_weights(TrainingConfig(class_weights=wanted), metadata)
     assert found == (pytest.approx(expected) if expected else None)
 
 
 def test_several_emotions_are_multi_hot_in_training_and_no_one_is_weighted(goemotions_run):
     metadata = goemotions_run.metadata()
-    dataset = training.training_dataset(goemotions_run.config(), metadata, 0)
+    dataset = training_data.training_dataset(goemotions_run.config(), metadata, 0)
     labels = np.concatenate([label.numpy() for _, label in dataset.take(-(-metadata["num_training"] // 24))])
     assert labels.shape == (168, 28)
     np.testing.assert_array_equal(labels.sum(axis=0), metadata["training_counts"])
@@ -479,7 +481,7 @@ def test_several_emotions_are_multi_hot_in_training_and_no_one_is_weighted(goemo
 def test_permuted_labels_of_several_emotions_are_dealt_as_a_whole(goemotions_run):
     def pairs(control):
         config = dataclasses.replace(goemotions_run.config(), control=control)
-        seen = training.training_dataset(config, goemotions_run.metadata(), 0).take(7)
+        seen = training_data.training_dataset(config, goemotions_run.metadata(), 0).take(7)
         rows = [zip(x["token_ids"].numpy(), y.numpy(), strict=True) for x, y in seen]
         return sorted((ids[ids > 0].tobytes(), label.tobytes()) for batch in rows for ids, label in batch)
 
@@ -490,7 +492,7 @@ def test_permuted_labels_of_several_emotions_are_dealt_as_a_whole(goemotions_run
 
 
 def test_samples_of_several_emotions_name_all_of_them(goemotions_run):
-    titles = [title for title, _ in training._samples(goemotions_run.config(), goemotions_run.metadata())]
+    titles = [title for title, _ in samples.samples(goemotions_run.config(), goemotions_run.metadata())]
     assert len(titles) == 8
     for title in titles:
         emotions, words = title.split(": ", 1)[1].split(", “")
@@ -562,7 +564,9 @@ def test_each_augmentation_changes_training_clips_differs_by_epoch_and_keeps_sha
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, **values))
     statistics = Normalisation("training", {"log_mel": [-8.0] * 64}, {"log_mel": [2.0] * 64})
     steps = -(-metadata["num_training"] // config.training.batch_size)
-    found, again = (list(training.training_dataset(config, metadata, 3, statistics).take(2 * steps)) for _ in range(2))
+    found, again = (
+        list(training_data.training_dataset(config, metadata, 3, statistics).take(2 * steps)) for _ in range(2)
+    )
     for (features, *_), (same, *_) in zip(found, again, strict=True):
         np.testing.assert_array_equal(features["log_mel"], same["log_mel"])
         assert features["log_mel"].shape[1:] == (32, 64)

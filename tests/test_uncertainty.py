@@ -1,12 +1,19 @@
-"""Tests of emotion_tf.uncertainty: the interval covers what it says, over speakers and not over clips."""
+"""Tests of emotion_tf.evaluation.uncertainty: the interval covers what it says, over speakers and not over clips."""
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from emotion_tf import uncertainty
-from emotion_tf.metrics import accuracy, unweighted_average_recall
-from emotion_tf.uncertainty import exchange_p, holm, permutation_p, smallest_p, speaker_interval, speaker_intervals
+from emotion_tf.evaluation import uncertainty
+from emotion_tf.evaluation.metrics import accuracy, unweighted_average_recall
+from emotion_tf.evaluation.uncertainty import (
+    exchange_p,
+    holm,
+    permutation_p,
+    smallest_p,
+    speaker_interval,
+    speaker_intervals,
+)
 
 
 def speakers(rates, num_clips=50, seed=0):

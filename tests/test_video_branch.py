@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from test_branches import randomise, unreached
 
-from emotion_tf.branches.layers import StandardiseFrames
-from emotion_tf.branches.video import video_branch
-from emotion_tf.calibration import set_temperature
 from emotion_tf.config import JOINS, VIDEO_POOLINGS, AudioConfig, Config, TextConfig, TrainingConfig, VideoConfig
-from emotion_tf.fusion import audio_features_of, build_model, make_inputs, modalities_of
-from emotion_tf.late import late_fusion, shares_model
-from emotion_tf.part import take_away
+from emotion_tf.evaluation.calibration import set_temperature
+from emotion_tf.evaluation.split import take_away
+from emotion_tf.models.branches.layers import StandardiseFrames
+from emotion_tf.models.branches.video import video_branch
+from emotion_tf.models.build import build_model
+from emotion_tf.models.inputs import audio_features_of, make_inputs, modalities_of
+from emotion_tf.models.late_fusion import late_fusion, shares_model
 from pipelines.command import InputError
 
 SIZE = 32

@@ -1,11 +1,9 @@
 """Recordings to waveforms on the host; waveforms to features of sound in the graph, the only front end."""
 
-from pipelines.audio.acoustic import (
-    ACOUSTIC,
+from pipelines.audio.acoustic import ACOUSTIC, NUM_MFCC_COLUMNS, check_acoustic
+from pipelines.audio.features import (
     FRAME_FEATURES,
-    NUM_MFCC_COLUMNS,
     acoustic,
-    check_acoustic,
     compiled_features,
     frame_features,
     least_deviations,

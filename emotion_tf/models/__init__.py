@@ -1,0 +1,1 @@
+"""Keras graphs from inputs to logits: branches, early and late fusion. No TensorFlow and no files: any backend."""

@@ -1,0 +1,73 @@
+"""The audio branch: a network over the frames of a clip, and a small head on the states of a pretrained encoder."""
+
+from collections.abc import Mapping
+
+import keras
+from keras import layers
+
+from emotion_tf.config import AudioConfig
+from emotion_tf.models.branches.audio.convolutional import cnn, cnn_attention, crnn, resnet
+from emotion_tf.models.branches.audio.efficientnet import efficientnet
+from emotion_tf.models.branches.audio.recurrent import gru
+from emotion_tf.models.branches.audio.transformer import transformer
+from emotion_tf.models.branches.layers import AttentionPooling, MeanPooling, StepMask
+from emotion_tf.models.branches.outputs import BranchOutput, Steps
+
+
+def audio_branch(inputs: Mapping[str, keras.KerasTensor], config: AudioConfig) -> BranchOutput:
+    """Builds the branch. Padding and batch neighbours change nothing.
+
+    Frame features are joined column by column and go through the model of the config; states of an encoder go through
+    a head of their own.
+
+    Args:
+      inputs: Feature -> [batch, num_frames, columns] float32, normalised, with num_frames [batch] int32; encoder
+        [batch, num_steps, width] float32 with num_steps [batch] int32.
+      config: Features, model, widths and dropout.
+
+    Returns:
+      Embedding, and the steps of the frames, of the states, or of both.
+    """
+    frames = [inputs[name] for name in config.features if name != "encoder"]
+    sequences, embeddings = [], []
+    if frames:
+        x = layers.Concatenate(name="audio_features")(frames) if len(frames) > 1 else frames[0]
+        sequences.append(_model_of(config)(x, inputs["num_frames"], config))
+        embeddings.append(_embed(sequences[-1], config, "audio"))
+    if "encoder" in config.features:
+        sequences.append(_steps_of_states(inputs["encoder"], inputs["num_steps"], config))
+        embeddings.append(_embed(sequences[-1], config, "audio_encoder"))
+    x = embeddings[0]
+    if len(embeddings) > 1:
+        x = layers.Concatenate(name="audio_join")(embeddings)
+        x = layers.Dense(config.embedding_dim, activation="relu", name="audio_joined")(x)
+    return BranchOutput(x, tuple(sequences))
+
+
+def _model_of(config: AudioConfig):
+    """Finds the function (frames, num_frames, config) -> steps of a model."""
+    return {
+        "cnn": cnn,
+        "cnn_attention": cnn_attention,
+        "crnn": crnn,
+        "gru": gru,
+        "resnet": resnet,
+        "efficientnet": efficientnet,
+        "transformer": transformer,
+    }[config.model]
+
+
+def _steps_of_states(states: keras.KerasTensor, num_steps: keras.KerasTensor, config: AudioConfig) -> Steps:
+    """Narrows what a frozen encoder made of a clip: [batch, num_steps, width] -> steps embedding_dim wide."""
+    x = layers.LayerNormalization(name="audio_encoder_norm")(states)
+    x = layers.Dense(config.embedding_dim, activation="relu", name="audio_encoder_hidden")(x)
+    return Steps(x, StepMask(name="audio_encoder_steps")(x, num_steps))
+
+
+def _embed(steps: Steps, config: AudioConfig, name: str) -> keras.KerasTensor:
+    """Pools steps, by their mean for cnn and by attention else: [batch, embedding_dim]."""
+    by_mean = config.model == "cnn" and name == "audio"
+    pooling = f"{name}_pooling"
+    x = (MeanPooling(name=pooling) if by_mean else AttentionPooling(config.attention_dim, name=pooling))(*steps)
+    x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x)
+    return layers.Dense(config.embedding_dim, activation="relu", name=f"{name}_embedding")(x)

@@ -1,0 +1,74 @@
+"""The text branch on WordPiece ids: recurrent, a small transformer, or a pretrained DistilBERT; attention pooling."""
+
+import functools
+
+import keras
+from keras import layers, ops
+
+from emotion_tf.config import MAX_POSITIONS, TextConfig
+from emotion_tf.models.branches.layers import AttentionPooling
+from emotion_tf.models.branches.outputs import BranchOutput, Steps
+from emotion_tf.models.branches.transformer import Positions, encoder_layers
+
+
+def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: TextConfig) -> BranchOutput:
+    """Builds the branch.
+
+    Args:
+      token_ids: [batch, num_tokens] int32, 0 is padding.
+      vocabulary_size: Pieces of the vocabulary; DistilBERT brings its own.
+      config: Model, widths and dropout.
+
+    Returns:
+      Embedding, and the steps of the words.
+    """
+    mask = ops.not_equal(token_ids, 0)
+    if config.model == "distilbert":
+        x = _distil_bert(token_ids, mask, config)
+    else:
+        x = layers.Embedding(vocabulary_size, config.word_dim, name="text_words")(token_ids)
+        x = layers.SpatialDropout1D(config.dropout, name="text_words_dropout")(x)
+        x = (_transformer if config.model == "transformer" else _recurrent)(x, mask, config)
+    steps = Steps(x, mask)
+    x = AttentionPooling(config.attention_dim, name="text_pooling")(*steps)
+    x = layers.Dropout(config.dropout, name="text_dropout")(x)
+    return BranchOutput(layers.Dense(config.embedding_dim, activation="relu", name="text_embedding")(x), (steps,))
+
+
+def _recurrent(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
+    """Stacks bidirectional layers, words beside them: [batch, num_tokens, word_dim] -> [batch, num_tokens, width]."""
+    words = x
+    layer = layers.LSTM if config.model == "lstm" else layers.GRU
+    for index, units in enumerate(config.units):
+        one_way = layer(units, return_sequences=True, name=f"text_{config.model}_{index}")
+        x = layers.Bidirectional(one_way, name=f"text_bidirectional_{index}")(x, mask=mask)
+        x = layers.Dropout(config.dropout, name=f"text_dropout_{index}")(x)
+    # Pooling sees the words themselves, too, as a bag of words would.
+    return layers.Concatenate(name="text_words_and_states")([words, x])
+
+
+def _transformer(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
+    """Lets words attend to each other: [batch, num_tokens, word_dim] -> the same."""
+    x = Positions(MAX_POSITIONS, name="text_positions")(x)
+    share = config.dropout / 4  # Each layer drops twice, where a recurrent one drops once.
+    return encoder_layers(x, mask, config.layers, config.heads, share, "text")
+
+
+def _distil_bert(token_ids: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
+    """Reads the pretrained model: [batch, num_tokens] -> [batch, num_tokens, width of the preset]."""
+    import keras_nlp
+
+    # Frozen, it is to give the same features in training as later: no update, and no dropout either.
+    options = {"dropout": 0.0} if config.freeze else {}
+    backbone = keras_nlp.models.DistilBertBackbone.from_preset(config.preset, name="text_backbone", **options)
+    backbone.trainable = not config.freeze
+    return backbone({"token_ids": token_ids, "padding_mask": ops.cast(mask, "int32")})
+
+
+@functools.cache
+def places_of(preset: str) -> tuple[int, int]:
+    """Tells how many token ids a pretrained DistilBERT takes of a text, and how many pieces it has embeddings for."""
+    import keras_nlp
+
+    backbone = keras_nlp.models.DistilBertBackbone.from_preset(preset, load_weights=False)
+    return backbone.max_sequence_length, backbone.vocabulary_size

@@ -1,0 +1,53 @@
+"""What every model ends in: logits, calibrated, and the training prior where nothing is present."""
+
+import math
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from emotion_tf.probabilities import FLOOR
+
+ANSWER = "emotions"
+"""The layer that gives logits before calibration."""
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
+class CalibratedAnswer(keras.layers.Layer):
+    """Divides logits by the temperature; answers with the training prior where no modality is present.
+
+    Inputs logits [batch, num_emotions] and is_present [batch] bool; output logits, for a softmax or, with several
+    emotions an utterance, for a sigmoid each. With the prior the logits are its logarithm or logit. The temperature is
+    a weight that training leaves at 1; `emotion_tf.evaluation.calibration` sets it.
+    """
+
+    def __init__(self, prior: Sequence[float], is_multi_label: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.prior, self.is_multi_label = [float(share) for share in prior], is_multi_label
+
+    def build(self, logits_shape, is_present_shape):
+        self.temperature = self.add_weight(name="temperature", shape=(), initializer="ones", trainable=False)
+
+    def call(self, logits, is_present):
+        prior = inverse(ops.convert_to_tensor(self.prior, logits.dtype), self.is_multi_label)
+        return ops.where(is_present[:, None], logits / self.temperature, prior[None, :])
+
+    def compute_output_shape(self, logits_shape, is_present_shape):
+        return logits_shape
+
+    def get_config(self):
+        return {**super().get_config(), "prior": self.prior, "is_multi_label": self.is_multi_label}
+
+
+def inverse(probabilities: keras.KerasTensor, is_multi_label: bool) -> keras.KerasTensor:
+    """Finds logits whose softmax, or sigmoid, the probabilities are."""
+    if is_multi_label:
+        probabilities = ops.clip(probabilities, 1e-7, 1 - 1e-7)
+        return ops.log(probabilities) - ops.log1p(-probabilities)
+    return ops.log(ops.maximum(probabilities, FLOOR))
+
+
+def logits_of(prior: Sequence[float]) -> keras.Initializer:
+    """Starts at the prior: from a probability of one half, a rare emotion would take thousands of steps down."""
+    shares = [min(max(share, 1e-4), 1 - 1e-4) for share in prior]
+    return keras.initializers.Constant([math.log(share / (1 - share)) for share in shares])

@@ -1,0 +1,1 @@
+"""Scores, models and samples as text and as pictures."""

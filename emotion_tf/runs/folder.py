@@ -1,0 +1,234 @@
+"""The files of a run: who may start in its folder, and how its parts are read and written."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emotion_tf.config import Config
+from pipelines import text
+from pipelines.command import InputError
+from pipelines.files import read_json, write_csv, write_json
+from pipelines.normalisation import Normalisation
+from pipelines.records.metadata import widths_of
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import pandas as pd
+
+ROOT = Path("saved_models")
+
+_OLDER = {
+    "is_multi_label": False,
+    "has_audio": True,
+    "headline": "unweighted_average_recall",
+    "acoustic": [],
+    "encoder": None,
+    "video": None,
+}
+"""What holds for runs that were trained before metadata.json said so."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """A folder of scores: of a run, of a run on another corpus, of a cross-validation."""
+
+    folder: Path
+
+    scores_path = property(lambda self: self.folder / "scores.json")
+    predictions_path = property(lambda self: self.folder / "predictions.csv")
+    plots = property(lambda self: self.folder / "plots")
+
+    def scores(self) -> dict[str, Any]:
+        """Reads scores.json."""
+        return read_json(self.scores_path)
+
+    def write_scores(self, scores: Mapping[str, Any]) -> None:
+        """Writes scores.json, which says that the rest is there."""
+        write_json(self.scores_path, scores)
+
+    def without_path(self, modality: str) -> Path:
+        """Names the file of the predictions without a modality, for instance predictions-without-audio.csv."""
+        return self.folder / f"predictions-without-{modality}.csv"
+
+    def predictions(self, without: str = "") -> "pd.DataFrame":
+        """Reads predictions.csv, or the predictions without a modality."""
+        from emotion_tf.runs.predictions import read_predictions
+
+        return read_predictions(self.without_path(without) if without else self.predictions_path)
+
+    def write_predictions(self, predictions: "pd.DataFrame", without: str = "") -> None:
+        """Writes predictions.csv, or the predictions without a modality."""
+        write_csv(self.without_path(without) if without else self.predictions_path, predictions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Scored):
+    """A folder `saved_models/<run>/`; the properties name its files."""
+
+    config_path = property(lambda self: self.folder / "config.json")
+    metadata_path = property(lambda self: self.folder / "metadata.json")
+    checkpoints = property(lambda self: self.folder / "checkpoints")
+    model_path = property(lambda self: self.folder / "model.keras")
+    history_path = property(lambda self: self.folder / "history.csv")
+    tensorboard = property(lambda self: self.folder / "tensorboard")
+    audit_path = property(lambda self: self.folder / "audit.json")
+    calibration_path = property(lambda self: self.folder / "calibration.json")
+    tokenizer_path = property(lambda self: self.folder / "tokenizer")
+    fusion_path = property(lambda self: self.folder / "fusion.json")
+    normalisation_path = property(lambda self: self.folder / "normalisation.json")
+    export = property(lambda self: self.folder / "export")
+
+    def start(self, config: Config, *, overwrite: bool = False) -> None:
+        """Makes the folder, or finds an unfinished run of the same config in it.
+
+        Raises:
+          InputError: A finished run, or a run of another config.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is a file: give --run a folder.")
+        if overwrite:
+            self._remove()
+        if self.config_path.exists():
+            self._refuse_another(config)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise InputError(f"{self.folder} holds files that are no run: give --run another folder.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.config_path.exists():
+            write_json(self.config_path, json.loads(config.to_json()))
+
+    def _refuse_another(self, config: Config) -> None:
+        if self.is_finished:
+            raise InputError(
+                f"{self.folder} holds a finished run: read it with python -m emotion_tf.evaluate --run {self.folder},"
+                " give another --run, or --overwrite to replace it."
+            )
+        found, asked = json.loads(self.config().to_json()), json.loads(config.to_json())
+        differing = [name for name in asked if found[name] != asked[name]]
+        if differing:
+            raise InputError(
+                f"{self.folder} holds an unfinished run with another {', '.join(differing)}:"
+                " give another --run, or --overwrite to replace it."
+            )
+
+    def _remove(self) -> None:
+        """Removes a run, and refuses to remove anything else."""
+        if not self.folder.exists():
+            return
+        if any(self.folder.iterdir()) and not self.config_path.exists():
+            raise InputError(f"{self.folder} holds files that are no run: --overwrite replaces runs only.")
+        # scores.json first and config.json last: what is left by a kill is an unfinished run.
+        order = {self.scores_path: -1, self.config_path: 1}
+        for path in sorted(self.folder.iterdir(), key=lambda path: order.get(path, 0)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def refuse_changed(self, metadata: Mapping[str, Any]) -> None:
+        """Makes sure that this run was started on the records and folds of some metadata.
+
+        Raises:
+          InputError: Others than those.
+        """
+        if self.metadata() != json.loads(json.dumps(metadata)):
+            raise InputError(
+                f"the records or folds changed since {self.folder} was started: give another --run, or --overwrite to"
+                " train anew."
+            )
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training came to its end: the scores of the validation part are written last."""
+        return self.scores_path.exists()
+
+    def require_finished(self) -> "Run":
+        """Returns the run itself.
+
+        Raises:
+          InputError: No run, or one whose training has not ended.
+        """
+        if (self.folder / "crossval.json").exists():
+            raise InputError(
+                f"{self.folder} holds a cross-validation: name one of its runs, {self.folder}/fold-F-seed-S."
+            )
+        if not self.config_path.exists():
+            raise InputError(f"{self.folder} holds no run (config.json is missing): name a folder that fit made.")
+        if not self.is_finished:
+            raise InputError(f"{self.folder} is not finished: run the same python -m emotion_tf.fit command again.")
+        return self
+
+    def config(self) -> Config:
+        """Reads config.json."""
+        try:
+            return Config.from_json(self.config_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{self.folder} holds no run (config.json is missing): name one that fit made.") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{self.config_path} is corrupt ({error}): train again with --overwrite.") from None
+
+    def metadata(self) -> dict[str, Any]:
+        """Reads metadata.json: facts of the records, the fold, the training prior, the marks of the scores."""
+        return _OLDER | read_json(self.metadata_path)
+
+    def temperature(self) -> float:
+        """Reads what the logits were divided by."""
+        return read_json(self.calibration_path)["temperature"]
+
+    def thresholds(self) -> "np.ndarray | None":
+        """Reads from which probability on each emotion is named, [num_emotions]; None: the most probable alone is."""
+        import numpy as np
+
+        found = read_json(self.calibration_path).get("thresholds")
+        return None if found is None else np.array([found[emotion] for emotion in self.metadata()["emotions"]])
+
+    def tokenizer(self) -> text.Tokenizer | None:
+        """Reads the tokenizer of a preset, whose folder may be gone; None: the token ids of the records are read."""
+        return text.read_tokenizer(self.tokenizer_path) if self.tokenizer_path.exists() else None
+
+    def normalisation(self) -> Normalisation | None:
+        """Reads the statistics that bring sound to one scale; None: each clip is normalised by itself."""
+        if not self.normalisation_path.exists():
+            return None
+        values = read_json(self.normalisation_path)
+        try:
+            found = Normalisation(**values)
+            widths = widths_of(self.metadata())
+            for name, mean in found.mean.items():
+                if not len(mean) == len(found.deviation[name]) == widths[name] or not min(found.deviation[name]) > 0:
+                    raise ValueError(f"{name} has {widths[name]} columns and as many deviations above 0")
+            return found
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError(f"{self.normalisation_path} is corrupt ({error}): train again with --overwrite.") from None
+
+    def elsewhere(self, records: Path) -> Scored:
+        """Names the folder for scores on other records."""
+        return Scored(self.folder / "elsewhere" / records.resolve().name)
+
+    def model(self) -> "keras.Model":
+        """Loads model.keras, in safe mode."""
+        import keras
+
+        # Layers are registered when these are imported.
+        import emotion_tf.models.build
+        import emotion_tf.models.late_fusion  # noqa: F401
+
+        if self.tokenizer_path.exists():
+            import keras_nlp  # noqa: F401  (registers DistilBERT)
+
+        try:
+            return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.model_path} is missing or corrupt ({reason}): train again.") from None
+
+
+def next_free(prefix: str, config: Config) -> Path:
+    """Names the first folder `saved_models/<prefix>-<N>` that is free, or holds this config unfinished."""
+    number = 1
+    while (folder := ROOT / f"{prefix}-{number}").exists():
+        run = Run(folder)
+        if run.config_path.exists() and not run.is_finished and run.config() == config:
+            break
+        number += 1
+    return folder

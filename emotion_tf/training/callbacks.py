@@ -1,0 +1,260 @@
+"""What happens beside the training steps: validation, checkpoints, progress, pictures for TensorBoard.
+
+Keras's own EarlyStopping and ModelCheckpoint forget their best value when a run resumes (keras-team/keras#17012), and
+BackupAndRestore may be killed between its two files; `Validation` keeps all of it in files that are renamed into place.
+"""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from emotion_tf.config import Config
+from emotion_tf.evaluation import metrics, multilabel
+from emotion_tf.evaluation.metrics import HEADLINES
+from emotion_tf.reporting import plots
+from emotion_tf.runs.folder import Run
+from pipelines.command import InputError, is_disk_full
+from pipelines.files import write_csv, write_json
+
+
+class Validation(keras.callbacks.Callback):
+    """Scores the validation part after each epoch, keeps the best and the last weights, stops early.
+
+    The scores are those of the moving average of the weights, where there is one.
+
+    Args:
+      run: Where checkpoints and history go.
+      predict: From a model to the predictions of the validation part and its loss.
+      emotions: The label set.
+      patience: Epochs without a better score before training stops; 0: never.
+      headline: The score that chooses: a name of `HEADLINES`.
+      is_multi_label: Whether an utterance has several emotions.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        predict: Callable[[keras.Model], tuple[pd.DataFrame, float]],
+        emotions: Sequence[str],
+        patience: int,
+        headline: str = "unweighted_average_recall",
+        is_multi_label: bool = False,
+    ):
+        super().__init__()
+        self.run, self.predict, self.emotions, self.patience = run, predict, emotions, patience
+        self.headline, self.is_multi_label = headline, is_multi_label
+        self.history: list[dict[str, float]] = []
+        self.confusion: np.ndarray | None = None
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """Epoch and score of the best weights; epoch -1 before the first."""
+        path = self.run.checkpoints / "best.json"
+        if not path.exists():
+            return {"epoch": -1, "score": -1.0, "file": "best-none.weights.h5"}
+        with _sentence_if_corrupt(path):
+            return json.loads(path.read_text(encoding="utf-8"))
+
+    def resume(self) -> int:
+        """Loads what an interrupted run left; returns the epoch to go on with."""
+        done = last_epoch(self.run) + 1
+        if done:
+            self.model.optimizer.build(self.model.trainable_variables)
+            load_weights(self.model, _last_path(self.run, done - 1))
+            with _sentence_if_corrupt(self.run.history_path):
+                self.history = pd.read_csv(self.run.history_path).to_dict("records")[:done]
+        return done
+
+    def is_out_of_patience(self, epoch: int) -> bool:
+        """Tells whether the best score lies so far back that training stops after this epoch."""
+        return self.patience > 0 and epoch - self.best["epoch"] >= self.patience
+
+    def load_best(self) -> None:
+        """Puts the best weights into the model."""
+        load_weights(self.model, self.run.checkpoints / self.best["file"])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        with averaged_weights(self.model):
+            predictions, loss = self.predict(self.model)
+            self._require_finite(epoch, logs["loss"], loss)
+            found = self._scores(predictions)
+            logs |= {"val_loss": loss} | {f"val_{name}": score for name, score in found.items()}
+            if found[self.headline] > self.best["score"]:
+                self._keep_best(epoch, found[self.headline])
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        self.history = [*self.history[:epoch], {"epoch": epoch, **logs}]
+        write_csv(self.run.history_path, pd.DataFrame(self.history))
+        self._keep_last(epoch)
+        if self.is_out_of_patience(epoch):
+            self.model.stop_training = True
+
+    def _scores(self, predictions: pd.DataFrame) -> dict[str, float]:
+        """Scores an epoch; the confusion matrix, where each utterance has one emotion, stays for pictures."""
+        if self.is_multi_label:
+            sets = (multilabel.memberships(predictions[name], self.emotions) for name in ("label", "predicted"))
+            return {"macro_f1": multilabel.macro_f1(*sets)}
+        self.confusion = metrics.confusion(predictions, self.emotions)
+        names = ("accuracy", self.headline)
+        return {name: float(getattr(metrics, name)(self.confusion)) for name in names}
+
+    def _require_finite(self, epoch: int, *losses: float) -> None:
+        """Stops before the weights of an epoch gone wrong are written."""
+        if not np.isfinite(losses).all():
+            raise InputError(
+                f"the loss became {max(losses, key=np.isnan)} in epoch {epoch + 1}: train again with --overwrite and a"
+                f" --learning-rate below {self.run.config().training.learning_rate:g};"
+                " the checkpoints of the epochs before are kept."
+            )
+
+    def _keep_best(self, epoch: int, score: float) -> None:
+        """Writes the weights, then the file that points to them, then removes the ones before."""
+        path = self.run.checkpoints / f"best-{epoch:04d}.weights.h5"
+        save_weights(self.model, path)
+        write_json(self.run.checkpoints / "best.json", {"epoch": epoch, "score": score, "file": path.name})
+        _remove_others(path, "best-*.weights.h5")
+
+    def _keep_last(self, epoch: int) -> None:
+        path = _last_path(self.run, epoch)
+        save_weights(self.model, path)
+        _remove_others(path, "last-*.weights.h5")
+
+
+class Progress(keras.callbacks.Callback):
+    """Shows a bar over all steps with the time left, and one line an epoch."""
+
+    def __init__(self, validation: Validation, epochs: int, bar: tqdm):
+        super().__init__()
+        self.validation, self.epochs, self.bar = validation, epochs, bar
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        left = self.bar.format_dict
+        rate = (left["n"] - left["initial"]) / max(left["elapsed"], 1e-9)
+        best, headline = self.validation.best, self.validation.headline
+        accuracy = f"  accuracy {logs['accuracy']:.3f}" if "accuracy" in logs else ""
+        self.bar.write(
+            f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.3f}{accuracy}"
+            f"  validation loss {logs['val_loss']:.3f}  {HEADLINES[headline]} {logs[f'val_{headline}']:.3f}"
+            f"  (best {best['score']:.3f}, epoch {best['epoch'] + 1})"
+            f"  {tqdm.format_interval((left['total'] - left['n']) / max(rate, 1e-9))} left"
+        )
+
+
+class Pictures(keras.callbacks.Callback):
+    """Writes confusion matrices to the run's plots and to TensorBoard, beside the config and sample inputs.
+
+    Args:
+      run: Whose folder the pictures go to.
+      validation: Where the confusion matrix comes from; called before this callback.
+      emotions: The label set.
+      every: Epochs between confusion matrices; 0: none.
+    """
+
+    def __init__(self, run: Run, validation: Validation, emotions: Sequence[str], every: int):
+        super().__init__()
+        self.run, self.validation, self.emotions, self.every = run, validation, emotions, every
+        self.writer = tf.summary.create_file_writer(str(run.tensorboard / "validation"))
+
+    def write_samples(self, config: Config, samples: Iterator[tuple[str, plots.Figure | None]]) -> None:
+        """Writes the model's graph, the config, and of each sample the words and, with sound, the spectrogram."""
+        specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in self.model.input.items()}
+        inference = tf.function(lambda inputs: self.model(inputs, training=False)).get_concrete_function(specs)
+        with self.writer.as_default(step=0):
+            tf.summary.graph(inference.graph)
+            tf.summary.text("config", f"```\n{config.to_json()}```")
+            for number, (title, figure) in enumerate(samples):
+                # Two tags: TensorBoard shows one kind of data a tag.
+                tf.summary.text(f"sample_words/{number}", title)
+                if figure is not None:
+                    tf.summary.image(f"sample_spectrogram/{number}", plots.pixels(figure)[None])
+        self.writer.flush()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        if not self.every or (epoch + 1) % self.every or self.validation.confusion is None:
+            return
+        headline = self.validation.headline
+        title = f"validation, epoch {epoch + 1}: {HEADLINES[headline]} {logs[f'val_{headline}']:.3f}"
+        figure = plots.confusion_matrix(self.validation.confusion, self.emotions, title)
+        plots.save(figure, self.run.plots / f"confusion-validation-epoch-{epoch + 1:03d}.png")
+        with self.writer.as_default(step=epoch):
+            tf.summary.image("confusion", plots.pixels(figure)[None])
+        self.writer.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.writer.close()
+
+
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Puts the moving average of the weights in place of the weights for a while."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    trained = [variable.numpy() for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, values in zip(model.trainable_variables, trained, strict=True):
+            variable.assign(values)
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Writes weights, the optimizer's state among them, under a temporary name and renames the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name("unfinished.weights.h5")
+    try:
+        model.save_weights(temporary)
+        temporary.replace(path)
+    except Exception as error:
+        if is_disk_full(error):  # h5py says it in a dozen lines.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Reads what `save_weights` wrote.
+
+    Raises:
+      InputError: A file that is missing, cut off, or of another model.
+    """
+    with _sentence_if_corrupt(path):
+        model.load_weights(path)
+
+
+@contextlib.contextmanager
+def _sentence_if_corrupt(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is missing or corrupt ({reason}): train anew with --overwrite.") from None
+
+
+def last_epoch(run: Run) -> int:
+    """Returns the last epoch whose weights are kept; -1 where there is none."""
+    return max((int(path.name[5:9]) for path in run.checkpoints.glob("last-*.weights.h5")), default=-1)
+
+
+def _last_path(run: Run, epoch: int) -> Path:
+    return run.checkpoints / f"last-{epoch:04d}.weights.h5"
+
+
+def _remove_others(path: Path, pattern: str) -> None:
+    for other in path.parent.glob(pattern):
+        if other != path:
+            other.unlink()

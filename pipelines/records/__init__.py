@@ -1,0 +1,33 @@
+"""Records on disk: the one schema, shards of whole speakers, and metadata.json, which says that they are complete."""
+
+from pipelines.records.metadata import (
+    METADATA,
+    SCHEMA_VERSION,
+    Metadata,
+    marks_of,
+    read_metadata,
+    widths_of,
+    write_metadata,
+)
+from pipelines.records.schema import SCHEMA, STORED, frames_of, parse, serialise
+from pipelines.records.shards import Example, plan_shards, read_examples, read_index, write_shard
+
+__all__ = [
+    "METADATA",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "STORED",
+    "Example",
+    "Metadata",
+    "frames_of",
+    "marks_of",
+    "parse",
+    "plan_shards",
+    "read_examples",
+    "read_index",
+    "read_metadata",
+    "serialise",
+    "widths_of",
+    "write_metadata",
+    "write_shard",
+]

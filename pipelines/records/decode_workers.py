@@ -1,0 +1,83 @@
+"""Decodes recordings and videos in worker processes, which start at once because they do without TensorFlow."""
+
+import collections
+import concurrent.futures.process
+import contextlib
+import itertools
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipelines import processes
+from pipelines.clips import Clip, read_clip
+from pipelines.command import InputError
+from pipelines.utterance import Utterance
+from pipelines.video import VideoSettings
+
+Decoded = list[tuple[Utterance, Clip | str]]
+"""A batch: each utterance with its clip, or with the reason why it cannot be read."""
+
+_Future = concurrent.futures.Future[list[Clip | str]]
+
+
+@contextlib.contextmanager
+def decoding(
+    batches: Sequence[list[Utterance]], num_workers: int | None = None, seen: VideoSettings | None = None
+) -> Iterator[Iterator[Decoded]]:
+    """Decodes batches of utterances in worker processes, in order, a few batches ahead of whoever takes them.
+
+    Args:
+      batches: Utterances; those without a recording decode to no samples.
+      num_workers: Processes; None: one a core.
+      seen: What of videos is seen; None: nothing.
+
+    Returns:
+      A context whose value iterates over the decoded batches.
+
+    Raises:
+      InputError: A process was killed.
+    """
+    num_workers = min(num_workers or processes.num_cores(), max(1, len(batches)))
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(num_workers, context, processes.end_with_parent) as pool:
+        try:
+            with processes.ctrl_c_held():
+                waiting = collections.deque(_submit(pool, batch, seen) for batch in batches[: 2 * num_workers])
+            yield _in_order(pool, batches, waiting, seen)
+        except concurrent.futures.process.BrokenProcessPool:
+            raise InputError(
+                "a decoding process was killed, perhaps for lack of memory: run the same command again, which"
+                " continues where it stopped, with fewer --workers."
+            ) from None
+        finally:
+            # Waits for the clips in hand: a pool that still ends while the interpreter exits may print a traceback.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: concurrent.futures.Executor, batch: list[Utterance], seen: VideoSettings | None) -> _Future:
+    return pool.submit(_decode_all, [(utterance.audio, utterance.video) for utterance in batch], seen)
+
+
+def _in_order(
+    pool: concurrent.futures.Executor,
+    batches: Sequence[list[Utterance]],
+    waiting: collections.deque[_Future],
+    seen: VideoSettings | None,
+) -> Iterator[Decoded]:
+    following = iter(batches[len(waiting) :])
+    for batch in batches:
+        decoded = waiting.popleft().result()
+        waiting.extend(_submit(pool, ahead, seen) for ahead in itertools.islice(following, 1))
+        yield list(zip(batch, decoded, strict=True))
+
+
+def _decode_all(paths: Sequence[tuple[Path | None, Path | None]], seen: VideoSettings | None) -> list[Clip | str]:
+    return [_decode(audio_path, video_path, seen) for audio_path, video_path in paths]
+
+
+def _decode(audio_path: Path | None, video_path: Path | None, seen: VideoSettings | None) -> Clip | str:
+    """Returns the clip, without samples where there is no sound, or the reason why it cannot be read."""
+    try:
+        return read_clip(audio_path, video_path, seen)
+    except InputError as error:
+        return str(error)

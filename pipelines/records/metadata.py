@@ -1,0 +1,175 @@
+"""metadata.json: the facts of a folder of records, written last, which says that they are complete."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines import audio
+from pipelines.audio import ACOUSTIC, FrontEnd
+from pipelines.command import InputError
+from pipelines.files import write_json
+from pipelines.video import NUM_BOX_COLUMNS, VideoSettings
+
+SCHEMA_VERSION = 2
+
+METADATA = "metadata.json"
+
+# What holds for records that were made before metadata.json said so.
+_OLDER: Mapping[str, Any] = {"acoustic": [], "encoder": None, "video": None, "seen": {}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """Facts of a folder of records; the keys of its metadata.json.
+
+    Attributes:
+      schema_version: Of the records.
+      corpus, source, licence: Where they come from.
+      emotions: The label set, in label order.
+      label_map: The map that led to it, or empty.
+      front_end: The settings of log_mel.
+      acoustic: Names of the columns of acoustic; none where records hold no acoustic.
+      encoder: Whose states records hold: {"kind", "model", "sha256" of the checkpoint, "layer", "width",
+        "steps_per_second"}; None: nobody's.
+      video: The settings of video_frames; None where records hold none.
+      seen: Of video: {"num_clips", "num_frames_without_face", "without_face": [utterance_id, ...], "without_sound":
+        number of clips with pictures alone}; empty where records hold none.
+      vocabulary_sha256: Of the vocabulary that made the token ids.
+      transcript_source: Where the words come from: "script", "simulated", "paired" or "whisper MODEL".
+      is_multi_label: Whether a record may have several labels.
+      has_audio: Whether the corpus has recordings; without them every log_mel has no frames.
+      has_waveform: Whether records hold waveforms.
+      shards: Shard -> {"speakers": [...], "num_utterances": N, "num_bytes": N}.
+      num_utterances, hours, longest_frames: Of all records together; hours of decoded sound.
+      num_multi_label: Records with two labels or more.
+      num_without_words: Records whose transcript is blank.
+      counts: Speaker -> emotion -> number of records; one with two labels counts twice.
+      ignored: Reason -> number of files or rows that the corpus's reader left out on purpose.
+      skipped: Recordings that cannot be read, each {"utterance_id", "reason"}.
+      silent: Utterances whose recording is silent.
+      fingerprint: Hash of settings and sources, to recognise the same command.
+    """
+
+    schema_version: int
+    corpus: str
+    source: str
+    licence: str
+    emotions: list[str]
+    label_map: str
+    front_end: dict[str, Any]
+    acoustic: list[str]
+    encoder: dict[str, Any] | None
+    video: dict[str, Any] | None
+    seen: dict[str, Any]
+    vocabulary_sha256: str
+    transcript_source: str
+    is_multi_label: bool
+    has_audio: bool
+    has_waveform: bool
+    shards: dict[str, dict[str, Any]]
+    num_utterances: int
+    hours: float
+    longest_frames: int
+    num_multi_label: int
+    num_without_words: int
+    counts: dict[str, dict[str, int]]
+    ignored: dict[str, int]
+    skipped: list[dict[str, str]]
+    silent: list[str]
+    fingerprint: str
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """All speakers, sorted."""
+        return tuple(sorted(self.counts))
+
+    def emotion_counts(self, speakers: Iterable[str]) -> list[int]:
+        """Counts the labels of each emotion, in label order, over some speakers."""
+        chosen = [self.counts[speaker] for speaker in speakers]
+        return [sum(count.get(emotion, 0) for count in chosen) for emotion in self.emotions]
+
+    @property
+    def settings(self) -> FrontEnd:
+        """The settings of log_mel, as an object."""
+        return FrontEnd(**self.front_end)
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """The fields that are tables, and their numbers of columns."""
+        acoustic = {"acoustic": len(self.acoustic)} if self.acoustic else {}
+        encoder = {"encoder": self.encoder["width"]} if self.encoder else {}
+        faces = {"face_boxes": NUM_BOX_COLUMNS} if self.video else {}
+        return {"log_mel": self.settings.mel_bins} | acoustic | encoder | faces
+
+    @property
+    def video_settings(self) -> VideoSettings | None:
+        """The settings of video_frames, as an object."""
+        return VideoSettings(**self.video) if self.video else None
+
+
+def read_metadata(folder: Path) -> Metadata:
+    """Reads metadata.json and makes sure that its shards are there.
+
+    Raises:
+      InputError: No complete records, a metadata.json that is no such file, another schema version, a missing shard.
+    """
+    again = "make them again with python -m pipelines.prepare --overwrite"
+    path = folder / METADATA
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{folder} holds no complete records ({METADATA} is missing): finish python -m pipelines.prepare."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is corrupt ({error}): {again}.") from None
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path} has schema version {version}, and this program reads {SCHEMA_VERSION}: {again}.")
+    names = {field.name for field in dataclasses.fields(Metadata)}
+    values = _OLDER | values
+    if set(values) != names:
+        differing = ", ".join(sorted(set(values) ^ names))
+        raise InputError(f"{path} is corrupt (missing or unknown: {differing}): {again}.")
+    try:
+        metadata = Metadata(**values)
+        metadata.emotion_counts(metadata.speakers)
+        _ = metadata.columns, metadata.video_settings
+        if metadata.acoustic not in ([], list(ACOUSTIC)):
+            raise InputError(f"{path} names other acoustic features than this program computes: {again}.")
+        for name, shard in metadata.shards.items():
+            if not (folder / name).is_file() or (folder / name).stat().st_size != shard["num_bytes"]:
+                raise InputError(f"{folder / name} is missing or cut off: {again}.")
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is corrupt ({error}): {again}.") from None
+    return metadata
+
+
+def marks_of(metadata: Metadata) -> list[str]:
+    """Names what every score on these records has to carry."""
+    of_source = {"simulated": "label-leaking", "paired": "paired"}
+    marks = ["synthetic"] if metadata.corpus == "synthetic" else []
+    return marks + [mark for source, mark in of_source.items() if metadata.transcript_source == source]
+
+
+def write_metadata(folder: Path, metadata: Metadata) -> None:
+    """Writes metadata.json, which says that the records are complete."""
+    write_json(folder / METADATA, dataclasses.asdict(metadata))
+
+
+def widths_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Tells from the metadata of a run or of records which features there are.
+
+    Returns:
+      Feature of sound -> its columns; video_frames -> height, width and channels of a frame, where there are any.
+    """
+    widths = {"log_mel": metadata["front_end"]["mel_bins"]}
+    if names := metadata.get("acoustic"):
+        widths |= {"mfcc": audio.NUM_MFCC_COLUMNS, "acoustic": len(names)}
+    if encoder := metadata.get("encoder"):
+        widths["encoder"] = encoder["width"]
+    if settings := metadata.get("video"):
+        widths["video_frames"] = VideoSettings(**settings).shape
+    return widths

@@ -1,0 +1,174 @@
+"""Shards of records: which utterance lies in which, how they are written, and what is read of all of them."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd
+from pipelines.audio.speech_encoder import STEPS_PER_SECOND
+from pipelines.command import InputError
+from pipelines.records.metadata import read_metadata
+from pipelines.records.schema import parse, serialise
+from pipelines.utterance import Utterance
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import tensorflow as tf
+
+# Shards of this size are read fast and fit a shuffle; a small corpus is still cut in four, to be read side by side.
+_SHARD_BYTES = 32 * 2**20
+_MIN_SHARDS = 4
+_EXPECTED_SECONDS = 4.0
+_EXPECTED_WORDS_BYTES = 500
+_EXPECTED_ENCODER_WIDTH = 768
+_EXPECTED_IMAGE_BYTES = 2000
+
+
+def plan_shards(
+    utterances: Sequence[Utterance],
+    front_end: FrontEnd,
+    has_waveform: bool,
+    has_acoustic: bool = False,
+    has_encoder: bool = False,
+    num_video_frames: int = 0,
+) -> dict[str, list[Utterance]]:
+    """Deals whole speakers to shards of about equal size.
+
+    Sentences without a speaker go by a hash of the text, so that equal sentences share a shard.
+
+    Returns:
+      File name of each shard -> its utterances, sorted by utterance_id.
+    """
+    groups: dict[str, list[Utterance]] = {}
+    for utterance in sorted(utterances, key=lambda utterance: utterance.utterance_id):
+        groups.setdefault(utterance.speaker or _bucket(utterance.transcript), []).append(utterance)
+    num_columns = front_end.mel_bins + has_acoustic * len(ACOUSTIC)
+    bytes_a_second = 4 * num_columns / front_end.hop_seconds + has_waveform * 2 * SAMPLE_RATE
+    # The width is known once the encoder is loaded, which a plan must not wait for.
+    bytes_a_second += has_encoder * 2 * _EXPECTED_ENCODER_WIDTH * STEPS_PER_SECOND
+    num_recordings = sum(utterance.audio is not None for utterance in utterances)
+    num_videos = sum(utterance.video is not None for utterance in utterances)
+    expected = num_recordings * _EXPECTED_SECONDS * bytes_a_second + len(utterances) * _EXPECTED_WORDS_BYTES
+    expected += num_videos * num_video_frames * _EXPECTED_IMAGE_BYTES
+    num_shards = min(len(groups), max(_MIN_SHARDS, round(expected / _SHARD_BYTES)))
+    shards: list[list[Utterance]] = [[] for _ in range(num_shards)]
+    for speaker in sorted(groups, key=lambda speaker: (-len(groups[speaker]), speaker)):
+        min(shards, key=len).extend(groups[speaker])
+    return {
+        f"{index:05d}-of-{num_shards:05d}.tfrecord": sorted(shard, key=lambda utterance: utterance.utterance_id)
+        for index, shard in enumerate(shards)
+    }
+
+
+def _bucket(transcript: str) -> str:
+    return "sentences-" + hashlib.sha256(transcript.encode()).hexdigest()[:2]
+
+
+def write_shard(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Writes records to a temporary name and renames it once they are safe on disk."""
+    import tensorflow as tf
+
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for record in records:
+                writer.write(serialise(record))
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_index(folder: Path) -> "pd.DataFrame":
+    """Reads what folds and audits need of each record, from the shards themselves.
+
+    Args:
+      folder: Complete records.
+
+    Returns:
+      One row a record, shards in the order of their names: utterance_id, speaker, trial, audio_sha256,
+      published_split, transcript, video_sha256 (strings), label (int, the first one), labels (a tuple of all),
+      has_sound (False where log_mel holds no frame).
+
+    Raises:
+      InputError: Records that are not complete, or a shard that is cut off or no TFRecord.
+    """
+    import pandas as pd
+    import tensorflow as tf
+
+    texts = ("utterance_id", "speaker", "trial", "audio_sha256", "published_split", "transcript")
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in texts}
+    features |= {name: tf.io.FixedLenFeature([], tf.string, b"") for name in ("log_mel", "video_sha256")}
+    features["label"] = tf.io.RaggedFeature(tf.int64)
+
+    def to_columns(serialised: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        columns = tf.io.parse_example(serialised, features)
+        labels, has_sound = columns.pop("label"), tf.strings.length(columns.pop("log_mel")) > 0
+        return columns | {"labels": labels.flat_values, "counts": labels.row_lengths(), "has_sound": has_sound}
+
+    shards = [str(folder / name) for name in sorted(read_metadata(folder).shards)]
+    try:
+        batches = list(tf.data.TFRecordDataset(shards).batch(256).map(to_columns).as_numpy_iterator())
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder} holds a corrupt shard ({reason}): prepare it again with --overwrite.") from None
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    index = {name: [value.decode() for value in columns[name]] for name in (*texts, "video_sha256")}
+    ends = np.cumsum(columns["counts"])
+    labels = [tuple(one.tolist()) for one in np.split(columns["labels"], ends[:-1])]
+    index |= {"label": columns["labels"][ends - columns["counts"]], "labels": labels}
+    return pd.DataFrame(index | {"has_sound": columns["has_sound"]})
+
+
+class Example(NamedTuple):
+    """What one record holds before anything is computed of it.
+
+    Attributes:
+      waveform: [num_samples] int16; no samples where none are stored.
+      transcript: The words.
+      images: A JPEG a frame of the video; none where there is none.
+    """
+
+    waveform: np.ndarray
+    transcript: str
+    images: list[bytes]
+
+
+def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "speaker") -> list[Example]:
+    """Reads stored waveforms, words and pictures, spread evenly over some records.
+
+    Args:
+      folder: Complete records.
+      members: Which of them: values of the field `by`.
+      count: How many, at most.
+      by: "speaker", "published_split" or "utterance_id".
+
+    Returns:
+      At most `count` examples.
+    """
+    import tensorflow as tf
+
+    metadata, chosen = read_metadata(folder), set(members)
+    shards = [
+        str(folder / name)
+        for name, shard in metadata.shards.items()
+        if by != "speaker" or set(shard["speakers"]) & chosen
+    ]
+    stored = ["waveform"] * metadata.has_waveform + ["video_frames"] * (metadata.video is not None)
+    fields = tuple(dict.fromkeys((by, "transcript", *stored)))
+    dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.columns))
+    found = [
+        Example(
+            record.get("waveform", np.zeros(0, np.int16)),
+            record["transcript"].decode(),
+            list(record.get("video_frames", ())),
+        )
+        for record in dataset.as_numpy_iterator()
+        if record[by].decode() in chosen
+    ]
+    return found[:: max(1, len(found) // count)][:count]
