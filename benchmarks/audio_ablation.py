@@ -2,7 +2,7 @@
 
 Each setting differs from the default of `prepare` and `fit` in one thing, and is trained like it: 7 epochs on crops of
 1.3 seconds, on the training speakers of lj5 folds 1 and 2 (counted from 0), with 2 seeds. Scores are those of the
-validation speakers; no test part is read. So short a training favours what learns fast over what regularises, and the
+validation speakers; no test split is read. So short a training favours what learns fast over what regularises, and the
 kept epoch is the best on the very speakers that are scored, of every setting alike.
 What is said in frames or bands follows where these change: crops and masks keep their length in seconds and their share
 of the bands. A hop of 40 ms comes with a window of 40 ms, for a hop cannot be longer than the window.
@@ -96,7 +96,7 @@ SETTINGS = {
         _setting("time-shift", "shift in time up to 0.2 s", "--time-shift 20"),
         _setting("noise", "noise (SNR 15 to 35 dB) and gain (6 dB)", "--noise-snr-db 15 --gain-db 6"),
         _setting("speed", "speed up to 10 %", "--speed 0.1"),
-        _setting("training-scale", "statistics of the training part", "--normalise training"),
+        _setting("training-scale", "statistics of the training split", "--normalise training"),
         _setting("cnn", "model cnn", "--audio-model cnn"),
         _setting("crnn", "model crnn", "--audio-model crnn"),
         _setting("gru", "model gru", "--audio-model gru"),
@@ -295,7 +295,7 @@ def difference(default: "pd.DataFrame", other: "pd.DataFrame") -> dict[str, Any]
     """Compares UAR over the same speakers and seeds.
 
     Args:
-      default, other: Rows of predictions.csv of the validation part, with a column seed.
+      default, other: Rows of predictions.csv of the validation split, with a column seed.
 
     Returns:
       The difference, what each speaker says of it (averaged over seeds), and its 95 % interval and p-value by

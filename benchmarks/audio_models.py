@@ -85,9 +85,9 @@ def _answer(folder: Path) -> Callable[[], Any]:
     """Makes a call that hears three seconds of noise."""
     import numpy as np
 
-    from emotion_tf.serving.predictor import ExportedModel
+    from emotion_tf.serving.predictor import Predictor
 
-    model = ExportedModel(folder)
+    model = Predictor(folder)
     waveform = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 3 * SAMPLE_RATE)).astype(np.float32)
     return lambda: model(waveform, [""])
 

@@ -3,8 +3,8 @@
 Cross-validates audio alone, words alone, every rule of late and every join of early fusion over the same folds, early
 fusion with modality dropout, and fusion under the control of shuffled transcripts. All early fusions start from the
 branches of their fold. `paired` transcripts are the bench: two noisy and independent modalities; on `script` nothing
-can be gained. The test part of every fit is read once, when all are trained; which system is called the best, and which
-branch the better one, the validation part says, but of rules that are fitted on that part, whose scores there are too
+can be gained. The test split of every fit is read once, when all are trained; which system is called the best, and
+which branch the better one, the validation split says, but of rules that are fitted on it, whose scores there are too
 good. Differences are over speakers, by `emotion_tf.compare`.
 Folders go to --work (default: data/fusion/<records>). A stopped command goes on where it was when it is given again.
 Prints a table for README, and adds what it found to results/fusion.json beside this file, under the source of words.
@@ -49,7 +49,7 @@ BRANCHES = ("audio", "text")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Trains what is missing, reads the test parts, prints the table and writes the result.
+    """Trains what is missing, reads the test splits, prints the table and writes the result.
 
     Raises:
       InputError: Whatever the user can mend.
@@ -88,7 +88,7 @@ def _command(name: str, arguments: argparse.Namespace, work: Path, part: str) ->
     flags = SYSTEMS[name].format(**{branch: work / branch for branch in BRANCHES}).split()
     flags += ["--epochs", str(arguments.audio_epochs)] if name == "audio" else []
     shared = ["--records", str(arguments.records), "--folds", arguments.folds, "--seeds", str(arguments.seeds)]
-    return [*flags, *shared, "--part", part, "--run", str(work / name)]
+    return [*flags, *shared, "--split", part, "--run", str(work / name)]
 
 
 def results(systems: Mapping[str, Scored]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _without(system: Scored, systems: Mapping[str, Scored]) -> dict[str, Any]:
 
 
 def difference(one: Path, other: Path) -> dict[str, Any]:
-    """Compares the test parts of two folders or files.
+    """Compares the test splits of two folders or files.
 
     Returns:
       UAR of the first less that of the second, its 95 % interval over speakers and the p-value of exchanging these.

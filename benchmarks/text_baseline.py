@@ -1,9 +1,9 @@
 """Sets text runs beside TF-IDF and logistic regression: `benchmarks/text_baseline.py --records DIR [--runs RUN...]`.
 
 DIR holds records with a published split. Unigrams and bigrams of words and marks, a logistic regression (one an emotion
-where utterances carry several), its strength chosen on the validation part by weighted F1 (macro-F1 with thresholds
-fitted there, where utterances carry several); the test part is scored by the code that scores runs. --runs are runs or
-crossvals whose test part was read. Writes saved_models/<records>-tfidf.csv, which evaluate and compare read like the
+where utterances carry several), its strength chosen on the validation split by weighted F1 (macro-F1 with thresholds
+fitted there, where utterances carry several); the test split is scored by the code that scores runs. --runs are runs or
+crossvals whose test split was read. Writes saved_models/<records>-tfidf.csv, which evaluate and compare read like the
 predictions of a run, and results/text_baseline-<records>.json beside this file.
 """
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     for run in arguments.runs:
         if not Scored(run).scores_path.exists() or "test" not in Scored(run).scores():
-            raise InputError(f"{run} has no scores of the test part: read it first, with evaluate or crossval.")
+            raise InputError(f"{run} has no scores of the test split: read it first, with evaluate or crossval.")
     start = time.perf_counter()
     predictions, strength = baseline(arguments.records)
     name = arguments.records.resolve().name
@@ -56,10 +56,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def baseline(folder: Path) -> tuple[pd.DataFrame, float]:
-    """Fits TF-IDF and logistic regression on the training part, chooses and thresholds on the validation part.
+    """Fits TF-IDF and logistic regression on the training split, chooses and thresholds on the validation split.
 
     Returns:
-      Rows of predictions.csv of the test part, and the chosen strength C.
+      Rows of predictions.csv of the test split, and the chosen strength C.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -138,7 +138,7 @@ def _predict(model: Any, words: Any, rows: pd.DataFrame, metadata: Metadata) -> 
 
 
 def _decide(validation: pd.DataFrame, test: pd.DataFrame, metadata: Metadata) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Where utterances carry several emotions, predicts those above thresholds fitted on the validation part."""
+    """Where utterances carry several emotions, predicts those above thresholds fitted on the validation split."""
     from emotion_tf.evaluation import multilabel
 
     if not metadata.is_multi_label:

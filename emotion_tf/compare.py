@@ -4,8 +4,8 @@ Each RUN is the folder of a run or of a crossval, or a CSV file in the format of
 Prints the scores of each, and for each pair the difference with its 95 % interval over speakers, the p-value of a
 permutation test over speakers, before and after Holm's correction, and a plain sentence. Where nobody is named,
 dialogues or utterances take the place of speakers.
-`--part validation|test` chooses the part, `--metric uar|macro_f1|weighted_f1` the score (default: the one that the runs
-put first), `--output FOLDER` writes compare.json and compare.png there.
+`--split validation|test` chooses the split, `--metric uar|macro_f1|weighted_f1` the score (default: the one that the
+runs put first), `--output FOLDER` writes compare.json and compare.png there.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 from emotion_tf.evaluation.comparison import (
     UAR,
     choose_metric,
-    choose_part,
+    choose_split,
     compare,
     counted,
     pair_up,
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         "runs", type=Path, nargs="+", metavar="RUN", help="folder of a run or a crossval, or a CSV file of predictions"
     )
     parser.add_argument(
-        "--part",
+        "--split",
         choices=("validation", "test"),
         help="the part to compare (default: test where every RUN has it, else validation)",
     )
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.output and arguments.output.exists() and not arguments.output.is_dir():
         raise InputError(f"{arguments.output} is a file: give --output a folder.")
     entries = read_entries(arguments.runs)
-    part = choose_part(entries, arguments.part)
+    part = choose_split(entries, arguments.split)
     metric = choose_metric(entries, METRICS.get(arguments.metric))
     compared = compare(entries, pair_up(entries, part), part, metric)
     if arguments.output:
@@ -67,7 +67,7 @@ def report(compared: dict[str, Any]) -> str:
     from emotion_tf.reporting.tables import align
 
     units = counted(compared["num_units"], compared["unit"])
-    head = f"{compared['part']} part: {counted(compared['num_utterances'], 'utterance')} that every run has"
+    head = f"{compared['split']} part: {counted(compared['num_utterances'], 'utterance')} that every run has"
     if compared["unit"] != "utterance":
         head += f", of {units}"
     else:

@@ -279,7 +279,7 @@ class TrainingConfig:
     release_rate: float = _setting(
         0.0, "share of the learning rate at which these branches learn, once they do; 0: 0.1 if frozen first, else 1"
     )
-    confusion_every: int = _setting(10, "epochs between confusion matrices of the validation part; 0: none")
+    confusion_every: int = _setting(10, "epochs between confusion matrices of the validation split; 0: none")
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_ONE:

@@ -4,7 +4,7 @@ Each fit is a run in DIR/fold-F-seed-S/, made by a process of its own, whose wor
 crossval.json, predictions.csv (all folds and seeds together), scores.json and plots/. --init-* and --runs take
 cross-validations and use the same fold and seed of each; --init-* also take one run on other records, from which every
 fit starts. A stopped command goes on where it was when it is given again; a fit that was interrupted starts again from
-its first epoch. Choose on the validation parts; --part test reads the test parts of the finished fits, once.
+its first epoch. Choose on the validation splits; --split test reads the test splits of the finished fits, once.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace another cross-validation in that folder")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="fits of each fold (%(default)s)")
-    parser.add_argument("--part", choices=("validation", "test"), default="validation", help="to score (%(default)s)")
+    parser.add_argument("--split", choices=("validation", "test"), default="validation", help="to score (%(default)s)")
     parser.add_argument("--processes", type=int, metavar="N", help="fits side by side (default: 2; 1 with a GPU)")
     add_arguments(parser)
     arguments = parser.parse_args(argv)
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     crossval = Crossval(arguments.run)
     config = config_of(arguments)
     fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
-    run_all(fits, arguments.part, arguments.processes or side_by_side())
+    run_all(fits, arguments.split, arguments.processes or side_by_side())
     print(report(str(crossval.folder), crossval.pool(fits)))
     print(crossval.table())
 
@@ -237,7 +237,7 @@ class Crossval(Scored):
         return self.scores()
 
     def table(self) -> str:
-        """Draws the score of each fold with each seed, of the test part where it was read."""
+        """Draws the score of each fold with each seed, of the test split where it was read."""
         from emotion_tf.reporting import tables
         from emotion_tf.runs.predictions import emotions_of
 

@@ -1,11 +1,11 @@
-"""Scores: `python -m emotion_tf.evaluate --run saved_models/NAME...` reads the test part of finished runs.
+"""Scores: `python -m emotion_tf.evaluate --run saved_models/NAME...` reads the test split of finished runs.
 
 Writes scores.json, predictions.csv, audit.json and plots/ of each run, and prints its scores, or a table of several
-runs. The test part is read once: a second call prints the stored scores; --again reads anew and counts it in
+runs. The test split is read once: a second call prints the stored scores; --again reads anew and counts it in
 `test_reads`.
 
 `--run saved_models/NAME --records OTHER [--label-map NAME]` scores every utterance of other records instead, into
-saved_models/NAME/elsewhere/OTHER/. `--predictions FILE.csv [--output DIR]` scores predictions of any toolkit.
+saved_models/NAME/cross_corpus/OTHER/. `--predictions FILE.csv [--output DIR]` scores predictions of any toolkit.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.runs.audit import audit_elsewhere, audit_run
+from emotion_tf.runs.audit import audit_cross_corpus, audit_run
 from emotion_tf.runs.compatibility import label_numbers, misfit
 from emotion_tf.runs.folder import Run, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
-    from emotion_tf.evaluation.split import Part
+    from emotion_tf.evaluation.split import Split
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", type=Path, nargs="+", help="folders of finished runs")
     what.add_argument("--predictions", type=Path, metavar="FILE.csv", help="predictions of any toolkit")
-    parser.add_argument("--again", action="store_true", help="read the test part once more, and count it")
+    parser.add_argument("--again", action="store_true", help="read the test split once more, and count it")
     parser.add_argument("--records", type=Path, metavar="OTHER", help="score every utterance of these records instead")
     parser.add_argument("--label-map", choices=LABEL_MAPS, help="from the labels of those records to the run's")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write scores and plots of --predictions here")
@@ -72,10 +72,10 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 def _scores(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     """Reads what was asked for, unless it was read before."""
     if arguments.records:
-        place, label_map = run.elsewhere(arguments.records), arguments.label_map or ""
+        place, label_map = run.cross_corpus(arguments.records), arguments.label_map or ""
         found = place.scores() if place.scores_path.exists() else {}
         is_same = found.get("records") == str(arguments.records) and found.get("label_map") == label_map
-        return found if is_same and not arguments.again else evaluate_elsewhere(run, arguments.records, label_map)
+        return found if is_same and not arguments.again else evaluate_cross_corpus(run, arguments.records, label_map)
     if arguments.again or "test" not in run.scores():
         return evaluate(run)
     return run.scores()
@@ -95,7 +95,7 @@ def report(name: str, scores: Mapping[str, Any]) -> str:
     headline = scores.get("headline", "unweighted_average_recall")
     lines = [line for split in splits for line in tables.headlines(scores, split, name)]
     if reads := scores.get("test_reads"):
-        lines.append(f"the test part was read {reads} time{'s' * (reads > 1)}")
+        lines.append(f"the test split was read {reads} time{'s' * (reads > 1)}")
     last = scores[splits[-1]]
     about = [tables.calibration(last), tables.selective(last)]
     lines += [f"{splits[-1]}: {line}" for line in about if line]
@@ -104,7 +104,7 @@ def report(name: str, scores: Mapping[str, Any]) -> str:
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-    """Reads the test part of one run and writes audit, scores, predictions and plots.
+    """Reads the test split of one run and writes audit, scores, predictions and plots.
 
     Returns:
       What scores.json holds.
@@ -112,7 +112,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     import_tensorflow()
     import pandas as pd
 
-    from emotion_tf.evaluation.split import part_of, score_part
+    from emotion_tf.evaluation.split import score_split, split_of
     from emotion_tf.models.inputs import audio_features_of, modalities_of
     from emotion_tf.reporting.plots import draw_scores
 
@@ -122,8 +122,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     write_json(run.audit_path, audit)
     model = run.model()
     marks = list(dict.fromkeys([*run.scores()["marks"], *audit["marks"]]))
-    part = part_of(run, "test", modalities_of(model), audio_features_of(model))
-    found, predictions = score_part(run, model, part)
+    part = split_of(run, "test", modalities_of(model), audio_features_of(model))
+    found, predictions = score_split(run, model, part)
     draw_scores(run.plots, predictions[""], found, run.temperature(), marks)
     for without, rows in predictions.items():
         # A run of before there were predictions without a modality has none to keep.
@@ -136,7 +136,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     return scores
 
 
-def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any]:
+def evaluate_cross_corpus(run: Run, records: Path, label_map: str) -> dict[str, Any]:
     """Scores every utterance of other records and writes audit, scores, predictions and plots below the run.
 
     Args:
@@ -152,17 +152,17 @@ def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any
       InputError: Records that do not fit, or that hold what the run was trained on.
     """
     import_tensorflow()
-    from emotion_tf.evaluation.split import score_part
+    from emotion_tf.evaluation.split import score_split
     from emotion_tf.reporting.plots import draw_scores
 
-    found, place = read_metadata(records), run.elsewhere(records)
+    found, place = read_metadata(records), run.cross_corpus(records)
     numbers = label_numbers(found, run.metadata()["emotions"], label_map, records)
     index = read_index(records)
-    audit = audit_elsewhere(run, index, found.corpus, str(records))
+    audit = audit_cross_corpus(run, index, found.corpus, str(records))
     marks = list(dict.fromkeys([*audit["marks"], *marks_of(found)]))
     model = run.model()
     part = _everything(run, model, records, found, index, numbers)
-    scores, predictions = score_part(run, model, part)
+    scores, predictions = score_split(run, model, part)
     draw_scores(place.plots, predictions[""], scores, run.temperature(), marks)
     by_f1 = part.is_multi_label or not (found.has_audio or found.video)
     before = place.scores() if place.scores_path.exists() else {}
@@ -186,9 +186,9 @@ def evaluate_elsewhere(run: Run, records: Path, label_map: str) -> dict[str, Any
 
 def _everything(
     run: Run, model: "keras.Model", records: Path, found: Metadata, index: "pd.DataFrame", numbers: list[int | None]
-) -> "Part":
+) -> "Split":
     """Makes one part of all utterances of other records whose labels a run knows."""
-    from emotion_tf.evaluation.split import Part, shuffled_in_scoring
+    from emotion_tf.evaluation.split import Split, shuffled_in_scoring
     from emotion_tf.models.inputs import audio_features_of, modalities_of
 
     config, metadata = run.config(), run.metadata()
@@ -196,7 +196,7 @@ def _everything(
         raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
     if modalities_of(model) == ("audio",) and not found.has_audio:
         raise InputError(f"{records} hold no sound, and {run.folder} listens to nothing else: choose a run with text.")
-    part = Part(
+    part = Split(
         records,
         index["utterance_id"].tolist(),
         "test",

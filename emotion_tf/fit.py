@@ -1,9 +1,9 @@
 """Trains a model: `python -m emotion_tf.fit --branch audio|text|video|fusion`.
 
 Writes saved_models/<run>/: config.json, metadata.json, checkpoints/, model.keras, history.csv, tensorboard/, plots/,
-audit.json (what was checked of the fold), normalisation.json (statistics of the training part, where sound is
-normalised by them), calibration.json, predictions.csv and scores.json (of the validation part;
-`python -m emotion_tf.evaluate` reads the test part).
+audit.json (what was checked of the fold), normalisation.json (statistics of the training split, where sound is
+normalised by them), calibration.json, predictions.csv and scores.json (of the validation split;
+`python -m emotion_tf.evaluate` reads the test split).
 A stopped run continues where it was when the same command runs again.
 """
 
@@ -31,7 +31,7 @@ from pipelines.records import read_metadata
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parses the command line, trains and prints the scores of the validation part.
+    """Parses the command line, trains and prints the scores of the validation split.
 
     Raises:
       InputError: Whatever the user can mend.
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def fit(config: Config, run: Run, overwrite: bool = False) -> None:
-    """Trains what a config describes, or finishes it, and scores the validation part.
+    """Trains what a config describes, or finishes it, and scores the validation split.
 
     Args:
       config: What to train on what.
@@ -87,7 +87,7 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
 
 
 def _write_normalisation(run: Run, fold: Mapping[str, Any]) -> None:
-    """Fits statistics of the training part, or takes them over from the runs to join; once a run."""
+    """Fits statistics of the training split, or takes them over from the runs to join; once a run."""
     config = run.config()
     if run.normalisation_path.exists():
         return
@@ -111,7 +111,7 @@ def _write_metadata(run: Run, metadata: dict[str, Any]) -> None:
 
 def _describe(config: Config, metadata: Mapping[str, Any]) -> str:
     fold = metadata["fold"]
-    unit = {"speaker": "speakers: ", "utterance_id": "utterances: "}.get(fold["by"], "published parts: ")
+    unit = {"speaker": "speakers: ", "utterance_id": "utterances: "}.get(fold["by"], "published splits: ")
     parts = unit + ", ".join(f"{len(fold[split])} {split}" for split in ("train", "validation", "test"))
     absent = f"; {len(fold['absent'])} listed speakers absent: {', '.join(fold['absent'])}" if fold["absent"] else ""
     marks = f" [{', '.join(metadata['marks'])}]" if metadata["marks"] else ""

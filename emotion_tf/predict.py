@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from emotion_tf.serving.predictor import ExportedModel, enrol, predict, printable
+from emotion_tf.serving.predictor import Predictor, enrol, predict, printable
 from pipelines.command import InputError, run_command
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings, add_whisper_arguments
 
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("--enrol takes every file behind it, and none is left to predict: name that one before it.")
     transcripts = _transcripts(arguments.files, arguments.transcript)
     settings = _whisper_settings(arguments)
-    model = ExportedModel(arguments.model)
+    model = Predictor(arguments.model)
     enrolled = enrol(model, arguments.enrol or [])
     transcriber = Transcriber(settings) if settings else None
     bad = 0

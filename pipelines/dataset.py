@@ -107,7 +107,7 @@ def make_dataset(
     if shuffled:
         moved = _moved(shuffled, fields, sound)
         others = read(moved).ragged_batch(metadata.num_utterances)
-        dataset = tf.data.Dataset.zip(dataset, others.map(_deal_anew(moved, seed)).unbatch())
+        dataset = tf.data.Dataset.zip(dataset, others.map(_shuffle(moved, seed)).unbatch())
         dataset = dataset.map(lambda record, other: record | other)
     dataset = dataset.map(_to_example(metadata, sound, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
     # Normalised before the cache (the same in every epoch), shuffled and cropped after it (different in every epoch);
@@ -236,15 +236,15 @@ def _moved(shuffled: str, fields: Sequence[str], sound: Sound) -> list[str]:
     return [name for name in fields if (name in chosen) != (shuffled == "audio")]
 
 
-def _deal_anew(moved: Sequence[str], seed: int) -> Callable[[Tensors], Tensors]:
+def _shuffle(moved: Sequence[str], seed: int) -> Callable[[Tensors], Tensors]:
     """Puts the fields of all records at once into another order, the same in every epoch and process."""
 
-    def deal_anew(batch: Tensors) -> Tensors:
+    def shuffle(batch: Tensors) -> Tensors:
         count = batch[moved[0]].shape[0] or tf.shape(batch[moved[0]])[0]
         order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, 0])
         return {name: tf.gather(batch[name], order) for name in moved}
 
-    return deal_anew
+    return shuffle
 
 
 def _to_example(metadata: records.Metadata, sound: Sound, with_metadata: bool) -> Callable[[Tensors], Tensors]:
@@ -292,8 +292,8 @@ def _some_of(frames: tf.Tensor, count: int, random: tf.Tensor) -> tf.Tensor:
     """Draws one frame of each of `count` equal stretches of a video, in their order; all where there are no more."""
     if count >= frames.shape[0]:
         return frames
-    luck = tf.random.stateless_uniform([count], tf.stack([random, 1]))
-    places = (tf.range(count, dtype=tf.float32) + luck) * frames.shape[0] / count
+    noise = tf.random.stateless_uniform([count], tf.stack([random, 1]))
+    places = (tf.range(count, dtype=tf.float32) + noise) * frames.shape[0] / count
     chosen = tf.gather(frames, tf.minimum(tf.cast(places, tf.int32), frames.shape[0] - 1))
     return tf.ensure_shape(chosen, [count, *frames.shape[1:]])
 

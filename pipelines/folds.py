@@ -35,9 +35,9 @@ EMOBOX6_TEST = (
     ("02", "15", "16", "18"),
     ("06", "13", "17", "22"),
 )
-"""Six folds over the same actors, without validation parts. Source: EmoBox, Ma et al. 2024, arXiv 2406.07162."""
+"""Six folds over the same actors, without validation splits. Source: EmoBox, Ma et al. 2024, arXiv 2406.07162."""
 
-# What must stand in one part only: the name that a person reads -> the column.
+# What must stand in one split only: the name that a person reads -> the column.
 _KINDS = {
     "speakers": "speaker",
     "trials": "trial",
@@ -63,12 +63,12 @@ class Fold:
     absent: tuple[str, ...] = ()
     by: str = "speaker"
 
-    def parts(self, index: "pd.DataFrame") -> "pd.Series":
-        """Names the part of each row of an index: "train", "validation", "test" or ""."""
+    def splits(self, index: "pd.DataFrame") -> "pd.Series":
+        """Names the split of each row of an index: "train", "validation", "test" or ""."""
         import pandas as pd
 
-        part_of = {value: split for split in SPLITS for value in getattr(self, split)}
-        return pd.Series([part_of.get(value, "") for value in index[self.by]], index.index, str, "part")
+        split_of = {value: split for split in SPLITS for value in getattr(self, split)}
+        return pd.Series([split_of.get(value, "") for value in index[self.by]], index.index, str, "split")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,13 +77,13 @@ class Findings:
 
     Attributes:
       marks: What every score of the fold has to carry.
-      parts: Split -> {"speakers": [...], "num_utterances": N}.
-      left_out: Utterances in no part.
-      overlaps: How many speakers, trials, recordings (identical samples) and sentences stand in more than one part.
+      splits: Split -> {"speakers": [...], "num_utterances": N}.
+      left_out: Utterances in no split.
+      overlaps: How many speakers, trials, recordings (identical samples) and sentences stand in more than one split.
     """
 
     marks: tuple[str, ...]
-    parts: dict[str, dict[str, Any]]
+    splits: dict[str, dict[str, Any]]
     left_out: int
     overlaps: dict[str, int]
 
@@ -150,7 +150,7 @@ def _published(index: "pd.DataFrame") -> Fold:
     missing = [split for split in SPLITS if split not in set(index["published_split"])]
     if missing:
         raise InputError(
-            f"the records have no utterance of a published part {', '.join(missing)}: choose other folds, or prepare"
+            f"the records have no utterance of a published split {', '.join(missing)}: choose other folds, or prepare"
             " them with a column split in the manifest."
         )
     return Fold(("train",), ("validation",), ("test",), by="published_split")
@@ -261,7 +261,7 @@ def _from_file(path: Path, present: list[str]) -> list[Fold]:
 
 
 def _fold_of(entry: object, where: str, present: list[str]) -> Fold:
-    parts = []
+    found = []
     for split in SPLITS:
         speakers = entry.get(split) if isinstance(entry, dict) else None
         if not isinstance(speakers, list) or not all(isinstance(speaker, str) for speaker in speakers):
@@ -272,15 +272,15 @@ def _fold_of(entry: object, where: str, present: list[str]) -> Fold:
                 f"{where} names speaker {', '.join(absent)} under {split}, whom the records do not hold"
                 f" (they hold {', '.join(present)}): correct the file."
             )
-        parts.append(tuple(sorted(set(speakers))))
-    train, validation, test = parts
+        found.append(tuple(sorted(set(speakers))))
+    train, validation, test = found
     return Fold(train, validation, test)
 
 
 def audit(fold: Fold, index: "pd.DataFrame", where: str) -> Findings:
-    """Stops on a fold whose score could not be believed, and marks one whose parts are not independent.
+    """Stops on a fold whose score could not be believed, and marks one whose splits are not independent.
 
-    Folds of speakers are held to: no speaker, no trial and no identical samples in two parts (absent and all-zero
+    Folds of speakers are held to: no speaker, no trial and no identical samples in two splits (absent and all-zero
     sound excepted). Under "published" and "random" overlaps are the corpus's own, or meant, and become marks.
 
     Args:
@@ -289,24 +289,24 @@ def audit(fold: Fold, index: "pd.DataFrame", where: str) -> Findings:
       where: Names the fold in a sentence, for instance "fold 0 of lj5".
 
     Raises:
-      InputError: An empty part; in folds of speakers, the first of what stands in two parts, with two utterances.
+      InputError: An empty split; in folds of speakers, the first of what stands in two splits, with two utterances.
     """
     _stop_on_lists(fold, index, where)
-    rows = comparable(index.assign(part=fold.parts(index)))
-    parts = {split: _part(rows[rows["part"] == split]) for split in SPLITS}
-    empty = [split for split in SPLITS if not parts[split]["num_utterances"]]
+    rows = comparable(index.assign(split=fold.splits(index)))
+    splits = {split: _facts_of(rows[rows["split"] == split]) for split in SPLITS}
+    empty = [split for split in SPLITS if not splits[split]["num_utterances"]]
     if empty:
         raise InputError(f"{where} has no {empty[0]} utterances: choose other folds, or prepare more recordings.")
-    chosen = rows[rows["part"] != ""]
-    shared = {kind: _in_two_parts(chosen, column) for kind, column in _KINDS.items()}
+    chosen = rows[rows["split"] != ""]
+    shared = {kind: _in_two_splits(chosen, column) for kind, column in _KINDS.items()}
     if fold.by == "speaker":
         _stop_on_shared(shared, where)
     overlaps = {kind: found[_KINDS[kind]].nunique() for kind, found in shared.items()}
-    return Findings(_marks(fold, overlaps), parts, len(rows) - len(chosen), overlaps)
+    return Findings(_marks(fold, overlaps), splits, len(rows) - len(chosen), overlaps)
 
 
 def _stop_on_lists(fold: Fold, index: "pd.DataFrame", where: str) -> None:
-    """Stops on what the lists alone show: once rows have a part each, a speaker in two lists is in the last one."""
+    """Stops on what the lists alone show: once rows have a split each, a speaker in two lists is in the last one."""
     for split in SPLITS:
         if not getattr(fold, split):
             raise InputError(f"{where} has no {split} speakers: give it at least one.")
@@ -321,7 +321,7 @@ def _stop_on_lists(fold: Fold, index: "pd.DataFrame", where: str) -> None:
         example = index.loc[index[fold.by] == speaker, "utterance_id"].min()
         raise InputError(
             f"{where}: speaker {speaker} is in {one} and in {other}, for instance with {example}{_more(found)};"
-            " scores would measure recognition of the speaker, so keep each speaker in one part."
+            " scores would measure recognition of the speaker, so keep each speaker in one split."
         )
 
 
@@ -330,14 +330,14 @@ def _more(found: Sequence[object]) -> str:
 
 
 def comparable(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Sorts rows of an index by utterance and adds what is compared between parts.
+    """Sorts rows of an index by utterance and adds what is compared between splits.
 
     Returns:
       The rows with three further columns: recording, the hash of the samples, empty without sound; pictures, that of
       the frames, empty without video; sentence, the transcript in its one spelling, empty where blank.
     """
     return rows.assign(
-        recording=rows["audio_sha256"].where(rows["has_sound"], ""),
+        recording=rows["audio_sha256"].where(rows["has_audio"], ""),
         pictures=rows["video_sha256"],
         sentence=sentences_of(rows["transcript"].tolist()),
     ).sort_values("utterance_id")
@@ -352,13 +352,13 @@ def sentences_of(transcripts: Sequence[str]) -> list[str]:
     return [sentences[transcript] for transcript in transcripts]
 
 
-def _part(rows: "pd.DataFrame") -> dict[str, Any]:
+def _facts_of(rows: "pd.DataFrame") -> dict[str, Any]:
     return {"speakers": sorted(set(rows["speaker"]) - {""}), "num_utterances": len(rows)}
 
 
-def _in_two_parts(rows: "pd.DataFrame", column: str) -> "pd.DataFrame":
-    """Keeps the first utterance of each part, for each value of a column that stands in more than one part."""
-    known = rows[rows[column] != ""].drop_duplicates([column, "part"])
+def _in_two_splits(rows: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """Keeps the first utterance of each split, for each value of a column that stands in more than one split."""
+    known = rows[rows[column] != ""].drop_duplicates([column, "split"])
     return known[known.duplicated(column, keep=False)].sort_values([column, "utterance_id"])
 
 
@@ -367,24 +367,24 @@ def _stop_on_shared(shared: "dict[str, pd.DataFrame]", where: str) -> None:
     if len(trials):
         raise InputError(
             f"{where}: {_pair(trials, 'trial')} are one trial ({trials['trial'].iloc[0]}); keep the recordings of one"
-            " performance in one part, or give each performance a trial of its own."
+            " performance in one split, or give each performance a trial of its own."
         )
     if len(recordings):
         raise InputError(
             f"{where}: {_pair(recordings, 'recording')} hold identical samples; remove the copy, or keep both in one"
-            " part."
+            " split."
         )
     if len(videos):
         raise InputError(
-            f"{where}: {_pair(videos, 'pictures')} hold identical pictures; remove the copy, or keep both in one part."
+            f"{where}: {_pair(videos, 'pictures')} hold identical pictures; remove the copy, or keep both in one split."
         )
 
 
 def _pair(shared: "pd.DataFrame", column: str) -> str:
-    """Names two utterances, their parts, and how many more such pairs there are."""
+    """Names two utterances, their splits, and how many more such pairs there are."""
     (_, one), (_, other) = shared.head(2).iterrows()
     more = _more(range(shared[column].nunique()))
-    return f"{one['utterance_id']} in {one['part']} and {other['utterance_id']} in {other['part']}{more}"
+    return f"{one['utterance_id']} in {one['split']} and {other['utterance_id']} in {other['split']}{more}"
 
 
 def _marks(fold: Fold, overlaps: dict[str, int]) -> tuple[str, ...]:

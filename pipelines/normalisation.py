@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MODES = {
     "clip": "each clip by its own mean and deviation",
-    "training": "by those of the training part",
+    "training": "by those of the training split",
     "enrolled": "by those of the speaker's own other clips",
 }
 
@@ -31,7 +31,7 @@ ENROLLED_MARK = "enrolled speaker"
 
 @dataclasses.dataclass(frozen=True)
 class Normalisation:
-    """Statistics that bring frames to one scale, fitted on the training part; a run's normalisation.json.
+    """Statistics that bring frames to one scale, fitted on the training split; a run's normalisation.json.
 
     Attributes:
       mode: "training" or "enrolled"; the latter needs the speaker's own statistics and falls back to these.
@@ -46,7 +46,7 @@ class Normalisation:
     num_alone: int = 0
 
     def with_features_of(self, other: Normalisation) -> Normalisation:
-        """Adds features that another run of the same mode and training part hears."""
+        """Adds features that another run of the same mode and training split hears."""
         mean, deviation = {**self.mean, **other.mean}, {**self.deviation, **other.deviation}
         return dataclasses.replace(self, mean=mean, deviation=deviation)
 
@@ -104,13 +104,13 @@ def least_deviations(names: Sequence[str], front_end: audio.FrontEnd) -> np.ndar
 
 
 def fit(folder: Path, mode: str, names: Sequence[str], members: Sequence[str], by: str = "speaker") -> Normalisation:
-    """Fits statistics on the training part of some records.
+    """Fits statistics on the training split of some records.
 
     Args:
       folder: Complete records.
       mode: "training" or "enrolled".
       names: Of `audio.FRAME_FEATURES`, in that order.
-      members: The training part: values of the field `by`.
+      members: The training split: values of the field `by`.
       by: "speaker", "published_split" or "utterance_id".
 
     Raises:

@@ -238,7 +238,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
     seen = _video(arguments)
     corpus, label_map = _read_corpus(arguments), arguments.label_map or ""
     if seen is None:
-        corpus = corpus.sound_alone()
+        corpus = corpus.audio_only()
     else:
         _stop_without_video(corpus, arguments.corpus)
     stop_on_nothing(corpus)
@@ -292,7 +292,7 @@ def _read_corpus(arguments: argparse.Namespace) -> Corpus:
 
 
 def _without_sentences(corpus: Corpus, folder: Path) -> Corpus:
-    """Leaves out utterances whose sentence stands in the test part of other records, and counts them."""
+    """Leaves out utterances whose sentence stands in the test split of other records, and counts them."""
     if corpus.has_audio:
         raise InputError(
             f"{corpus.name} has recordings, which share sentences on purpose: leave --exclude-sentences out."

@@ -13,7 +13,7 @@ from pipelines import audio, records
 from pipelines.command import InputError
 from pipelines.normalisation import Normalisation, make_leave_one_out, normalise, speaker_sums
 
-_SPEAKER_FIELDS = ("speaker_mean", "speaker_deviation")
+_SPEAKER_FIELDS = ("speaker_mean", "speaker_std")
 
 Tensors = dict[str, tf.Tensor]
 

@@ -80,7 +80,7 @@ class Corpus:
         """Whether any utterance has a video."""
         return any(utterance.video is not None for utterance in self.utterances)
 
-    def sound_alone(self) -> "Corpus":
+    def audio_only(self) -> "Corpus":
         """Takes the videos away; utterances that had nothing else are left out and counted in `ignored`."""
         kept = [one for one in self.utterances if one.audio is not None or one.video is None]
         count = len(self.utterances) - len(kept)

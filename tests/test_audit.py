@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emotion_tf.config import Config, TrainingConfig
-from emotion_tf.runs.audit import audit_elsewhere, audit_run
+from emotion_tf.runs.audit import audit_cross_corpus, audit_run
 from emotion_tf.runs.folder import Run
 from pipelines import files, folds, records
 from pipelines.audio import FrontEnd
@@ -85,7 +85,7 @@ def audit(folder, *sources, fold=FOLD):
 
 
 def audit_other(run, folder, corpus="mine"):
-    return audit_elsewhere(run, records.read_index(folder), corpus, "other")
+    return audit_cross_corpus(run, records.read_index(folder), corpus, "other")
 
 
 def test_an_audit_says_what_it_found_and_can_be_written_as_json(ours):
@@ -100,9 +100,9 @@ def test_an_audit_says_what_it_found_and_can_be_written_as_json(ours):
 def test_every_fitted_number_names_the_part_that_it_came_from(ours, house):
     alone = audit_run(Config("audio", str(ours)), records.read_index(ours), METADATA, FOLD, "x")["fitted"]
     for name in ("class_weights", "prior", "weights"):
-        assert alone[name] == "training part, 4 utterances"
+        assert alone[name] == "training split, 4 utterances"
     for name in ("kept_epoch", "temperature"):
-        assert alone[name] == "validation part, 2 utterances"
+        assert alone[name] == "validation split, 2 utterances"
     assert alone["vocabulary"].endswith("sha256 v")
     late = audit(ours, run := house.write_run("run", ours, FOLD))["fitted"]
     assert late["weights"] == f"none trained; those of {run.folder}"
@@ -124,8 +124,8 @@ def test_words_alone_say_whether_emotions_weigh_and_where_thresholds_come_from(o
     config = Config("text", str(ours), training=TrainingConfig(**training))
     metadata = METADATA | {"has_audio": False, "is_multi_label": is_multi_label}
     fitted = audit_run(config, records.read_index(ours), metadata, FOLD, "x")["fitted"]
-    assert fitted["class_weights"] == ("training part, 4 utterances" if weighs else "none")
-    assert fitted["thresholds"] == ("validation part, 2 utterances" if is_multi_label else "none")
+    assert fitted["class_weights"] == ("training split, 4 utterances" if weighs else "none")
+    assert fitted["thresholds"] == ("validation split, 2 utterances" if is_multi_label else "none")
 
 
 def test_a_fold_that_cannot_be_believed_stops_first(ours):
@@ -155,7 +155,7 @@ def test_a_source_that_knows_a_test_speaker_stops(ours, house, fold, part):
 def test_the_source_of_a_source_counts(ours, house):
     bad = house.write_run("bad", ours, Fold(("a", "d"), ("c",), ("b",)))
     good = house.write_run("good", ours, FOLD, init_audio=str(bad.folder))
-    with pytest.raises(InputError, match=f"{bad.folder} has speaker d in its train part"):
+    with pytest.raises(InputError, match=f"{bad.folder} has speaker d in its train split"):
         audit(ours, good)
 
 
@@ -175,7 +175,7 @@ def test_a_source_that_is_gone_is_told_and_marked(ours, house):
 def test_records_made_anew_of_fewer_speakers_hide_nobody(ours, house):
     known = Fold((FOLD.test[0],), FOLD.validation, FOLD.train)
     fewer = house.write_records("fewer", rows_of(FOLD.validation))
-    with pytest.raises(InputError, match=f"has speaker {FOLD.test[0]} in its train part"):
+    with pytest.raises(InputError, match=f"has speaker {FOLD.test[0]} in its train split"):
         audit(ours, house.write_run("run", fewer, known))
 
 
@@ -184,10 +184,10 @@ def test_a_source_whose_records_are_gone_is_held_to_its_lists(ours, house):
     good = house.write_run("good", gone, FOLD)
     assert audit(ours, good)["sources"][0]["checked"] == "speakers (its records are gone)"
     bad = house.write_run("bad", gone, Fold(("a", "d"), ("c",), ("b",)))
-    with pytest.raises(InputError, match="has speaker d in its train part"):
+    with pytest.raises(InputError, match="has speaker d in its train split"):
         audit(ours, bad)
     random = house.write_run("random", gone, Fold(("a0", "d1"), ("c1",), ("b0",), by="utterance_id"))
-    with pytest.raises(InputError, match="has speaker d in its train part"):
+    with pytest.raises(InputError, match="has speaker d in its train split"):
         audit(ours, random)
     other = house.write_run("other", gone, Fold(("d",), ("c",), ("b",)), corpus="another")
     assert audit(ours, other)["sources"][0]["checked"] == "nothing (its records are gone)"
@@ -207,7 +207,7 @@ def test_the_same_speaker_of_another_corpus_is_somebody_else_but_a_copied_file_i
     copied = house.write_records("copied", rows_of("ab") + rows_of("c", "-", audio_sha256="d1"), corpus="another")
     run = house.write_run("copier", copied, Fold(("a",), ("c",), ("b",)), corpus="another")
     with pytest.raises(
-        InputError, match="has c-0 in its validation part, the same samples as d1, which this fold tests"
+        InputError, match="has c-0 in its validation split, the same samples as d1, which this fold tests"
     ):
         audit(ours, run)
 
@@ -215,7 +215,7 @@ def test_the_same_speaker_of_another_corpus_is_somebody_else_but_a_copied_file_i
 def test_a_twin_of_a_test_trial_in_other_records_of_the_corpus_stops(ours, house):
     video = house.write_records("video", rows_of("ac") + rows_of("b", "-video-", trial="d0"))
     run = house.write_run("run", video, Fold(("a", "b"), ("c",), ()))
-    with pytest.raises(InputError, match="has b-video-0 in its train part, the same trial as d0"):
+    with pytest.raises(InputError, match="has b-video-0 in its train split, the same trial as d0"):
         audit(ours, run)
 
 
@@ -252,7 +252,7 @@ def test_where_there_are_no_speakers_a_trained_sentence_stops_and_a_validated_on
     trained = text_rows(x=("train", "i feel great"), y=("validation", "Well"), z=("test", "No"))
     run = house.write_run("bad", house.write_records("trained", trained, "text"), published, corpus="text")
     with pytest.raises(
-        InputError, match="has x in its train part, the same sentence as d0, which this fold tests"
+        InputError, match="has x in its train split, the same sentence as d0, which this fold tests"
     ) as e:
         audit(ours, run)
     assert f"prepare text again with --exclude-sentences {ours} and train on that" in str(e.value)
@@ -280,10 +280,10 @@ def test_a_run_may_be_scored_on_what_it_never_saw(ours, house):
 @pytest.mark.parametrize(
     ("rows", "corpus", "message"),
     [
-        (rows_of("c", "-new-"), "mine", "has speaker c in its validation part, whom these records hold"),
-        (rows_of("x", trial="a0"), "mine", "has a0 in its train part, the same trial as x0"),
-        (rows_of("x", audio_sha256="a1"), "mine", "has a1 in its train part, the same samples as x0"),
-        (rows_of("x", audio_sha256="a1"), "another", "has a1 in its train part, the same samples as x0"),
+        (rows_of("c", "-new-"), "mine", "has speaker c in its validation split, whom these records hold"),
+        (rows_of("x", trial="a0"), "mine", "has a0 in its train split, the same trial as x0"),
+        (rows_of("x", audio_sha256="a1"), "mine", "has a1 in its train split, the same samples as x0"),
+        (rows_of("x", audio_sha256="a1"), "another", "has a1 in its train split, the same samples as x0"),
     ],
 )
 def test_a_run_is_not_scored_on_records_that_it_knows(ours, house, rows, corpus, message):
@@ -295,7 +295,7 @@ def test_a_run_is_not_scored_on_records_that_it_knows(ours, house, rows, corpus,
 def test_nor_on_what_its_sources_know(ours, house):
     source = house.write_run("source", ours, Fold(("a", "d"), ("c",), ("b",)))
     run = house.write_run("run", ours, FOLD, init_audio=str(source.folder))
-    with pytest.raises(InputError, match=f"{source.folder} has speaker d in its train part"):
+    with pytest.raises(InputError, match=f"{source.folder} has speaker d in its train split"):
         audit_other(run, house.write_records("others", rows_of("d", "-new-")))
 
 

@@ -10,7 +10,7 @@ import sklearn.metrics
 
 from emotion_tf.compare import main
 from emotion_tf.evaluation import comparison, uncertainty
-from emotion_tf.evaluation.comparison import choose_part, compare, pair_up, read_entries
+from emotion_tf.evaluation.comparison import choose_split, compare, pair_up, read_entries
 from emotion_tf.reporting import plots
 from pipelines.command import InputError
 
@@ -103,7 +103,7 @@ def test_several_emotions_are_compared_by_macro_f1_over_dialogues(tmp_path, caps
     files = [str(write_file(tmp_path / f"{name}.csv", table)) for name, table in (("right", right), ("half", half))]
     main(files)
     output = capsys.readouterr().out
-    assert "test part: 10 utterances that every run has, of 10 dialogues" in output
+    assert "test split: 10 utterances that every run has, of 10 dialogues" in output
     assert "right and half cannot be told apart: +50.0 points macro-F1 [" in output
     assert "p = 0.0625, 10 dialogues" in output  # Five differ: 2 of the 2 ** 5 ways to exchange them are as extreme.
     with pytest.raises(InputError, match="right has several emotions an utterance, and UAR is of one each"):
@@ -156,8 +156,10 @@ def test_only_utterances_of_every_run_count(make, capsys):
     long, short = rows_of([[1, 1, 0, 0]] * 4), rows_of([[1, 1]] * 3)
     main([str(make("long", long)), str(make("short", short))])
     head = capsys.readouterr().out.splitlines()[0]
-    assert head == "test part: 6 utterances that every run has, of 3 speakers; left out because only some runs have" + (
-        " them: 10"
+    assert (
+        head
+        == "test split: 6 utterances that every run has, of 3 speakers; left out because only some runs have"
+        + (" them: 10")
     )
 
 
@@ -228,13 +230,13 @@ def test_test_is_compared_where_every_run_has_it_else_validation(make):
     validation = rows_of([[1, 0]] * 3, split="validation")
     both = make("both", pd.concat([validation, rows_of([[1, 1]] * 3)]))
     first, second = make("first", validation), make("second", validation)
-    assert choose_part(read_entries([both, first])) == "validation"
-    assert choose_part(read_entries([both, make("tested", [[0, 1]] * 3)])) == "test"
-    assert choose_part(read_entries([both, first]), "validation") == "validation"
-    with pytest.raises(InputError, match="first has no test rows: read its test part first"):
-        choose_part(read_entries([both, first, second]), "test")
+    assert choose_split(read_entries([both, first])) == "validation"
+    assert choose_split(read_entries([both, make("tested", [[0, 1]] * 3)])) == "test"
+    assert choose_split(read_entries([both, first]), "validation") == "validation"
+    with pytest.raises(InputError, match="first has no test rows: read its test split first"):
+        choose_split(read_entries([both, first, second]), "test")
     with pytest.raises(InputError, match="tested has no validation rows, and not every run has test rows"):
-        choose_part(read_entries([both, first, first.parent / "tested"]))
+        choose_split(read_entries([both, first, first.parent / "tested"]))
 
 
 def test_the_output_shows_runs_pairs_and_sentences_and_writes_nothing(make, tmp_path, capsys, monkeypatch):
@@ -243,7 +245,7 @@ def test_the_output_shows_runs_pairs_and_sentences_and_writes_nothing(make, tmp_
     before = sorted(tmp_path.rglob("*"))
     main([str(run) for run in runs])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "test part: 60 utterances that every run has, of 6 speakers"
+    assert lines[0] == "test split: 60 utterances that every run has, of 6 speakers"
     assert lines[2].split()[:2] == ["run", "UAR"]
     assert lines[3].split()[0] == "early"
     assert lines[3].endswith("synthetic")
@@ -308,9 +310,9 @@ def test_runs_of_other_corpora_get_a_sentence(make):
     }
     first = make("one", one)
     sentences = {
-        "other": "No utterance stands in the test part of every run",
-        "speakers": "Utterance 1-0 of the test part has the speaker 's1' in one and 's9' in speakers",
-        "labels": "Utterance 1-0 of the test part has the label 'angry' in one and 'calm' in labels",
+        "other": "No utterance stands in the test split of every run",
+        "speakers": "Utterance 1-0 of the test split has the speaker 's1' in one and 's9' in speakers",
+        "labels": "Utterance 1-0 of the test split has the label 'angry' in one and 'calm' in labels",
     }
     for name, table in runs.items():
         with pytest.raises(InputError, match=sentences[name]):

@@ -49,10 +49,10 @@ def interrupt(crossval, fold):
 
 @pytest.fixture(scope="module")
 def mended(whole, flags, tmp_path_factory):
-    """The same cross-validation after one of its fits was killed, finished together with the test parts."""
+    """The same cross-validation after one of its fits was killed, finished together with the test splits."""
     crossval = copy_of(whole, tmp_path_factory.mktemp("crossval") / "mended")
     interrupt(crossval, 1)
-    main(["--run", str(crossval.folder), *flags, "--part", "test"])
+    main(["--run", str(crossval.folder), *flags, "--split", "test"])
     return crossval
 
 
@@ -144,7 +144,7 @@ def test_fits_that_were_finished_are_not_trained_again(whole, mended):
 
 
 def test_part_test_reads_every_test_part_once(mended, flags, capsys, without_processes):
-    main(["--run", str(mended.folder), *flags, "--part", "test"])
+    main(["--run", str(mended.folder), *flags, "--split", "test"])
     scores, table = mended.scores(), mended.predictions()
     assert scores["test_reads"] == 1
     assert {mended.run(fold, 0).scores()["test_reads"] for fold in range(3)} == {1}
@@ -152,12 +152,12 @@ def test_part_test_reads_every_test_part_once(mended, flags, capsys, without_pro
     tests = table[table["split"] == "test"]
     assert sorted(tests["utterance_id"]) == sorted(table.loc[table["split"] == "validation", "utterance_id"])
     assert (tests.groupby("fold")["speaker"].nunique() == 1).all()
-    assert "the test part was read 1 time\n" in capsys.readouterr().out
+    assert "the test split was read 1 time\n" in capsys.readouterr().out
     assert "epoch 1/" in (mended.folder / "fold-0-seed-0.log").read_text()  # Reading leaves the words of training.
 
 
 def test_choosing_goes_on_after_the_test_parts_were_read(mended, flags, without_processes):
-    main(["--run", str(mended.folder), *flags, "--part", "validation"])
+    main(["--run", str(mended.folder), *flags, "--split", "validation"])
     assert "test" in mended.scores()
 
 

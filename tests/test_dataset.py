@@ -43,7 +43,7 @@ def examples(three_speaker_records):
 
 @pytest.fixture(scope="module")
 def split_records(three_speakers, tmp_path_factory):
-    """Records without speakers: every third utterance is of the published part validation, the others of train."""
+    """Records without speakers: every third utterance is of the published split validation, the others of train."""
     utterances = tuple(
         dataclasses.replace(one, audio=None, speaker="", published_split="train" if number % 3 else "validation")
         for number, one in enumerate(three_speakers.utterances)

@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.evaluate: the test part is read once, counted, and scored like scikit-learn would."""
+"""Tests of emotion_tf.evaluate: the test split is read once, counted, and scored like scikit-learn would."""
 
 import csv
 import dataclasses
@@ -23,7 +23,7 @@ from pipelines.files import write_json
 
 @pytest.fixture
 def run(text_run, tmp_path):
-    """A finished run whose test part nobody has read."""
+    """A finished run whose test split nobody has read."""
     shutil.copytree(text_run.folder, tmp_path / "text")
     return Run(tmp_path / "text")
 
@@ -43,7 +43,7 @@ def test_the_test_part_is_read_once_unless_asked_again(run, capsys, monkeypatch)
     assert run.scores() == first
     evaluate(run.folder, "--again")
     assert run.scores() == first | {"test_reads": 2}
-    assert "the test part was read 2 times" in capsys.readouterr().out
+    assert "the test split was read 2 times" in capsys.readouterr().out
     assert run.predictions().duplicated(["utterance_id", "split"]).sum() == 0
 
 
@@ -108,7 +108,7 @@ def test_the_report_of_one_run_has_chance_on_the_headline_and_tables_below(run, 
         assert "(chance 0.125)" in line
         assert "majority class" in line
         assert line.endswith("[synthetic] [few speakers]")
-    assert reads == "the test part was read 1 time"
+    assert reads == "the test split was read 1 time"
     assert all(line.startswith("test: ") for line in about)
     assert "before calibration" in about[0]
     first_words = [table.split()[0] for table in tables]
@@ -171,7 +171,7 @@ def score_file(*arguments):
 
 @pytest.fixture(scope="module")
 def tested(text_run, tmp_path_factory):
-    """A run whose test part was read, by a model so decided that seven digits make no ties. Nobody may change it."""
+    """A run whose test split was read, by a model so decided that seven digits make no ties. Nobody may change it."""
     run = Run(tmp_path_factory.mktemp("tested") / "text")
     shutil.copytree(text_run.folder, run.folder)
     model = run.model()
@@ -282,8 +282,8 @@ def other(make_other):
 def test_every_utterance_of_other_records_is_scored_below_the_run(run, other, capsys):
     before = run.scores_path.read_text(), run.predictions_path.read_text()
     evaluate(run.folder, "--records", other)
-    place = run.elsewhere(other)
-    assert place.folder == run.folder / "elsewhere" / "mine"
+    place = run.cross_corpus(other)
+    assert place.folder == run.folder / "cross_corpus" / "mine"
     scores, predictions = place.scores(), place.predictions()
     assert (scores["marks"], scores["test_reads"], scores["dropped"]) == (["synthetic"], 1, {})
     assert (scores["records"], scores["label_map"]) == (str(other), "")
@@ -302,19 +302,19 @@ def test_scores_on_other_records_are_stored_and_read_again_only_when_asked(run, 
     evaluate(run.folder, "--records", other)
     first = capsys.readouterr().out
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate_module, "evaluate_elsewhere", None)
+        patch.setattr(evaluate_module, "evaluate_cross_corpus", None)
         evaluate(run.folder, "--records", other)
     assert capsys.readouterr().out == first
     evaluate(run.folder, "--records", other, "--again")
-    assert run.elsewhere(other).scores()["test_reads"] == 2
+    assert run.cross_corpus(other).scores()["test_reads"] == 2
     assert run.scores()["test_reads"] == 0
 
 
 def test_stored_scores_of_other_records_or_another_map_are_not_passed_off(run, other, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(evaluate_module, "evaluate_elsewhere", lambda *arguments: asked.append(arguments[1:]))
+    monkeypatch.setattr(evaluate_module, "evaluate_cross_corpus", lambda *arguments: asked.append(arguments[1:]))
     monkeypatch.setattr(evaluate_module, "report", lambda *arguments: "")
-    place = run.elsewhere(other)
+    place = run.cross_corpus(other)
     place.folder.mkdir(parents=True)
     place.write_scores({"records": str(other), "label_map": ""})
     namesake = tmp_path / other.name
@@ -327,7 +327,7 @@ def test_stored_scores_of_other_records_or_another_map_are_not_passed_off(run, o
 def test_a_run_is_not_scored_on_records_that_it_was_trained_on(run, three_speaker_records):
     with pytest.raises(InputError, match=r"has speaker \d\d in its (train|validation) part, whom these records hold"):
         evaluate(run.folder, "--records", three_speaker_records)
-    assert not run.elsewhere(three_speaker_records).folder.exists()
+    assert not run.cross_corpus(three_speaker_records).folder.exists()
 
 
 def test_a_label_map_leads_to_the_labels_of_the_run_and_drops_are_counted(run, make_other, monkeypatch):
@@ -342,7 +342,7 @@ def test_a_label_map_leads_to_the_labels_of_the_run_and_drops_are_counted(run, m
     with pytest.raises(InputError, match=r"ravdess-seven leads to angry, disgust, .*, and the run knows neutral, calm"):
         evaluate(run.folder, "--records", records, "--label-map", "ravdess-seven")
     evaluate(run.folder, "--records", records, "--label-map", "without-sad")
-    scores, predictions = run.elsewhere(records).scores(), run.elsewhere(records).predictions()
+    scores, predictions = run.cross_corpus(records).scores(), run.cross_corpus(records).predictions()
     assert (scores["label_map"], scores["dropped"]) == ("without-sad", {"SAD": 3})
     assert sorted(predictions["label"]) == ["angry"] * 3 + ["fearful"] * 3
     assert {name.split("-")[1] for name in predictions["utterance_id"]} == {"ANG", "FEA"}
@@ -376,10 +376,10 @@ def test_speakers_of_other_records_are_known_by_their_own_other_clips(enrolled_r
     run = Run(tmp_path / "enrolled")
     shutil.copytree(enrolled_run.folder, run.folder)
     evaluate(run.folder, "--records", other)
-    assert run.elsewhere(other).scores()["marks"] == ["synthetic", "enrolled speaker"]
-    enrolled = run.elsewhere(other).predictions().filter(like="probability_")
+    assert run.cross_corpus(other).scores()["marks"] == ["synthetic", "enrolled speaker"]
+    enrolled = run.cross_corpus(other).predictions().filter(like="probability_")
     # Without other clips of a speaker the statistics of training would stand in.
     values = dataclasses.asdict(run.normalisation())
     write_json(run.normalisation_path, values | {"mode": "training"})
     evaluate(run.folder, "--records", other, "--again")
-    assert (run.elsewhere(other).predictions().filter(like="probability_") - enrolled).abs().max(axis=None) > 1e-3
+    assert (run.cross_corpus(other).predictions().filter(like="probability_") - enrolled).abs().max(axis=None) > 1e-3

@@ -12,12 +12,12 @@ import tensorflow as tf
 from emotion_tf import export as export_module
 from emotion_tf.config import AudioConfig
 from emotion_tf.evaluation.multilabel import decide, joined
-from emotion_tf.evaluation.split import part_of
+from emotion_tf.evaluation.split import split_of
 from emotion_tf.export import export, main
 from emotion_tf.exporting import saved_model, verify
 from emotion_tf.fit import fit
 from emotion_tf.runs.folder import Run
-from emotion_tf.serving.predictor import ExportedModel
+from emotion_tf.serving.predictor import Predictor
 from pipelines import audio
 from pipelines.command import InputError
 from pipelines.files import write_json
@@ -172,7 +172,7 @@ def test_a_run_that_hears_an_encoder_exports_its_features_alone(encoder_run, tmp
         "num_steps": [None],
         "token_ids": [None, None],
     }
-    stored = part_of(encoder_run, "validation", ["audio"], ["encoder"])
+    stored = split_of(encoder_run, "validation", ["audio"], ["encoder"])
     rows = encoder_run.predictions().set_index("utterance_id").loc[stored.utterances["utterance_id"]]
     [features] = stored.features
     words = tf.fill([len(rows), 1], 2)
@@ -183,7 +183,7 @@ def test_a_run_that_hears_an_encoder_exports_its_features_alone(encoder_run, tmp
     with pytest.raises(
         InputError, match=r"needs encoder states of whisper random\.pt, layer 2, which predict does not"
     ):
-        ExportedModel(tmp_path / "export")
+        Predictor(tmp_path / "export")
 
 
 @pytest.mark.parametrize("fusion", ["early", "late"])
@@ -209,7 +209,7 @@ def test_an_encoder_beside_frames_and_words_exports_all_their_inputs(
 def test_stored_clips_get_the_probabilities_of_predictions_csv(early_export, early_run):
     config, metadata = early_run.config(), early_run.metadata()
     examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
-    model = ExportedModel(early_export)
+    model = Predictor(early_export)
     found = model(audio.pad_together([one.waveform for one in examples]), [one.transcript for one in examples])
     columns = [f"probability_{emotion}" for emotion in metadata["emotions"]]
     expected = early_run.predictions()[columns].to_numpy()
@@ -296,9 +296,7 @@ def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions
     fold = goemotions_run.metadata()["fold"]
     examples = read_examples(Path(goemotions_run.config().records), fold["validation"], 100, fold["by"])
     sound = audio.pad_together([one.waveform for one in examples])
-    probabilities, named, shares = ExportedModel(goemotions_export[1]).answer(
-        sound, [one.transcript for one in examples]
-    )
+    probabilities, named, shares = Predictor(goemotions_export[1]).answer(sound, [one.transcript for one in examples])
     assert shares is None
     stored = goemotions_run.predictions()
     expected = stored.filter(like="probability_").to_numpy()
@@ -341,7 +339,7 @@ def leave_one_out(run):
 def test_an_export_of_enrolled_speakers_answers_as_the_run_from_their_other_clips(enrolled_export, enrolled_run):
     sounds, means, deviations = leave_one_out(enrolled_run)
     assert len(enrolled_run.metadata()["fold"]["validation"]) == 1
-    model = ExportedModel(enrolled_export)
+    model = Predictor(enrolled_export)
     found = model(audio.pad_together(sounds), [""] * len(sounds), means, deviations)
     expected = enrolled_run.predictions().filter(like="probability_").to_numpy()
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-5)
@@ -366,7 +364,7 @@ def test_an_export_of_enrolled_speakers_has_two_more_inputs(enrolled_export, enr
 
 
 def test_training_statistics_are_built_in_and_stand_for_a_speaker_who_is_not_enrolled(enrolled_export, enrolled_run):
-    model, fitted = ExportedModel(enrolled_export), enrolled_run.normalisation()
+    model, fitted = Predictor(enrolled_export), enrolled_run.normalisation()
     sound, rows = together(noise(20000), noise(9000)), np.ones((2, 1))
     zeros = np.zeros((2, 64))
     strange = model(sound, ["", ""])
@@ -381,9 +379,9 @@ def test_training_statistics_of_a_run_are_constants_of_its_export(enrolled_expor
     shutil.copytree(enrolled_run.folder, run.folder)
     write_json(run.normalisation_path, dataclasses.asdict(run.normalisation()) | {"mode": "training"})
     export(run, run.export)
-    model, sound = ExportedModel(run.export), together(noise(20000), noise(9000))
+    model, sound = Predictor(run.export), together(noise(20000), noise(9000))
     assert set(model._serve.structured_input_signature[1]) == {"waveform", "transcript"}
-    strange = ExportedModel(enrolled_export)(sound, ["", ""])
+    strange = Predictor(enrolled_export)(sound, ["", ""])
     np.testing.assert_allclose(model(sound, ["", ""]), strange, atol=1e-6)
 
 
@@ -405,7 +403,7 @@ def test_an_export_that_sees_nothing_takes_no_frames(loaded):
 def test_stored_videos_get_the_probabilities_of_predictions_csv_whatever_is_left_out(seen_export, seen_run):
     config, metadata = seen_run.config(), seen_run.metadata()
     examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
-    model, columns = ExportedModel(seen_export), [f"probability_{emotion}" for emotion in metadata["emotions"]]
+    model, columns = Predictor(seen_export), [f"probability_{emotion}" for emotion in metadata["emotions"]]
     sound, words = audio.pad_together([one.waveform for one in examples]), [one.transcript for one in examples]
     frames = np.stack([to_array(one.images, model.seen) for one in examples])
     given = {

@@ -140,7 +140,7 @@ def test_of_several_records_one_must_be_chosen(with_records, three_speaker_recor
         (["--fold", "1"], "--fold 1 is none of the 1 folds of holdout"),
         (["--fold", "-1"], "--fold -1 is none"),
         (["--folds", "nonsense"], "there are no folds 'nonsense'"),
-        (["--folds", "published"], "no utterance of a published part train, validation, test"),
+        (["--folds", "published"], "no utterance of a published split train, validation, test"),
         (["--folds", "group-kfold", "--num-folds", "4"], "--num-folds 4 cannot work for the 3 speakers"),
         (["--control", "shuffled-transcripts"], "changes nothing for --branch audio"),
         (["--records", "nowhere"], "nowhere holds no complete records"),
@@ -266,7 +266,7 @@ def test_a_run_that_knows_a_test_speaker_is_refused(tmp_path, trained, make_conf
     swapped = [{"train": fold["test"], "validation": fold["validation"], "test": fold["train"]}]
     (tmp_path / "folds.json").write_text(json.dumps(swapped))
     config = make_config("fusion", fusion="early", folds=str(tmp_path / "folds.json"), init_audio=str(audio_run.folder))
-    with pytest.raises(InputError, match="in its train part, whom this fold tests"):
+    with pytest.raises(InputError, match="in its train split, whom this fold tests"):
         fit(config, Run(tmp_path / "run"))
 
 
@@ -288,7 +288,7 @@ def test_a_fold_that_cannot_be_believed_is_refused(with_records, trained, fold, 
 def test_an_emotion_without_training_clips_is_named(tmp_path, trained, make_config, three_speaker_records, monkeypatch):
     index = records.read_index(three_speaker_records)
     monkeypatch.setattr(checks, "read_index", lambda folder: index[index["label"] != 1])
-    with pytest.raises(InputError, match="the training part of holdout fold 0 has no utterance of calm"):
+    with pytest.raises(InputError, match="the training split of holdout fold 0 has no utterance of calm"):
         fit(make_config("audio"), Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -440,7 +440,7 @@ def test_the_run_holds_the_statistics_of_its_training_part_before_training(with_
     )
     assert run.normalisation() == expected
     assert "enrolled speaker" not in run.metadata()["marks"]
-    assert "training part" in json.loads(run.audit_path.read_text())["fitted"]["normalisation"]
+    assert "training split" in json.loads(run.audit_path.read_text())["fitted"]["normalisation"]
     main(["--branch", "audio", "--run", "plain"])
     assert trained[1].normalisation() is None
     assert not trained[1].normalisation_path.exists()
@@ -540,7 +540,7 @@ def test_late_fusion_hears_one_clip_on_one_scale(tmp_path, trained, make_config,
     found = enrolled_run.normalisation()
     changed = dataclasses.replace(found, mean={"log_mel": [1.0, *found.mean["log_mel"][1:]]})
     files.write_json(other.normalisation_path, dataclasses.asdict(changed))
-    with pytest.raises(InputError, match="have statistics of different training parts: join runs of one fold"):
+    with pytest.raises(InputError, match="have statistics of different training splits: join runs of one fold"):
         fit(late(make_config, enrolled_run, other), Run(tmp_path / "another"))
 
 

@@ -24,7 +24,7 @@ def index_of(speakers, num_clips=1, **columns):
     """An index of some speakers, each clip a trial and a recording of its own."""
     clips = [(speaker, f"{speaker}-{clip}") for speaker in speakers for clip in range(num_clips)]
     index = pd.DataFrame(clips, columns=["speaker", "utterance_id"], dtype=str)
-    index = index.assign(trial=index["utterance_id"], audio_sha256=index["utterance_id"], has_sound=True)
+    index = index.assign(trial=index["utterance_id"], audio_sha256=index["utterance_id"], has_audio=True)
     index = index.assign(video_sha256="")
     return index.assign(**{"label": 0, "published_split": "", "transcript": "", **columns})
 
@@ -60,7 +60,7 @@ def test_every_speaker_has_one_part_and_every_part_a_speaker(name, speakers, see
     for fold in folds.make_folds(name, index, seed=seed):
         assert sum(map(len, parts(fold))) == len(set.union(*parts(fold))) == len(speakers)
         found = folds.audit(fold, index, name)
-        assert [found.parts[split]["num_utterances"] for split in folds.SPLITS] == [2 * len(p) for p in parts(fold)]
+        assert [found.splits[split]["num_utterances"] for split in folds.SPLITS] == [2 * len(p) for p in parts(fold)]
         assert (found.marks, found.left_out) == ((), 0)
 
 
@@ -169,9 +169,9 @@ def test_published_reads_the_split_of_the_corpus():
     split = ["train", "train", "validation", "test", ""]
     index = index_of([""], 5, published_split=split)
     (fold,) = folds.make_folds("published", index)
-    assert fold.parts(index).tolist() == split
+    assert fold.splits(index).tolist() == split
     assert folds.audit(fold, index, "published").left_out == 1
-    with pytest.raises(InputError, match="no utterance of a published part validation"):
+    with pytest.raises(InputError, match="no utterance of a published split validation"):
         folds.make_folds("published", index[index["published_split"] != "validation"])
 
 
@@ -179,7 +179,7 @@ def test_random_cuts_utterances_60_20_20():
     index = index_of(["", "a"], 10)
     (fold,) = folds.make_folds("random", index)
     assert list(map(len, parts(fold))) == [12, 4, 4]
-    assert fold.parts(index).value_counts().to_dict() == {"train": 12, "validation": 4, "test": 4}
+    assert fold.splits(index).value_counts().to_dict() == {"train": 12, "validation": 4, "test": 4}
     with pytest.raises(InputError, match="random needs at least three utterances"):
         folds.make_folds("random", index[:2])
 
@@ -274,7 +274,7 @@ def test_identical_pictures_in_two_parts_are_refused_whatever_their_sound():
 
 def test_absent_and_silent_sound_is_no_copy():
     index = changed(index_of("abc", 2), audio_sha256={"a-0": "x", "c-1": "x", "b-0": "", "c-0": ""})
-    index = changed(index, has_sound={"a-0": False, "c-1": False}, trial={"a-0": "", "c-0": ""})
+    index = changed(index, has_audio={"a-0": False, "c-1": False}, trial={"a-0": "", "c-0": ""})
     assert folds.audit(FOLD, index, "here").overlaps == dict.fromkeys(
         ("speakers", "trials", "recordings", "videos", "sentences"), 0
     )
@@ -286,7 +286,7 @@ def test_twins_within_one_part_and_among_the_left_out_are_fine():
     )
     found = folds.audit(FOLD, index, "here")
     assert found.left_out == 2
-    assert found.parts["train"] == {"speakers": ["a"], "num_utterances": 2}
+    assert found.splits["train"] == {"speakers": ["a"], "num_utterances": 2}
 
 
 def test_sentences_may_stand_in_all_parts_of_a_fold_of_speakers():
@@ -313,7 +313,7 @@ def test_published_sentences_without_speakers_leak_none():
     index = index_of([""], 3, published_split=["train", "validation", "test"], transcript=["a", "b", "c"])
     found = folds.audit(folds.make_folds("published", index)[0], index, "published")
     assert found.marks == ()
-    assert found.parts["test"] == {"speakers": [], "num_utterances": 1}
+    assert found.splits["test"] == {"speakers": [], "num_utterances": 1}
 
 
 def test_a_part_that_lost_its_utterances_stops():

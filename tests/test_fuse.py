@@ -184,9 +184,9 @@ def test_nothing_is_fitted_on_those_who_are_tested_in_the_same_fold(write):
     same = [rows_of(seed, "validation", "ax") for seed in (3, 4)]
     other = [table.assign(utterance_id="other-" + table["utterance_id"]) for table in same]
     paths = write(*tables, *same, *other)
-    with pytest.raises(InputError, match=r"Utterance a0 of --fit-on stands in the test part of .*a.csv: fit on valid"):
+    with pytest.raises(InputError, match=r"Utterance a0 of --fit-on stands in the test split of .*a.csv: fit on valid"):
         fused_of(paths[:2], "weighted", paths[2:4])
-    with pytest.raises(InputError, match="Speaker a of --fit-on stands in the test part"):
+    with pytest.raises(InputError, match="Speaker a of --fit-on stands in the test split"):
         fused_of(paths[:2], "weighted", paths[4:])
     folds = write(folds_of(1), folds_of(2))
     assert len(fused_of(folds, "weighted", folds)[0]) == 2  # Tested in one fold, validated in the other.

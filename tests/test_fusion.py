@@ -145,8 +145,8 @@ def test_a_modality_that_training_drops_is_one_that_is_not_there(join):
     training = TrainingConfig(modality_dropout=0.9999)
     model = build("fusion", "early", join=join, audio=audio, text=text, training=training)
     found = model(batch(*[BOTH] * 20), training=True).numpy()
-    sound_alone, words_alone = model(batch(SOUND_ALONE, WORDS_ALONE)).numpy()
-    is_sound, is_words = (np.abs(found - alone).max(axis=1) < 1e-5 for alone in (sound_alone, words_alone))
+    audio_only, words_alone = model(batch(SOUND_ALONE, WORDS_ALONE)).numpy()
+    is_sound, is_words = (np.abs(found - alone).max(axis=1) < 1e-5 for alone in (audio_only, words_alone))
     assert (is_sound ^ is_words).all()
     assert 0 < is_sound.sum() < 20
     assert np.abs(found - model(batch(BOTH)).numpy()).max(axis=1).min() > 1e-4

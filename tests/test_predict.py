@@ -11,7 +11,7 @@ import tensorflow as tf
 from test_video import grey, write_video
 
 from emotion_tf.predict import main
-from emotion_tf.serving.predictor import Answer, ExportedModel, enrol, find_version
+from emotion_tf.serving.predictor import Answer, Predictor, enrol, find_version
 from emotion_tf.serving.predictor import predict as predict_one
 from pipelines import audio
 from pipelines.clips import read_clip
@@ -21,13 +21,13 @@ from pipelines.video import read_frames, to_array
 
 @pytest.fixture(scope="module")
 def model(early_export):
-    return ExportedModel(early_export)
+    return Predictor(early_export)
 
 
 @pytest.fixture
 def predict(early_export, capsys, model, monkeypatch):
     """Runs the command in this process; the model is loaded once for all."""
-    monkeypatch.setattr("emotion_tf.predict.ExportedModel", lambda path: model)
+    monkeypatch.setattr("emotion_tf.predict.Predictor", lambda path: model)
 
     def run(*arguments):
         status = run_command(main, ["--model", str(early_export), *map(str, arguments)])
@@ -157,7 +157,7 @@ def test_a_model_of_several_modalities_tells_what_each_contributes(model, tmp_pa
 
 
 def test_a_model_that_weighs_its_modalities_tells_their_shares(late_export, tmp_path):
-    model, file = ExportedModel(late_export), tone(tmp_path / "a.wav")
+    model, file = Predictor(late_export), tone(tmp_path / "a.wav")
     assert predict_one(model, file, "oh no")["shares"] == {"audio": 0.5, "text": 0.5}
     assert predict_one(model, file, "")["shares"] == {"audio": 1, "text": 0}
     assert predict_one(model, file, "")["changes_without"]["text"] == 0
@@ -200,17 +200,17 @@ def test_the_newest_version_is_taken(tmp_path):
 def test_a_folder_that_is_no_model_gets_a_sentence(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match="holds no exported model: name a run"):
-            ExportedModel(folder)
+            Predictor(folder)
 
 
 def test_a_corrupt_export_gets_a_sentence(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"cut off")
     with pytest.raises(InputError, match=r"metadata\.json is missing or corrupt"):
-        ExportedModel(tmp_path)
+        Predictor(tmp_path)
     (tmp_path / "metadata.json").write_text("{}")
     with pytest.raises(InputError, match="does not load"):
-        ExportedModel(tmp_path)
+        Predictor(tmp_path)
 
 
 def test_whisper_hears_the_words_where_it_is_asked_to(predict, tmp_path, whisper_checkpoint):
@@ -273,12 +273,12 @@ def test_an_export_of_before_is_to_be_made_again(early_export, monkeypatch):
     loaded = SimpleNamespace(signatures={"serving_default": before})
     monkeypatch.setattr(tf.saved_model, "load", lambda path: loaded)
     with pytest.raises(InputError, match="was made by an older version"):
-        ExportedModel(early_export)
+        Predictor(early_export)
 
 
 @pytest.fixture(scope="module")
 def enrolling(enrolled_export):
-    return ExportedModel(enrolled_export)
+    return Predictor(enrolled_export)
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +340,7 @@ def test_a_recording_that_enrol_swallowed_gets_a_sentence(predict, recordings, w
 
 
 def test_the_command_line_hands_enrolled_recordings_on(enrolling, enrolled_export, recordings, capsys, monkeypatch):
-    monkeypatch.setattr("emotion_tf.predict.ExportedModel", lambda path: enrolling)
+    monkeypatch.setattr("emotion_tf.predict.Predictor", lambda path: enrolling)
     file, *others = recordings
     main(["--model", str(enrolled_export), str(file), "--enrol", *map(str, others)])
     found = json.loads(capsys.readouterr().out)
@@ -358,7 +358,7 @@ def test_a_bad_recording_to_enrol_gets_a_sentence(enrolling, tmp_path):
 
 @pytest.fixture(scope="module")
 def seeing(seen_export):
-    return ExportedModel(seen_export)
+    return Predictor(seen_export)
 
 
 @pytest.fixture

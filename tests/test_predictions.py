@@ -128,7 +128,7 @@ def test_folds_and_seeds_are_numbers_and_probabilities_are_exact(tmp_path):
             WITH_PROBABILITIES + f"{ROW},.5,.48\nb,01,test,sad,sad,.5,.5\n",
             "line 2: the probabilities sum to 0.98: write",
         ),
-        (f"{HEADER},seed\n{ROW},0\nb,01,test,sad,sad,1\n", "seeds 0 and 1 hold different utterances in the test part"),
+        (f"{HEADER},seed\n{ROW},0\nb,01,test,sad,sad,1\n", "seeds 0 and 1 hold different utterances in the test split"),
         (f'{HEADER}\n"a\nb",1,test,sad,sad\n\n{ROW}\n{ROW}\n', r"line 6 repeats line 5 \(utterance_id a, split test\)"),
         (f"{HEADER},fold\n{ROW},1\n{ROW},2\n{ROW},1\n", r"line 4 repeats line 2 \(.*, fold 1\): keep one"),
     ],

@@ -384,7 +384,7 @@ def test_records_that_cannot_be_understood_are_left_alone_unless_overwritten(
 
 
 def goemotions_of(folder, *rows):
-    """Writes rows (comment, label ids, id) as the training part, and one row each as the others."""
+    """Writes rows (comment, label ids, id) as the training split, and one row each as the others."""
     folder.mkdir()
     for name, part in {"train.tsv": rows, "dev.tsv": [("Hm", "1", "y")], "test.tsv": [("Have Fun", "17", "z")]}.items():
         (folder / name).write_text("".join("\t".join(row) + "\n" for row in part), encoding="utf-8")

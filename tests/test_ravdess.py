@@ -99,7 +99,7 @@ def test_the_files_of_one_trial_are_one_utterance(tmp_path, files, name, audio, 
 
 def test_without_its_videos_a_corpus_keeps_the_sound_and_counts_what_has_none(tmp_path):
     place(tmp_path, SOUND, PICTURES, "02-01-01-01-01-01-08.mp4", "01-01-01-01-01-01-09.mp4")
-    corpus = ravdess.read(tmp_path).sound_alone()
+    corpus = ravdess.read(tmp_path).audio_only()
     assert [one.utterance_id[:2] for one in corpus.utterances] == ["01", "03"]
     assert not corpus.has_video
     assert corpus.ignored == {"video without sound (--video-frames reads it)": 1}

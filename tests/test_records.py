@@ -338,12 +338,12 @@ def test_the_index_holds_what_the_shards_hold_in_the_order_of_their_names(tmp_pa
     for name in ("speaker", "trial", "audio_sha256", "transcript", "video_sha256"):
         assert index[name].unique().tolist() == [RECORD[name]]
     assert set(index["published_split"]) == {"test"}
-    assert index["has_sound"].dtype == bool
+    assert index["has_audio"].dtype == bool
 
 
 def test_the_index_knows_which_records_have_sound(tmp_path):
     silent = {"log_mel": np.zeros((0, 4), np.float32)}
-    assert index_of(tmp_path, [{}, silent])["has_sound"].tolist() == [True, False]
+    assert index_of(tmp_path, [{}, silent])["has_audio"].tolist() == [True, False]
 
 
 def test_a_record_of_words_alone_has_no_sound(tmp_path):
@@ -352,7 +352,7 @@ def test_a_record_of_words_alone_has_no_sound(tmp_path):
     records.write_shard(tmp_path / "0.tfrecord", [words])
     shards = {"0.tfrecord": metadata.shards["0.tfrecord"] | {"num_bytes": size_of(tmp_path)}}
     records.write_metadata(tmp_path, dataclasses.replace(metadata, shards=shards))
-    assert records.read_index(tmp_path)["has_sound"].tolist() == [False]
+    assert records.read_index(tmp_path)["has_audio"].tolist() == [False]
 
 
 def test_a_shard_with_a_flipped_byte_is_named(tmp_path):

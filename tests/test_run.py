@@ -153,7 +153,7 @@ def test_scores_on_other_records_go_below_the_run_by_the_name_of_their_folder(st
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     for path in (Path(), tmp_path / "other", Path("../other/")):
-        assert started.elsewhere(path).folder == started.folder / "elsewhere" / "other"
+        assert started.cross_corpus(path).folder == started.folder / "cross_corpus" / "other"
 
 
 def test_scores_are_json(finished):

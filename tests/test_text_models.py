@@ -20,7 +20,7 @@ from emotion_tf.models.build import build_model
 from emotion_tf.models.late_fusion import late_fusion
 from emotion_tf.runs.compatibility import tokenizer_of
 from emotion_tf.runs.folder import Run
-from emotion_tf.serving.predictor import ExportedModel
+from emotion_tf.serving.predictor import Predictor
 from emotion_tf.training.checks import with_branches
 from pipelines import text
 from pipelines.command import InputError
@@ -132,7 +132,7 @@ def test_a_run_is_scored_exported_and_averaged_when_its_preset_is_gone(preset_ru
     assert late.tokenizer().sha256 == copy.tokenizer().sha256
     export(late, tmp_path / "export")
     model, quiet = late.model(), np.zeros((1, 1600), np.float32)
-    found = ExportedModel(tmp_path / "export")(quiet, ["Happy kids!"])
+    found = Predictor(tmp_path / "export")(quiet, ["Happy kids!"])
     ids = late.tokenizer()(["Happy kids!"]).to_tensor().numpy()
     features = {"log_mel": np.zeros((1, 1, 64), np.float32), "num_frames": np.zeros(1, np.int32), "token_ids": ids}
     np.testing.assert_allclose(found, tf.nn.softmax(model(features)), atol=1e-5)
@@ -163,9 +163,9 @@ def test_a_preset_learns_at_its_own_rate_and_a_frozen_one_not_at_all(make_config
 
     tuned = dataclasses.replace(make_config("text"), text=text_config("distilbert", tiny_preset, preset_rate=1e-4))
     optimizer = train.make_model(tuned, text_run.metadata(), 1).optimizer
-    assert list(optimizer.ratios.values()) == pytest.approx([5e-2] * len(optimizer.ratios))
+    assert list(optimizer.multipliers.values()) == pytest.approx([5e-2] * len(optimizer.multipliers))
     frozen = dataclasses.replace(tuned, text=text_config("distilbert", tiny_preset, freeze=True))
-    assert train.make_model(frozen, text_run.metadata(), 1).optimizer.ratios == {}
+    assert train.make_model(frozen, text_run.metadata(), 1).optimizer.multipliers == {}
 
 
 def test_a_preset_that_a_branch_brings_is_slower_than_at_its_own_rate(make_config, tiny_preset):
@@ -176,11 +176,11 @@ def test_a_preset_that_a_branch_brings_is_slower_than_at_its_own_rate(make_confi
     model = build_model(tuned, {}, VOCABULARY_SIZE, PRIOR)
     transfer.freeze(model, tuned)
     optimizer.compile_model(model, tuned, 7, keras.losses.CategoricalCrossentropy())
-    ratios = model.optimizer.ratios
+    multipliers = model.optimizer.multipliers
     backbone = {variable.path for variable in model.get_layer("text_backbone").trainable_variables}
-    assert [ratios[path] for path in backbone] == pytest.approx([0.1 * 5e-2] * len(backbone))
-    assert {ratios[path] for path in set(ratios) - backbone} == {0.1}
-    assert (set(model.optimizer.held), model.optimizer.release_step) == (set(ratios), 7)
+    assert [multipliers[path] for path in backbone] == pytest.approx([0.1 * 5e-2] * len(backbone))
+    assert {multipliers[path] for path in set(multipliers) - backbone} == {0.1}
+    assert (set(model.optimizer.frozen), model.optimizer.unfreeze_step) == (set(multipliers), 7)
 
 
 @pytest.mark.parametrize(("model", "max_tokens"), [("transformer", 513), ("distilbert", 65), ("distilbert", 2)])

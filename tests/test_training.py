@@ -310,19 +310,19 @@ def test_branches_frozen_throughout_leave_the_join_and_the_answer_to_train(make_
     model = train.make_model(config, audio_run.metadata(), 2)
     trained = {variable.path.split("/")[0] for variable in model.trainable_variables}
     assert trained == {"fusion_hidden", "emotions", "fusion_audio_emotions", "fusion_text_emotions"}
-    assert model.optimizer.ratios == {}
+    assert model.optimizer.multipliers == {}
 
 
 def test_without_freezing_a_started_branch_learns_as_any_unless_it_is_slowed(make_config, audio_run):
     config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder))
     model = train.make_model(config, audio_run.metadata(), 2)
-    assert model.optimizer.ratios == {}
+    assert model.optimizer.multipliers == {}
     assert all(layer.trainable for layer in model.layers)
     slower = dataclasses.replace(config, training=dataclasses.replace(config.training, release_rate=0.1))
     optimizer = train.make_model(slower, audio_run.metadata(), 2).optimizer
-    assert set(optimizer.ratios.values()) == {0.1}
-    assert all(path.startswith("audio_") for path in optimizer.ratios)
-    assert (optimizer.held, optimizer.release_step) == ([], 0)
+    assert set(optimizer.multipliers.values()) == {0.1}
+    assert all(path.startswith("audio_") for path in optimizer.multipliers)
+    assert (optimizer.frozen, optimizer.unfreeze_step) == ([], 0)
 
 
 def test_early_stopping_survives_a_resume(text_run, tmp_path):
@@ -357,13 +357,13 @@ def test_a_corrupt_checkpoint_gets_a_sentence(text_run, tmp_path, name, content)
 
 def test_a_loss_that_is_no_number_stops_with_a_sentence(make_config, tmp_path, monkeypatch):
     run, config = Run(tmp_path / "run"), make_config("text", epochs=3)
-    predict, calls = train.Part.predict, []
+    predict, calls = train.Split.predict, []
 
     def nan_in_the_second_epoch(self, model):
         calls.append(predict(self, model))
         return (calls[-1][0], np.nan) if len(calls) == 2 else calls[-1]
 
-    monkeypatch.setattr(train.Part, "predict", nan_in_the_second_epoch)
+    monkeypatch.setattr(train.Split, "predict", nan_in_the_second_epoch)
     with pytest.raises(InputError, match=r"the loss became nan in epoch 2: .* --learning-rate below 0.002"):
         fit(config, run)
     assert callbacks.last_epoch(run) == 0
@@ -523,7 +523,7 @@ def test_a_fitted_rule_is_that_of_the_validation_part_and_is_stored(rule, make_c
     # A tiny model's answers hardly differ, so that the kernel of their standardised logarithms is large.
     tolerance = 1e-5 if rule == "weighted" else 2e-4
     np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=tolerance)
-    assert json.loads(run.audit_path.read_text())["fitted"]["rule"] == "validation part, 30 utterances"
+    assert json.loads(run.audit_path.read_text())["fitted"]["rule"] == "validation split, 30 utterances"
 
 
 def test_a_run_on_another_corpus_joins_by_its_mapped_probabilities(make_config, audio_run, goemotions_run, tmp_path):

@@ -13,7 +13,7 @@ import soundfile
 from pipelines import audio
 from pipelines.command import InputError
 from pipelines.transcripts import transcriber as module
-from pipelines.transcripts.transcriber import Heard, Transcriber, WhisperSettings, is_silent, transcribed
+from pipelines.transcripts.transcriber import Transcriber, Transcription, WhisperSettings, is_silent, transcribed
 from pipelines.utterance import Corpus, Utterance
 from pipelines.whisper_models import file_sha256
 
@@ -55,7 +55,7 @@ class Parrot:
 
     def __call__(self, waveform):
         Parrot.asked += 1
-        return Heard(f"sound, number {Parrot.asked}", len(waveform) / 16000, 0.25)
+        return Transcription(f"sound, number {Parrot.asked}", len(waveform) / 16000, 0.25)
 
 
 @pytest.fixture
@@ -106,9 +106,9 @@ def test_an_english_model_hears_english_and_refuses_other_languages(make_whisper
 
 def test_silence_and_snippets_never_reach_the_model(transcriber, monkeypatch):
     monkeypatch.setattr("whisper.transcribe", None)
-    assert transcriber(np.zeros(32000, np.int16)) == Heard("", 2.0)
-    assert transcriber(noise(0.05)) == Heard("", 0.05)
-    assert transcriber(np.zeros(0, np.int16)) == Heard("", 0.0)
+    assert transcriber(np.zeros(32000, np.int16)) == Transcription("", 2.0)
+    assert transcriber(noise(0.05)) == Transcription("", 0.05)
+    assert transcriber(np.zeros(0, np.int16)) == Transcription("", 0.0)
 
 
 def test_the_gate_is_at_a_tenth_of_a_second_and_65_db():

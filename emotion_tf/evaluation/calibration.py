@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 COLDEST, HOTTEST = 0.1, 10.0
-"""On a validation part that is all right, or all guessed, the likelihood has no best temperature inside."""
+"""On a validation split that is all right, or all guessed, the likelihood has no best temperature inside."""
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

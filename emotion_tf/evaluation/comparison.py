@@ -136,7 +136,7 @@ def _check_label_sets(entries: Sequence[Entry]) -> None:
             )
 
 
-def choose_part(entries: Sequence[Entry], asked: str | None = None) -> str:
+def choose_split(entries: Sequence[Entry], asked: str | None = None) -> str:
     """Returns the part that was asked for, else test where every entry has it, else validation.
 
     Raises:
@@ -146,7 +146,7 @@ def choose_part(entries: Sequence[Entry], asked: str | None = None) -> str:
         lacking = [entry.name for entry in entries if not (entry.predictions["split"] == part).any()]
         if not lacking:
             return part
-    advice = "read its test part first, or compare --part validation" if part == "test" else "leave it out"
+    advice = "read its test split first, or compare --split validation" if part == "test" else "leave it out"
     also = "" if asked else ", and not every run has test rows"
     raise InputError(f"{lacking[0]} has no {part} rows{also}: {advice}.")
 

@@ -255,7 +255,7 @@ def _check_test(joined: Joined, fit_set: Joined) -> None:
         for what, (tested, used) in named.items():
             if both := sorted((set(tested) & set(used)) - {""}):
                 raise InputError(
-                    f"{what.capitalize()} {both[0]} of --fit-on stands in the test part of {joined.paths[0]}:"
+                    f"{what.capitalize()} {both[0]} of --fit-on stands in the test split of {joined.paths[0]}:"
                     " fit on validation speakers only."
                 )
 

@@ -39,7 +39,7 @@ def shuffled_in_training(control: str) -> str:
     return {**_SHUFFLED, "permuted-labels": "labels"}.get(control, "")
 
 
-class Part:
+class Split:
     """The utterances of one part, kept in memory to be predicted again and again.
 
     Args:
@@ -212,9 +212,9 @@ def _mapped(memberships: np.ndarray, numbers: Sequence[int | None], num_emotions
     return memberships @ leads
 
 
-def part_of(
+def split_of(
     run: Run, split: str, modalities: Sequence[str], audio_features: Sequence[str] = AudioConfig().features
-) -> Part:
+) -> Split:
     """Reads one part of a run's fold, under its control, as far as a model listens to it.
 
     Raises:
@@ -227,7 +227,7 @@ def part_of(
             f"{records} were made with another {what} since {run.folder} was trained: prepare them as before."
         )
     fold = metadata["fold"]
-    return Part(
+    return Split(
         records,
         fold[split],
         split,
@@ -245,7 +245,7 @@ def part_of(
     )
 
 
-def score_part(run: Run, model: keras.Model, part: Part) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+def score_split(run: Run, model: keras.Model, part: Split) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Predicts one part, and returns its scores and its rows of predictions.csv.
 
     Args:
@@ -267,7 +267,7 @@ def score_part(run: Run, model: keras.Model, part: Part) -> tuple[dict[str, Any]
     return scores, tables
 
 
-def _with_shares(tables: Mapping[str, pd.DataFrame], part: Part, model: keras.Model) -> pd.DataFrame:
+def _with_shares(tables: Mapping[str, pd.DataFrame], part: Split, model: keras.Model) -> pd.DataFrame:
     """Adds to the rows of predictions.csv what each modality contributes.
 
     `share_<modality>` is its weight in the fusion, where there are weights; `change_without_<modality>` what the

@@ -81,15 +81,15 @@ def _features_of(run: Run, metadata: dict[str, Any], given: "dict[str, np.ndarra
 
 
 def _stored_features(run: Run, model: "keras.Model") -> "dict[str, tf.Tensor]":
-    """Reads inputs of the signature `features` from the validation part, padding of a batch among them."""
+    """Reads inputs of the signature `features` from the validation split, padding of a batch among them."""
     import tensorflow as tf
 
-    from emotion_tf.evaluation.split import part_of
+    from emotion_tf.evaluation.split import split_of
     from emotion_tf.models.inputs import audio_features_of, modalities_of
 
-    part = part_of(run, "validation", modalities_of(model), audio_features_of(model))
+    part = split_of(run, "validation", modalities_of(model), audio_features_of(model))
     stored = next(iter(part.features))
-    # Fewer where the validation part is small: the rows repeat.
+    # Fewer where the validation split is small: the rows repeat.
     rows = tf.range(NUM_CHECKED) % len(stored["num_steps"])
     words = text.own_tokenizer()([""] * NUM_CHECKED).to_tensor()  # What a run without words is given and leaves.
     return {"token_ids": words} | {name: tf.gather(values, rows) for name, values in stored.items()}
@@ -120,10 +120,10 @@ def compare(export_folder: str, examples_path: str) -> float:
     expected = examples.pop("expected")
     if "waveform" not in examples:
         return float(np.abs(_by_features(Path(export_folder) / "1", examples) - expected).max())
-    from emotion_tf.serving.predictor import ExportedModel
+    from emotion_tf.serving.predictor import Predictor
 
     beside = {name: examples[name] for name in (*SPEAKER_INPUTS, "video_frames") if name in examples}
-    found = ExportedModel(Path(export_folder))(examples["waveform"], examples["transcripts"].tolist(), **beside)
+    found = Predictor(Path(export_folder))(examples["waveform"], examples["transcripts"].tolist(), **beside)
     return float(np.abs(found - expected).max())
 
 
@@ -152,7 +152,7 @@ def _speakers(normalisation: Normalisation | None, audio_features: Sequence[str]
 
 
 def _examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.ndarray], str]":
-    """Takes waveforms, words and frames from the validation part, or makes waveforms where none are stored.
+    """Takes waveforms, words and frames from the validation split, or makes waveforms where none are stored.
 
     Returns:
       waveform [NUM_CHECKED, num_samples], transcripts [NUM_CHECKED] and, of a run that sees, video_frames; and what

@@ -12,7 +12,7 @@ from emotion_tf.models.branches.outputs import BranchOutput
 from emotion_tf.models.branches.text import text_branch
 from emotion_tf.models.branches.video import video_branch
 from emotion_tf.models.early_fusion import JOINS, Joined, ModalityDropout
-from emotion_tf.models.head import ANSWER, CalibratedAnswer, logits_of
+from emotion_tf.models.head import HEAD, CalibratedLogits, logits_of
 from emotion_tf.models.inputs import any_of, make_inputs, presence
 
 
@@ -30,7 +30,7 @@ def build_model(
       widths: Feature of sound -> number of its columns, at least for those of the config; video_frames -> height, width
         and channels of a frame, where one is seen.
       vocabulary_size: Pieces of the vocabulary.
-      prior: Share of each emotion in the training part, in label order.
+      prior: Share of each emotion in the training split, in label order.
       is_multi_label: Whether an utterance has several emotions, each with a probability of its own.
 
     Returns:
@@ -48,10 +48,10 @@ def build_model(
     present = presence(inputs)
     joined = _join(outputs, present, config) if config.join else None
     biases = logits_of(prior) if is_multi_label else "zeros"
-    answer = layers.Dense(len(prior), bias_initializer=biases, name=ANSWER)
+    answer = layers.Dense(len(prior), bias_initializer=biases, name=HEAD)
     logits = answer(joined.vector if joined else outputs[config.modalities[0]].embedding)
-    logits = logits + _own_answers(outputs, joined.weights, len(prior)) if joined else logits
-    logits = CalibratedAnswer(prior, is_multi_label, name="logits")(logits, any_of(present))
+    logits = logits + _branch_logits(outputs, joined.weights, len(prior)) if joined else logits
+    logits = CalibratedLogits(prior, is_multi_label, name="logits")(logits, any_of(present))
     return keras.Model(inputs, logits, name=f"{config.branch}")
 
 
@@ -64,17 +64,17 @@ def _join(outputs: Mapping[str, BranchOutput], present: Sequence[keras.KerasTens
     return Joined(layers.Dropout(config.audio.dropout, name="fusion_dropout")(joined.vector), joined.weights)
 
 
-def own_answer(modality: str) -> str:
+def branch_head(modality: str) -> str:
     """Names the layer of early fusion by which a branch answers alone, beside what the join finds."""
-    return f"fusion_{modality}_{ANSWER}"
+    return f"fusion_{modality}_{HEAD}"
 
 
-def _own_answers(
+def _branch_logits(
     outputs: Mapping[str, BranchOutput], weights: keras.KerasTensor, num_emotions: int
 ) -> keras.KerasTensor:
     """Sums the logits of each branch by itself, weighed: [batch, num_emotions]. Zeros, until trained or started."""
     answers = [
-        layers.Dense(num_emotions, kernel_initializer="zeros", name=own_answer(modality))(output.embedding)
+        layers.Dense(num_emotions, kernel_initializer="zeros", name=branch_head(modality))(output.embedding)
         for modality, output in outputs.items()
     ]
     return sum(weights[:, index : index + 1] * answer for index, answer in enumerate(answers))

@@ -47,9 +47,9 @@ class ModalityDropout(keras.layers.Layer):
     def call(self, is_present, training=False):
         if not training:
             return is_present
-        luck = keras.random.uniform(ops.shape(is_present), seed=self.seed_generator)
-        luckiest = ops.max(ops.where(is_present > 0, luck, -1.0), axis=1, keepdims=True)
-        return is_present * ops.cast(ops.logical_or(luck >= self.rate, luck == luckiest), is_present.dtype)
+        noise = keras.random.uniform(ops.shape(is_present), seed=self.seed_generator)
+        largest = ops.max(ops.where(is_present > 0, noise, -1.0), axis=1, keepdims=True)
+        return is_present * ops.cast(ops.logical_or(noise >= self.rate, noise == largest), is_present.dtype)
 
     def compute_output_shape(self, is_present_shape):
         return is_present_shape

@@ -8,12 +8,12 @@ from keras import ops
 
 from emotion_tf.probabilities import FLOOR
 
-ANSWER = "emotions"
+HEAD = "emotions"
 """The layer that gives logits before calibration."""
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
-class CalibratedAnswer(keras.layers.Layer):
+class CalibratedLogits(keras.layers.Layer):
     """Divides logits by the temperature; answers with the training prior where no modality is present.
 
     Inputs logits [batch, num_emotions] and is_present [batch] bool; output logits, for a softmax or, with several

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from emotion_tf.config import AUDIO_FEATURES
-from emotion_tf.models.head import CalibratedAnswer, inverse
+from emotion_tf.models.head import CalibratedLogits, inverse
 from emotion_tf.models.inputs import any_of, make_inputs, modalities_of, presence
 from emotion_tf.models.late_rules import combine
 from emotion_tf.probabilities import FLOOR
@@ -136,7 +136,7 @@ def late_fusion(
     modalities = [modalities_of(model) for model in models.values()]
     logits = LateRule(rule, modalities, is_multi_label, fitted, name="late_rule")(probabilities, is_present)
     is_any = ops.max(is_present, axis=1) > 0
-    logits = CalibratedAnswer(prior, is_multi_label, name="logits")(logits, is_any)
+    logits = CalibratedLogits(prior, is_multi_label, name="logits")(logits, is_any)
     return keras.Model(stacked.input, logits, name="late_fusion")
 
 

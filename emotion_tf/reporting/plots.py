@@ -252,7 +252,7 @@ def forest(compared: Mapping[str, Any]) -> Figure:
     _draw_rows(scores, runs, [_wrapped(run["name"], *(f"[{m}]" for m in run["marks"])) for run in runs], 1, metric)
     scores.axvline(compared["chance"][metric], linestyle=":", color="grey", label="chance")
     scores.set(
-        xlabel=f"{title} ({compared['part']} part, 95 % over {compared['unit']}s)", title="Scores", xlim=(0, None)
+        xlabel=f"{title} ({compared['split']} part, 95 % over {compared['unit']}s)", title="Scores", xlim=(0, None)
     )
     scores.legend()
     _draw_rows(differences, pairs, [_wrapped(f"{pair['first']} -", pair["second"]) for pair in pairs], 100, metric)

@@ -1,4 +1,4 @@
-"""Samples of the validation part as a model gets them: words, spectrograms, frames of videos."""
+"""Samples of the validation split as a model gets them: words, spectrograms, frames of videos."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,8 +44,8 @@ def samples(
         emotions = ", ".join(metadata["emotions"][number] for number in carried)
         title = f"{about['utterance_id'][0].numpy().decode()}: {emotions}, “{words}”"
         hop_seconds = metadata["front_end"]["hop_seconds"]
-        has_sound = "audio" in config.modalities and int(features["num_frames"][0])
-        yield title, plots.spectrogram(features["log_mel"][0].numpy(), title, hop_seconds) if has_sound else None
+        has_audio = "audio" in config.modalities and int(features["num_frames"][0])
+        yield title, plots.spectrogram(features["log_mel"][0].numpy(), title, hop_seconds) if has_audio else None
 
 
 def draw_frames(run: Run) -> None:

@@ -1,6 +1,6 @@
 """Whether a score could be believed: the fold, the runs that a run starts from or fuses, what was fitted on what.
 
-The fold itself is audited by `pipelines.folds.audit`; here its test part is held against everything that the sources
+The fold itself is audited by `pipelines.folds.audit`; here its test split is held against everything that the sources
 of a run, and their own sources, were trained or validated on. What comes of it is a run's audit.json.
 """
 
@@ -19,13 +19,13 @@ from pipelines.records import read_index, read_metadata
 if TYPE_CHECKING:
     import pandas as pd
 
-# Marks that speak of the parts of a run's own fold, not of what it was trained on.
+# Marks that speak of the splits of a run's own fold, not of what it was trained on.
 _FOLD_MARKS = ("speaker-leaking", "text-overlap")
 
 UNCHECKED = "source-unchecked"
 """A run that a score rests on, or its records, are gone: nobody can say what it knows."""
 
-_PLURALS = {"speaker": "speakers", "utterance_id": "utterances", "published_split": "published parts"}
+_PLURALS = {"speaker": "speakers", "utterance_id": "utterances", "published_split": "published splits"}
 _SAME = {
     "trial": "the same trial",
     "recording": "the same samples",
@@ -39,8 +39,8 @@ class _Exam:
     """What is tested, and how a leak into it is told.
 
     Attributes:
-      test: The rows of the test part, as `folds.comparable` gives them.
-      own: Those of the fold's own training and validation parts. What the test part shares with them is the fold's
+      test: The rows of the test split, as `folds.comparable` gives them.
+      own: Those of the fold's own training and validation splits. What the test split shares with them is the fold's
         doing, which its own audit stopped or marked, and no leak of a source.
       corpus: Name of their corpus.
       unit: "speaker" or "utterance_id": what no source may know of the same corpus.
@@ -73,23 +73,23 @@ class _Exam:
         return self.indices[folder]
 
     def met(self, known: "pd.DataFrame", column: str) -> "pd.DataFrame":
-        """Picks the known rows whose value of a column stands in the test part, and in no other part of the fold."""
+        """Picks the known rows whose value of a column stands in the test split, and in no other split of the fold."""
         return known[known[column].isin(set(self.test[column]) - set(self.own[column]) - {""})]
 
     def stop_on(self, run: Run, met: "pd.DataFrame", column: str) -> None:
         """Names a leak by its first pair of utterances."""
         known = met.iloc[0]
         test_id = self.test.loc[self.test[column] == known[column], "utterance_id"].iloc[0]
-        part = f"in its {known['part']} part"
+        split = f"in its {known['split']} split"
         num_more = met[column].nunique() - 1
         more = f" (and {num_more} more)" if num_more else ""
         if column == "speaker":
             pair = f"for instance with {known['utterance_id']} there and {test_id} here"
-            what = f"speaker {known['speaker']} {part}, whom {self.tests}, {pair}"
+            what = f"speaker {known['speaker']} {split}, whom {self.tests}, {pair}"
         elif column == "utterance_id":
-            what = f"{test_id} {part}, which {self.tests}"
+            what = f"{test_id} {split}, which {self.tests}"
         else:
-            what = f"{known['utterance_id']} {part}, {_SAME[column]} as {test_id}, which {self.tests}"
+            what = f"{known['utterance_id']} {split}, {_SAME[column]} as {test_id}, which {self.tests}"
         advice, corpus = self.advice, run.metadata()["corpus"]
         if column == "sentence" and corpus != self.corpus:
             advice = (
@@ -112,7 +112,7 @@ def audit_run(
       where: Names the fold in a sentence, for instance "fold 0 of lj5".
 
     Returns:
-      What audit.json holds: folds, fold, by, parts, left_out and overlaps of the fold; sources, each {"run",
+      What audit.json holds: folds, fold, by, splits, left_out and overlaps of the fold; sources, each {"run",
       "known_test_speakers", "checked"} and, where sentences count, "validated_sentences"; marks; fitted.
 
     Raises:
@@ -125,7 +125,7 @@ def audit_run(
         "folds": config.folds,
         "fold": config.fold,
         "by": fold.by,
-        "parts": found.parts,
+        "splits": found.splits,
         "left_out": found.left_out,
         "overlaps": found.overlaps,
         "sources": sources,
@@ -134,7 +134,7 @@ def audit_run(
     }
 
 
-def audit_elsewhere(run: Run, index: "pd.DataFrame", corpus: str, where: str) -> dict[str, Any]:
+def audit_cross_corpus(run: Run, index: "pd.DataFrame", corpus: str, where: str) -> dict[str, Any]:
     """Audits a run that is to be scored on every utterance of other records.
 
     Args:
@@ -144,7 +144,7 @@ def audit_elsewhere(run: Run, index: "pd.DataFrame", corpus: str, where: str) ->
       where: Names run and records in a sentence.
 
     Returns:
-      As `audit_run`; every utterance is in the part "test".
+      As `audit_run`; every utterance is in the split "test".
 
     Raises:
       InputError: Samples, or speakers or trials of the same corpus, that the run was trained or validated on.
@@ -167,7 +167,7 @@ def audit_elsewhere(run: Run, index: "pd.DataFrame", corpus: str, where: str) ->
         "folds": None,
         "fold": None,
         "by": exam.unit,
-        "parts": {"test": {"speakers": speakers, "num_utterances": len(index)}},
+        "splits": {"test": {"speakers": speakers, "num_utterances": len(index)}},
         "left_out": 0,
         "overlaps": {},
         "sources": sources,
@@ -178,10 +178,10 @@ def audit_elsewhere(run: Run, index: "pd.DataFrame", corpus: str, where: str) ->
 
 def _exam_of(config: Config, index: "pd.DataFrame", metadata: Mapping[str, Any], fold: folds.Fold, where: str) -> _Exam:
     rows = folds.comparable(index)
-    parts = fold.parts(rows)
+    splits = fold.splits(rows)
     return _Exam(
-        test=rows[parts == "test"],
-        own=rows[parts.isin(["train", "validation"])],
+        test=rows[splits == "test"],
+        own=rows[splits.isin(["train", "validation"])],
         corpus=metadata["corpus"],
         unit="speaker" if fold.by == "speaker" else "utterance_id",
         indices={Path(config.records).resolve(): rows},
@@ -209,7 +209,7 @@ def _is_there(run: Run) -> bool:
 
 
 def _check_sources(exam: _Exam, runs: Iterable[Run]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Holds each run against the test part.
+    """Holds each run against the test split.
 
     Returns:
       One entry of audit.json a run, and the marks that come of them.
@@ -249,7 +249,7 @@ def _known(exam: _Exam, run: Run) -> "tuple[pd.DataFrame, Sequence[str], str]":
     """Finds what a run was trained or validated on.
 
     Returns:
-      Its rows with their part, the columns to compare, and words for them.
+      Its rows with their split, the columns to compare, and words for them.
     """
     import pandas as pd
 
@@ -265,17 +265,17 @@ def _known(exam: _Exam, run: Run) -> "tuple[pd.DataFrame, Sequence[str], str]":
     elif rows is None:
         rows, columns = (pd.concat([exam.own, exam.test]), (exam.unit,)) if is_same else (exam.test[:0], ())
         checked = f"{_PLURALS[fold.by] if is_same else 'nothing'} (its records are gone)"
-    known = rows.assign(part=fold.parts(rows))
-    return known[known["part"].isin(["train", "validation"])], columns, checked
+    known = rows.assign(split=fold.splits(rows))
+    return known[known["split"].isin(["train", "validation"])], columns, checked
 
 
 def _check_sentences(exam: _Exam, run: Run, known: "pd.DataFrame", entry: dict[str, Any]) -> list[str]:
     """Compares sentences, where a corpus has no speakers to compare: a trained one stops, validated ones count."""
     met = exam.met(known, "sentence")
-    trained = met[met["part"] == "train"]
+    trained = met[met["split"] == "train"]
     if len(trained) and exam.stops_on_sentences:
         exam.stop_on(run, trained, "sentence")
-    entry["validated_sentences"] = met.loc[met["part"] == "validation", "sentence"].nunique()
+    entry["validated_sentences"] = met.loc[met["split"] == "validation", "sentence"].nunique()
     overlap = 0 if exam.stops_on_sentences else met["sentence"].nunique()
     return [f"text-overlap {overlap}"] * bool(overlap)
 
@@ -290,8 +290,8 @@ def _inherited(run: Run, exam: _Exam, is_same: bool) -> list[str]:
 
 def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) -> dict[str, str]:
     """Says where every number comes from that was fitted on data, or could have been."""
-    training = f"training part, {found.parts['train']['num_utterances']} utterances"
-    validation = f"validation part, {found.parts['validation']['num_utterances']} utterances"
+    training = f"training split, {found.splits['train']['num_utterances']} utterances"
+    validation = f"validation split, {found.splits['validation']['num_utterances']} utterances"
     start = f", starting from {', '.join(config.sources)}" if config.sources else ""
     is_multi_label = metadata.get("is_multi_label", False)
     has_clips = metadata.get("has_audio", True) or metadata.get("video") is not None
@@ -315,7 +315,7 @@ def _normalisation(config: Config, training: str) -> str:
     if config.is_late:
         return f"those of {', '.join(config.sources)}"
     if config.normalise == "enrolled":
-        return f"every other clip of the speaker, in whatever part; without one: {training}"
+        return f"every other clip of the speaker, in whatever split; without one: {training}"
     return training if config.normalise == "training" else "nothing fitted: each clip by its own mean and deviation"
 
 

@@ -117,7 +117,7 @@ def normalisation_of(config: Config) -> Normalisation | None:
     for one in filter(None, found.values()):
         if joined and any(one.mean[name] != joined.mean[name] for name in set(one.mean) & set(joined.mean)):
             named = ", ".join(str(run.folder) for run in found)
-            raise InputError(f"{named} have statistics of different training parts: join runs of one fold.")
+            raise InputError(f"{named} have statistics of different training splits: join runs of one fold.")
         joined = joined.with_features_of(one) if joined else one
     return joined
 

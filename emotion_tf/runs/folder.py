@@ -139,7 +139,7 @@ class Run(Scored):
 
     @property
     def is_finished(self) -> bool:
-        """Whether training came to its end: the scores of the validation part are written last."""
+        """Whether training came to its end: the scores of the validation split are written last."""
         return self.scores_path.exists()
 
     def require_finished(self) -> "Run":
@@ -201,9 +201,9 @@ class Run(Scored):
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"{self.normalisation_path} is corrupt ({error}): train again with --overwrite.") from None
 
-    def elsewhere(self, records: Path) -> Scored:
+    def cross_corpus(self, records: Path) -> Scored:
         """Names the folder for scores on other records."""
-        return Scored(self.folder / "elsewhere" / records.resolve().name)
+        return Scored(self.folder / "cross_corpus" / records.resolve().name)
 
     def model(self) -> "keras.Model":
         """Loads model.keras, in safe mode."""

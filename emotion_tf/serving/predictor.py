@@ -37,7 +37,7 @@ class Answer(NamedTuple):
     shares: np.ndarray | None
 
 
-class ExportedModel:
+class Predictor:
     """An exported model, loaded.
 
     Args:
@@ -144,7 +144,7 @@ class Enrolled:
     sums: Sums
 
 
-def enrol(model: ExportedModel, files: Sequence[Path]) -> list[Enrolled]:
+def enrol(model: Predictor, files: Sequence[Path]) -> list[Enrolled]:
     """Reads recordings of the speaker whom a model is to be told about.
 
     Raises:
@@ -170,7 +170,7 @@ def _heard(metadata: Mapping[str, Any]) -> tuple[audio.FrontEnd, tuple[str, ...]
     return audio.FrontEnd(**metadata["front_end"]), tuple(metadata["audio_features"])
 
 
-def _read(model: ExportedModel, file: Path | None) -> Clip:
+def _read(model: Predictor, file: Path | None) -> Clip:
     """Reads the sound of a recording or a video and, for a model that sees, the pictures of a video."""
     is_video = file is not None and file.suffix.lower() in audio.VIDEO_SUFFIXES
     if file is None or not is_video or model.seen is None:
@@ -196,7 +196,7 @@ def _stop_on_long(file: Path | None, seconds: float) -> None:
 
 
 def _speaker(
-    model: ExportedModel, file: Path | None, waveform: np.ndarray, enrolled: Sequence[Enrolled]
+    model: Predictor, file: Path | None, waveform: np.ndarray, enrolled: Sequence[Enrolled]
 ) -> tuple[list[np.ndarray], list[str]]:
     """Pools what is known of the speaker without the clip itself.
 
@@ -219,7 +219,7 @@ def _speaker(
 
 
 def predict(
-    model: ExportedModel,
+    model: Predictor,
     file: Path | None,
     transcript: str,
     transcriber: Transcriber | None = None,
@@ -270,7 +270,7 @@ def predict(
 
 
 def _contributions(
-    model: ExportedModel, answer: Answer, waveform: np.ndarray, transcript: str, beside: Mapping[str, np.ndarray]
+    model: Predictor, answer: Answer, waveform: np.ndarray, transcript: str, beside: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """Tells what each modality does to the answer; nothing for a model of one.
 

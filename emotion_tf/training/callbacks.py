@@ -28,13 +28,13 @@ from pipelines.files import write_csv, write_json
 
 
 class Validation(keras.callbacks.Callback):
-    """Scores the validation part after each epoch, keeps the best and the last weights, stops early.
+    """Scores the validation split after each epoch, keeps the best and the last weights, stops early.
 
     The scores are those of the moving average of the weights, where there is one.
 
     Args:
       run: Where checkpoints and history go.
-      predict: From a model to the predictions of the validation part and its loss.
+      predict: From a model to the predictions of the validation split and its loss.
       emotions: The label set.
       patience: Epochs without a better score before training stops; 0: never.
       headline: The score that chooses: a name of `HEADLINES`.

@@ -213,19 +213,19 @@ def _branch_config(source: str, modality: str) -> Any:
 
 
 def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd.DataFrame") -> dict[str, Any]:
-    """Collects the facts that a run is read with: records, fold, and what was counted on its training part.
+    """Collects the facts that a run is read with: records, fold, and what was counted on its training split.
 
     Raises:
       InputError: An emotion that no training speaker has.
     """
     by_recall = (records.has_audio or records.video is not None) and not records.is_multi_label
-    labels = index["labels"][fold.parts(index) == "train"]
+    labels = index["labels"][fold.splits(index) == "train"]
     found = labels.explode().value_counts()
     counts = [int(found.get(number, 0)) for number in range(len(records.emotions))]
     missing = [emotion for emotion, count in zip(records.emotions, counts, strict=True) if not count]
     if missing:
         raise InputError(
-            f"the training part of {config.folds} fold {config.fold} has no utterance of {', '.join(missing)}:"
+            f"the training split of {config.folds} fold {config.fold} has no utterance of {', '.join(missing)}:"
             f" choose other folds, or prepare more {'speakers' if by_recall else 'sentences'}."
         )
     return {

@@ -16,46 +16,50 @@ from emotion_tf.training.transfer import started_layers, with_inner
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
-class SlowedAdamW(keras.optimizers.AdamW):
+class MultiRateAdamW(keras.optimizers.AdamW):
     """Moves some variables at fixed shares of the learning rate, along the same schedule. These do not decay.
 
     Args:
       learning_rate: A number or a schedule.
-      ratios: Path of each slow variable -> its rate over that of the others.
-      held: Paths of the slow variables that stay as they are, their averages too, before the release.
-      release_step: The first step that moves them.
+      multipliers: Path of each slow variable -> its rate over that of the others.
+      frozen: Paths of the slow variables that stay as they are, their averages too, before the release.
+      unfreeze_step: The first step that moves them.
       options: Of AdamW.
 
     Raises:
-      ValueError: Paths that no variable, or more than one, has; held variables that are not slow.
+      ValueError: Paths that no variable, or more than one, has; frozen variables that are not slow.
     """
 
     def __init__(
         self,
         learning_rate: Any,
-        ratios: Mapping[str, float] | None = None,
-        held: Sequence[str] = (),
-        release_step: int = 0,
+        multipliers: Mapping[str, float] | None = None,
+        frozen: Sequence[str] = (),
+        unfreeze_step: int = 0,
         **options: Any,
     ):
         super().__init__(learning_rate, **options)
-        self.ratios, self.held, self.release_step = dict(ratios or {}), list(held), release_step
-        if foreign := sorted(set(self.held) - set(self.ratios)):
-            raise ValueError(f"held variables must be slow ones, and {', '.join(foreign)} are not.")
-        self._ratios: list[float] = []
-        self._is_held: list[bool] = []
+        self.multipliers, self.frozen, self.unfreeze_step = dict(multipliers or {}), list(frozen), unfreeze_step
+        if foreign := sorted(set(self.frozen) - set(self.multipliers)):
+            raise ValueError(f"frozen variables must be slow ones, and {', '.join(foreign)} are not.")
+        self._multipliers: list[float] = []
+        self._is_frozen: list[bool] = []
         self._decays: list[bool] = []
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
-        found = sorted(variable.path for variable in variables if variable.path in self.ratios)
-        if found != sorted(self.ratios):
-            raise ValueError(f"the slow variables are {', '.join(self.ratios)}, but the model has {', '.join(found)}.")
+        found = sorted(variable.path for variable in variables if variable.path in self.multipliers)
+        if found != sorted(self.multipliers):
+            raise ValueError(
+                f"the slow variables are {', '.join(self.multipliers)}, but the model has {', '.join(found)}."
+            )
         # At the full rate the decay would pull a pretrained model apart.
-        self.exclude_from_weight_decay(var_list=[variable for variable in variables if variable.path in self.ratios])
-        self._ratios = [self.ratios.get(variable.path, 1.0) for variable in variables]
-        self._is_held = [variable.path in self.held for variable in variables]
+        self.exclude_from_weight_decay(
+            var_list=[variable for variable in variables if variable.path in self.multipliers]
+        )
+        self._multipliers = [self.multipliers.get(variable.path, 1.0) for variable in variables]
+        self._is_frozen = [variable.path in self.frozen for variable in variables]
         super().build(variables)
         self._decays = [bool(self.weight_decay) and self._use_weight_decay(variable) for variable in variables]
 
@@ -64,10 +68,10 @@ class SlowedAdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
-        ratio = self._ratios[index]
-        rate = learning_rate if ratio == 1 else learning_rate * ratio
-        if self._is_held[index]:
-            rate = ops.where(self.iterations < self.release_step, ops.zeros_like(rate), rate)
+        multiplier = self._multipliers[index]
+        rate = learning_rate if multiplier == 1 else learning_rate * multiplier
+        if self._is_frozen[index]:
+            rate = ops.where(self.iterations < self.unfreeze_step, ops.zeros_like(rate), rate)
         if self._decays[index]:
             self.assign_sub(variable, variable * self.weight_decay * rate)
         super().update_step(gradient, variable, rate)
@@ -76,14 +80,14 @@ class SlowedAdamW(keras.optimizers.AdamW):
         """Averages as AdamW does; a held variable's average is that variable to the last bit, not to rounding."""
         super()._update_model_variables_moving_average(trainable_variables)
         if self.use_ema:
-            is_before = self.iterations < self.release_step
+            is_before = self.iterations < self.unfreeze_step
             averages = self._model_variables_moving_average
-            for variable, average, is_held in zip(trainable_variables, averages, self._is_held, strict=True):
-                if is_held:
+            for variable, average, is_frozen in zip(trainable_variables, averages, self._is_frozen, strict=True):
+                if is_frozen:
                     average.assign(ops.where(is_before, variable, average))
 
     def get_config(self) -> dict[str, Any]:
-        own = {"ratios": dict(self.ratios), "held": list(self.held), "release_step": self.release_step}
+        own = {"multipliers": dict(self.multipliers), "frozen": list(self.frozen), "unfreeze_step": self.unfreeze_step}
         return {**super().get_config(), **own}
 
 
@@ -112,13 +116,13 @@ def compile_model(model: keras.Model, config: Config, steps: int, loss: keras.lo
 
 def _optimizer(model: keras.Model, config: Config, rate: Any, steps: int, **options: Any) -> keras.optimizers.Optimizer:
     """Makes AdamW; what is pretrained learns at a rate of its own, what a branch brings is held, then slowed."""
-    training, ratios = config.training, {}
+    training, multipliers = config.training, {}
     if training.freeze_epochs or training.branch_rate != 1:
-        ratios = dict.fromkeys(_paths(started_layers(model, config)), training.branch_rate)
-    held = list(ratios) if training.freeze_epochs else []
+        multipliers = dict.fromkeys(_paths(started_layers(model, config)), training.branch_rate)
+    frozen = list(multipliers) if training.freeze_epochs else []
     for path in _paths([layer for layer in model.layers if layer.name == "text_backbone"]):
-        ratios[path] = ratios.get(path, 1.0) * config.text.preset_rate / training.learning_rate
-    return SlowedAdamW(rate, ratios, held, steps * training.freeze_epochs, **options)
+        multipliers[path] = multipliers.get(path, 1.0) * config.text.preset_rate / training.learning_rate
+    return MultiRateAdamW(rate, multipliers, frozen, steps * training.freeze_epochs, **options)
 
 
 def _paths(layers: Sequence[keras.Layer]) -> list[str]:

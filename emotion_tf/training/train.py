@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from emotion_tf.config import Config
 from emotion_tf.evaluation.rule_fitting import fit_stacker, fit_weights
-from emotion_tf.evaluation.split import Part, part_of, score_part
+from emotion_tf.evaluation.split import Split, score_split, split_of
 from emotion_tf.models.build import build_model
 from emotion_tf.models.inputs import audio_features_of, modalities_of
 from emotion_tf.models.late_fusion import late_fusion, stack
@@ -41,7 +41,7 @@ def train(run: Run) -> None:
     model = make_model(config, metadata, steps)
     if config.join:
         _draw_graph(run, diagram.early(model, config), "early fusion")
-    part = part_of(run, "validation", modalities_of(model), audio_features_of(model))
+    part = split_of(run, "validation", modalities_of(model), audio_features_of(model))
     validation = callbacks.Validation(
         run,
         part.predict,
@@ -74,14 +74,14 @@ def fuse(run: Run) -> None:
     """Joins the trained models of a started run by its rule, fits that where it needs to; writes model and scores.
 
     Raises:
-      InputError: A rule to be fitted, and no utterance of the validation part that all models have input for.
+      InputError: A rule to be fitted, and no utterance of the validation split that all models have input for.
     """
     config, metadata = run.config(), run.metadata()
     sources, emotions, rule = [Run(Path(source)) for source in config.runs], metadata["emotions"], config.rule or "mean"
     models = {f"run_{number}": source.model() for number, source in enumerate(sources)}
     targets = [targets_of(one.metadata(), metadata, config.label_maps, str(one.folder)) for one in sources]
     stacked = stack(models, len(emotions), targets)
-    part = part_of(run, "validation", modalities_of(stacked), audio_features_of(stacked))
+    part = split_of(run, "validation", modalities_of(stacked), audio_features_of(stacked))
     fitted, about = _fit_rule(rule, stacked, part) if rule in FITTED else ({}, {})
     write_json(run.fusion_path, {"rule": rule, "runs": list(config.runs), **about, **fitted})
     if "weights" in fitted:
@@ -97,7 +97,7 @@ def _draw_graph(run: Run, boxes: Sequence[Sequence[diagram.Box]], what: str) -> 
     plots.save(diagram.draw(boxes, f"{run.folder.name}: {what}"), run.plots / "graph.png")
 
 
-def _fit_rule(rule: str, stacked: keras.Model, part: Part) -> tuple[dict[str, Any], dict[str, Any]]:
+def _fit_rule(rule: str, stacked: keras.Model, part: Split) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fits a late rule on the utterances of a part that every model has input for.
 
     Returns:
@@ -168,12 +168,12 @@ def write_model(model: keras.Model, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _finish(run: Run, model: keras.Model, part: Part, history: pd.DataFrame | None) -> None:
-    """Calibrates and writes the model, and what the validation part says of it; scores.json, the end, comes last."""
+def _finish(run: Run, model: keras.Model, part: Split, history: pd.DataFrame | None) -> None:
+    """Calibrates and writes the model, and what the validation split says of it; scores.json, the end, comes last."""
     write_json(run.calibration_path, part.calibrate(model))
     # Without the optimizer. What is scored is the model that was validated: its predictions are traced already.
     write_model(keras.Model(model.input, model.output, name=model.name), run.model_path)
-    scores, predictions = score_part(run, model, part)
+    scores, predictions = score_split(run, model, part)
     marks, headline = run.metadata()["marks"], run.metadata()["headline"]
     plots.draw_scores(run.plots, predictions[""], scores, run.temperature(), marks)
     if "video" in modalities_of(model):

@@ -1,4 +1,4 @@
-"""The training part as `model.fit` takes it: batches without end, augmented and weighted."""
+"""The training split as `model.fit` takes it: batches without end, augmented and weighted."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from pipelines.normalisation import Normalisation
 def training_dataset(
     config: Config, metadata: dict[str, Any], seed: int, normalisation: Normalisation | None = None
 ) -> tf.data.Dataset:
-    """Streams the training part without end, as `model.fit` takes it: features, one- or multi-hot labels, weights.
+    """Streams the training split without end, as `model.fit` takes it: features, one- or multi-hot labels, weights.
 
     The weights, where there are any, give each emotion the same in sum. Order, crops, masks and mixtures differ from
     epoch to epoch, and are the same for the same seed; it becomes TensorFlow's global seed.

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from emotion_tf.config import Config
-from emotion_tf.models.build import own_answer
-from emotion_tf.models.head import ANSWER
+from emotion_tf.models.build import branch_head
+from emotion_tf.models.head import HEAD
 from emotion_tf.runs.folder import Run
 
 
@@ -24,15 +24,15 @@ def start_from(model: keras.Model, config: Config, emotions: Sequence[str]) -> N
             if layer.name.startswith(f"{modality}_") and layer.weights:
                 layer.set_weights(trained.get_layer(layer.name).get_weights())
         if config.join and run.metadata()["emotions"] == emotions and run.config().modalities == (modality,):
-            _start_answer(model, trained, modality)
+            _start_head(model, trained, modality)
 
 
-def _start_answer(model: keras.Model, trained: keras.Model, modality: str) -> None:
+def _start_head(model: keras.Model, trained: keras.Model, modality: str) -> None:
     """Copies what a branch answers alone, calibrated, and silences what the join adds."""
     temperature = float(trained.get_layer("logits").temperature)
-    answer = [weights / temperature for weights in trained.get_layer(ANSWER).get_weights()]
-    model.get_layer(own_answer(modality)).set_weights(answer)
-    join = model.get_layer(ANSWER)
+    answer = [weights / temperature for weights in trained.get_layer(HEAD).get_weights()]
+    model.get_layer(branch_head(modality)).set_weights(answer)
+    join = model.get_layer(HEAD)
     join.set_weights([np.zeros_like(weights) for weights in join.get_weights()])
 
 

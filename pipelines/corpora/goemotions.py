@@ -19,7 +19,7 @@ _IDS = {str(number): emotion for number, emotion in enumerate(GOEMOTIONS)}
 
 
 def read(source: Path) -> Corpus:
-    """Reads the three published parts.
+    """Reads the three published splits.
 
     Raises:
       InputError: A folder or file that is missing, another list of labels, or a row that cannot be used; names the row.

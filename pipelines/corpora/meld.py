@@ -22,7 +22,7 @@ _COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utte
 
 
 def read(source: Path) -> Corpus:
-    """Reads the three published parts.
+    """Reads the three published splits.
 
     Raises:
       InputError: A folder or file that is missing, a CSV that is none, or a row that cannot be used; names the row.

@@ -93,7 +93,7 @@ def read_index(folder: Path) -> "pd.DataFrame":
     Returns:
       One row a record, shards in the order of their names: utterance_id, speaker, trial, audio_sha256,
       published_split, transcript, video_sha256 (strings), label (int, the first one), labels (a tuple of all),
-      has_sound (False where log_mel holds no frame).
+      has_audio (False where log_mel holds no frame).
 
     Raises:
       InputError: Records that are not complete, or a shard that is cut off or no TFRecord.
@@ -108,8 +108,8 @@ def read_index(folder: Path) -> "pd.DataFrame":
 
     def to_columns(serialised: "tf.Tensor") -> "dict[str, tf.Tensor]":
         columns = tf.io.parse_example(serialised, features)
-        labels, has_sound = columns.pop("label"), tf.strings.length(columns.pop("log_mel")) > 0
-        return columns | {"labels": labels.flat_values, "counts": labels.row_lengths(), "has_sound": has_sound}
+        labels, has_audio = columns.pop("label"), tf.strings.length(columns.pop("log_mel")) > 0
+        return columns | {"labels": labels.flat_values, "counts": labels.row_lengths(), "has_audio": has_audio}
 
     shards = [str(folder / name) for name in sorted(read_metadata(folder).shards)]
     try:
@@ -122,7 +122,7 @@ def read_index(folder: Path) -> "pd.DataFrame":
     ends = np.cumsum(columns["counts"])
     labels = [tuple(one.tolist()) for one in np.split(columns["labels"], ends[:-1])]
     index |= {"label": columns["labels"][ends - columns["counts"]], "labels": labels}
-    return pd.DataFrame(index | {"has_sound": columns["has_sound"]})
+    return pd.DataFrame(index | {"has_audio": columns["has_audio"]})
 
 
 class Example(NamedTuple):

@@ -1,4 +1,4 @@
-"""Heard words: openai-whisper on decoded recordings, gated against silence, each recording heard once.
+"""Transcription words: openai-whisper on decoded recordings, gated against silence, each recording heard once.
 
 whisper and torch are imported when a recording is to be heard, and not where the cache answers for all of them.
 """
@@ -84,7 +84,7 @@ class WhisperSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class Transcription:
     """What was heard in one recording.
 
     Attributes:
@@ -114,7 +114,7 @@ class Transcriber:
         if not self._model.is_multilingual and self._language not in (None, "en"):
             raise InputError(f"the whisper model {self.name} knows English only: leave --language out.")
 
-    def __call__(self, waveform: np.ndarray) -> Heard:
+    def __call__(self, waveform: np.ndarray) -> Transcription:
         """Hears one recording; the same words each time.
 
         Args:
@@ -128,7 +128,7 @@ class Transcriber:
 
         seconds = len(waveform) / audio.SAMPLE_RATE
         if is_silent(waveform):
-            return Heard("", seconds)
+            return Transcription("", seconds)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Performing inference on CPU when CUDA is available")
             result = whisper.transcribe(
@@ -143,7 +143,7 @@ class Transcriber:
             )
         segments = result["segments"]
         spoken = "".join(segment["text"] for segment in segments if segment["no_speech_prob"] <= NO_SPEECH)
-        return Heard(
+        return Transcription(
             " ".join(spoken.split()), seconds, max((segment["no_speech_prob"] for segment in segments), default=0.0)
         )
 
@@ -223,7 +223,7 @@ def _decoded(utterance: Utterance) -> np.ndarray | None:
         return None
 
 
-def _row(sha256: str, utterance: Utterance, heard: Heard, device: str) -> dict[str, str]:
+def _row(sha256: str, utterance: Utterance, heard: Transcription, device: str) -> dict[str, str]:
     no_speech = "" if heard.no_speech_prob is None else f"{heard.no_speech_prob:.4f}"
     return {
         "audio_sha256": sha256,

@@ -13,12 +13,12 @@ import tensorflow as tf
 from emotion_tf.evaluation.calibration import fit_temperature, set_temperature
 from emotion_tf.evaluation.multilabel import decide, fit_thresholds, joined
 from emotion_tf.evaluation.split import (
-    Part,
+    Split,
     _is_present,
-    part_of,
-    score_part,
+    score_split,
     shuffled_in_scoring,
     shuffled_in_training,
+    split_of,
     take_away,
 )
 from emotion_tf.models.inputs import modalities_of
@@ -55,7 +55,7 @@ def probabilities_of(predictions):
 
 
 def test_a_part_holds_its_utterances_with_speaker_label_and_groups(text_run, three_speakers):
-    part = part_of(text_run, "test", ("text",))
+    part = split_of(text_run, "test", ("text",))
     [speaker] = text_run.metadata()["fold"]["test"]
     rows = part.utterances.set_index("utterance_id")
     wanted = {one.utterance_id: one for one in three_speakers.utterances if one.speaker == speaker}
@@ -68,7 +68,7 @@ def test_a_part_holds_its_utterances_with_speaker_label_and_groups(text_run, thr
 
 
 def test_predictions_csv_is_the_softmax_of_the_raw_logits_over_the_temperature(text_run, model):
-    part, temperature = part_of(text_run, "validation", ("text",)), text_run.temperature()
+    part, temperature = split_of(text_run, "validation", ("text",)), text_run.temperature()
     set_temperature(model, 1.0)
     raw = part.logits(model)
     set_temperature(model, temperature)
@@ -79,7 +79,7 @@ def test_predictions_csv_is_the_softmax_of_the_raw_logits_over_the_temperature(t
 
 
 def test_the_loss_is_the_mean_negative_log_likelihood(text_run, model):
-    predictions, loss = part_of(text_run, "validation", ("text",)).predict(model)
+    predictions, loss = split_of(text_run, "validation", ("text",)).predict(model)
     of_label = [row[PREFIX + row["label"]] for _, row in predictions.iterrows()]
     assert loss == pytest.approx(-np.log(of_label).mean(), rel=1e-5)
 
@@ -96,7 +96,7 @@ def test_the_temperature_is_fitted_on_the_validation_part_alone(text_run):
 
 
 def test_calibration_gives_the_same_again_and_stays_in_the_model(text_run):
-    model, part = text_run.model(), part_of(text_run, "validation", ("text",))
+    model, part = text_run.model(), split_of(text_run, "validation", ("text",))
     assert float(model.get_layer("logits").temperature) == pytest.approx(text_run.temperature(), rel=1e-6)
     set_temperature(model, 1.0)
     found = part.calibrate(model)
@@ -106,7 +106,7 @@ def test_calibration_gives_the_same_again_and_stays_in_the_model(text_run):
 
 def test_utterances_without_any_input_say_nothing_of_the_temperature(text_run):
     """The model answers them with the prior as it is."""
-    model, part = text_run.model(), part_of(text_run, "validation", ("text",))
+    model, part = text_run.model(), split_of(text_run, "validation", ("text",))
     assert part.is_present.all()
     set_temperature(model, 1.0)
     part.is_present[::2] = False
@@ -124,14 +124,14 @@ def test_sound_or_words_make_an_utterance_present():
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_permuted_labels_leave_the_labels_of_validation_and_test_true(text_run, under, split):
-    assert labels_of(part_of(under("permuted-labels"), split, ("text",))) == labels_of(
-        part_of(text_run, split, ("text",))
+    assert labels_of(split_of(under("permuted-labels"), split, ("text",))) == labels_of(
+        split_of(text_run, split, ("text",))
     )
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_shuffled_transcripts_are_shuffled_in_scoring_too_and_stay_in_their_part(text_run, under, model, split):
-    plain, shuffled = (part_of(run, split, ("text",)) for run in (text_run, under("shuffled-transcripts")))
+    plain, shuffled = (split_of(run, split, ("text",)) for run in (text_run, under("shuffled-transcripts")))
     assert labels_of(plain) == labels_of(shuffled)
     before, after = (probabilities_of(part.predict(model)[0]) for part in (plain, shuffled))
     assert (np.abs(before - after).max(axis=1) > 1e-6).mean() > 0.7
@@ -140,7 +140,7 @@ def test_shuffled_transcripts_are_shuffled_in_scoring_too_and_stay_in_their_part
 
 def test_a_control_of_a_run_is_the_same_at_every_reading(under, model):
     run = under("shuffled-transcripts")
-    first, second = (part_of(run, "test", ("text",)).predict(model)[0] for _ in range(2))
+    first, second = (split_of(run, "test", ("text",)).predict(model)[0] for _ in range(2))
     assert first.equals(second)
 
 
@@ -159,9 +159,9 @@ def test_labels_are_permuted_in_training_only_and_features_everywhere(control, t
 
 def test_labels_without_a_target_are_left_out_and_the_others_renumbered(text_run, model):
     config, metadata = text_run.config(), text_run.metadata()
-    whole = part_of(text_run, "test", ("text",))
+    whole = split_of(text_run, "test", ("text",))
     numbers = [3, None, 2, 1, *range(4, 8)]
-    part = Part(
+    part = Split(
         Path(config.records),
         metadata["fold"]["test"],
         "test",
@@ -179,7 +179,7 @@ def test_labels_without_a_target_are_left_out_and_the_others_renumbered(text_run
 
 def test_scoring_draws_nothing_and_leaves_the_run_alone(text_run, model):
     before = sorted(path.name for path in text_run.plots.iterdir())
-    scores, tables = score_part(text_run, model, part_of(text_run, "test", ("text",)))
+    scores, tables = score_split(text_run, model, split_of(text_run, "test", ("text",)))
     assert list(tables) == [""]
     assert "without" not in scores
     assert scores["num_utterances"] == len(tables[""]) == 30
@@ -190,8 +190,8 @@ def test_scoring_draws_nothing_and_leaves_the_run_alone(text_run, model):
 def test_a_part_is_scored_with_each_modality_taken_away(fixture, request, audio_run, text_run):
     run = request.getfixturevalue(fixture)
     model = run.model()
-    part = part_of(run, "validation", ("audio", "text"))
-    scores, tables = score_part(run, model, part)
+    part = split_of(run, "validation", ("audio", "text"))
+    scores, tables = score_split(run, model, part)
     assert list(tables) == ["", "audio", "text"]
     assert set(scores["without"]) == {"audio", "text"}
     for modality in ("audio", "text"):
@@ -200,13 +200,13 @@ def test_a_part_is_scored_with_each_modality_taken_away(fixture, request, audio_
         assert (probabilities_of(rows) != probabilities_of(tables[""])).any()
     if fixture == "late_run":
         # What is left of late fusion is the other branch, under the temperature of the fusion.
-        alone = part_of(text_run, "validation", ("text",)).logits(text_run.model())
+        alone = split_of(text_run, "validation", ("text",)).logits(text_run.model())
         expected = scipy.special.softmax(scipy.special.log_softmax(alone, axis=1) / run.temperature(), axis=1)
         np.testing.assert_allclose(probabilities_of(tables["audio"]), expected, atol=1e-5)
 
 
 def test_predictions_tell_what_each_modality_contributes(late_run):
-    _, tables = score_part(late_run, late_run.model(), part_of(late_run, "validation", ("audio", "text")))
+    _, tables = score_split(late_run, late_run.model(), split_of(late_run, "validation", ("audio", "text")))
     whole = tables[""]
     np.testing.assert_allclose(whole["share_audio"] + whole["share_text"], 1, atol=1e-6)
     for index, row in whole.iterrows():
@@ -215,7 +215,7 @@ def test_predictions_tell_what_each_modality_contributes(late_run):
 
 
 def test_early_fusion_by_concatenation_weighs_no_modality(early_run):
-    _, tables = score_part(early_run, early_run.model(), part_of(early_run, "validation", ("audio", "text")))
+    _, tables = score_split(early_run, early_run.model(), split_of(early_run, "validation", ("audio", "text")))
     assert "share_audio" not in tables[""]
     assert tables[""]["change_without_audio"].abs().max() > 0
 
@@ -250,8 +250,8 @@ def test_modalities_are_those_of_the_inputs(model, audio_run):
 
 @pytest.fixture(scope="module")
 def sentences(goemotions_run):
-    """The validation part of a run that knows several emotions an utterance, and its model."""
-    return part_of(goemotions_run, "validation", ("text",)), goemotions_run.model()
+    """The validation split of a run that knows several emotions an utterance, and its model."""
+    return split_of(goemotions_run, "validation", ("text",)), goemotions_run.model()
 
 
 def names_of(part):
@@ -288,7 +288,7 @@ def test_the_loss_of_several_emotions_is_the_mean_over_them(sentences):
 
 
 def test_calibration_fits_thresholds_on_calibrated_probabilities_and_the_part_uses_them(goemotions_run):
-    model, part = goemotions_run.model(), part_of(goemotions_run, "validation", ("text",))
+    model, part = goemotions_run.model(), split_of(goemotions_run, "validation", ("text",))
     part.thresholds = None
     set_temperature(model, 1.0)
     found = part.calibrate(model)
@@ -303,7 +303,7 @@ def test_calibration_fits_thresholds_on_calibrated_probabilities_and_the_part_us
 
 
 def test_the_test_part_is_decided_with_the_thresholds_of_the_run(goemotions_run):
-    part, model = part_of(goemotions_run, "test", ("text",)), goemotions_run.model()
+    part, model = split_of(goemotions_run, "test", ("text",)), goemotions_run.model()
     predictions, _ = part.predict(model)
     thresholds = goemotions_run.thresholds()
     assert predictions["predicted"].tolist() == joined(decide(probabilities_of(predictions), thresholds), part.emotions)
@@ -312,7 +312,7 @@ def test_the_test_part_is_decided_with_the_thresholds_of_the_run(goemotions_run)
 
 def mapped(run, numbers, emotions, *, is_multi_label):
     config, fold = run.config(), run.metadata()["fold"]
-    return Part(
+    return Split(
         Path(config.records),
         fold["test"],
         "test",
@@ -327,7 +327,7 @@ def mapped(run, numbers, emotions, *, is_multi_label):
 def test_a_map_leads_sets_of_labels_to_sets(goemotions_run):
     """The first label has no target, the others fall into two."""
     numbers = [None, *(number % 2 for number in range(1, 28))]
-    whole = part_of(goemotions_run, "test", ("text",))
+    whole = split_of(goemotions_run, "test", ("text",))
     carried = {
         name: sorted({("even", "odd")[numbers[k]] for k in np.flatnonzero(row) if numbers[k] is not None})
         for name, row in zip(whole.utterances["utterance_id"], whole.memberships, strict=True)
@@ -344,6 +344,6 @@ def test_a_map_leads_sets_of_labels_to_sets(goemotions_run):
 def test_a_model_of_several_emotions_reads_records_of_one(text_run):
     config, fold = text_run.config(), text_run.metadata()["fold"]
     emotions = text_run.metadata()["emotions"]
-    part = Part(Path(config.records), fold["test"], "test", emotions, ("text",), is_multi_label=True)
+    part = Split(Path(config.records), fold["test"], "test", emotions, ("text",), is_multi_label=True)
     assert part.labels.sum(axis=1).tolist() == [1] * 30
-    assert labels_of(part) == labels_of(part_of(text_run, "test", ("text",)))
+    assert labels_of(part) == labels_of(split_of(text_run, "test", ("text",)))
