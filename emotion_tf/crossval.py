@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
 from emotion_tf.evaluate import evaluate, report
-from emotion_tf.evaluation.metrics import HEADLINES
 from emotion_tf.fit import fit
 from emotion_tf.flags import add_arguments, config_of
 from emotion_tf.runs.folder import Run, Scored
@@ -362,6 +361,8 @@ def _fit_and_score(one: Fit, part: str) -> None:
 
 
 def _say(bar: "tqdm", one: Fit, part: str, num_left: int) -> None:
+    from emotion_tf.evaluation.metrics import HEADLINES
+
     if _is_done(one, part):
         headline = one.run.metadata()["headline"]
         score = f"{HEADLINES[headline]} {one.run.scores()[part][headline]:.3f}"

@@ -19,6 +19,7 @@ from pipelines.command import InputError
 from pipelines.corpora import manifest
 from pipelines.emotions import LABEL_MAPS, RAVDESS
 from pipelines.files import write_json
+from pipelines.records import writer
 
 
 @pytest.fixture
@@ -259,13 +260,13 @@ def make_other(tmp_path_factory):
         folder = tmp_path_factory.mktemp("other")
         rng = np.random.default_rng(len(name))
         with (folder / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "emotion", "speaker", "transcript"])
+            table = csv.writer(file)
+            table.writerow(["path", "emotion", "speaker", "transcript"])
             for speaker in ("anna", "ben", "cleo"):
                 for label in labels:
                     path = folder / f"{speaker}-{label}.wav"
                     soundfile.write(path, 0.1 * rng.standard_normal(8000), 16000)
-                    writer.writerow([path.name, label, speaker, f"{speaker} says {label}"])
+                    table.writerow([path.name, label, speaker, f"{speaker} says {label}"])
         corpus = manifest.read(folder / f"{name}.csv", tuple(emotions or labels))
         writer.prepare(writer.Preparation(corpus, folder / name, audio.FrontEnd(**front_end)), 1)
         return folder / name

@@ -637,7 +637,7 @@ def test_a_disk_that_fills_with_the_metadata_leaves_none(clips, finished, tmp_pa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "write_metadata", full_disk)
+        patch.setattr(writer, "write_metadata", full_disk)
         assert status("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r") == 1
     assert "error: the disk is full" in capsys.readouterr().err
     assert not (tmp_path / "r" / "metadata.json").exists()
