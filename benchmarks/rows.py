@@ -11,7 +11,7 @@ from benchmarks.result_files import read_result
 Result = Mapping[str, Any]
 Rows = list[dict[str, str]]
 
-WIDTH = 100
+WIDTH = 80
 """Characters of a line of commands."""
 
 HEADS = {
@@ -32,13 +32,14 @@ def code(commands: Iterable[str]) -> list[str]:
 
 
 def broken(command: str) -> list[str]:
-    """Breaks a command into lines of at most `WIDTH` characters, as far as its flags allow."""
+    """Breaks a command into lines of about `WIDTH` characters, before its flags where that is enough."""
     lines = [""]
-    for piece in re.split(r" (?=--)", command):
-        if lines[-1] and len(lines[-1]) + len(piece) >= WIDTH:
-            lines[-1] += " \\"
-            lines.append("   ")
-        lines[-1] += f" {piece}" if lines[-1] else piece
+    for flag in re.split(r" (?=--)", command):
+        for piece in textwrap.wrap(flag, WIDTH, break_long_words=False, break_on_hyphens=False):
+            if lines[-1] and len(lines[-1]) + len(piece) >= WIDTH:
+                lines[-1] += " \\"
+                lines.append("   ")
+            lines[-1] += f" {piece}" if lines[-1] else piece
     return lines
 
 

@@ -48,18 +48,14 @@ class Section:
     commands: tuple[str, ...] = ()
 
     def block(self) -> str:
-        """Draws commands, table and commit."""
+        """Draws what the table says, its commands, the table itself and the commit."""
         found = [read_result(name) for name in self.results]
-        commands = self.commands or found[0].get("commands", ())
+        about, commands = self.about or found[0]["about"], self.commands or found[0]["commands"]
         drawn = self.draw(*found)
         table = drawn if isinstance(drawn, str) else rows.markdown(drawn)
-        mark = "" if "measured at" in table else f"\n\nMeasured at {rows.listed(sorted(rows.commits(found)))}."
-        return "\n".join([*rows.code(commands), "", table]) + mark
-
-    def text(self) -> str:
-        """Draws the whole section: heading, what it says, and the block."""
-        about = self.about or read_result(self.results[0])["about"]
-        return f"## {self.title}\n\n{textwrap.fill(about, 118)}\n\n{self.block()}\n"
+        mark = "" if "measured at" in table else f"Measured at {rows.listed(sorted(rows.commits(found)))}."
+        parts = [textwrap.fill(about, 118, break_on_hyphens=False), "\n".join(rows.code(commands)), table, mark]
+        return "\n\n".join(part for part in parts if part)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -78,13 +74,14 @@ def pages() -> dict[Path, str]:
 
 def page() -> str:
     """Draws benchmarks/README.md."""
-    return "\n".join([INTRODUCTION, *(section.text() for section in SECTIONS.values())])
+    sections = [f"## {section.title}\n\n{section.block()}\n" for section in SECTIONS.values()]
+    return "\n".join([INTRODUCTION, *sections])
 
 
 def filled_in(text: str) -> str:
     """Puts the tables of today between the markers of a page."""
-    marked = re.compile(r"(<!-- table (\w+) -->\n).*?(\n?<!-- end of table -->)", re.DOTALL)
-    return marked.sub(lambda found: f"{found[1]}\n{_block(found[2])}\n{found[3]}", text)
+    marked = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+    return marked.sub(lambda found: f"{found[1]}\n{_block(found[2])}\n\n{found[3]}", text)
 
 
 def _block(name: str) -> str:
