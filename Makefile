@@ -14,7 +14,7 @@ define train
 else (set -x; $(BIN)/python -m emotion_tf.fit --records $(RECORDS) --run saved_models/synthetic-$(1) $(2)); fi
 endef
 
-.PHONY: fit test lint clean
+.PHONY: fit test lint docs clean
 
 # The main job on the built-in synthetic corpus: records, three trainings and a late fusion, scores, export, prediction.
 fit: $(VENV)/lean
@@ -38,8 +38,13 @@ lint: $(VENV)/all
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site of docs/ and of the docstrings, in site/; a broken link or a docstring that cannot be read stops it.
+docs: $(VENV)/all
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
+	@echo "read it: site/index.html, with search: $(BIN)/python -m http.server --directory site"
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # What running needs (no torch): a minute or more, and about 3 GB.
 $(VENV)/lean: setup.cfg pyproject.toml requirements.txt

@@ -1,4 +1,4 @@
-"""Measures the acoustic features against librosa: `python benchmarks/acoustic.py --source data/ravdess`.
+"""Measures the acoustic features against librosa: `python -m benchmarks.acoustic --source data/ravdess`.
 
 Takes clips spread evenly over the recordings below DIR, decoded beforehand. Every round extracts log-mel and all
 acoustic features twice, one after the other: in batches, as `prepare` does, and in a loop of librosa with
@@ -19,11 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.result_files import write_result
 from pipelines import audio
 from pipelines.audio.acoustic import HIGHEST_HZ, LOWEST_HZ, PITCH_LENGTH
 from pipelines.command import InputError, import_tensorflow, run_command
-
-RESULTS = Path(__file__).parent / "results" / "acoustic.json"
 
 FRONT_END = audio.FrontEnd(trim_db=None)
 PITCH = {
@@ -53,8 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     waveforms = [np.trim_zeros(audio.decode(path), "b") for path in chosen]
     import_tensorflow()
     result = {**measure(waveforms, arguments.rounds), **compare(waveforms)}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result("acoustic", result)
     print(json.dumps(result, indent=1))
 
 

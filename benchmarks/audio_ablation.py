@@ -1,4 +1,4 @@
-"""Changes one thing at a time about sound: `python benchmarks/audio_ablation.py --source data/ravdess`.
+"""Changes one thing at a time about sound: `python -m benchmarks.audio_ablation --source data/ravdess`.
 
 Each setting differs from the default of `prepare` and `fit` in one thing, and is trained like it: 7 epochs on crops of
 1.3 seconds, on the training speakers of lj5 folds 1 and 2 (counted from 0), with 2 seeds. Scores are those of the
@@ -7,7 +7,7 @@ kept epoch is the best on the very speakers that are scored, of every setting al
 What is said in frames or bands follows where these change: crops and masks keep their length in seconds and their share
 of the bands. A hop of 40 ms comes with a window of 40 ms, for a hop cannot be longer than the window.
 Records and runs go to --work (default: data/ablation). A stopped command goes on where it was when it is given again; a
-finished fit is never trained again. Prints a table for README, writes results/audio_ablation.json beside this file.
+finished fit is never trained again. Prints a table, writes results/audio_ablation.json beside this file.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.stats
 
+from benchmarks.result_files import write_result
 from emotion_tf import crossval, flags
 from emotion_tf.config import Config
 from emotion_tf.evaluation import comparison
@@ -30,12 +31,9 @@ from emotion_tf.evaluation.uncertainty import holm
 from emotion_tf.runs.folder import Run
 from pipelines import prepare
 from pipelines.command import InputError, import_tensorflow, make_folder, run_command
-from pipelines.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RESULTS = Path(__file__).parent / "results" / "audio_ablation.json"
 
 EPOCHS = 7
 BUDGET = ("--num-frames", "128", "--warm-up-epochs", "1")
@@ -166,8 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     failures: list[str] = []
     for done in _train(bench, fits, arguments.processes, failures):
         result = results(bench, {name: fits[name] for name in done}, arguments.minutes)
-        RESULTS.parent.mkdir(exist_ok=True)
-        write_json(RESULTS, result)
+        write_result("audio_ablation", result)
     print(table(result))
     if failures:
         raise InputError(" ".join(failures))
@@ -247,7 +244,7 @@ def results(bench: Bench, fits: Mapping[str, Sequence[crossval.Fit]], minutes: f
     for name, judged in judge(others).items():
         found[name] |= judged
     return {
-        "part": "validation",
+        "split": "validation",
         "folds": [f"lj5 {fold}" for fold in bench.folds],
         "speakers": sorted(predictions["default"]["speaker"].unique()),
         "num_seeds": bench.num_seeds,

@@ -18,14 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_files import commit, read_result, write_result
 from emotion_tf import export, fit
 from emotion_tf.config import AUDIO_MODELS, AudioConfig, Config, TrainingConfig
 from emotion_tf.runs.folder import Run
 from pipelines.audio import SAMPLE_RATE
 from pipelines.command import import_tensorflow, run_command
 from pipelines.records import read_metadata
-
-RESULTS = Path(__file__).parent / "results" / "audio_models.json"
 
 EPOCHS = {"cnn": 8, "cnn_attention": 6, "crnn": 8, "gru": 5, "resnet": 5, "efficientnet": 6, "transformer": 8}
 NUM_FRAMES = 128
@@ -43,15 +42,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=10)
     arguments = parser.parse_args(argv)
     import_tensorflow()
-    result: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    result = read_result("audio_models")
     result |= {"corpus": read_metadata(arguments.records).corpus, "cores": len(os.sched_getaffinity(0))}
     result |= {"num_frames": NUM_FRAMES, "models": result.get("models", {})}
     for model in arguments.models:
         epochs = arguments.epochs or EPOCHS[model]
-        result["models"][model] = measure(arguments.records, model, epochs, arguments.repetitions)
+        found = measure(arguments.records, model, epochs, arguments.repetitions)
+        result["models"][model] = found | {"commit": commit()}
         print(model, json.dumps(result["models"][model]), flush=True)
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_result("audio_models", result)
 
 
 def measure(records: Path, model: str, epochs: int, repetitions: int) -> dict[str, Any]:

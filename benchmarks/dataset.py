@@ -1,4 +1,4 @@
-"""Measures how fast records become batches: `python benchmarks/dataset.py --records DIR`.
+"""Measures how fast records become batches: `python -m benchmarks.dataset --records DIR`.
 
 DIR holds complete records; without it the recordings of --source (default: the folder that EMOTION_TF_REAL_DATA names)
 are prepared first. Batches are those of training: shuffled, normalised, cropped to 256 frames, with words. Writes
@@ -15,12 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_files import write_result
 from pipelines import audio
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.corpora import ravdess
 from pipelines.records import read_metadata, writer
-
-RESULTS = Path(__file__).parent / "results" / "dataset.json"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,8 +37,7 @@ def main(argv: list[str] | None = None) -> None:
             corpus = ravdess.read(Path(arguments.source) / "ravdess")
             writer.prepare(writer.Preparation(corpus, folder, audio.FrontEnd()))
         result = measure(folder, arguments.repetitions)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result("dataset", result)
     print(json.dumps(result, indent=1))
 
 

@@ -1,4 +1,4 @@
-"""Tells what fusion is worth: `python benchmarks/fusion.py --records data/records/ravdess-paired`.
+"""Tells what fusion is worth: `python -m benchmarks.fusion --records data/records/ravdess-paired`.
 
 Cross-validates audio alone, words alone, every rule of late and every join of early fusion over the same folds, early
 fusion with modality dropout, and fusion under the control of shuffled transcripts. All early fusions start from the
@@ -7,25 +7,22 @@ can be gained. The test split of every fit is read once, when all are trained; w
 which branch the better one, the validation split says, but of rules that are fitted on it, whose scores there are too
 good. Differences are over speakers, by `emotion_tf.compare`.
 Folders go to --work (default: data/fusion/<records>). A stopped command goes on where it was when it is given again.
-Prints a table for README, and adds what it found to results/fusion.json beside this file, under the source of words.
+Prints a table, and adds what it found to results/fusion.json beside this file, under the source of words.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_files import commit, read_result, write_result
 from emotion_tf import crossval
 from emotion_tf.evaluation import comparison
 from emotion_tf.models.late_rules import FITTED, RULES
 from emotion_tf.runs.folder import Scored
 from pipelines.command import run_command
-from pipelines.files import write_json
 from pipelines.records import read_metadata
-
-RESULTS = Path(__file__).parent / "results" / "fusion.json"
 
 JOINS = ("concat", "gated", "cross_attention")
 
@@ -63,11 +60,9 @@ def main(argv: list[str] | None = None) -> None:
             crossval.main(_command(name, arguments, work, part))
     found = results({name: Scored(work / name) for name in names})
     source = read_metadata(arguments.records).transcript_source
-    before = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     flags = {name: SYSTEMS[name] for name in names}
     about = {"folds": arguments.folds, "num_seeds": arguments.seeds, "audio_epochs": arguments.audio_epochs}
-    RESULTS.parent.mkdir(exist_ok=True)
-    write_json(RESULTS, before | {source: {**about, "flags": flags, **found}})
+    write_result("fusion", read_result("fusion") | {source: {**about, "flags": flags, **found, "commit": commit()}})
     print(table(found))
 
 

@@ -1,4 +1,4 @@
-"""Measures how often intervals hold the truth: `python benchmarks/interval_coverage.py [--simulations 2000]`.
+"""Measures how often intervals hold the truth: `python -m benchmarks.interval_coverage [--simulations 2000]`.
 
 Simulates corpora of the shape of RAVDESS (60 clips a speaker, 8 emotions) in which each speaker has an ability and each
 speaker and emotion an offset, so that the scores of a model on endlessly many speakers are known by integration. Counts
@@ -7,24 +7,21 @@ times `scores`. Writes results/interval_coverage.json beside this file.
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
 import time
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.result_files import write_result
 from emotion_tf.evaluation import metrics, uncertainty
 from emotion_tf.runs.predictions import PREFIX
 from pipelines.command import run_command
-
-RESULTS = Path(__file__).parent / "results" / "interval_coverage.json"
 
 SPEAKERS = (5, 10, 20, 24)
 CLIPS = np.array([4, 8, 8, 8, 8, 8, 8, 8])
@@ -60,8 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         "seconds_to_score_1440_clips": time_scores(arguments.repetitions),
         "speakers": {str(number): coverage(number, truth, arguments.simulations) for number in SPEAKERS},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result("interval_coverage", result)
     print(table(result))
 
 

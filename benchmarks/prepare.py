@@ -1,4 +1,4 @@
-"""Measures how fast recordings become records: `python benchmarks/prepare.py --source DIR`.
+"""Measures how fast recordings become records: `python -m benchmarks.prepare --source DIR`.
 
 DIR holds `ravdess/` (default: what EMOTION_TF_REAL_DATA names). Every repetition runs `prepare` and, over the same
 clips, a plain loop of `librosa.load(sr=16000)` and `librosa.feature.melspectrogram`, one after the other in this
@@ -19,13 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_files import write_result
 from pipelines import audio
 from pipelines.command import InputError, run_command
 from pipelines.corpora import ravdess
 from pipelines.records import writer
 from pipelines.utterance import Corpus
-
-RESULTS = Path(__file__).parent / "results" / "prepare.json"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,8 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.source is None:
         raise InputError("there is no folder of recordings: give --source, or set EMOTION_TF_REAL_DATA.")
     result = measure(Path(arguments.source) / "ravdess", arguments.repetitions, arguments.loop_clips)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result("prepare", result)
     print(json.dumps(result, indent=1))
 
 

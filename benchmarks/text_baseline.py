@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.result_files import write_result
 from emotion_tf.runs.folder import ROOT, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.files import write_csv
 from pipelines.records import Metadata, parse, read_metadata
 from pipelines.utterance import SPLITS
 
-RESULTS = Path(__file__).parent / "results"
 STRENGTHS = (0.3, 1.0, 3.0, 10.0)
 SHOWN = ("weighted_f1", "macro_f1", "micro_f1", "accuracy")
 
@@ -50,8 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         "test": {"tf-idf + logistic regression": _shown(_scores(predictions, arguments.records))}
         | {run.resolve().name: _shown(Scored(run).scores()["test"]) for run in arguments.runs},
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"text_baseline-{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(f"text_baseline-{name}", result)
     print(json.dumps(result, indent=1))
 
 

@@ -1,8 +1,8 @@
-"""Measures input pipeline against training step: `python benchmarks/train.py --records DIR`.
+"""Measures input pipeline against training step: `python -m benchmarks.training --records DIR`.
 
 Counts the clips a second that the training dataset delivers (cache filled; shuffled, cropped, augmented, mixed) and
 those that a training step of the audio branch consumes, both with the defaults of `fit`, in one run. Writes
-results/train.json beside this file.
+results/training.json beside this file.
 """
 
 import argparse
@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_files import write_result
 from emotion_tf.config import Config
 from emotion_tf.training import checks
 from pipelines.command import import_tensorflow, run_command
 from pipelines.records import read_metadata
-
-RESULTS = Path(__file__).parent / "results" / "train.json"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,8 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     arguments = parser.parse_args(argv)
     result = measure(arguments.records, arguments.repetitions)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result("training", result)
     print(json.dumps(result, indent=1))
 
 

@@ -1,4 +1,4 @@
-"""Measures how fast videos become frames of faces: `python benchmarks/video.py --source data/ravdess_video`.
+"""Measures how fast videos become frames of faces: `python -m benchmarks.video --source data/ravdess_video`.
 
 Decodes, searches and crops every video below --source, each --repetitions times, in as many processes as there are
 cores, as `python -m pipelines.prepare --video-frames` does, and tells how many seconds of video that is in one of the
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_files import write_result
 from pipelines.audio import VIDEO_SUFFIXES
 from pipelines.clips import read_clip
 from pipelines.command import InputError, run_command
@@ -23,8 +24,6 @@ from pipelines.processes import num_cores
 from pipelines.records.decode_workers import decoding
 from pipelines.utterance import Utterance
 from pipelines.video import VideoSettings, length_of
-
-RESULTS = Path(__file__).parent / "results" / "video.json"
 
 _BATCH = 4
 
@@ -49,8 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         **speed(paths * arguments.repetitions, settings, arguments.rounds),
         **memory((paths * arguments.clips)[: arguments.clips], settings),
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result("video", result)
     print(json.dumps(result, indent=1))
 
 

@@ -1,0 +1,1 @@
+"""Scripts that measure, a module each: `python -m benchmarks.NAME`. What they find is kept in results/."""

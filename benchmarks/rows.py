@@ -1,0 +1,227 @@
+"""Results to rows and tables in Markdown, a function a table."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from benchmarks import fusion
+from benchmarks.result_files import read_result
+
+Result = Mapping[str, Any]
+Rows = list[dict[str, str]]
+
+WIDTH = 80
+"""Characters of a line of commands."""
+
+HEADS = {
+    "uar": "UAR",
+    "interval": "95 %",
+    "interval_points": "95 % of points",
+    "ece": "ECE",
+    "ece_uncalibrated": "ECE before calibration",
+    "constant": "best constant prediction",
+    "value": "test",
+}
+"""Key of a row that was kept -> heading; other keys are their own."""
+
+
+def code(commands: Iterable[str]) -> list[str]:
+    """Draws a block of commands, long ones broken before a flag."""
+    return ["```sh", *(line for command in commands for line in broken(command)), "```"]
+
+
+def broken(command: str) -> list[str]:
+    """Breaks a command into lines of about `WIDTH` characters, before its flags where that is enough."""
+    lines = [""]
+    for flag in re.split(r" (?=--)", command):
+        for piece in textwrap.wrap(flag, WIDTH, break_long_words=False, break_on_hyphens=False):
+            if lines[-1] and len(lines[-1]) + len(piece) >= WIDTH:
+                lines[-1] += " \\"
+                lines.append("   ")
+            lines[-1] += f" {piece}" if lines[-1] else piece
+    return lines
+
+
+def markdown(rows: Rows) -> str:
+    """Draws a table whose columns are the keys of all rows, in the order in which they come first."""
+    heads = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [heads, ["---"] * len(heads), *([row.get(head, "") for head in heads] for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def overview() -> Rows:
+    """Draws the table of README: a row a system, each at its defaults."""
+    ravdess, words, video = (read_result(name)["rows"] for name in ("ravdess", "text_corpora", "synthetic_video"))
+    paired = read_result("fusion")["paired"]
+    return [
+        _scored("audio, 60 epochs", "RAVDESS", "UAR", ravdess[0], read_result("ravdess")),
+        *(
+            _scored(what, "RAVDESS, paired sentences", "UAR", _paired(paired["systems"][name]), paired)
+            for what, name in PAIRED.items()
+        ),
+        _scored("text", "GoEmotions, 28 emotions", "macro-F1", words[0], read_result("text_corpora")),
+        _scored("text, from GoEmotions", "MELD, 7 emotions", "weighted F1", words[3], read_result("text_corpora")),
+        _scored("video", "synthetic, drawn faces", "UAR", video[0], read_result("synthetic_video")),
+    ]
+
+
+PAIRED = {
+    "audio, 30 epochs": "audio",
+    "text": "text",
+    "late fusion, `mean`": "late-mean",
+    "early fusion, `concat`": "early-concat",
+}
+"""Row of the overview -> system of the bench of fusion."""
+
+
+def _paired(system: Result) -> dict[str, Any]:
+    shown = {"uar": system["test"], "interval": system["interval"], "chance": 1 / 8}
+    return shown | ({"commit": system["commit"]} if "commit" in system else {})
+
+
+def _scored(system: str, corpus: str, measure: str, row: Result, result: Result) -> dict[str, str]:
+    """Draws a row of the overview."""
+    value, chance = row.get("uar", row.get("value")), row.get("chance", row.get("constant"))
+    return {
+        "system": system,
+        "test split of": corpus,
+        "score": f"{measure} {value:.3f}",
+        "95 %": _ends(row["interval"]),
+        "chance": f"{chance:.3f}",
+        "measured at": f"`{_commit(result, row)}`",
+    }
+
+
+def kept(result: Result) -> Rows:
+    """Draws the rows of a result that was kept by hand: a column a key."""
+    rows = result["rows"]
+    differ = len({_commit(result, row) for row in rows}) > 1
+    return [
+        {HEADS.get(key, key): _cell(key, value) for key, value in row.items() if key != "commit"}
+        | ({"measured at": f"`{_commit(result, row)}`"} if differ else {})
+        for row in rows
+    ]
+
+
+def _commit(result: Result, row: Result | None = None) -> str:
+    """Returns the commit of a row, or else of its file."""
+    return (row or {}).get("commit") or result["commit"]
+
+
+def commits(found: Any) -> set[str]:
+    """Collects the commits that results name, at any depth."""
+    if isinstance(found, Mapping):
+        return commits(list(found.values())) | ({found["commit"]} if "commit" in found else set())
+    return set().union(*map(commits, found)) if isinstance(found, list | tuple) else set()
+
+
+def _cell(key: str, value: Any) -> str:
+    if isinstance(value, str) or key == "minutes":
+        return str(value)
+    if key in ("points", "interval_points"):
+        ends = value if isinstance(value, list) else [value]
+        return " to ".join(f"{end:+.1f}" for end in ends)
+    if key == "p":
+        return f"{value:.2g}"
+    return _ends(value) if isinstance(value, list) else f"{value:.3f}"
+
+
+def listed(names: Iterable[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _ends(interval: Iterable[float]) -> str:
+    return " to ".join(f"{end:.3f}" for end in interval)
+
+
+def fusion_bench(result: Result) -> str:
+    return fusion.table(result["paired"])
+
+
+def audio_models(result: Result) -> Rows:
+    return [
+        {
+            "model": f"`{name}`",
+            "validation UAR": f"{found['validation_unweighted_average_recall']:.3f}",
+            "epochs": str(found["epochs"]),
+            "seconds of training": f"{found['training_seconds']:.0f}",
+            "ms a step of 32 clips": str(found["milliseconds_a_step"]),
+            "ms a clip": str(found["milliseconds_a_clip"]),
+            "parameters": f"{found['parameters']:,}",
+            "export differs by": f"{found['export_difference']:.1g}",
+            "measured at": f"`{_commit(result, found)}`",
+        }
+        for name, found in result["models"].items()
+    ]
+
+
+def acoustic(result: Result) -> str:
+    differs, beyond = result["largest_difference_as_share_of_span"], result["share_of_values_beyond_a_thousandth"]
+    rows = [
+        {
+            "columns": f"`{name}`",
+            "largest difference": f"{differs[name]:.1e}",
+            "values beyond a thousandth": _percent(beyond[name], 2),
+        }
+        for name in differs
+    ]
+    pitch = (
+        f"Pitch on {result['voiced_frames']:,} frames that `librosa.pyin` calls voiced, against `librosa.yin`: median"
+        f" error {_percent(result['pitch_error_median'], 3)}, {_percent(result['pitch_share_within_2_percent'])} of the"
+        " frames within 2 %."
+    )
+    rounds = f"{len(result['all_ratios'])} rounds, {min(result['all_ratios'])} to {max(result['all_ratios'])}"
+    speed = f"Extraction is {result['ratio']} times as fast as librosa's (median of {rounds})."
+    return "\n\n".join([markdown(rows), textwrap.fill(f"{pitch} {speed}", 118)])
+
+
+def coverage(result: Result) -> Rows:
+    uar = "unweighted_average_recall"
+    return [
+        {"coverage of the 95 % interval of UAR": name}
+        | {f"{number} speakers": _percent(found[key]["coverage"]) for number, found in result["speakers"].items()}
+        for name, key in (("over speakers, as here", uar), ("over clips", f"{uar}_over_clips"))
+    ]
+
+
+def baseline(result: Result) -> Rows:
+    return [
+        {"system": name}
+        | {
+            title: f"{found[key]:.3f} [{found[f'{key}_interval'][0]:.3f}, {found[f'{key}_interval'][1]:.3f}]"
+            for key, title in (("weighted_f1", "weighted F1"), ("macro_f1", "macro-F1"), ("accuracy", "accuracy"))
+        }
+        | {"seeds": str(found["num_seeds"])}
+        for name, found in result["test"].items()
+    ]
+
+
+def speed(prepare: Result, dataset: Result, training: Result) -> Rows:
+    shown = [
+        ("prepare, with its start", f"{prepare['command_seconds_with_start']} s", prepare),
+        ("prepare, without", f"{prepare['prepare_clips_per_second']:.0f} clips/s", prepare),
+        ("loop of librosa", f"{prepare['librosa_loop_clips_per_second']:.0f} clips/s", prepare),
+        ("batches, first epoch", f"{dataset['first_epoch_clips_per_second']:,} clips/s", dataset),
+        ("batches, cached", f"{dataset['cached_clips_per_second']:,} clips/s", dataset),
+        ("batches, not cached", f"{dataset['uncached_clips_per_second']:,} clips/s", dataset),
+        ("augmented batches", f"{training['dataset_clips_per_second']:,} clips/s", training),
+        ("a training step of the audio branch", f"{training['training_step_clips_per_second']:.0f} clips/s", training),
+    ]
+    return [{"what": what, "speed": speed, "measured at": f"`{_commit(result)}`"} for what, speed, result in shown]
+
+
+def video(result: Result) -> Rows:
+    memory = result["resident_megabytes"]
+    shown = {
+        f"decoding, face finding and cropping, {result['num_frames']} frames of a clip": (
+            f"{result['times_real_time']} times real time"
+        ),
+        f"memory over {result['clips_for_memory']} clips": f"{min(memory):.0f} to {max(memory):.0f} MiB",
+        "frames without a face": _percent(result["share_of_frames_without_face"], 0),
+    }
+    return [{"what": what, "measured": measured} for what, measured in shown.items()]

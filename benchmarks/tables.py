@@ -1,0 +1,179 @@
+"""Writes the pages of results: `python -m benchmarks.tables`.
+
+Makes benchmarks/README.md of results/*.json, and fills the tables of README.md and of docs/: what stands there between
+`<!-- table NAME -->` and `<!-- end of table -->`. Each table comes with the commands that measured it and the commit of
+the code that they ran.
+"""
+
+import argparse
+import dataclasses
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from benchmarks import audio_ablation, rows
+from benchmarks.result_files import read_result
+from pipelines.command import run_command
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "benchmarks" / "README.md"
+
+INTRODUCTION = """\
+# Benchmarks
+
+`python -m benchmarks.tables` makes this page of the JSON files in `results/`, and fills the tables of README.md and of
+docs/ with them. Each table names the commands that measured it and the commit of the code that they ran: a number
+counts for that commit until it is measured anew. Scores of test splits unless a column says validation; UAR is the
+unweighted average recall, ECE the expected calibration error. Times are of two cores without a GPU.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A table of the page.
+
+    Attributes:
+      title: Its heading.
+      draw: Results -> rows, or a table in Markdown; takes as many results as are named.
+      results: Names of files in results/; the first tells the commit.
+      about, commands: What the table says and what measured it; empty: the result itself holds both.
+    """
+
+    title: str
+    draw: Callable[..., rows.Rows | str]
+    results: tuple[str, ...]
+    about: str = ""
+    commands: tuple[str, ...] = ()
+
+    def block(self) -> str:
+        """Draws what the table says, its commands, the table itself and the commit."""
+        found = [read_result(name) for name in self.results]
+        about, commands = self.about or found[0]["about"], self.commands or found[0]["commands"]
+        drawn = self.draw(*found)
+        table = drawn if isinstance(drawn, str) else rows.markdown(drawn)
+        mark = "" if "measured at" in table else f"Measured at {rows.listed(sorted(rows.commits(found)))}."
+        parts = [textwrap.fill(about, 118, break_on_hyphens=False), "\n".join(rows.code(commands)), table, mark]
+        return "\n\n".join(part for part in parts if part)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Writes every page anew."""
+    argparse.ArgumentParser(description=str(__doc__).splitlines()[0]).parse_args(argv)
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[Path, str]:
+    """Returns what each page that holds tables has to be."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    filled = {path: filled_in(path.read_text(encoding="utf-8")) for path in paths}
+    return {PAGE: page()} | filled
+
+
+def page() -> str:
+    """Draws benchmarks/README.md."""
+    sections = [f"## {section.title}\n\n{section.block()}\n" for section in SECTIONS.values()]
+    return "\n".join([INTRODUCTION, *sections])
+
+
+def filled_in(text: str) -> str:
+    """Puts the tables of today between the markers of a page."""
+    marked = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+    return marked.sub(lambda found: f"{found[1]}\n{_block(found[2])}\n\n{found[3]}", text)
+
+
+def _block(name: str) -> str:
+    return rows.markdown(rows.overview()) if name == "overview" else SECTIONS[name].block()
+
+
+SECTIONS: Mapping[str, Section] = {
+    "make_fit": Section("`make fit`, on the built-in corpus", rows.kept, ("make_fit",)),
+    "ravdess": Section("RAVDESS", rows.kept, ("ravdess",)),
+    "ravdess_compare": Section("RAVDESS: are the runs different?", rows.kept, ("ravdess_compare",)),
+    "ravdess_groups": Section("RAVDESS: actors, sexes, intensities, folds", rows.kept, ("ravdess_groups",)),
+    "permuted_labels": Section("Permuted labels", rows.kept, ("permuted_labels",)),
+    "fusion": Section(
+        "Fusion, on real speech with real sentences",
+        rows.fusion_bench,
+        ("fusion",),
+        "RAVDESS with paired sentences, 1166 clips of 20 actors, folds lj5, each clip tested once, one seed, 30 epochs"
+        " of audio. `weighted` and `stacker` are fitted on the validation split: their validation scores are too good.",
+        (
+            "python -m pipelines.prepare --corpus ravdess --transcripts paired --sentences data/goemotions"
+            " --store-waveform --records data/records/ravdess-paired",
+            "python -m benchmarks.fusion --records data/records/ravdess-paired --audio-epochs 30",
+        ),
+    ),
+    "audio_models": Section(
+        "Audio models",
+        rows.audio_models,
+        ("audio_models",),
+        "The built-in corpus, crops of 128 frames, validation speakers; chance 0.125, a perfect reader of the audio"
+        " reaches 0.375. efficientnet goes without masks and mixup.",
+        ("python -m benchmarks.audio_models",),
+    ),
+    "audio_ablation": Section(
+        "Audio: one change at a time",
+        audio_ablation.table,
+        ("audio_ablation",),
+        "Each setting differs from the default in one thing. Short trainings on RAVDESS favour what learns fast over"
+        " what regularises.",
+        ("python -m benchmarks.audio_ablation --source data/ravdess",),
+    ),
+    "acoustic": Section(
+        "Acoustic features against librosa",
+        rows.acoustic,
+        ("acoustic",),
+        "50 clips of RAVDESS. Differences are shares of what a group of columns spans.",
+        ("python -m benchmarks.acoustic --source data/ravdess",),
+    ),
+    "ravdess_text": Section("Text on RAVDESS, by source of its transcripts", rows.kept, ("ravdess_text",)),
+    "text_corpora": Section("Text on GoEmotions and MELD", rows.kept, ("text_corpora",)),
+    "text_baseline": Section(
+        "MELD: against TF-IDF and logistic regression",
+        rows.baseline,
+        ("text_baseline-meld",),
+        "Published test split, intervals over dialogues. `meld-late` is late fusion of the three seeds of"
+        " `meld-transfer`.",
+        (
+            "python -m benchmarks.text_baseline --records data/records/meld --runs saved_models/meld"
+            " saved_models/meld-transfer saved_models/meld-late",
+        ),
+    ),
+    "meld_class_weights": Section("MELD: class weights", rows.kept, ("meld_class_weights",)),
+    "synthetic_video": Section("Video, on drawn faces", rows.kept, ("synthetic_video",)),
+    "video_pooling": Section("Video: pooling over time", rows.kept, ("video_pooling",)),
+    "video": Section(
+        "Reading videos",
+        rows.video,
+        ("video",),
+        "One real clip of 640 x 480, read again and again by two processes.",
+        ("python -m benchmarks.video --source data/ravdess_video",),
+    ),
+    "coverage": Section(
+        "Do 95 % intervals cover 95 %?",
+        rows.coverage,
+        ("interval_coverage",),
+        "2,000 simulated corpora of the shape of RAVDESS.",
+        ("python -m benchmarks.interval_coverage",),
+    ),
+    "speed": Section(
+        "Speed",
+        rows.speed,
+        ("prepare", "dataset", "training"),
+        "1200 clips of RAVDESS (FLAC, 48 kHz). The loop is librosa.load(sr=16000) and melspectrogram; decoding FLAC"
+        " takes a good part of the time of both.",
+        (
+            "python -m benchmarks.prepare --source data",
+            "python -m benchmarks.dataset --records data/records/ravdess",
+            "python -m benchmarks.training --records data/records/ravdess",
+        ),
+    ),
+}
+"""Name of a marker -> its table, in the order of the page."""
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
