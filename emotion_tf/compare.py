@@ -26,6 +26,8 @@ from emotion_tf.evaluation.comparison import (
 )
 from pipelines.command import InputError, run_command
 from pipelines.files import write_json
+from pipelines.parsers import add_flag, command_parser
+from pipelines.utterance import SPLITS
 
 METRICS = {"uar": UAR, "macro_f1": "macro_f1", "weighted_f1": "weighted_f1"}
 """What --metric takes -> name of the score."""
@@ -37,20 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: What cannot be compared.
     """
-    parser = argparse.ArgumentParser(prog="python -m emotion_tf.compare", description=str(__doc__).splitlines()[0])
-    parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a run or a crossval, or a CSV file of predictions"
-    )
-    parser.add_argument(
-        "--split",
-        choices=("validation", "test"),
-        help="the part to compare (default: test where every RUN has it, else validation)",
-    )
-    parser.add_argument(
-        "--metric", choices=METRICS, help="the score to compare (default: the one that the runs put first)"
-    )
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="write compare.json and compare.png here")
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     if arguments.output and arguments.output.exists() and not arguments.output.is_dir():
         raise InputError(f"{arguments.output} is a file: give --output a folder.")
     entries = read_entries(arguments.runs)
@@ -60,6 +49,19 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.output:
         write(compared, arguments.output)
     print(report(compared))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    parser = command_parser("emotion_tf.compare", __doc__, "RUN RUN [RUN ...] [FLAG ...]")
+    sentence = "Compare these folders of runs or cross-validations, or CSV files in the format of predictions.csv."
+    add_flag(parser, "runs", sentence, "two or more", type=Path, nargs="+", metavar="RUN")
+    shown = "test where every RUN has it, else validation"
+    add_flag(parser, "--split", "Compare the predictions of this split.", choices=SPLITS[1:], shown=shown)
+    shown = "the one that the runs put first"
+    add_flag(parser, "--metric", "Compare by this score.", choices=METRICS, shown=shown)
+    add_flag(parser, "--output", "Write compare.json and compare.png to this folder.", type=Path, metavar="DIR")
+    return parser
 
 
 def report(compared: dict[str, Any]) -> str:

@@ -22,13 +22,16 @@ from typing import TYPE_CHECKING, Any
 from emotion_tf.config import Config
 from emotion_tf.evaluate import evaluate, report
 from emotion_tf.fit import fit
-from emotion_tf.flags import add_arguments, config_of
+from emotion_tf.flags import add_data_arguments, add_model_arguments, config_of
 from emotion_tf.runs.folder import Run, Scored
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
 from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
 from pipelines.files import read_json, write_json
+from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_index, read_metadata
+from pipelines.settings import at_least
+from pipelines.utterance import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,17 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: Whatever the user can mend; a fit that failed.
     """
-    # Without abbreviations: --seed 7, a flag of fit, would mean --seeds 7.
-    parser = argparse.ArgumentParser(
-        prog="python -m emotion_tf.crossval", description=str(__doc__).splitlines()[0], allow_abbrev=False
-    )
-    parser.add_argument("--run", type=Path, required=True, help="folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace another cross-validation in that folder")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="fits of each fold (%(default)s)")
-    parser.add_argument("--split", choices=("validation", "test"), default="validation", help="to score (%(default)s)")
-    parser.add_argument("--processes", type=int, metavar="N", help="fits side by side (default: 2; 1 with a GPU)")
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     for name in ("seeds", "processes"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise InputError(f"--{name} {getattr(arguments, name)} cannot work: give 1 or more.")
@@ -64,6 +57,27 @@ def main(argv: list[str] | None = None) -> None:
     run_all(fits, arguments.split, arguments.processes or side_by_side())
     print(report(str(crossval.folder), crossval.pool(fits)))
     print(crossval.table())
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    usage = "--branch BRANCH --run DIR [FLAG ...]"
+    # Without abbreviations: --seed 7, a flag of fit, would mean --seeds 7.
+    parser = command_parser("emotion_tf.crossval", __doc__, usage, allow_abbrev=False)
+    add_data_arguments(parser)
+    group = parser.add_argument_group("cross-validation")
+    sentence = "Write the runs of all fits to this folder."
+    add_flag(group, "--run", sentence, type=Path, metavar="DIR", required=True)
+    add_flag(group, "--overwrite", "Replace another cross-validation in that folder.", action="store_true")
+    sentence = "Train each fold N times, with the seeds 0 to N - 1."
+    add_flag(group, "--seeds", sentence, at_least(1), type=int, metavar="N", default=1)
+    sentence = "Score this split: choose on validation, then read test once."
+    add_flag(group, "--split", sentence, choices=SPLITS[1:], default=SPLITS[1])
+    sentence = "Train N fits side by side, a process each."
+    shown = f"{MOST_SIDE_BY_SIDE}, or 1 with a GPU"
+    add_flag(group, "--processes", sentence, at_least(1), type=int, metavar="N", shown=shown)
+    add_model_arguments(parser)
+    return parser
 
 
 @dataclasses.dataclass(frozen=True)
@@ -364,6 +378,8 @@ def _say(bar: "tqdm", one: Fit, part: str, num_left: int) -> None:
     from emotion_tf.evaluation.metrics import HEADLINES
 
     if _is_done(one, part):
+        from emotion_tf.evaluation.metrics import HEADLINES
+
         headline = one.run.metadata()["headline"]
         score = f"{HEADLINES[headline]} {one.run.scores()[part][headline]:.3f}"
         bar.write(f"fold {one.fold}, seed {one.seed}: {part} {score}; fits to go: {num_left}")

@@ -22,6 +22,7 @@ from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.emotions import LABEL_MAPS
 from pipelines.files import write_json
 from pipelines.folds import Fold
+from pipelines.parsers import add_flag, command_parser
 from pipelines.records import Metadata, marks_of, read_index, read_metadata
 from pipelines.utterance import SPLITS
 
@@ -38,15 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: A folder that holds no finished run, records that are gone or do not fit, predictions that are none.
     """
-    parser = argparse.ArgumentParser(prog="python -m emotion_tf.evaluate", description=str(__doc__).splitlines()[0])
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", type=Path, nargs="+", help="folders of finished runs")
-    what.add_argument("--predictions", type=Path, metavar="FILE.csv", help="predictions of any toolkit")
-    parser.add_argument("--again", action="store_true", help="read the test split once more, and count it")
-    parser.add_argument("--records", type=Path, metavar="OTHER", help="score every utterance of these records instead")
-    parser.add_argument("--label-map", choices=LABEL_MAPS, help="from the labels of those records to the run's")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write scores and plots of --predictions here")
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     _check_flags(arguments)
     if arguments.predictions:
         print(_score_file(arguments.predictions, arguments.output))
@@ -54,6 +47,26 @@ def main(argv: list[str] | None = None) -> None:
     runs = [Run(folder).require_finished() for folder in arguments.run]
     scores = {str(run.folder): _scores(run, arguments) for run in runs}
     print("\n\n".join(report(name, found) for name, found in scores.items()) if len(runs) == 1 else _comparison(scores))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    usage = "--run RUN [RUN ...] [FLAG ...]\n       %(prog)s --predictions FILE.csv [--output DIR]"
+    parser = command_parser("emotion_tf.evaluate", __doc__, usage)
+    what = parser.add_mutually_exclusive_group(required=True)
+    sentence = "Score the test split of these finished runs."
+    add_flag(what, "--run", sentence, type=Path, nargs="+", metavar="RUN")
+    sentence = "Score this file, the predictions of any toolkit in the format of predictions.csv."
+    add_flag(what, "--predictions", sentence, type=Path, metavar="FILE.csv")
+    sentence = "Read the test split of --run once more, and count that in test_reads."
+    add_flag(parser, "--again", sentence, action="store_true")
+    sentence = "Score every utterance of these other records with --run instead (cross-corpus)."
+    add_flag(parser, "--records", sentence, type=Path, metavar="DIR")
+    sentence = "Map the labels of --records to those of the run by this label map."
+    add_flag(parser, "--label-map", sentence, ", ".join(LABEL_MAPS), choices=LABEL_MAPS, metavar="NAME")
+    sentence = "Write the scores and plots of --predictions to this folder."
+    add_flag(parser, "--output", sentence, type=Path, metavar="DIR")
+    return parser
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:

@@ -29,6 +29,7 @@ from emotion_tf.exporting.verify import NUM_CHECKED, check
 from emotion_tf.runs.folder import Run
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.files import read_json, write_json
+from pipelines.parsers import add_flag, command_parser
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,12 +38,18 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: A run that is not finished, a folder of something else, or an export that does not agree with its run.
     """
-    parser = argparse.ArgumentParser(prog="python -m emotion_tf.export", description=str(__doc__).splitlines()[0])
-    parser.add_argument("--run", type=Path, required=True, help="folder of a finished run")
-    parser.add_argument("--output", type=Path, help="folder to write (default: the run's export/)")
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     run = Run(arguments.run).require_finished()
     print(export(run, arguments.output or run.export))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    parser = command_parser("emotion_tf.export", __doc__, "--run RUN [--output DIR]")
+    add_flag(parser, "--run", "Export this finished run.", type=Path, required=True, metavar="RUN")
+    sentence = "Write the export to this folder."
+    add_flag(parser, "--output", sentence, type=Path, metavar="DIR", shown="the run's export/")
+    return parser
 
 
 def export(run: Run, output: Path) -> str:

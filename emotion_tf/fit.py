@@ -15,19 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from emotion_tf.config import Config
-from emotion_tf.flags import add_arguments, config_of
+from emotion_tf.flags import add_data_arguments, add_model_arguments, config_of
 from emotion_tf.runs.compatibility import (
     audio_features_of,
     normalisation_of,
     tokenizer_of,
 )
-from emotion_tf.runs.folder import Run, next_free
+from emotion_tf.runs.folder import ROOT, Run, next_free
 from emotion_tf.training.checks import check, with_branches
 from pipelines import normalisation
 from pipelines.audio import FRAME_FEATURES
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.files import write_json
+from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_metadata
+from pipelines.settings import Bounds, require
+
+SEEDS = Bounds(0, 2**31, is_below=True)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,18 +40,27 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: Whatever the user can mend.
     """
-    parser = argparse.ArgumentParser(prog="python -m emotion_tf.fit", description=str(__doc__).splitlines()[0])
-    parser.add_argument("--run", type=Path, help="folder to write (default: saved_models/<records>-<branch>-<N>)")
-    parser.add_argument("--overwrite", action="store_true", help="replace another run in that folder")
-    parser.add_argument("--fold", type=int, default=0, help="which of the folds, counted from 0 (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and masks (%(default)s)")
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    if not 0 <= arguments.seed < 2**31:
-        raise InputError(f"--seed {arguments.seed} cannot work: give a number from 0 to below 2**31.")
+    arguments = make_parser().parse_args(argv)
+    require("seed", [arguments.seed], SEEDS)
     config = with_branches(config_of(arguments))
     prefix = f"{Path(config.records).name}-{config.branch}"
     fit(config, Run(arguments.run or next_free(prefix, config)), arguments.overwrite)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    parser = command_parser("emotion_tf.fit", __doc__, "--branch BRANCH [--records DIR] [FLAG ...]")
+    add_data_arguments(parser)
+    group = parser.add_argument_group("run")
+    shown = f"{ROOT}/<records>-<branch>-<N>"
+    add_flag(group, "--run", "Write the run to this folder.", type=Path, metavar="DIR", shown=shown)
+    add_flag(group, "--overwrite", "Replace another run in that folder.", action="store_true")
+    sentence = "Train, validate and test by this one of the folds, counted from 0."
+    add_flag(group, "--fold", sentence, type=int, metavar="N", default=Config.fold)
+    sentence = "Draw the first weights, the order of utterances and their augmentation with this seed."
+    add_flag(group, "--seed", sentence, SEEDS, type=int, metavar="SEED", default=Config.seed)
+    add_model_arguments(parser)
+    return parser
 
 
 def fit(config: Config, run: Run, overwrite: bool = False) -> None:

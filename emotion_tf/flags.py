@@ -1,4 +1,4 @@
-"""The flags of a training, most of them made of the fields of its config, and the config that they make."""
+"""The flags of a training, most of them made of the settings of its config, and the config that they make."""
 
 import argparse
 import dataclasses
@@ -9,8 +9,9 @@ from typing import Any
 from emotion_tf.config import (
     BRANCHES,
     CONTROLS,
+    DEFAULT_JOIN,
     FUSED,
-    JOINS,
+    JOIN_MEANINGS,
     MODALITIES,
     AudioConfig,
     Config,
@@ -18,71 +19,97 @@ from emotion_tf.config import (
     TrainingConfig,
     VideoConfig,
 )
+from emotion_tf.config.training_config import AUGMENTATION, EARLY_FUSION, INPUTS, LOSS, TRAINING, TRANSFER
 from emotion_tf.models.late_rules import RULES
 from pipelines import folds, normalisation
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS
+from pipelines.parsers import Group, add_flag, add_setting, with_meanings
+from pipelines.settings import at_least, flag_of, setting_of, settings_of, written
 
 BRANCH_CONFIGS: Mapping[str, type] = {"audio": AudioConfig, "text": TextConfig, "video": VideoConfig}
 
 RECORDS = Path("data/records")
 
+FUSIONS = ("early", "late")
+"""The first is the default."""
+
+DEFAULT_RULE = "mean"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a config, all but the fold and the seed."""
-    parser.add_argument("--branch", required=True, choices=BRANCHES)
-    parser.add_argument("--records", type=Path, help="folder of records (default: the only one under data/records)")
-    parser.add_argument("--folds", default="holdout", help=f"{', '.join(folds.NAMES)} or a JSON file (%(default)s)")
-    parser.add_argument("--num-folds", type=int, default=5, metavar="K", help="of group-kfold (%(default)s)")
-    parser.add_argument("--fold-seed", type=int, default=0, metavar="N", help="of folds that are drawn (%(default)s)")
-    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in CONTROLS.items())
-    parser.add_argument("--control", choices=CONTROLS, default="", help=meanings)
-    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in normalisation.MODES.items())
-    parser.add_argument("--normalise", choices=normalisation.MODES, help=f"features of sound; {meanings} (clip)")
-    _add_fusion_arguments(parser)
+    add_data_arguments(parser)
+    add_model_arguments(parser)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what is trained, and on what."""
+    group = parser.add_argument_group("task and data")
+    add_flag(group, "--branch", "Train this branch, or a fusion of several.", required=True, choices=BRANCHES)
+    of_records = f"the only one under {RECORDS}"
+    add_flag(group, "--records", "Train on the records in this folder.", type=Path, metavar="DIR", shown=of_records)
+    names = f"{', '.join(folds.NAMES)}, or a JSON file"
+    sentence = "Split the records into training, validation and test by these folds."
+    add_flag(group, "--folds", sentence, names, metavar="NAME", default=Config.folds)
+    sentence = "Make N folds with group-kfold, at most one a speaker."
+    add_flag(group, "--num-folds", sentence, at_least(3), type=int, metavar="N", default=Config.num_folds)
+    sentence = "Draw the folds of holdout, group-kfold and random with this seed."
+    add_flag(group, "--fold-seed", sentence, type=int, metavar="SEED", default=Config.fold_seed)
+    sentence = "Bring audio features to one scale."
+    modes = normalisation.MODES
+    add_flag(group, "--normalise", with_meanings(sentence, modes), choices=modes, shown=Config.normalise)
+    sentence = (
+        "Cut one link, to see what the scores owe to it: shuffle transcripts, recordings or videos among the utterances"
+        " of each split, in training and scoring, or permute the labels of the training split."
+    )
+    add_flag(group, "--control", sentence, choices=CONTROLS, default=Config.control, shown="none")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the branches, of their fusion and of the training."""
     for modality in BRANCH_CONFIGS:
         add_branch_arguments(parser, modality)
-    _add_training_arguments(parser)
+    _add_transfer_arguments(parser.add_argument_group(TRANSFER))
+    _add_early_arguments(parser.add_argument_group(EARLY_FUSION))
+    _add_late_arguments(parser.add_argument_group("late fusion"))
+    for title in (TRAINING, LOSS, INPUTS, *AUGMENTATION):
+        _add_training_arguments(parser.add_argument_group(title), title)
 
 
-def _add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
-    fusion = parser.add_argument_group("fusion")
-    fusion.add_argument(
-        "--fusion", choices=("early", "late"), help="join branches in one graph (default), or answers of runs"
-    )
-    fusion.add_argument(
-        "--modalities",
-        choices=MODALITIES,
-        nargs="+",
-        help=f"what early fusion hears, reads and sees ({' '.join(FUSED)})",
-    )
-    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in JOINS.items())
-    fusion.add_argument("--join", choices=JOINS, help=f"of early fusion; {meanings} (concat)")
-    fusion.add_argument("--init-audio", type=Path, metavar="RUN", help="start early fusion from this audio run")
-    fusion.add_argument("--init-text", type=Path, metavar="RUN", help="start the text branch from this text run")
-    fusion.add_argument("--init-video", type=Path, metavar="RUN", help="start early fusion from this video run")
-    fusion.add_argument("--runs", type=Path, nargs="+", metavar="RUN", help="runs that late fusion joins")
-    fusion.add_argument("--rule", choices=RULES, help="by which late fusion joins them (mean)")
-    fusion.add_argument(
-        "--label-map",
-        nargs="+",
-        choices=LABEL_MAPS,
-        metavar="NAME",
-        default=(),
-        help=f"from labels of late fusion's runs to those of the records: {', '.join(LABEL_MAPS)}",
-    )
+def _add_transfer_arguments(group: Group) -> None:
+    for modality in MODALITIES:
+        where = "of early fusion, or of --branch text," if modality == "text" else "of early fusion"
+        sentence = f"Start the {modality} branch {where} from this run."
+        add_flag(group, f"--init-{modality}", sentence, type=Path, metavar="RUN")
+    _add_training_arguments(group, TRANSFER)
 
 
-def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    training = parser.add_argument_group("training")
-    for field in dataclasses.fields(TrainingConfig):
-        flag = "--" + field.name.replace("_", "-")
-        meaning, choices = f"{field.metadata['help']} (%(default)s)", field.metadata["choices"]
-        if choices:
-            training.add_argument(flag, choices=choices, help=meaning)
-        else:
-            training.add_argument(flag, type=type(field.default), metavar="N", help=meaning)
-        training.set_defaults(**{field.name: field.default})
+def _add_early_arguments(group: Group) -> None:
+    sentence = "Join branches in one graph (early), or the probabilities of trained runs (late)."
+    add_flag(group, "--fusion", sentence, choices=FUSIONS, shown=FUSIONS[0])
+    sentence = "Join the branches of these modalities."
+    some = f"some of {', '.join(MODALITIES)}"
+    add_flag(group, "--modalities", sentence, some, choices=MODALITIES, nargs="+", metavar="NAME", shown=written(FUSED))
+    sentence = with_meanings("Join them in this way.", JOIN_MEANINGS)
+    add_flag(group, "--join", sentence, choices=JOIN_MEANINGS, shown=DEFAULT_JOIN)
+    _add_training_arguments(group, EARLY_FUSION)
+
+
+def _add_late_arguments(group: Group) -> None:
+    sentence = "Join the probabilities of these runs with --fusion late."
+    add_flag(group, "--runs", sentence, "two or more", type=Path, nargs="+", metavar="RUN")
+    sentence = "Join them by this rule; weighted and stacker are fitted on the validation split."
+    add_flag(group, "--rule", sentence, choices=RULES, shown=DEFAULT_RULE)
+    sentence = "Map the labels of the runs to those of the records by these label maps."
+    maps = f"some of {', '.join(LABEL_MAPS)}"
+    add_flag(group, "--label-map", sentence, maps, nargs="+", choices=LABEL_MAPS, metavar="NAME", default=())
+
+
+def _add_training_arguments(group: Group, title: str) -> None:
+    for name, field in settings_of(TrainingConfig).items():
+        if setting_of(field).group == title:
+            add_setting(group, name, field, field.default)
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
@@ -103,15 +130,15 @@ def config_of(arguments: argparse.Namespace) -> Config:
         fold_seed=arguments.fold_seed,
         seed=getattr(arguments, "seed", 0),
         control=arguments.control,
-        normalise=arguments.normalise or "clip",
-        fusion=arguments.fusion or ("early" if arguments.branch == "fusion" else ""),
+        normalise=arguments.normalise or Config.normalise,
+        fusion=arguments.fusion or (FUSIONS[0] if arguments.branch == "fusion" else ""),
         init_audio=str(arguments.init_audio or ""),
         init_text=str(arguments.init_text or ""),
         init_video=str(arguments.init_video or ""),
         runs=tuple(str(run) for run in arguments.runs or ()),
         modalities=tuple(arguments.modalities or ()),
         join=arguments.join or "",
-        rule=arguments.rule or ("mean" if arguments.fusion == "late" else ""),
+        rule=arguments.rule or (DEFAULT_RULE if arguments.fusion == "late" else ""),
         label_maps=tuple(arguments.label_map),
         audio=branch_of(arguments, "audio"),
         text=branch_of(arguments, "text"),
@@ -146,7 +173,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 def _check_release(arguments: argparse.Namespace) -> None:
     """Refuses flags of branches to start from where there are none, or where they are never released."""
-    is_slowed = arguments.release_rate != TrainingConfig.release_rate
+    is_slowed = arguments.release_rate is not None
     inits = arguments.init_audio or arguments.init_text or arguments.init_video
     if (arguments.freeze_epochs or is_slowed) and not inits:
         raise InputError(
@@ -161,14 +188,14 @@ def _check_release(arguments: argparse.Namespace) -> None:
 
 
 def _check_modalities(arguments: argparse.Namespace) -> None:
-    """Refuses flags that change nothing for the modalities that are listened to."""
-    heard, is_early = modalities_of(arguments), arguments.branch == "fusion" and arguments.fusion != "late"
+    """Refuses flags that change nothing for the modalities that are read."""
+    read, is_early = modalities_of(arguments), arguments.branch == "fusion" and arguments.fusion != "late"
     if arguments.modalities and not is_early:
         raise InputError("--modalities belongs to --branch fusion --fusion early: leave it out.")
     for flag in ("join", "modality_dropout"):
-        if getattr(arguments, flag) and not (is_early and len(heard) > 1):
+        if getattr(arguments, flag) and not (is_early and len(read) > 1):
             raise InputError(
-                f"--{flag.replace('_', '-')} changes nothing where early fusion does not join modalities: leave it out."
+                f"{flag_of(flag)} changes nothing where early fusion does not join modalities: leave it out."
             )
     needs = {
         "--control shuffled-transcripts": ("text", arguments.control == "shuffled-transcripts"),
@@ -178,13 +205,13 @@ def _check_modalities(arguments: argparse.Namespace) -> None:
         "--init-audio": ("audio", arguments.init_audio),
         "--init-text": ("text", arguments.init_text),
         "--init-video": ("video", arguments.init_video),
-        "--video-frames": ("video", arguments.video_frames),
+        "--video-frames": ("video", arguments.video_frames is not None),
     }
-    what = f"--modalities {' '.join(heard)}" if arguments.branch == "fusion" else f"--branch {arguments.branch}"
+    what = f"--modalities {' '.join(read)}" if arguments.branch == "fusion" else f"--branch {arguments.branch}"
     for flag, (modality, is_given) in needs.items():
-        # Late fusion sees where its runs do.
+        # Late fusion reads video where its runs do.
         is_of_runs = flag == "--control shuffled-video" and arguments.fusion == "late"
-        if is_given and modality not in heard and not is_of_runs:
+        if is_given and modality not in read and not is_of_runs:
             raise InputError(f"{flag} changes nothing for {what}: leave it out.")
 
 
@@ -206,7 +233,7 @@ def _only_records() -> Path:
 
 
 def modalities_of(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Tells what the asked model listens to; late fusion may listen to less."""
+    """Tells which modalities the asked model reads; late fusion may read fewer, or video too."""
     chosen = arguments.modalities or FUSED if arguments.branch == "fusion" else (arguments.branch,)
     return tuple(name for name in MODALITIES if name in chosen)
 
@@ -215,35 +242,13 @@ def add_branch_arguments(parser: argparse.ArgumentParser, modality: str) -> None
     """Adds the flags of a branch; None where they are not given."""
     group = parser.add_argument_group(f"{modality} branch")
     for name, field in _branch_flags(modality).items():
-        about, defaults = field.metadata, _defaults_of(field)
-        owners = "" if len(defaults) > 1 else ", ".join(about["models"])
-        meaning = ": ".join(part for part in (owners, about["help"]) if part)
-        shown = f"{meaning} ({', '.join(defaults)})".strip() if any(defaults) else meaning
-        if isinstance(field.default, bool):
-            group.add_argument(_flag(name), action="store_const", const=True, help=shown)
-        elif about["choices"]:
-            nargs = "+" if isinstance(field.default, tuple) else None
-            group.add_argument(_flag(name), choices=about["choices"], nargs=nargs, help=shown)
-        elif isinstance(field.default, tuple):
-            group.add_argument(_flag(name), type=int, nargs="+", metavar="N", help=shown)
-        else:
-            kind, unit = type(field.default), "NAME" if isinstance(field.default, str) else "N"
-            group.add_argument(_flag(name), type=kind, metavar=unit, help=shown)
-
-
-def _defaults_of(field: "dataclasses.Field[Any]") -> list[str]:
-    """Writes the default of a field as it is typed, or that of each model; nothing for a switch or an empty one."""
-    models = field.metadata["models"]
-    if isinstance(models, Mapping):
-        return [f"{model} {' '.join(map(str, sizes))}" for model, sizes in models.items()]
-    return [" ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default or "")]
+        add_setting(group, name, field)
 
 
 def _branch_flags(modality: str) -> dict[str, "dataclasses.Field[Any]"]:
     """Finds the fields of a branch's config that are flags, model and features first: name of the flag -> field."""
-    fields = (field for field in dataclasses.fields(BRANCH_CONFIGS[modality]) if field.metadata)
-    ordered = sorted(fields, key=lambda field: not field.metadata["choices"])
-    return {field.metadata["flag"] or f"{modality}_{field.name}": field for field in ordered}
+    found = settings_of(BRANCH_CONFIGS[modality], f"{modality}_")
+    return dict(sorted(found.items(), key=lambda one: not setting_of(one[1]).choices))
 
 
 def branch_of(arguments: argparse.Namespace, modality: str) -> Any:
@@ -258,9 +263,9 @@ def branch_of(arguments: argparse.Namespace, modality: str) -> Any:
     values = {flags[name].name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     model = values.get("model", getattr(BRANCH_CONFIGS[modality], "model", ""))
     for name in given:
-        owners = tuple(flags[name].metadata["models"])
+        owners = tuple(setting_of(flags[name]).models)
         if owners and model not in owners:
-            raise InputError(f"{_flag(name)} belongs to --{modality}-model {' or '.join(owners)}, not {model}.")
+            raise InputError(f"{flag_of(name)} belongs to --{modality}-model {' or '.join(owners)}, not {model}.")
     if values.get("features") == ("encoder",) and (others := set(given) - {"audio_features", "audio_dropout"}):
         raise InputError(f"{_flags(sorted(others))} change nothing where encoder is the only feature: leave them out.")
     if "freeze" in values and "preset_rate" in values:
@@ -269,7 +274,7 @@ def branch_of(arguments: argparse.Namespace, modality: str) -> Any:
 
 
 def _check_trained(arguments: argparse.Namespace, modality: str, given: Iterable[str]) -> None:
-    """Refuses flags of a branch that is not trained, or that goes on as it is."""
+    """Refuses flags of a branch that is not trained, or that starts from a run as it is."""
     flags = _flags(given)
     if flags and (modality not in modalities_of(arguments) or arguments.fusion == "late"):
         raise InputError(f"{flags} change nothing here, where no {modality} branch is trained: leave them out.")
@@ -277,9 +282,5 @@ def _check_trained(arguments: argparse.Namespace, modality: str, given: Iterable
         raise InputError(f"{flags} cannot change the branch that --init-{modality} starts from: leave them out.")
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _flags(names: Iterable[str]) -> str:
-    return ", ".join(map(_flag, names))
+    return ", ".join(map(flag_of, names))

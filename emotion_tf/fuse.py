@@ -21,6 +21,7 @@ from emotion_tf.models import late_rules
 from emotion_tf.runs.folder import Scored
 from pipelines.command import InputError, make_folder, run_command
 from pipelines.files import write_csv, write_json
+from pipelines.parsers import add_flag, command_parser
 from pipelines.utterance import SPLITS
 
 if TYPE_CHECKING:
@@ -33,21 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: Files that cannot be read or joined, or a rule that they do not serve.
     """
-    parser = argparse.ArgumentParser(prog="python -m emotion_tf.fuse", description=str(__doc__).splitlines()[0])
-    parser.add_argument(
-        "--predictions", type=Path, nargs="+", required=True, metavar="FILE.csv", help="two files or more, or runs"
-    )
-    parser.add_argument("--rule", choices=late_rules.RULES, required=True, help="how probabilities become one answer")
-    parser.add_argument(
-        "--fit-on",
-        type=Path,
-        nargs="+",
-        metavar="FILE.csv",
-        help="fit weights on rows with split=validation of these, as many files in the same order"
-        " (default: on those of --predictions)",
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="FUSED.csv", help="also writes FUSED.json")
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     paths, fit_on = _files(arguments.predictions), _files(arguments.fit_on or [])
     _check_flags(paths, fit_on, arguments.output)
     joined = join(paths)
@@ -57,6 +44,21 @@ def main(argv: list[str] | None = None) -> None:
     write_csv(arguments.output, fused)
     write_json(arguments.output.with_suffix(".json"), facts(joined, arguments.rule, fits, fit_on))
     print(report(joined, arguments.rule, fits, fit_set, fused))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    usage = "--predictions FILE.csv FILE.csv ...\n         --rule RULE --output FUSED.csv [FLAG ...]"
+    parser = command_parser("emotion_tf.fuse", __doc__, usage)
+    sentence = "Join these files in the format of predictions.csv, or those of these runs or cross-validations."
+    add_flag(parser, "--predictions", sentence, "two or more", type=Path, nargs="+", required=True, metavar="FILE.csv")
+    sentence = "Join probabilities by this rule; weighted and stacker are fitted."
+    add_flag(parser, "--rule", sentence, choices=late_rules.RULES, required=True)
+    sentence = "Fit on the rows with split=validation of these files, as many and in the same order."
+    add_flag(parser, "--fit-on", sentence, type=Path, nargs="+", metavar="FILE.csv", shown="the files of --predictions")
+    sentence = "Write the joined predictions to this file, and what was fitted to FUSED.json beside it."
+    add_flag(parser, "--output", sentence, type=Path, required=True, metavar="FUSED.csv")
+    return parser
 
 
 def _files(paths: Sequence[Path]) -> tuple[Path, ...]:

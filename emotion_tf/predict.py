@@ -15,6 +15,7 @@ from pathlib import Path
 
 from emotion_tf.serving.predictor import Predictor, enrol, predict, printable
 from pipelines.command import InputError, run_command
+from pipelines.parsers import add_flag, command_parser
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings, add_whisper_arguments
 
 
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: Whatever the user can mend.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     if arguments.enrol and not arguments.files:
         raise InputError("--enrol takes every file behind it, and none is left to predict: name that one before it.")
     transcripts = _transcripts(arguments.files, arguments.transcript)
@@ -44,26 +45,24 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"{bad} of {len(transcripts)} inputs could not be used, as said above.")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m emotion_tf.predict", description=str(__doc__).splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="a run, an export folder or a version folder")
-    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="recordings or videos (none: words alone)")
-    parser.add_argument(
-        "--transcript",
-        action="append",
-        default=[],
-        metavar="WORDS",
-        help="what is said: once for all, or once a file",
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    usage = "--model RUN [FILE ...] [FLAG ...]"
+    parser = command_parser("emotion_tf.predict", __doc__, usage)
+    sentence = "Predict the emotion of these recordings or videos; without any, of --transcript alone."
+    add_flag(parser, "files", sentence, type=Path, nargs="*", metavar="FILE")
+    sentence = "Predict with the export of this run, this export folder or this version folder."
+    add_flag(parser, "--model", sentence, type=Path, required=True, metavar="RUN")
+    sentence = "Read these words as the transcript: given once for all files, or once a file, in their order."
+    add_flag(parser, "--transcript", sentence, action="append", default=[], metavar="WORDS")
+    sentence = (
+        "Normalise by these other recordings of the same speaker, for a run of --normalise enrolled; put it behind the"
+        " files to predict."
     )
-    parser.add_argument(
-        "--enrol",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="other recordings of the same speaker, for a run of --normalise enrolled; behind those to predict",
-    )
-    parser.add_argument("--transcribe", action="store_true", help="let whisper hear what is said")
-    add_whisper_arguments(parser)
+    add_flag(parser, "--enrol", sentence, type=Path, nargs="+", metavar="FILE")
+    group = parser.add_argument_group("transcription")
+    add_flag(group, "--transcribe", "Read what whisper transcribes of each file.", action="store_true")
+    add_whisper_arguments(group)
     return parser
 
 
@@ -80,12 +79,12 @@ def _transcripts(files: Sequence[Path], given: Sequence[str]) -> list[str]:
 
 
 def _whisper_settings(arguments: argparse.Namespace) -> WhisperSettings | None:
-    """Returns which whisper hears, or None where words are given."""
+    """Returns which whisper transcribes, or None where words are given."""
     flags = [name for name in ("whisper_model", "device", "language") if getattr(arguments, name) is not None]
     if flags and not arguments.transcribe:
         raise InputError(f"--{flags[0].replace('_', '-')} belongs to --transcribe: add that, or leave this out.")
     if arguments.transcribe and arguments.transcript:
-        raise InputError("--transcript gives the words and --transcribe hears them: leave one of both out.")
+        raise InputError("--transcript gives the words and --transcribe finds them: leave one of both out.")
     return WhisperSettings.of(arguments) if arguments.transcribe else None
 
 

@@ -129,7 +129,7 @@ class WaveformChange:
 
     Attributes:
       speed: Share by which it becomes faster or slower at most, with its pitch.
-      noise_snr_db: The noise lies so far below the clip, to `SNR_RANGE_DB` further; 0: none.
+      noise_snr_db: The noise lies so far below the clip, to `SNR_RANGE_DB` further; None: no noise.
       gain_db: Up or down by at most so much.
 
     Source: Ko et al. 2015 (audio augmentation for speech recognition), https://doi.org/10.21437/Interspeech.2015-711,
@@ -137,7 +137,7 @@ class WaveformChange:
     """
 
     speed: float = 0.0
-    noise_snr_db: float = 0.0
+    noise_snr_db: float | None = None
     gain_db: float = 0.0
 
     def __call__(self, waveform: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -154,7 +154,7 @@ class WaveformChange:
         if self.speed > 0:
             rate = tf.random.stateless_uniform([], seeds[0], 1 - self.speed, 1 + self.speed)
             waveform = change_speed(waveform, rate)
-        if self.noise_snr_db > 0:
+        if self.noise_snr_db is not None:
             lowest, highest = self.noise_snr_db, self.noise_snr_db + SNR_RANGE_DB
             waveform = add_noise(waveform, tf.random.stateless_uniform([], seeds[1], lowest, highest), seeds[2])
         if self.gain_db > 0:

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import audio, folds, records, transcripts
+from pipelines.audio.front_end import LONGEST_FFT, LONGEST_FRAME_SECONDS
 from pipelines.audio.speech_encoder import KINDS, EncoderSettings
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.corpora import goemotions, manifest, meld, ravdess, synthetic
 from pipelines.emotions import LABEL_MAPS, RAVDESS
+from pipelines.parsers import Group, add_flag, command_parser, number_or
 from pipelines.records.writer import Preparation, prepare, stop_on_nothing
+from pipelines.settings import Bounds, above, at_least
 from pipelines.utterance import Corpus
-from pipelines.video import VideoSettings, import_opencv
+from pipelines.video import MOST_FRAMES, SIZES, VideoSettings, import_opencv
 
 _READERS: Mapping[str, Callable[[Path], Corpus]] = {
     "ravdess": ravdess.read,
@@ -37,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: Whatever the user can mend.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     preparation = _preparation(arguments)
     metadata = prepare(preparation, arguments.workers, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite)
     print(describe(metadata, preparation.folder))
@@ -94,64 +97,85 @@ def _count_of_utterances(metadata: records.Metadata) -> str:
     return f"{metadata.num_utterances}{several}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    defaults = audio.FrontEnd()
-    parser = argparse.ArgumentParser(prog="python -m pipelines.prepare", description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", required=True, choices=(*_READERS, "manifest", "synthetic"))
-    parser.add_argument(
-        "--source", type=Path, help="folder of the corpus (default: data/<corpus>), or the manifest's CSV"
-    )
-    parser.add_argument("--records", type=Path, help="folder to write (default: data/records/<corpus>)")
-    parser.add_argument("--emotions", help="manifest: its labels in order, comma-separated (default: RAVDESS's eight)")
-    parser.add_argument("--label-map", choices=sorted(LABEL_MAPS), help="map the corpus's labels to another set")
-    parser.add_argument(
-        "--exclude-sentences",
-        type=Path,
-        metavar="RECORDS",
-        help="leave out sentences that other records test, so that a run on these may start one on those",
-    )
-    parser.add_argument("--workers", type=_at_least_one, help="decoding processes (default: one a core)")
-    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable recordings out instead of stopping")
-    parser.add_argument("--store-waveform", action="store_true", help="keep the 16 kHz samples in the records")
-    parser.add_argument(
-        "--acoustic",
-        action="store_true",
-        help="store acoustic features too: cepstra, chroma, contrast, zero crossings, loudness, pitch",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace other records in the folder")
-    _add_video_arguments(parser)
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    usage = "--corpus NAME [--source PATH] [FLAG ...]"
+    parser = command_parser("pipelines.prepare", __doc__, usage)
+    _add_corpus_arguments(parser.add_argument_group("corpus"))
+    _add_records_arguments(parser.add_argument_group("records"))
     transcripts.add_arguments(parser)
-    _add_encoder_arguments(parser)
-    front_end = parser.add_argument_group("front end")
-    front_end.add_argument("--frame-seconds", type=float, default=defaults.frame_seconds, help="window (%(default)s)")
-    front_end.add_argument("--hop-seconds", type=float, default=defaults.hop_seconds, help="hop (%(default)s)")
-    front_end.add_argument("--fft-length", type=int, help="samples (default: power of two that holds the window)")
-    front_end.add_argument("--mel-bins", type=int, default=defaults.mel_bins, help="bands (%(default)s)")
-    front_end.add_argument("--min-hz", type=float, default=defaults.min_hz, help="lowest edge (%(default)s)")
-    front_end.add_argument("--max-hz", type=float, default=defaults.max_hz, help="highest edge (%(default)s)")
-    front_end.add_argument(
-        "--trim-db", type=_decibels, default=defaults.trim_db, help="DB below the loudest frame, or off (%(default)s)"
-    )
+    _add_front_end_arguments(parser.add_argument_group("front end of audio features"))
+    _add_encoder_arguments(parser.add_argument_group("encoder"))
+    _add_video_arguments(parser.add_argument_group("video"))
     return parser
 
 
-def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
-    group, defaults = parser.add_argument_group("video"), VideoSettings()
-    group.add_argument(
-        "--video-frames",
-        type=int,
-        metavar="N",
-        help=f"store N pictures of the face, evenly over the spoken part, of each video (for instance"
-        f" {defaults.num_frames})",
-    )
-    group.add_argument("--video-size", type=int, metavar="N", help=f"pixels of a side of them ({defaults.size})")
-    group.add_argument("--colour", action="store_true", help="three channels instead of a grey one")
-    group.add_argument(
-        "--with-video",
-        action="store_true",
-        help=f"synthetic: make videos of drawn faces, too, and store frames of them (without --video-frames:"
-        f" {defaults.num_frames})",
-    )
+def _add_corpus_arguments(group: Group) -> None:
+    corpora = (*_READERS, "manifest", "synthetic")
+    add_flag(group, "--corpus", "Read this corpus.", required=True, choices=corpora)
+    sentence = "Read the corpus from this folder, or the manifest from this CSV file."
+    add_flag(group, "--source", sentence, type=Path, metavar="PATH", shown="data/<corpus>")
+    sentence = "Take these labels of a manifest, in this order, separated by commas."
+    add_flag(group, "--emotions", sentence, metavar="A,B,...", shown=",".join(RAVDESS))
+    sentence = "Map the labels of the corpus to others by this label map."
+    add_flag(group, "--label-map", sentence, ", ".join(LABEL_MAPS), choices=LABEL_MAPS, metavar="NAME")
+    sentence = "Leave out sentences that these other records test, so that a run on the new ones can start one on them."
+    add_flag(group, "--exclude-sentences", sentence, "corpora of text only", type=Path, metavar="RECORDS")
+    sentence = "Leave unreadable recordings out instead of stopping."
+    add_flag(group, "--skip-bad", sentence, action="store_true")
+
+
+def _add_records_arguments(group: Group) -> None:
+    sentence = "Write the records to this folder."
+    add_flag(group, "--records", sentence, type=Path, metavar="DIR", shown="data/records/<corpus>")
+    add_flag(group, "--overwrite", "Replace other records in that folder.", action="store_true")
+    sentence = "Decode with N processes."
+    add_flag(group, "--workers", sentence, at_least(1), type=_at_least_one, metavar="N", shown="one a core")
+    sentence = "Store the 16 kHz samples too; --speed, --noise-snr-db and --gain-db of fit need them."
+    add_flag(group, "--store-waveform", sentence, action="store_true")
+    sentence = "Store acoustic features too: MFCC and deltas, chroma, spectral contrast, zero crossings, RMS, pitch."
+    add_flag(group, "--acoustic", sentence, action="store_true")
+
+
+def _add_front_end_arguments(group: Group) -> None:
+    def add(flag: str, sentence: str, bounds: Bounds | str, metavar: str, **options: Any) -> None:
+        default = getattr(audio.FrontEnd, flag.removeprefix("--").replace("-", "_"))
+        kind = int if isinstance(default, int) else float
+        add_flag(group, flag, sentence, bounds, **{"type": kind, "metavar": metavar, "default": default, **options})
+
+    longest = Bounds(0, LONGEST_FRAME_SECONDS, is_above=True)
+    add("--frame-seconds", "Analyse windows of this length.", longest, "SECONDS")
+    add("--hop-seconds", "Begin a frame every so many seconds.", "above 0 to --frame-seconds", "SECONDS")
+    sentence = "Take the Fourier transform over N samples."
+    bounds = f"from the window's length to {LONGEST_FFT}"
+    add("--fft-length", sentence, bounds, "N", type=int, shown="the next power of two that holds the window")
+    add("--mel-bins", "Take N mel bands.", "from 1 to half of --fft-length", "N")
+    add("--min-hz", "Begin the lowest mel band at this frequency.", "from 0 to below --max-hz", "HZ")
+    add("--max-hz", "End the highest mel band at this frequency.", f"at most {audio.SAMPLE_RATE // 2}", "HZ")
+    sentence = "Cut off the ends that are softer than the loudest frame by more than this many decibels."
+    add("--trim-db", sentence, above(0), "DB|off", type=number_or("off"))
+
+
+def _add_encoder_arguments(group: Group) -> None:
+    sentence = "Store the states of this pretrained encoder of speech too, frozen; it runs on --device."
+    add_flag(group, "--encoder", sentence, choices=KINDS)
+    sentence = "Use this model: tiny, base, small.en, ..., downloaded at first use, or a checkpoint file."
+    add_flag(group, "--encoder-model", sentence, metavar="NAME", shown=EncoderSettings.model)
+    sentence = "Take the states behind block N of the encoder, counted from 1."
+    shown = "the last, with its norm"
+    add_flag(group, "--encoder-layer", sentence, at_least(1), type=int, metavar="N", shown=shown)
+
+
+def _add_video_arguments(group: Group) -> None:
+    defaults = VideoSettings()
+    sentence = "Store N pictures of the face of each video, evenly over the spoken part."
+    shown = f"none; {defaults.num_frames} with --with-video"
+    add_flag(group, "--video-frames", sentence, Bounds(1, MOST_FRAMES), type=int, metavar="N", shown=shown)
+    sentence = "Make the pictures N x N pixels large."
+    add_flag(group, "--video-size", sentence, Bounds(*SIZES), type=int, metavar="N", shown=str(defaults.size))
+    add_flag(group, "--colour", "Store three channels instead of a grey one.", action="store_true")
+    sentence = "Make videos of drawn faces, too."
+    add_flag(group, "--with-video", sentence, "corpus synthetic only", action="store_true")
 
 
 def _video(arguments: argparse.Namespace) -> VideoSettings | None:
@@ -176,26 +200,6 @@ def _video(arguments: argparse.Namespace) -> VideoSettings | None:
     return VideoSettings(num_frames, size, arguments.colour)
 
 
-def _add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("encoder")
-    group.add_argument(
-        "--encoder",
-        choices=KINDS,
-        help="store states of this pretrained encoder of speech too, frozen; it runs on --device",
-    )
-    group.add_argument(
-        "--encoder-model",
-        metavar="NAME|CHECKPOINT",
-        help="tiny, base, small.en, ..., downloaded at first use, or a checkpoint file (default: base)",
-    )
-    group.add_argument(
-        "--encoder-layer",
-        type=int,
-        metavar="N",
-        help="its block, counted from 1, behind which the states are taken (default: the last, with its norm)",
-    )
-
-
 def _encoder(arguments: argparse.Namespace, corpus: Corpus) -> EncoderSettings | None:
     """Reads the flags of an encoder."""
     if arguments.encoder is None:
@@ -205,7 +209,7 @@ def _encoder(arguments: argparse.Namespace, corpus: Corpus) -> EncoderSettings |
                 raise InputError(f"--{flag} belongs to --encoder {KINDS[0]}: add that, or leave this out.")
         return None
     if not corpus.has_audio:
-        raise InputError(f"{corpus.name} has no recordings for an encoder to hear: leave --encoder out.")
+        raise InputError(f"{corpus.name} has no recordings for an encoder to read: leave --encoder out.")
     defaults = EncoderSettings()
     return EncoderSettings(
         arguments.encoder_model or defaults.model, arguments.encoder_layer, arguments.device or defaults.device
@@ -216,15 +220,6 @@ def _at_least_one(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number of processes: give 1 or more")
     return int(text)
-
-
-def _decibels(text: str) -> float | None:
-    if text == "off":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is neither decibels nor off") from None
 
 
 def _front_end(arguments: argparse.Namespace) -> audio.FrontEnd:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.command import InputError, run_command
+from pipelines.parsers import add_flag, command_parser
 
 if TYPE_CHECKING:
     import keras_nlp
@@ -342,21 +343,22 @@ def learn_vocabulary(transcripts: Sequence[str], num_pieces: int = VOCABULARY_SI
 
 def main(argv: list[str] | None = None) -> None:
     """Learns the vocabulary anew and writes it, one piece a line."""
-    summary, _, details = str(__doc__).partition("\n\n")
-    parser = argparse.ArgumentParser(
-        "python -m pipelines.text", description=summary, epilog=details, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
-        "--learn-vocabulary", type=Path, required=True, metavar="TSV", help="training split of GoEmotions"
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="vocabulary to write")
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     pieces = learn_vocabulary(_read_sentences(arguments.learn_vocabulary))
     try:
         arguments.output.write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8", newline="\n")
     except OSError as error:
         raise InputError(f"cannot write {arguments.output}: {error.strerror}.") from error
     print(f"{arguments.output}: {len(pieces)} pieces")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    parser = command_parser("pipelines.text", __doc__, "--learn-vocabulary TSV --output FILE")
+    sentence = "Learn the vocabulary anew from this training split of GoEmotions."
+    add_flag(parser, "--learn-vocabulary", sentence, type=Path, required=True, metavar="TSV")
+    add_flag(parser, "--output", "Write the vocabulary to this file.", type=Path, required=True, metavar="FILE")
+    return parser
 
 
 def _words(transcripts: "tf.Tensor") -> "tf.RaggedTensor":

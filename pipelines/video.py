@@ -40,7 +40,7 @@ _JPEG_QUALITY = 92
 
 # Of the pictures that a file says it holds; encoders of some cameras count a few too many.
 _LEAST_SHARE = 0.9
-_MOST_FRAMES, _SIZES = 256, (32, 256)
+MOST_FRAMES, SIZES = 256, (32, 256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +61,10 @@ class VideoSettings:
     is_colour: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_frames <= _MOST_FRAMES:
-            raise InputError(f"--video-frames {self.num_frames} cannot work: give a number from 1 to {_MOST_FRAMES}.")
-        if not _SIZES[0] <= self.size <= _SIZES[1]:
-            raise InputError(f"--video-size {self.size} cannot work: give pixels from {_SIZES[0]} to {_SIZES[1]}.")
+        if not 1 <= self.num_frames <= MOST_FRAMES:
+            raise InputError(f"--video-frames {self.num_frames} cannot work: give a number from 1 to {MOST_FRAMES}.")
+        if not SIZES[0] <= self.size <= SIZES[1]:
+            raise InputError(f"--video-size {self.size} cannot work: give pixels from {SIZES[0]} to {SIZES[1]}.")
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -284,6 +284,16 @@ def test_noise_is_drawn_from_its_level_to_20_decibels_less():
     assert 22 < max(powers) < 25.5
 
 
+def test_0_decibels_are_noise_as_loud_as_the_clip_and_none_is_no_noise():
+    found = changed_waveforms(WaveformChange(noise_snr_db=0.0), sine(scale=0.1), 60)
+    powers = [
+        10 * np.log10(np.mean(np.square(sine(scale=0.1))) / np.mean(np.square(one - sine(scale=0.1)))) for one in found
+    ]
+    assert -0.5 < min(powers) < 3
+    assert 17 < max(powers) < 20.5
+    np.testing.assert_array_equal(changed_waveforms(WaveformChange(noise_snr_db=None), sine(), 2)[0], sine())
+
+
 def test_zeros_behind_a_clip_stay_padding():
     waveform = tf.concat([sine(num_samples=5000), tf.zeros([3000])], axis=0)
     found = add_noise(waveform, tf.constant(5.0), seeds(1)[0]).numpy()

@@ -113,7 +113,7 @@ def test_patience_counts_epochs_since_the_best(model, tmp_path):
     validation.set_model(model)
     validation._keep_best(3, 0.5)
     assert [validation.is_out_of_patience(epoch) for epoch in (3, 4, 5, 6)] == [False, False, True, True]
-    validation.patience = 0
+    validation.patience = None
     assert not validation.is_out_of_patience(100)
 
 

@@ -117,6 +117,17 @@ def test_the_bare_command_goes_on_with_an_unfinished_run_and_passes_a_finished_o
     assert [run.folder.name for run in trained] == ["synthetic-text-1", "synthetic-text-1", "synthetic-text-2"]
 
 
+@pytest.mark.parametrize(
+    ("flag", "word", "number"),
+    [("--noise-snr-db", "off", 0.0), ("--patience", "off", 1), ("--release-rate", "auto", 0.5)],
+)
+def test_words_of_flags_say_what_0_cannot(with_records, trained, audio_run, flag, word, number):
+    name, init = flag.strip("-").replace("-", "_"), ["--init-audio", str(audio_run.folder)]
+    main(["--branch", "fusion", *init, flag, word])
+    main(["--branch", "fusion", *init, flag, str(number)])
+    assert [getattr(run.config().training, name) for run in trained] == [None, number]
+
+
 def test_without_records_a_sentence_names_make_fit(folder):
     with pytest.raises(InputError, match=r"no complete records under data/records: `make fit`"):
         main(["--branch", "audio"])
@@ -153,11 +164,12 @@ def test_of_several_records_one_must_be_chosen(with_records, three_speaker_recor
         (["--modality-dropout", "0.1"], "--modality-dropout changes nothing where early fusion does not join"),
         (["--control", "shuffled-video"], "changes nothing for --branch audio"),
         (["--video-frames", "8"], "--video-frames changes nothing for --branch audio"),
+        (["--patience", "0"], "--patience 0 cannot work: give a number at least 1, or off"),
         (["--video-pooling", "gru"], "change nothing here, where no video branch is trained"),
         (["--image-flip", "2"], "--image-flip 2.0 cannot work: give a number from 0 to 1"),
         (["--time-shift", "-1"], "--time-shift -1 cannot work: give a number at least 0"),
         (["--speed", "0.6"], r"--speed 0.6 cannot work: give a number from 0 to 0\.5"),
-        (["--noise-snr-db", "-3"], "--noise-snr-db -3.0 cannot work: give a number from 0 to 100"),
+        (["--noise-snr-db", "-3"], "--noise-snr-db -3.0 cannot work: give a number from 0 to 100, or off"),
         (["--gain-db", "nan"], "--gain-db nan cannot work: give a number from 0 to 60"),
     ],
 )
@@ -192,6 +204,14 @@ def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, caps
         (
             ["--init-audio", "a", "--epochs", "3", "--freeze-epochs", "3", "--release-rate", "0.1"],
             "--release-rate changes nothing where --freeze-epochs 3 last the whole training",
+        ),
+        (
+            ["--init-audio", "a", "--release-rate", "0"],
+            "--release-rate 0.0 cannot work: give a number above 0 to 1, or auto",
+        ),
+        (
+            ["--modalities", "video", "--video-frames", "0"],
+            "--video-frames 0 cannot work: give a number at least 1, or all",
         ),
         (["--modalities", "text", "--join", "gated"], "--join changes nothing where early fusion does not join"),
         (["--modalities", "audio", "--modality-dropout", "0.2"], "--modality-dropout changes nothing where early"),

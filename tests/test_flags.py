@@ -54,9 +54,10 @@ def test_the_help_says_whose_a_flag_is_and_what_holds_without_it():
     parser = argparse.ArgumentParser(formatter_class=lambda prog: argparse.HelpFormatter(prog, width=300))
     add_branch_arguments(parser, "audio")
     shown = parser.format_help()
-    assert "of each recurrent layer (crnn 96, gru 256 256 128)" in shown
-    assert "transformer: of a patch (128)" in shown
-    assert f"--audio-model {{{','.join(AUDIO_MODELS)}}} (cnn_attention)" in " ".join(shown.split())
+    assert "Give each recurrent layer N units. (each at least 1; default: 96 for crnn, 256 256 128 for gru)" in shown
+    assert "Make the states of the transformer N wide. (transformer only; at least 1; default: 128)" in shown
+    assert f"--audio-model {{{','.join(AUDIO_MODELS)}}}" in shown
+    assert "(default: cnn_attention)" in shown
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_whisper_hears_the_words_where_it_is_asked_to(predict, tmp_path, whisper
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--transcribe", "--transcript", "oh"), "--transcript gives the words and --transcribe hears them"),
+        (("--transcribe", "--transcript", "oh"), "--transcript gives the words and --transcribe finds them"),
         (("--whisper-model", "tiny"), "--whisper-model belongs to --transcribe: add that, or leave this out"),
         (("--language", "de"), "--language belongs to --transcribe"),
     ],

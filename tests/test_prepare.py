@@ -436,7 +436,7 @@ def test_front_end_flags_make_no_other_records_of_sentences(goemotions_like, tmp
     assert tree(tmp_path / "r") == before
     with pytest.raises(InputError, match="GoEmotions has no recordings, so no waveforms: leave --store-waveform out"):
         run(*command, "--store-waveform")
-    with pytest.raises(InputError, match="GoEmotions has no recordings for an encoder to hear: leave --encoder out"):
+    with pytest.raises(InputError, match="GoEmotions has no recordings for an encoder to read: leave --encoder out"):
         run(*command, "--encoder", "whisper")
     with pytest.raises(InputError, match="has no recordings, so no acoustic features: leave --acoustic out"):
         run(*command, "--acoustic")

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from test_branches import randomise, unreached
 
-from emotion_tf.config import JOINS, VIDEO_POOLINGS, AudioConfig, Config, TextConfig, TrainingConfig, VideoConfig
+from emotion_tf.config import (
+    JOIN_MEANINGS,
+    VIDEO_POOLINGS,
+    AudioConfig,
+    Config,
+    TextConfig,
+    TrainingConfig,
+    VideoConfig,
+)
 from emotion_tf.evaluation.calibration import set_temperature
 from emotion_tf.evaluation.split import take_away
 from emotion_tf.models.branches.layers import StandardiseFrames
@@ -120,7 +128,7 @@ def test_a_model_comes_back_from_its_file_in_safe_mode(video_model, tmp_path):
     ("values", "sentence"),
     [
         ({"channels": (0,)}, "--video-channels 0 cannot work"),
-        ({"channels": (1,) * 6}, "--video-channels 6 cannot work: give a number of them up to 5"),
+        ({"channels": (1,) * 6}, "--video-channels 6 cannot work: give a number of them from 1 to 5"),
         ({"dropout": 1.0}, "--video-dropout 1.0 cannot work"),
         ({"pooling": "vote"}, "--video-pooling vote cannot work: give one of mean, attention, gru"),
     ],
@@ -157,7 +165,7 @@ def answer(model, batch):
 SETS = [("audio", "video"), ("text", "video"), ("audio", "text", "video")]
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("join", JOIN_MEANINGS)
 @pytest.mark.parametrize("modalities", SETS)
 def test_early_fusion_joins_video_and_leaves_it_out_where_it_is_absent(modalities, join):
     model, batch = joined(modalities, join=join), batch_of()
@@ -168,7 +176,7 @@ def test_early_fusion_joins_video_and_leaves_it_out_where_it_is_absent(modalitie
     np.testing.assert_allclose(answer(model, noise), [without[0], whole[1]], atol=1e-6)
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("join", JOIN_MEANINGS)
 def test_with_everything_absent_the_answer_is_the_prior(join):
     batch = batch_of()
     for modality in SETS[-1]:
@@ -178,7 +186,7 @@ def test_with_everything_absent_the_answer_is_the_prior(join):
 
 def test_a_gradient_reaches_every_branch_through_modality_dropout():
     training = TrainingConfig(modality_dropout=0.3)
-    for join in JOINS:
+    for join in JOIN_MEANINGS:
         missed = unreached(joined(SETS[-1], join=join, training=training), batch_of())
         assert [path for path in missed if path.startswith(("audio_", "text_", "video_"))] == []
 

@@ -36,7 +36,7 @@ class Validation(keras.callbacks.Callback):
       run: Where checkpoints and history go.
       predict: From a model to the predictions of the validation split and its loss.
       emotions: The label set.
-      patience: Epochs without a better score before training stops; 0: never.
+      patience: Epochs without a better score before training stops; None: it does not stop early.
       headline: The score that chooses: a name of `HEADLINES`.
       is_multi_label: Whether an utterance has several emotions.
     """
@@ -46,7 +46,7 @@ class Validation(keras.callbacks.Callback):
         run: Run,
         predict: Callable[[keras.Model], tuple[pd.DataFrame, float]],
         emotions: Sequence[str],
-        patience: int,
+        patience: int | None,
         headline: str = "unweighted_average_recall",
         is_multi_label: bool = False,
     ):
@@ -77,7 +77,7 @@ class Validation(keras.callbacks.Callback):
 
     def is_out_of_patience(self, epoch: int) -> bool:
         """Tells whether the best score lies so far back that training stops after this epoch."""
-        return self.patience > 0 and epoch - self.best["epoch"] >= self.patience
+        return self.patience is not None and epoch - self.best["epoch"] >= self.patience
 
     def load_best(self) -> None:
         """Puts the best weights into the model."""

@@ -38,7 +38,7 @@ def training_dataset(
         training=True,
         audio_features=config.audio.features,
         num_frames=num_frames,
-        num_video_frames=training.video_frames or None,
+        num_video_frames=training.video_frames,
         max_tokens=training.max_tokens,
         class_weights=_class_weights(training, metadata),
         augment=_augment(config, num_frames),

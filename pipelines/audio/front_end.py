@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 TRIM_MARGIN_SECONDS = 0.05
 """What trimming leaves before the first and after the last loud frame, so that soft consonants stay."""
 
-_LONGEST_FRAME_SECONDS = 4.0
-_LONGEST_FFT = 2**16
+LONGEST_FRAME_SECONDS = 4.0
+LONGEST_FFT = 2**16
 
 
 LEAST_DEVIATION = 0.1
@@ -57,7 +57,7 @@ class FrontEnd:
     trim_db: float | None = 30.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.frame_seconds <= _LONGEST_FRAME_SECONDS or self.frame_length < 2:
+        if not 0 < self.frame_seconds <= LONGEST_FRAME_SECONDS or self.frame_length < 2:
             raise InputError(f"--frame-seconds {self.frame_seconds} is no window: give a length such as 0.025.")
         if not 0 < self.hop_seconds <= self.frame_seconds or self.hop_length < 1:
             raise InputError(
@@ -77,8 +77,8 @@ class FrontEnd:
                 f"--fft-length {self.fft_length} is shorter than the window of {self.frame_length} samples"
                 f" ({self.frame_seconds} s): give at least {self.frame_length}."
             )
-        if self.num_fft > _LONGEST_FFT:
-            raise InputError(f"--fft-length {self.fft_length} is too long: give at most {_LONGEST_FFT}.")
+        if self.num_fft > LONGEST_FFT:
+            raise InputError(f"--fft-length {self.fft_length} is too long: give at most {LONGEST_FFT}.")
 
     def _check_bands(self) -> None:
         if self.max_hz > SAMPLE_RATE / 2:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.command import InputError
+from pipelines.parsers import add_flag, with_meanings
 from pipelines.transcripts.cache import read_table, write_table
 from pipelines.transcripts.paired import fingerprint, paired, with_sentences
 from pipelines.transcripts.simulated import simulated
@@ -16,7 +17,13 @@ from pipelines.transcripts.transcriber import WhisperSettings, add_whisper_argum
 from pipelines.transcripts.word_errors import word_error_rate
 from pipelines.utterance import Corpus
 
-SOURCES = ("script", "simulated", "paired", "whisper")
+SOURCES = {
+    "script": "the corpus's own words",
+    "simulated": "sentences written per emotion, which leak the label",
+    "paired": "real sentences of GoEmotions with the clip's emotion",
+    "whisper": "what openai-whisper transcribes",
+}
+"""Where transcripts may come from, and what that means."""
 
 _CACHE = Path("data/transcripts")
 # Flag -> the sources that read it. All default to None, so that a flag that is given is told from one that is not.
@@ -32,19 +39,17 @@ _READ_BY = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that choose a source of words."""
-    group = parser.add_argument_group("words")
-    group.add_argument(
-        "--transcripts",
-        choices=SOURCES,
-        default="script",
-        help="script: the corpus's own; simulated: written per emotion, which leaks the label; paired: a real sentence"
-        " of GoEmotions with the clip's emotion; whisper: what openai-whisper hears (default: %(default)s)",
-    )
-    group.add_argument("--sentences", type=Path, metavar="DIR", help="paired: the folder of GoEmotions")
-    group.add_argument("--transcript-seed", type=int, metavar="N", help="simulated, paired: deals anew (default: 0)")
-    group.add_argument(
-        "--transcript-cache", type=Path, metavar="DIR", help=f"where their CSVs are kept (default: {_CACHE})"
-    )
+    group = parser.add_argument_group("transcripts")
+    sentence = with_meanings("Take the transcripts from this source.", SOURCES)
+    add_flag(group, "--transcripts", sentence, choices=SOURCES, default=WordSource.kind)
+    sentence = "Pair clips with the sentences in this folder of GoEmotions."
+    add_flag(group, "--sentences", sentence, "--transcripts paired only", type=Path, metavar="DIR")
+    sentence = "Draw the sentences with this seed."
+    sources = "--transcripts simulated, paired only"
+    add_flag(group, "--transcript-seed", sentence, sources, type=int, metavar="SEED", shown=str(WordSource.seed))
+    sentence = "Keep the transcripts as CSV files in this folder."
+    sources = "--transcripts simulated, paired, whisper only"
+    add_flag(group, "--transcript-cache", sentence, sources, type=Path, metavar="DIR", shown=str(_CACHE))
     add_whisper_arguments(group)
 
 

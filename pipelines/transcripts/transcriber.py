@@ -16,6 +16,7 @@ import numpy as np
 
 from pipelines import audio, whisper_models
 from pipelines.command import InputError, progress_bar
+from pipelines.parsers import Group, add_flag
 from pipelines.transcripts.cache import TranscriptCache
 from pipelines.utterance import Corpus, Utterance
 
@@ -32,19 +33,14 @@ _GATES = f"rms >= {SILENT_RMS_DB:g} dB; {SHORTEST_SECONDS:g} s or more; no_speec
 _COLUMNS = ("audio_sha256", "utterance_id", "device", "seconds", "no_speech_prob", "transcript")
 
 
-def add_whisper_arguments(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+def add_whisper_arguments(parser: Group) -> None:
     """Adds the flags of whisper; each is None where it is not given."""
-    parser.add_argument(
-        "--whisper-model",
-        metavar="NAME|CHECKPOINT",
-        help="whisper: tiny, base, small.en, ..., downloaded at first use, or a checkpoint file (default: base)",
-    )
-    parser.add_argument(
-        "--device", choices=whisper_models.DEVICES, help="whisper: where it runs (default: cuda where there is one)"
-    )
-    parser.add_argument(
-        "--language", metavar="CODE", help="whisper: the language spoken; auto detects it in each clip (default: en)"
-    )
+    sentence = "Transcribe with this model: tiny, base, small.en, ..., downloaded at first use, or a checkpoint file."
+    add_flag(parser, "--whisper-model", sentence, metavar="NAME", shown=WhisperSettings.model)
+    sentence = "Run whisper on this device."
+    add_flag(parser, "--device", sentence, choices=whisper_models.DEVICES, shown="cuda where there is one")
+    sentence = "Transcribe this language, a code such as en; auto detects it in each clip."
+    add_flag(parser, "--language", sentence, metavar="CODE", shown=WhisperSettings.language)
 
 
 @dataclasses.dataclass(frozen=True)
