@@ -176,7 +176,7 @@ def _read(model: Predictor, file: Path | None) -> Clip:
     if file is None or not is_video or model.seen is None:
         return Clip(_decode(file))
     _stop_on_long(file, length_of(file)[1])  # Before an hour of it is decoded.
-    clip = read_clip(file, file, model.seen)
+    clip = read_clip(file, file, model.seen, audio.FrontEnd(**model.metadata["front_end"]).silence_db)
     _stop_on_long(file, len(clip.waveform) / audio.SAMPLE_RATE)
     return clip
 
