@@ -209,25 +209,6 @@ def analyse(waveform: tf.Tensor, front_end: FrontEnd) -> Analysis:
     return Analysis(waveform, frames, magnitude, log_mel, num_all, first, num_frames)
 
 
-def log_mel(waveform: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes log-mel spectrograms of a batch, silent ends trimmed off.
-
-    Trailing zero samples count as padding, so a clip reads the same alone and beside longer ones. A clip shorter than
-    one frame is padded to one; a clip of zeros has no frames.
-
-    Args:
-      waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz.
-      front_end: The settings.
-
-    Returns:
-      log_mel [batch, max_frames, mel_bins] float32, natural logarithm of the mel magnitude; frames behind a clip's
-        end hold the silence value. max_frames is at least 1.
-      num_frames [batch] int32: frames of each clip; 0 where it is absent.
-    """
-    analysis = analyse(waveform, front_end)
-    return analysis.trim(analysis.log_mel, front_end.silence), analysis.num_frames
-
-
 def _kept_span(mel: tf.Tensor, num_all: tf.Tensor, trim_db: float, hop_seconds: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the frames that trimming leaves: the first one [batch] and how many [batch]."""
     import tensorflow as tf
