@@ -38,7 +38,7 @@ ACOUSTIC = (
 # Per clip, a column that varies less than this says nothing: standard deviations in the column's own unit. The cosine
 # transform keeps lengths, so that of a coefficient is the least one of a log-mel; a slope over nine frames varies a
 # tenth.
-LEAST_DEVIATIONS = np.repeat(
+LEAST_STDS = np.repeat(
     np.array([0.1, 0.01, 0.01, 0.1, 1e-3, 1e-4, 1.0, 0.01], np.float32),
     [NUM_MFCC, NUM_MFCC, _NUM_CHROMA, _NUM_BANDS + 1, 1, 1, 1, 1],
 )
@@ -79,7 +79,7 @@ def standardise(values: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
       num_frames: [batch] int32.
 
     Returns:
-      The same shape. A column that varies less than its `LEAST_DEVIATIONS` is divided by that.
+      The same shape. A column that varies less than its `LEAST_STDS` is divided by that.
     """
     import tensorflow as tf
 
@@ -87,7 +87,7 @@ def standardise(values: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
     count = tf.maximum(tf.cast(num_frames, values.dtype), 1.0)[:, tf.newaxis, tf.newaxis]  # [batch, 1, 1]
     centred = values - tf.reduce_sum(values * is_frame, axis=1, keepdims=True) / count  # [batch, max_frames, columns]
     std = tf.sqrt(tf.reduce_sum(tf.square(centred * is_frame), axis=1, keepdims=True) / count)  # [batch, 1, columns]
-    return centred / tf.maximum(std, LEAST_DEVIATIONS[: values.shape[2]])
+    return centred / tf.maximum(std, LEAST_STDS[: values.shape[2]])
 
 
 def check_acoustic(front_end: FrontEnd) -> None:

@@ -13,13 +13,13 @@ import numpy as np
 
 from pipelines.audio.acoustic import (
     ACOUSTIC,
-    LEAST_DEVIATIONS,
+    LEAST_STDS,
     NUM_MFCC_COLUMNS,
     acoustic_columns,
     mfcc_columns,
     standardise,
 )
-from pipelines.audio.front_end import LEAST_DEVIATION, Analysis, FrontEnd, analyse, normalise
+from pipelines.audio.front_end import LEAST_STD, Analysis, FrontEnd, analyse, normalise
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -87,10 +87,10 @@ def silence_row(name: str, front_end: FrontEnd) -> np.ndarray:
     return row
 
 
-def least_deviations(name: str, front_end: FrontEnd) -> np.ndarray:
+def least_std(name: str, front_end: FrontEnd) -> np.ndarray:
     """Returns what the columns of one of `FRAME_FEATURES` are divided by at least: [columns] float32."""
     count = num_columns(name, front_end)
-    return np.full(count, LEAST_DEVIATION, np.float32) if name == "log_mel" else LEAST_DEVIATIONS[:count]
+    return np.full(count, LEAST_STD, np.float32) if name == "log_mel" else LEAST_STDS[:count]
 
 
 def normalise_frames(features: Mapping[str, tf.Tensor], num_frames: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LONGEST_FRAME_SECONDS = 4.0
 _LONGEST_FFT = 2**16
 
-LEAST_DEVIATION = 0.1
+LEAST_STD = 0.1
 """Log-mels that vary less are divided by this: what hardly varies is not to be blown up."""
 
 
@@ -246,4 +246,4 @@ def normalise(log_mel: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
     centred = log_mel - mean  # [batch, max_frames, mel_bins]
     squares = tf.reduce_sum(tf.square(centred * is_frame), axis=1, keepdims=True) / count  # [batch, 1, mel_bins]
     std = tf.sqrt(tf.reduce_mean(squares, axis=2, keepdims=True))  # [batch, 1, 1]
-    return centred / tf.maximum(std, LEAST_DEVIATION)
+    return centred / tf.maximum(std, LEAST_STD)
