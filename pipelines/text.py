@@ -1,4 +1,4 @@
-"""Words to ids: normalisation, WordPiece, token ids. The only place where words become ids.
+"""Transcripts to token ids: normalisation, then WordPiece. The only place where text becomes ids.
 
 The vocabulary beside this file was learned once, from the training split of GoEmotions; the command below writes
 the identical file again, in any process:
@@ -341,7 +341,7 @@ def learn_vocabulary(transcripts: Sequence[str], num_pieces: int = VOCABULARY_SI
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Learns the vocabulary anew and writes it, one piece a line."""
+    """Learns the vocabulary and writes it, one piece a line."""
     summary, _, details = str(__doc__).partition("\n\n")
     parser = argparse.ArgumentParser(
         "python -m pipelines.text", description=summary, epilog=details, formatter_class=argparse.RawTextHelpFormatter
