@@ -118,8 +118,8 @@ def _ours(waveforms: list[np.ndarray]) -> Iterator[Mapping[str, np.ndarray]]:
         features, num_frames = transform(audio.pad_together(waveforms[start : start + _BATCH]))
         log_mel, acoustic = features["log_mel"].numpy(), features["acoustic"].numpy()
         for number, count in enumerate(num_frames.numpy()):
-            parts = np.split(acoustic[number, :count], ends, axis=1)
-            yield {"log_mel": log_mel[number, :count], **dict(zip(GROUPS, parts, strict=False))}
+            groups = np.split(acoustic[number, :count], ends, axis=1)
+            yield {"log_mel": log_mel[number, :count], **dict(zip(GROUPS, groups, strict=False))}
 
 
 def _theirs(waveforms: list[np.ndarray]) -> Iterator[Mapping[str, np.ndarray]]:

@@ -1,7 +1,7 @@
 """Measures how fast records become batches: `python -m benchmarks.dataset --records DIR`.
 
 DIR holds complete records; without it the recordings of --source (default: the folder that EMOTION_TF_REAL_DATA names)
-are prepared first. Batches are those of training: shuffled, normalised, cropped to 256 frames, with words. Writes
+are prepared first. Batches are those of training: shuffled, normalised, cropped to 256 frames, with text. Writes
 results/dataset.json beside this file.
 """
 

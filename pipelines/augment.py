@@ -12,16 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import audio, text
+from pipelines.audio import silence
 
 with warnings.catch_warnings():
     # Its native kernels do not load on this TensorFlow, and it says so twice; the graph ops used here need none.
     warnings.simplefilter("ignore")
     import tensorflow_io as tfio
 
-SILENT_END_DB = 30.0
-"""Softer than the loudest block by this, the ends of a clip get no noise; `FrontEnd` trims them by as much."""
-
-_BLOCK_SAMPLES = audio.SAMPLE_RATE // 100
 _LOOP_SAMPLES = 2**18
 
 Tensors = dict[str, tf.Tensor]
@@ -30,7 +27,7 @@ SNR_RANGE_DB = 20.0
 """Between the loudest noise and the softest."""
 
 PINK_ABOVE_HZ = 50.0
-"""Below, noise rises no more: half of it would otherwise be too low to be heard."""
+"""Below, noise rises no more: half of its power would otherwise lie below speech."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +128,7 @@ class WaveformChange:
       speed: Share by which it becomes faster or slower at most, with its pitch.
       noise_snr_db: The noise lies so far below the clip, to `SNR_RANGE_DB` further; None: no noise.
       gain_db: Up or down by at most so much.
+      trim_db: Where the silent ends begin, which get no noise: `FrontEnd.silence_db` of what looks for them later.
 
     Source: Ko et al. 2015 (audio augmentation for speech recognition), https://doi.org/10.21437/Interspeech.2015-711,
       for speed.
@@ -139,6 +137,7 @@ class WaveformChange:
     speed: float = 0.0
     noise_snr_db: float | None = None
     gain_db: float = 0.0
+    trim_db: float = silence.TRIM_DB
 
     def __call__(self, waveform: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Changes one clip; the same seed changes it in the same way.
@@ -156,7 +155,8 @@ class WaveformChange:
             waveform = change_speed(waveform, rate)
         if self.noise_snr_db is not None:
             lowest, highest = self.noise_snr_db, self.noise_snr_db + SNR_RANGE_DB
-            waveform = add_noise(waveform, tf.random.stateless_uniform([], seeds[1], lowest, highest), seeds[2])
+            snr_db = tf.random.stateless_uniform([], seeds[1], lowest, highest)
+            waveform = add_noise(waveform, snr_db, seeds[2], self.trim_db)
         if self.gain_db > 0:
             gain_db = tf.random.stateless_uniform([], seeds[3], -self.gain_db, self.gain_db)
             waveform = waveform * 10.0 ** (gain_db / 20)
@@ -174,22 +174,21 @@ def change_speed(waveform: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
     return (1 - share) * tf.gather(waveform, before) + share * tf.gather(waveform, after)
 
 
-def add_noise(waveform: tf.Tensor, snr_db: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def add_noise(waveform: tf.Tensor, snr_db: tf.Tensor, seed: tf.Tensor, trim_db: float = silence.TRIM_DB) -> tf.Tensor:
     """Adds pink noise to a clip [num_samples], `snr_db` below it in mean power, between its silent ends."""
     # In noise the front end would no longer find silent ends, and zeros behind a clip would become frames.
-    is_inside = tf.cast(_between_silent_ends(waveform), tf.float32)
+    is_inside = tf.cast(_between_silent_ends(waveform, trim_db), tf.float32)
     power = tf.reduce_sum(tf.square(waveform * is_inside)) / tf.maximum(tf.reduce_sum(is_inside), 1.0)
     noise = pink_noise(tf.size(waveform), seed) * tf.sqrt(power) * 10.0 ** (-snr_db / 20)
     return waveform + noise * is_inside
 
 
-def _between_silent_ends(waveform: tf.Tensor) -> tf.Tensor:
-    """Tells the samples from the first loud block to the last one: [num_samples] bool."""
-    power = tf.reduce_sum(tf.square(tf.signal.frame(waveform, _BLOCK_SAMPLES, _BLOCK_SAMPLES, pad_end=True)), axis=1)
-    is_loud = tf.cast((power > 0) & (power >= tf.reduce_max(power) * 10.0 ** (-SILENT_END_DB / 10)), tf.int32)
-    is_inside = (tf.cumsum(is_loud) > 0) & (tf.cumsum(is_loud, reverse=True) > 0)
+def _between_silent_ends(waveform: tf.Tensor, trim_db: float) -> tf.Tensor:
+    """Tells the samples from the first loud block to the last one, no margin around them: [num_samples] bool."""
+    first, end = silence.loud_span(silence.block_energy(waveform)[tf.newaxis], trim_db)  # [1] each
+    block = tf.range(tf.size(waveform)) // silence.BLOCK_LENGTH  # [num_samples], the block of each sample
     is_before_end = tf.cumsum(tf.abs(waveform), reverse=True) > 0
-    return tf.repeat(is_inside, _BLOCK_SAMPLES)[: tf.size(waveform)] & is_before_end
+    return (block >= first) & (block < end) & is_before_end
 
 
 def pink_noise(num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -322,7 +321,7 @@ class ImageAugment:
 
 @dataclasses.dataclass(frozen=True)
 class MixUp:
-    """Mixes half of a batch's clips with their neighbours, sound and labels alike; words stay.
+    """Mixes half of a batch's clips with their neighbours, audio and labels alike; text stays.
 
     Attributes:
       share: Of the neighbour, at most.
@@ -333,7 +332,7 @@ class MixUp:
     share: float = 0.4
 
     def __call__(self, features: Tensors, label: tf.Tensor, *weights: tf.Tensor) -> tuple[Tensors | tf.Tensor, ...]:
-        """Mixes features of sound [batch, num_frames, num_columns] and one-hot labels [batch, num_emotions]."""
+        """Mixes audio features [batch, num_frames, num_columns] and one-hot labels [batch, num_emotions]."""
         num_clips = tf.shape(label)[0]
         share = tf.random.uniform([num_clips], 0.0, self.share) * tf.cast(
             tf.random.uniform([num_clips]) < 0.5, tf.float32

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.audio.silence import TRIM_DB
 from pipelines.audio.waveform import NoSoundError, decode
 from pipelines.video import Frames, VideoSettings, read_frames, spoken_span
 
@@ -18,13 +19,16 @@ class Clip(NamedTuple):
     frames: Frames | None = None
 
 
-def read_clip(audio_path: Path | None, video_path: Path | None, seen: VideoSettings | None) -> Clip:
+def read_clip(
+    audio_path: Path | None, video_path: Path | None, seen: VideoSettings | None, trim_db: float = TRIM_DB
+) -> Clip:
     """Reads sound and pictures of one utterance, these of its spoken part.
 
     Args:
       audio_path: A recording, a video for its sound, or None.
       video_path: A video for its pictures, or None.
       seen: What of the pictures is seen; None: nothing.
+      trim_db: Where the silent ends of the spoken part begin: `FrontEnd.silence_db`.
 
     Raises:
       InputError: What cannot be read; a video without sound where nothing is seen.
@@ -38,4 +42,4 @@ def read_clip(audio_path: Path | None, video_path: Path | None, seen: VideoSetti
         waveform = np.zeros(0, np.int16)
     if seen is None or video_path is None:
         return Clip(waveform)
-    return Clip(waveform, read_frames(video_path, seen, spoken_span(waveform)))
+    return Clip(waveform, read_frames(video_path, seen, spoken_span(waveform, trim_db)))

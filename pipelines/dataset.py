@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipelines import audio, records, text, video
 from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
-from pipelines.stored_audio import Change, Sound
+from pipelines.stored_audio import Change, StoredAudio
 
 MODALITIES = ("audio", "text", "video")
 
@@ -55,21 +55,21 @@ def make_dataset(
       members: Which utterances to read: values of the field `by`.
       modalities: Some of `MODALITIES`; what is not named is not read.
       by: "speaker", "published_split" or "utterance_id".
-      audio_features: What of the sound is read: "log_mel", "mfcc", "acoustic", "encoder", or several of them.
-      shuffled: "audio", "transcripts", "video" or "labels", which are then dealt anew among the chosen utterances, in
-        the same way in every epoch; empty: nothing.
+      audio_features: Which audio features are read: "log_mel", "mfcc", "acoustic", "encoder", or several of them.
+      shuffled: "audio", "transcripts", "video" or "labels", which are then shuffled among the chosen utterances, in the
+        same way in every epoch; empty: nothing.
       batch_size: Utterances a batch; the last batch may be smaller.
-      training: Shuffles anew in every epoch and crops long clips at a random place; words without sound are batched
-        with others of about their length. Without it the order is that of the shards and the crop is the middle.
+      training: Brings utterances into another order in every epoch and crops long clips at a random place; text alone
+        is batched with text of about its length. Without it the order is that of the shards and the crop is the middle.
       num_frames: Frames that every clip is cropped or padded to; None: no crop, padded to the batch's longest. States
         of an encoder are never cropped.
-      num_video_frames: Frames that are left of a video in training, one drawn of each of as many equal stretches; None:
-        all, as without training.
+      num_video_frames: Frames that are kept of a video in training, one drawn from each of as many equal stretches;
+        None: all, as without training.
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights; not for multi-label records.
       augment: Applied in training to one example after normalising and cropping, before padding.
-      change_waveform: Applied in training to a stored waveform [num_samples] with a seed [2], and the features are
-        computed of what comes out; None: the stored features are read.
+      change_waveform: Applied in training to a stored waveform [num_samples] with a seed [2], from whose result the
+        features are computed; None: the stored features are read.
       normalisation: Statistics that bring clips to one scale; None: each clip by itself.
       tokenizer: Makes token_ids of the stored transcripts; None: the stored ids are read.
       with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element, of videos face_boxes
@@ -94,72 +94,76 @@ def make_dataset(
         records.
     """
     metadata = records.read_metadata(folder)
-    _check_sizes(num_frames, max_tokens)
-    _check_weights(class_weights, metadata)
-    heard = _heard(modalities, audio_features, folder, metadata)
-    of_frames = [name for name in heard if name in audio.FRAME_FEATURES]
-    sound = Sound(folder, metadata, of_frames, normalisation, change_waveform if training else None)
-    if "video" in modalities and metadata.video is None:
-        raise InputError(f"{folder} hold no video: prepare them again with --video-frames.")
-    fields = _fields(modalities, sound, heard, with_metadata)
-    read = functools.partial(_read, folder, metadata, members, by, tokenise=_tokenise(tokenizer, max_tokens))
-    dataset = sound.with_speakers(read, fields)
+    _check(folder, metadata, modalities, num_frames, max_tokens, class_weights)
+    names = _audio_features(modalities, audio_features, folder, metadata)
+    frame_features = [name for name in names if name in audio.FRAME_FEATURES]
+    stored = StoredAudio(folder, metadata, frame_features, normalisation, change_waveform if training else None)
+    fields = _fields(modalities, stored, names, with_metadata)
+    tokenise = functools.partial(_tokenise, tokenizer=tokenizer, max_tokens=max_tokens) if tokenizer else None
+    read = functools.partial(_read, folder, metadata, members, by, tokenise=tokenise)
+    dataset = stored.with_speaker_statistics(read, fields)
+    # A control comes first: whatever follows treats a shuffled record as it treats any.
     if shuffled:
-        moved = _moved(shuffled, fields, sound)
-        others = read(moved).ragged_batch(metadata.num_utterances)
-        dataset = tf.data.Dataset.zip(dataset, others.map(_shuffle(moved, seed)).unbatch())
-        dataset = dataset.map(lambda record, other: record | other)
-    dataset = dataset.map(_to_example(metadata, sound, with_metadata), num_parallel_calls=tf.data.AUTOTUNE)
-    # Normalised before the cache (the same in every epoch), shuffled and cropped after it (different in every epoch);
-    # a waveform is changed after it, and what is heard of it normalised then.
-    if cache:
-        dataset = dataset.cache()
-    if training:
-        dataset = dataset.shuffle(metadata.num_utterances, seed=seed)
-    randoms = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    dataset = tf.data.Dataset.zip(dataset, randoms)
-    dataset = dataset.map(sound.hear, num_parallel_calls=tf.data.AUTOTUNE) if sound.changes else dataset
-    crop = _crop(num_frames, num_video_frames, max_tokens, training)
-    dataset = dataset.map(crop, num_parallel_calls=tf.data.AUTOTUNE)
-    if training and augment is not None:
-        dataset = dataset.map(augment)  # One after the other: its random numbers come from one generator.
+        dataset = _shuffled_among(dataset, read, _moved(shuffled, fields, stored), metadata.num_utterances, seed)
+    # Before the cache comes what is the same in every epoch. Clips are normalised whole, as in an export, not as crops.
+    dataset = _map(dataset, _to_example, metadata=metadata, stored=stored, with_metadata=with_metadata)
+    dataset = dataset.cache() if cache else dataset
+    # Behind the cache comes what differs: the order first, then one random number an utterance, drawn one after the
+    # other, for the maps that use it run in parallel.
+    dataset = dataset.shuffle(metadata.num_utterances, seed=seed) if training else dataset
+    dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True))
+    # A waveform is changed whole, so that its features can be normalised whole, before the crop.
+    dataset = _map(dataset, stored.recompute) if stored.recomputes else dataset
+    sizes = {"num_frames": num_frames, "num_video_frames": num_video_frames, "max_tokens": max_tokens}
+    dataset = _map(dataset, _crop, training=training, **sizes)
+    # Behind the crop, so that masks fall on what is read; not in parallel, for its random numbers come from one
+    # generator.
+    dataset = dataset.map(augment) if augment is not None and training else dataset
+    # Padding comes last, with the silence of each clip: no step before it can mistake padding for frames.
     sorts = training and tuple(modalities) == ("text",)
     dataset = _batches_of_like_lengths(dataset, batch_size, seed) if sorts else dataset.ragged_batch(batch_size)
-    to_batch = _to_batch(num_frames, class_weights, with_metadata)
-    dataset = dataset.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    # Labels are counted, so utterances only where each has one.
-    if by == "speaker" and not metadata.is_multi_label:
-        num_utterances = sum(metadata.emotion_counts(set(members)))
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_utterances // batch_size)))
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    dataset = _map(dataset, _to_batch, num_frames=num_frames, class_weights=class_weights, with_metadata=with_metadata)
+    return _counted(dataset, metadata, members, by, batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _check_sizes(num_frames: int | None, max_tokens: int | None) -> None:
+def _map(dataset: tf.data.Dataset, function: Callable[..., Any], **options: Any) -> tf.data.Dataset:
+    """Maps elements in parallel, in their order."""
+    return dataset.map(functools.partial(function, **options), num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _check(
+    folder: Path,
+    metadata: records.Metadata,
+    modalities: Sequence[str],
+    num_frames: int | None,
+    max_tokens: int | None,
+    class_weights: Mapping[int, float] | None,
+) -> None:
+    """Refuses arguments of `make_dataset` that do not fit the records."""
     for name, size in (("num_frames", num_frames), ("max_tokens", max_tokens)):
         if size is not None and size < 1:
             raise ValueError(f"{name} is {size}, but must be at least 1, or None.")
-
-
-def _check_weights(class_weights: Mapping[int, float] | None, metadata: records.Metadata) -> None:
     if class_weights is not None and metadata.is_multi_label:
         raise ValueError("class_weights are for records with one label each, and these are multi-label.")
     if class_weights is not None and sorted(class_weights) != list(range(len(metadata.emotions))):
         raise ValueError(f"class_weights are for labels {sorted(class_weights)}, not one for each of 0, 1, ...")
-
-
-def _heard(
-    modalities: Sequence[str], audio_features: Sequence[str], folder: Path, metadata: records.Metadata
-) -> list[str]:
-    """Lists the features of sound that are read, those of frames in the order of `audio.FRAME_FEATURES` and first."""
     unknown = [modality for modality in modalities if modality not in MODALITIES]
     if unknown or not modalities:
         raise InputError(f"there is no modality {', '.join(unknown) or '(none named)'}: use {', '.join(MODALITIES)}.")
+    if "video" in modalities and metadata.video is None:
+        raise InputError(f"{folder} hold no video: prepare them again with --video-frames.")
+
+
+def _audio_features(
+    modalities: Sequence[str], audio_features: Sequence[str], folder: Path, metadata: records.Metadata
+) -> list[str]:
+    """Lists the audio features that are read, those of frames first and in the order of `audio.FRAME_FEATURES`."""
     if "audio" not in modalities:
         return []
     unknown = [name for name in audio_features if name not in records.STORED]
     if unknown or not audio_features:
         raise InputError(
-            f"there is no feature of sound {', '.join(unknown) or '(none named)'}: use {', '.join(records.STORED)}."
+            f"there is no audio feature {', '.join(unknown) or '(none named)'}: use {', '.join(records.STORED)}."
         )
     lacking = [name for name in audio_features if records.STORED[name] not in metadata.columns]
     if lacking:
@@ -168,9 +172,10 @@ def _heard(
     return [name for name in records.STORED if name in audio_features]
 
 
-def _fields(modalities: Sequence[str], sound: Sound, heard: Sequence[str], with_metadata: bool) -> list[str]:
+def _fields(modalities: Sequence[str], stored: StoredAudio, names: Sequence[str], with_metadata: bool) -> list[str]:
+    """Lists the fields of a record that are read."""
     chosen = {
-        "audio": [*sound.fields, *(["encoder"] if "encoder" in heard else [])],
+        "audio": [*stored.fields, *(["encoder"] if "encoder" in names else [])],
         "text": ["token_ids"],
         "video": ["video_frames"],
     }
@@ -211,22 +216,16 @@ def _read(
     return dataset.map(tokenise, num_parallel_calls=tf.data.AUTOTUNE) if is_tokenised else dataset
 
 
-def _tokenise(tokenizer: text.Tokenizer | None, max_tokens: int | None) -> Callable[[Tensors], Tensors] | None:
+def _tokenise(record: Tensors, tokenizer: text.Tokenizer, max_tokens: int | None) -> Tensors:
     """Puts token ids in the place of a record's transcript."""
-    if tokenizer is None:
-        return None
-
-    def tokenise(record: Tensors) -> Tensors:
-        token_ids = tokenizer(record["transcript"][tf.newaxis], max_tokens)[0]
-        return {name: value for name, value in record.items() if name != "transcript"} | {"token_ids": token_ids}
-
-    return tokenise
+    token_ids = tokenizer(record["transcript"][tf.newaxis], max_tokens)[0]  # [num_tokens]
+    return {name: value for name, value in record.items() if name != "transcript"} | {"token_ids": token_ids}
 
 
-def _moved(shuffled: str, fields: Sequence[str], sound: Sound) -> list[str]:
+def _moved(shuffled: str, fields: Sequence[str], stored: StoredAudio) -> list[str]:
     """Names the fields that change their record; for audio all others, which take less memory."""
     chosen = {
-        "audio": {*sound.fields, "encoder"},
+        "audio": {*stored.fields, "encoder"},
         "transcripts": {"token_ids"},
         "video": {"video_frames", "face_boxes"},
         "labels": {"label"},
@@ -236,56 +235,64 @@ def _moved(shuffled: str, fields: Sequence[str], sound: Sound) -> list[str]:
     return [name for name in fields if (name in chosen) != (shuffled == "audio")]
 
 
-def _shuffle(moved: Sequence[str], seed: int) -> Callable[[Tensors], Tensors]:
-    """Puts the fields of all records at once into another order, the same in every epoch and process."""
+def _shuffled_among(
+    dataset: tf.data.Dataset,
+    read: Callable[[Sequence[str]], tf.data.Dataset],
+    moved: Sequence[str],
+    num_utterances: int,
+    seed: int,
+) -> tf.data.Dataset:
+    """Gives each record the moved fields of another one, the same in every epoch and process."""
+    permute = functools.partial(_permute, moved=moved, seed=seed)
+    others = read(moved).ragged_batch(num_utterances).map(permute).unbatch()
+    return tf.data.Dataset.zip(dataset, others).map(lambda record, other: record | other)
 
-    def shuffle(batch: Tensors) -> Tensors:
-        count = batch[moved[0]].shape[0] or tf.shape(batch[moved[0]])[0]
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, 0])
-        return {name: tf.gather(batch[name], order) for name in moved}
 
-    return shuffle
+def _permute(batch: Tensors, moved: Sequence[str], seed: int) -> Tensors:
+    """Puts the fields of all records at once into another order."""
+    count = batch[moved[0]].shape[0] or tf.shape(batch[moved[0]])[0]
+    order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, 0])
+    return {name: tf.gather(batch[name], order) for name in moved}
 
 
-def _to_example(metadata: records.Metadata, sound: Sound, with_metadata: bool) -> Callable[[Tensors], Tensors]:
-    """Keeps what a model and its user need, features of sound normalised over the whole clip."""
-    num_emotions, settings = len(metadata.emotions), metadata.video_settings
+def _to_example(record: Tensors, metadata: records.Metadata, stored: StoredAudio, with_metadata: bool) -> Tensors:
+    """Keeps what a model and its user need, audio features normalised over the whole clip."""
+    example = {"label": _to_label(record["label"], metadata)} | stored.to_features(record)
+    example |= {name: record[name] for name in ("encoder", "token_ids") if name in record}
+    settings = metadata.video_settings
+    if settings and "video_frames" in record:
+        example["video_frames"] = video.decode_frames(record["video_frames"], settings)
+    return example | ({name: record[name] for name in _ABOUT if name in record} if with_metadata else {})
 
-    def to_label(labels: tf.Tensor) -> tf.Tensor:
-        if metadata.is_multi_label:
-            return tf.reduce_max(tf.one_hot(labels, num_emotions), axis=0)
-        return tf.cast(labels[0], tf.int32)
 
-    def to_example(record: Tensors) -> Tensors:
-        example = {"label": to_label(record["label"])} | sound.to_features(record)
-        example |= {name: record[name] for name in ("encoder", "token_ids") if name in record}
-        if settings and "video_frames" in record:
-            example["video_frames"] = video.decode_frames(record["video_frames"], settings)
-        return example | ({name: record[name] for name in _ABOUT if name in record} if with_metadata else {})
-
-    return to_example
+def _to_label(labels: tf.Tensor, metadata: records.Metadata) -> tf.Tensor:
+    """Takes the only label, a scalar; of multi-label records puts 1 for each, [num_emotions]."""
+    if metadata.is_multi_label:
+        return tf.reduce_max(tf.one_hot(labels, len(metadata.emotions)), axis=0)
+    return tf.cast(labels[0], tf.int32)
 
 
 def _crop(
-    num_frames: int | None, num_video_frames: int | None, max_tokens: int | None, training: bool
-) -> Callable[[Tensors, tf.Tensor], Tensors]:
+    example: Tensors,
+    random: tf.Tensor,
+    num_frames: int | None,
+    num_video_frames: int | None,
+    max_tokens: int | None,
+    training: bool,
+) -> Tensors:
     """Cuts clips that are longer than num_frames: anywhere in training, else in the middle; makes pictures of bytes."""
-
-    def crop(example: Tensors, random: tf.Tensor) -> Tensors:
-        heard = [name for name in audio.FRAME_FEATURES if name in example]
-        if heard and num_frames is not None:
-            spare = tf.maximum(tf.shape(example[heard[0]], tf.int64)[0] - num_frames, 0)
-            start = random % (spare + 1) if training else spare // 2
-            example = example | {name: example[name][start : start + num_frames] for name in heard}
-        if "token_ids" in example:
-            example = example | {"token_ids": example["token_ids"][:max_tokens]}
-        if "video_frames" in example:
-            frames = example["video_frames"]
-            frames = _some_of(frames, num_video_frames, random) if training and num_video_frames else frames
-            example = example | {"video_frames": tf.cast(frames, tf.float32) / 255}
-        return example
-
-    return crop
+    names = [name for name in audio.FRAME_FEATURES if name in example]
+    if names and num_frames is not None:
+        spare = tf.maximum(tf.shape(example[names[0]], tf.int64)[0] - num_frames, 0)
+        start = random % (spare + 1) if training else spare // 2
+        example = example | {name: example[name][start : start + num_frames] for name in names}
+    if "token_ids" in example:
+        example = example | {"token_ids": example["token_ids"][:max_tokens]}
+    if "video_frames" in example:
+        frames = example["video_frames"]
+        frames = _some_of(frames, num_video_frames, random) if training and num_video_frames else frames
+        example = example | {"video_frames": tf.cast(frames, tf.float32) / 255}
+    return example
 
 
 def _some_of(frames: tf.Tensor, count: int, random: tf.Tensor) -> tf.Tensor:
@@ -300,40 +307,36 @@ def _some_of(frames: tf.Tensor, count: int, random: tf.Tensor) -> tf.Tensor:
 
 def _batches_of_like_lengths(dataset: tf.data.Dataset, batch_size: int, seed: int) -> tf.data.Dataset:
     """Batches sentences with others of about their length, in random order; recurrent steps over padding are lost."""
-
-    def sort(window: Tensors) -> Tensors:
-        order = tf.argsort(window["token_ids"].row_lengths(), stable=True)
-        return {name: tf.gather(values, order) for name, values in window.items()}
-
-    windows = dataset.ragged_batch(_SORTED_BATCHES * batch_size).map(sort)
+    windows = dataset.ragged_batch(_SORTED_BATCHES * batch_size).map(_sort_by_length)
     return windows.unbatch().ragged_batch(batch_size).shuffle(_SORTED_BATCHES, seed=seed)
 
 
+def _sort_by_length(window: Tensors) -> Tensors:
+    order = tf.argsort(window["token_ids"].row_lengths(), stable=True)
+    return {name: tf.gather(values, order) for name, values in window.items()}
+
+
 def _to_batch(
-    num_frames: int | None, class_weights: Mapping[int, float] | None, with_metadata: bool
-) -> Callable[[Tensors], tuple[Any, ...]]:
+    batch: Tensors, num_frames: int | None, class_weights: Mapping[int, float] | None, with_metadata: bool
+) -> tuple[Any, ...]:
     """Pads a batch and puts it in the order that `model.fit` takes."""
-
-    def to_batch(batch: Tensors) -> tuple[Any, ...]:
-        features = {}
-        for name in audio.FRAME_FEATURES:
-            if name in batch:
-                features["num_frames"] = tf.cast(batch[name].row_lengths(), tf.int32)
-                features[name] = _pad_with(batch[name], batch[f"{name}_silence"], num_frames)
-        if "encoder" in batch:
-            features["num_steps"] = tf.cast(batch["encoder"].row_lengths(), tf.int32)
-            features["encoder"] = _pad_steps(batch["encoder"])
-        if "token_ids" in batch:
-            features["token_ids"] = batch["token_ids"].to_tensor()
-        if "video_frames" in batch:
-            features["video_frames"] = batch["video_frames"]
-        parts: tuple[Any, ...] = (features, batch["label"])
-        if class_weights is not None:
-            weights = tf.constant([class_weights[label] for label in range(len(class_weights))], tf.float32)
-            parts += (tf.gather(weights, batch["label"]),)
-        return parts + (({name: batch[name] for name in _ABOUT if name in batch},) if with_metadata else ())
-
-    return to_batch
+    features = {}
+    for name in audio.FRAME_FEATURES:
+        if name in batch:
+            features["num_frames"] = tf.cast(batch[name].row_lengths(), tf.int32)
+            features[name] = _pad_with(batch[name], batch[f"{name}_silence"], num_frames)
+    if "encoder" in batch:
+        features["num_steps"] = tf.cast(batch["encoder"].row_lengths(), tf.int32)
+        features["encoder"] = _pad_steps(batch["encoder"])
+    if "token_ids" in batch:
+        features["token_ids"] = batch["token_ids"].to_tensor()
+    if "video_frames" in batch:
+        features["video_frames"] = batch["video_frames"]
+    elements: tuple[Any, ...] = (features, batch["label"])
+    if class_weights is not None:
+        weights = tf.constant([class_weights[label] for label in range(len(class_weights))], tf.float32)
+        elements += (tf.gather(weights, batch["label"]),)
+    return elements + (({name: batch[name] for name in _ABOUT if name in batch},) if with_metadata else ())
 
 
 def _pad_with(values: tf.RaggedTensor, silence: tf.Tensor, num_frames: int | None) -> tf.Tensor:
@@ -355,3 +358,14 @@ def _pad_steps(states: tf.RaggedTensor) -> tf.Tensor:
     dense = tf.cast(states.to_tensor(), tf.float32)
     dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0]])
     return tf.ensure_shape(dense, [None, None, states.shape[2]])
+
+
+def _counted(
+    dataset: tf.data.Dataset, metadata: records.Metadata, members: Sequence[str], by: str, batch_size: int
+) -> tf.data.Dataset:
+    """States how many batches there are, where the counts of the metadata give it."""
+    # They count labels, so utterances only where each has one.
+    if by != "speaker" or metadata.is_multi_label:
+        return dataset
+    num_utterances = sum(metadata.emotion_counts(set(members)))
+    return dataset.apply(tf.data.experimental.assert_cardinality(-(-num_utterances // batch_size)))

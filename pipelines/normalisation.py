@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 MODES = {
-    "clip": "each clip by its own mean and deviation",
+    "clip": "each clip by its own mean and standard deviation",
     "training": "by those of the training split",
     "enrolled": "by those of the speaker's own other clips",
 }
 
 ENROLLED_MARK = "enrolled speaker"
-"""What scores carry that need other recordings of the speaker to be heard."""
+"""What scores carry that need other recordings of the speaker."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,25 +35,24 @@ class Normalisation:
 
     Attributes:
       mode: "training" or "enrolled"; the latter needs the speaker's own statistics and falls back to these.
-      mean, deviation: Feature -> of each of its columns, over all training frames.
-      num_alone: Utterances of the records whose speaker has no other clip with sound; with "enrolled" the statistics of
+      mean, std: Feature -> mean and standard deviation of each of its columns, over all training frames.
+      num_alone: Utterances of the records whose speaker has no other clip with audio; with "enrolled" the statistics of
         training stand in for them.
     """
 
     mode: str
     mean: Mapping[str, Sequence[float]]
-    deviation: Mapping[str, Sequence[float]]
+    std: Mapping[str, Sequence[float]]
     num_alone: int = 0
 
     def with_features_of(self, other: Normalisation) -> Normalisation:
-        """Adds features that another run of the same mode and training split hears."""
-        mean, deviation = {**self.mean, **other.mean}, {**self.deviation, **other.deviation}
-        return dataclasses.replace(self, mean=mean, deviation=deviation)
+        """Adds features that another run of the same mode and training split reads."""
+        return dataclasses.replace(self, mean={**self.mean, **other.mean}, std={**self.std, **other.std})
 
     def vectors(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Joins mean and deviation of the columns of some features, [num_columns] float64 each."""
-        mean, deviation = (np.concatenate([of[name] for name in names]) for of in (self.mean, self.deviation))
-        return mean, deviation
+        """Joins mean and std of the columns of some features, [num_columns] float64 each."""
+        mean, std = (np.concatenate([of[name] for name in names]) for of in (self.mean, self.std))
+        return mean, std
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Sums:
     """Streaming sums over frames.
 
     Attributes:
-      num_clips: Clips with sound.
+      num_clips: Clips with audio.
       num_frames: Of all of them.
       total, squares: [num_columns] float64.
     """
@@ -86,7 +85,7 @@ class Sums:
         )
 
     def statistics(self, least: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean and deviation [num_columns] float64, the latter at least `least`."""
+        """Returns mean and std [num_columns] float64, the latter at least `least`."""
         count = max(self.num_frames, 1)
         mean = self.total / count
         variance = np.maximum(self.squares / count - np.square(mean), 0.0)
@@ -98,9 +97,9 @@ def pooled(sums: Sequence[Sums], num_columns: int) -> Sums:
     return sum(sums, Sums.of(np.zeros((0, num_columns))))
 
 
-def least_deviations(names: Sequence[str], front_end: audio.FrontEnd) -> np.ndarray:
+def least_std(names: Sequence[str], front_end: audio.FrontEnd) -> np.ndarray:
     """Joins what the columns of some features are divided by at least: [num_columns]."""
-    return np.concatenate([audio.least_deviations(name, front_end) for name in names])
+    return np.concatenate([audio.least_std(name, front_end) for name in names])
 
 
 def fit(folder: Path, mode: str, names: Sequence[str], members: Sequence[str], by: str = "speaker") -> Normalisation:
@@ -116,17 +115,18 @@ def fit(folder: Path, mode: str, names: Sequence[str], members: Sequence[str], b
     Raises:
       InputError: "enrolled" for records without speakers.
     """
-    least = least_deviations(names, records.read_metadata(folder).settings)
+    front_end = records.read_metadata(folder).settings
+    least = least_std(names, front_end)
     sums = pooled(list(read_sums(folder, names, members, by).values()), len(least))
     num_alone = 0
     if mode == "enrolled":
         num_alone = sum(one.num_clips == 1 for one in speaker_sums(folder, names).values())
-    ends = np.cumsum([audio.num_columns(name, records.read_metadata(folder).settings) for name in names])[:-1]
-    mean, deviation = (
-        {name: part.tolist() for name, part in zip(names, np.split(values, ends), strict=True)}
+    ends = np.cumsum([audio.num_columns(name, front_end) for name in names])[:-1]
+    mean, std = (
+        {name: columns.tolist() for name, columns in zip(names, np.split(values, ends), strict=True)}
         for values in sums.statistics(least)
     )
-    return Normalisation(mode, mean, deviation, num_alone)
+    return Normalisation(mode, mean, std, num_alone)
 
 
 def require_speakers(folder: Path, metadata: records.Metadata) -> None:
@@ -183,7 +183,7 @@ def make_leave_one_out(
       front_end: Theirs.
 
     Returns:
-      From speaker (scalar string) and one of that speaker's clips [num_frames, num_columns] to mean and deviation
+      From speaker (scalar string) and one of that speaker's clips [num_frames, num_columns] to mean and std
       [num_columns] float32 over the others.
     """
     import tensorflow as tf
@@ -194,20 +194,21 @@ def make_leave_one_out(
     counts = tf.constant([sums[speaker].num_frames for speaker in speakers], tf.float64)
     totals = tf.constant(np.stack([sums[speaker].total for speaker in speakers]))
     squares = tf.constant(np.stack([sums[speaker].squares for speaker in speakers]))
-    fitted, least = normalisation.vectors(names), least_deviations(names, front_end).astype(np.float64)
+    fitted, least = normalisation.vectors(names), least_std(names, front_end).astype(np.float64)
 
     def leave_one_out(speaker: tf.Tensor, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Takes a clip's sums off those of its speaker."""
         place, frames = table.lookup(speaker), tf.cast(frames, tf.float64)
         num_others = tf.gather(counts, place) - tf.cast(tf.shape(frames)[0], tf.float64)
         count = tf.maximum(num_others, 1.0)
         mean = (tf.gather(totals, place) - tf.reduce_sum(frames, axis=0)) / count
         square = (tf.gather(squares, place) - tf.reduce_sum(tf.square(frames), axis=0)) / count
-        deviation = tf.maximum(tf.sqrt(tf.maximum(square - tf.square(mean), 0.0)), least)
-        mean, deviation = (
+        std = tf.maximum(tf.sqrt(tf.maximum(square - tf.square(mean), 0.0)), least)
+        mean, std = (
             tf.where(num_others < 1.0, tf.constant(stand_in), own)
-            for stand_in, own in zip(fitted, (mean, deviation), strict=True)
+            for stand_in, own in zip(fitted, (mean, std), strict=True)
         )
-        return tf.cast(mean, tf.float32), tf.cast(deviation, tf.float32)
+        return tf.cast(mean, tf.float32), tf.cast(std, tf.float32)
 
     return leave_one_out
 
@@ -217,7 +218,7 @@ def normalise(
     num_frames: tf.Tensor,
     normalisation: Normalisation | None,
     mean: tf.Tensor | None = None,
-    deviation: tf.Tensor | None = None,
+    std: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Brings a batch to one scale; frames behind a clip's end keep holding its silence.
 
@@ -225,9 +226,9 @@ def normalise(
       features: Name -> [batch, max_frames, columns] float32, in the order of `audio.FRAME_FEATURES`.
       num_frames: [batch] int32.
       normalisation: What was fitted; None: each clip by itself (`pipelines.audio.normalise_frames`).
-      mean, deviation: [batch, num_columns] of each clip's speaker over the columns of all features, where the mode is
-        "enrolled"; a row of deviations that are all zero stands for a speaker who is not enrolled, and a single zero
-        for the deviation of training.
+      mean, std: [batch, num_columns] of each clip's speaker over the columns of all features, where the mode is
+        "enrolled"; a row of std that is all zero stands for a speaker who is not enrolled, and a single zero for the
+        std of training.
 
     Returns:
       The same names and shapes.
@@ -237,13 +238,13 @@ def normalise(
     if normalisation is None:
         return audio.normalise_frames(features, num_frames)
     own = [tf.constant(values[np.newaxis], tf.float32) for values in normalisation.vectors(list(features))]
-    if mean is None or deviation is None:
-        mean, deviation = own
+    if mean is None or std is None:
+        mean, std = own
     else:
-        is_enrolled = tf.reduce_any(deviation != 0.0, axis=1, keepdims=True)
+        is_enrolled = tf.reduce_any(std != 0.0, axis=1, keepdims=True)  # [batch, 1]
         # What never varied in the recordings of an enrolled speaker must not be divided by 0.
-        mean, deviation = tf.where(is_enrolled, mean, own[0]), tf.where(deviation != 0.0, deviation, own[1])
-    joined = tf.concat(list(features.values()), axis=2)
-    scaled = (joined - mean[:, tf.newaxis]) / deviation[:, tf.newaxis]
+        mean, std = tf.where(is_enrolled, mean, own[0]), tf.where(std != 0.0, std, own[1])
+    joined = tf.concat(list(features.values()), axis=2)  # [batch, max_frames, num_columns]
+    scaled = (joined - mean[:, tf.newaxis]) / std[:, tf.newaxis]
     widths = [values.shape[2] for values in features.values()]
     return dict(zip(features, tf.split(scaled, widths, axis=2), strict=True))

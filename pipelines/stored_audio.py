@@ -1,4 +1,4 @@
-"""How the sound of a record becomes features: the stored ones, or those of its waveform after a change; normalised."""
+"""How the audio of a record becomes features: the stored ones, or those of its changed waveform; normalised."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
-class Sound:
-    """What of the sound of some records is read, and how.
+class StoredAudio:
+    """Which frame features are read of some records, and how.
 
     Attributes:
       folder: The records.
       metadata: Theirs.
-      names: Features, in the order of `audio.FRAME_FEATURES`; none: nothing is heard.
+      names: Features, in the order of `audio.FRAME_FEATURES`; none: no audio is read.
       normalisation: Statistics that bring clips to one scale; None: each clip by itself.
       change: Applied to waveforms, whose features are computed then; None: the stored features are read.
 
@@ -43,65 +43,90 @@ class Sound:
     change: Change | None = None
 
     def __post_init__(self) -> None:
-        if self.changes and not self.metadata.has_waveform:
+        if self.recomputes and not self.metadata.has_waveform:
             raise InputError(f"{self.folder} hold no waveforms to change: prepare them again with --store-waveform.")
 
     @property
-    def changes(self) -> bool:
-        """Whether features are computed anew."""
+    def recomputes(self) -> bool:
+        """Whether features are computed from changed waveforms."""
         return self.change is not None and bool(self.names)
 
     @property
     def fields(self) -> list[str]:
         """The fields of a record that are read."""
-        return ["waveform"] if self.changes else list(dict.fromkeys(records.STORED[name] for name in self.names))
+        return ["waveform"] if self.recomputes else list(dict.fromkeys(records.STORED[name] for name in self.names))
 
-    def with_speakers(self, read: Callable[[Sequence[str]], tf.data.Dataset], fields: Sequence[str]) -> tf.data.Dataset:
+    def with_speaker_statistics(
+        self, read: Callable[[Sequence[str]], tf.data.Dataset], fields: Sequence[str]
+    ) -> tf.data.Dataset:
         """Reads fields of records and adds, where speakers are enrolled, the statistics of each clip's others.
 
-        They go with the clip, also where it is dealt to another utterance later.
+        They go with the clip, also where it is shuffled to another utterance later.
+
+        Args:
+          read: From fields of `records.SCHEMA` to a dataset of records that hold them.
+          fields: Those that are wanted.
+
+        Returns:
+          A dataset of records: field -> tensor; speaker_mean and speaker_std [num_columns] float32 where added.
         """
         if not self.names or self.normalisation is None or self.normalisation.mode != "enrolled":
             return read(fields)
         sums = speaker_sums(self.folder, self.names)
         leave_one_out = make_leave_one_out(sums, self.normalisation, self.names, self.metadata.settings)
 
-        def add(record: Tensors) -> Tensors:
-            frames = tf.concat(list(self._stored(record).values()), axis=1)
+        def with_statistics(record: Tensors) -> Tensors:
+            """Puts the statistics beside the wanted fields of one record."""
+            frames = tf.concat(list(self._stored(record).values()), axis=1)  # [num_frames, num_columns]
             speaker = leave_one_out(record["speaker"], frames)
             return {name: record[name] for name in fields} | dict(zip(_SPEAKER_FIELDS, speaker, strict=True))
 
         stored = [records.STORED[name] for name in self.names]
         dataset = read(list(dict.fromkeys([*fields, "speaker", *stored])))
-        return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.map(with_statistics, num_parallel_calls=tf.data.AUTOTUNE)
 
     def to_features(self, record: Tensors) -> Tensors:
-        """Normalises the stored features of a record; of one whose waveform will change, keeps what that needs."""
+        """Normalises the stored features of a record; of one whose waveform will change, keeps what that needs.
+
+        Returns:
+          Feature -> [num_frames, columns] float32, `<name>_silence` -> [columns]; or waveform [num_samples] int16 and,
+          where speakers are enrolled, their statistics.
+        """
         if not self.names:
             return {}
-        if self.changes:
+        if self.recomputes:
             return {name: record[name] for name in ("waveform", *_SPEAKER_FIELDS) if name in record}
         return self._scaled(self._stored(record), record)
 
-    def hear(self, example: Tensors, random: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
-        """Changes the waveform of an example, computes features as the writer of records does, and normalises them."""
+    def recompute(self, example: Tensors, random: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
+        """Changes the waveform of an example, computes features as the writer of records does, and normalises them.
+
+        Args:
+          example: What `to_features` kept, among others.
+          random: A number that decides how the waveform changes.
+
+        Returns:
+          The example with features in the place of the waveform, and the number.
+        """
         assert self.change is not None
-        waveform = self.change(tf.cast(example["waveform"], tf.float32) / 32768.0, tf.stack([random, 0]))
+        waveform = tf.cast(example["waveform"], tf.float32) / 32768.0  # [num_samples]
+        waveform = self.change(waveform, tf.stack([random, 0]))  # [num_samples], not always as many
         batch, num_frames = audio.frame_features(waveform[tf.newaxis], self.metadata.settings, self.names)
-        features = {name: values[0, : num_frames[0]] for name, values in batch.items()}
+        features = {name: values[0, : num_frames[0]] for name, values in batch.items()}  # [num_frames, columns] each
         kept = {name: value for name, value in example.items() if name not in ("waveform", *_SPEAKER_FIELDS)}
         return kept | self._scaled(features, example), random
 
     def _stored(self, record: Tensors) -> Tensors:
         return records.frames_of(record, self.names, self.metadata.settings)
 
-    def _scaled(self, features: Tensors, about: Mapping[str, tf.Tensor]) -> Tensors:
+    def _scaled(self, features: Tensors, record: Mapping[str, tf.Tensor]) -> Tensors:
         """Normalises features [num_frames, columns] of a clip; adds `<name>_silence` [columns], what pads each."""
-        num_frames = tf.shape(features[self.names[0]])[:1]
+        num_frames = tf.shape(features[self.names[0]])[:1]  # [1]
         # One more frame, of silence: normalised with the clip, it is what the clip is padded with.
         rows = {name: audio.silence_row(name, self.metadata.settings)[np.newaxis] for name in self.names}
+        # [1, num_frames + 1, columns] each.
         longer = {name: tf.concat([features[name], row], axis=0)[tf.newaxis] for name, row in rows.items()}
-        speaker = [about[name][tf.newaxis] for name in _SPEAKER_FIELDS if name in about]
+        speaker = [record[name][tf.newaxis] for name in _SPEAKER_FIELDS if name in record]  # [1, num_columns] each
         scaled = normalise(longer, num_frames, self.normalisation, *speaker)
         silence = {f"{name}_silence": values[0, -1] for name, values in scaled.items()}
         return {name: values[0, :-1] for name, values in scaled.items()} | silence

@@ -1,4 +1,4 @@
-"""Words to ids: normalisation, WordPiece, token ids. The only place where words become ids.
+"""Transcripts to token ids: normalisation, then WordPiece. The only place where text becomes ids.
 
 The vocabulary beside this file was learned once, from the training split of GoEmotions; the command below writes
 the identical file again, in any process:

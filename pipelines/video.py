@@ -15,23 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pipelines.audio import silence
 from pipelines.audio.waveform import SAMPLE_RATE, open_container
 from pipelines.command import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SPOKEN_DB = 30.0
-"""Softer than the loudest block of 10 ms by this, the ends of a clip are not spoken; `FrontEnd` trims by as much."""
-
 NUM_BOX_COLUMNS = 5
 """Of face_boxes: left, top, width and height as shares of the crop, and 1 where the face was found in that frame."""
 
 MARGIN = 1.3
 """Side of the crop, as a multiple of the face box."""
-
-_BLOCK_SAMPLES = SAMPLE_RATE // 100
-_MARGIN_SECONDS = 0.05
 
 # Pictures are kept no larger than faces of a sixth of them need, and searched at half of that.
 _KEPT_SIDE, _SEARCHED_SIDE = 480, 240
@@ -91,21 +86,19 @@ class Frames(NamedTuple):
         return int((self.boxes[:, 4] == 0).sum())
 
 
-def spoken_span(waveform: np.ndarray) -> tuple[float, float] | None:
+def spoken_span(waveform: np.ndarray, trim_db: float = silence.TRIM_DB) -> tuple[float, float] | None:
     """Finds the spoken part of a clip, in seconds from its start to its end; None without sound.
 
     Args:
       waveform: [num_samples] int16 at 16 kHz.
+      trim_db: Where the silent ends begin: `FrontEnd.silence_db`.
     """
-    samples = waveform[: len(waveform) // _BLOCK_SAMPLES * _BLOCK_SAMPLES].astype(np.float64)
-    blocks = samples.reshape(-1, _BLOCK_SAMPLES)
-    power = np.square(blocks - blocks.mean(axis=1, keepdims=True)).mean(axis=1) if len(blocks) else np.zeros(0)
-    if not power.any():
+    first, end = silence.loud_span_on_host(silence.block_energy_on_host(waveform), trim_db)
+    if first == end:
         return None
-    loud = np.flatnonzero(power >= power.max() * 10 ** (-SPOKEN_DB / 10))
-    seconds = _BLOCK_SAMPLES / SAMPLE_RATE
-    begin, end = loud[0] * seconds - _MARGIN_SECONDS, (loud[-1] + 1) * seconds + _MARGIN_SECONDS
-    return max(0.0, begin), min(end, len(waveform) / SAMPLE_RATE)
+    seconds = silence.BLOCK_LENGTH / SAMPLE_RATE
+    begin, behind = first * seconds - silence.MARGIN_SECONDS, end * seconds + silence.MARGIN_SECONDS
+    return max(0.0, begin), min(behind, len(waveform) / SAMPLE_RATE)
 
 
 def read_frames(path: Path, settings: VideoSettings, span: tuple[float, float] | None = None) -> Frames:

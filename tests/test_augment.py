@@ -76,7 +76,7 @@ def test_short_clips_and_wide_masks_do_not_fail_inside_a_map(num_frames, mel_bin
     assert example["log_mel"].shape == (num_frames, mel_bins)
 
 
-def test_words_alone_stay():
+def test_text_alone_stays():
     example = {"token_ids": tf.constant([2, 5])}
     assert SpecAugment()(example) is example
 
@@ -100,7 +100,7 @@ def test_half_of_the_clips_are_mixed_and_the_others_stay():
     np.testing.assert_array_equal(new_weight, weight)
 
 
-def test_sound_and_label_are_mixed_in_the_same_share():
+def test_audio_and_label_are_mixed_in_the_same_share():
     features, _, _, new_features, new_label, _ = mixed()
     share = 1 - tf.linalg.diag_part(new_label)[:, None, None]
     expected = (1 - share) * features["log_mel"] + share * tf.roll(features["log_mel"], 1, 0)
@@ -135,7 +135,7 @@ def test_features_without_bands_keep_their_columns():
     np.testing.assert_array_equal(found, example["mfcc"])
 
 
-def test_every_feature_of_sound_is_mixed_in_the_same_share():
+def test_every_audio_feature_is_mixed_in_the_same_share():
     tf.random.set_seed(0)
     features = {name: tf.random.normal([32, 5, 3]) for name in ("log_mel", "acoustic", "encoder")}
     counts = {name: tf.random.uniform([32], 1, 6, tf.int32) for name in ("num_frames", "num_steps")}
@@ -202,7 +202,7 @@ def test_an_absent_clip_stays_and_a_short_one_loses_nothing(num_frames):
         assert num_frames or not values
 
 
-def test_a_move_is_the_same_for_the_same_seed_and_leaves_words_alone():
+def test_a_move_is_the_same_for_the_same_seed_and_leaves_text_alone():
     shifts = []
     for _ in range(2):
         tf.random.set_seed(7)
@@ -294,12 +294,16 @@ def test_0_decibels_are_noise_as_loud_as_the_clip_and_none_is_no_noise():
     np.testing.assert_array_equal(changed_waveforms(WaveformChange(noise_snr_db=None), sine(), 2)[0], sine())
 
 
+def num_frames_of(waveform):
+    return int(audio.frame_features(waveform[None], audio.FrontEnd(), ["log_mel"])[1][0])
+
+
 def test_zeros_behind_a_clip_stay_padding():
     waveform = tf.concat([sine(num_samples=5000), tf.zeros([3000])], axis=0)
     found = add_noise(waveform, tf.constant(5.0), seeds(1)[0]).numpy()
     assert not found[5000:].any()
     assert (found[:5000] != waveform[:5000].numpy()).any()
-    assert audio.log_mel(found[None], audio.FrontEnd())[1] <= 1 + (5000 - 400) // 160
+    assert num_frames_of(found) <= 1 + (5000 - 400) // 160
 
 
 def test_silent_ends_get_no_noise_and_are_trimmed_as_before():
@@ -308,8 +312,24 @@ def test_silent_ends_get_no_noise_and_are_trimmed_as_before():
     found = add_noise(waveform, tf.constant(3.0), seeds(1)[0])
     np.testing.assert_array_equal(found[:7900], waveform[:7900])
     np.testing.assert_array_equal(found[16100:], waveform[16100:])
-    [before], [after] = (audio.log_mel(one[None], audio.FrontEnd())[1] for one in (waveform, found))
-    assert abs(int(after) - int(before)) <= 2
+    assert abs(num_frames_of(found) - num_frames_of(waveform)) <= 2
+
+
+def test_an_offset_is_silence_and_gets_no_noise():
+    quiet = tf.fill([8000], 0.3)
+    waveform = tf.concat([quiet, sine(num_samples=8000), quiet], axis=0)
+    found = add_noise(waveform, tf.constant(3.0), seeds(1)[0])
+    np.testing.assert_array_equal(found[:8000], quiet)
+    np.testing.assert_array_equal(found[16000:], quiet)
+
+
+def test_noise_reaches_as_far_as_the_threshold_of_silence_says():
+    soft = 0.02 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)  # 25 dB below the sine.
+    waveform = tf.concat([soft, sine(num_samples=8000), soft], axis=0)
+    for trim_db, is_changed in ((20.0, False), (30.0, True)):
+        found = WaveformChange(noise_snr_db=5.0, trim_db=trim_db)(waveform, seeds(1)[0])
+        assert (found[:7900] != waveform[:7900]).numpy().any() == is_changed
+        assert (found[8100:15900] != waveform[8100:15900]).numpy().any()
 
 
 def test_noise_is_pink_above_50_hz_and_white_below():
@@ -413,7 +433,7 @@ def test_words_are_augmented_anew_in_every_epoch_of_a_map():
     assert len({tuple(row) for row in found}) > 2
 
 
-def test_a_clip_without_words_stays():
+def test_a_clip_without_text_stays():
     example = {"log_mel": clip()}
     assert TextAugment(text.own_tokenizer(), 0.5)(example) is example
 

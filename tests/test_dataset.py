@@ -16,7 +16,6 @@ from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError
 from pipelines.corpora import goemotions, manifest
 from pipelines.dataset import make_dataset
-from pipelines.normalisation import Normalisation, fit
 from pipelines.records import writer
 from pipelines.utterance import Corpus, Utterance
 
@@ -75,8 +74,8 @@ def test_features_are_what_the_front_end_gives_for_the_recording(three_speakers,
     for utterance in three_speakers.utterances[::20]:
         features = examples[utterance.utterance_id][0]
         waveform = audio.to_float(audio.decode(utterance.audio))[np.newaxis]
-        log_mel, num_frames = audio.log_mel(waveform, audio.FrontEnd())
-        expected = audio.normalise(log_mel, num_frames)[0]
+        computed, num_frames = audio.frame_features(waveform, audio.FrontEnd(), ["log_mel"])
+        expected = audio.normalise(computed["log_mel"], num_frames)[0]
         count = num_frames.numpy()[0]
         assert features["num_frames"] == count
         np.testing.assert_allclose(features["log_mel"][:count], expected[:count], atol=1e-4)
@@ -131,22 +130,22 @@ def test_neighbours_change_no_acoustic_feature(acoustic_records):
 
 
 def test_augmentation_gets_all_features_of_a_clip_and_their_silence(acoustic_records):
-    seen = []
+    shapes = []
 
     def augment(example):
-        seen.append({name: value.shape.as_list() for name, value in example.items()})
+        shapes.append({name: value.shape.as_list() for name, value in example.items()})
         return example
 
     options = {"audio_features": ALL_FEATURES, "training": True, "augment": augment}
     dataset = make_dataset(acoustic_records, ["01"], ["audio"], **options)
     assert set(dataset.element_spec[0]) == {*ALL_FEATURES, "num_frames"}
-    assert seen[0]["log_mel"] == [None, 64]
-    assert seen[0]["acoustic"] == [None, 103]
-    assert (seen[0]["log_mel_silence"], seen[0]["acoustic_silence"]) == ([64], [103])
+    assert shapes[0]["log_mel"] == [None, 64]
+    assert shapes[0]["acoustic"] == [None, 103]
+    assert (shapes[0]["log_mel_silence"], shapes[0]["acoustic_silence"]) == ([64], [103])
 
 
-def test_shuffled_audio_deals_all_its_features_together(acoustic_records):
-    def heard(shuffled):
+def test_shuffled_audio_moves_all_its_features_together(acoustic_records):
+    def content(shuffled):
         options = {"audio_features": ALL_FEATURES, "shuffled": shuffled, "with_metadata": True}
         found = examples_of(make_dataset(acoustic_records, ["01"], **options))
         return {
@@ -154,7 +153,7 @@ def test_shuffled_audio_deals_all_its_features_together(acoustic_records):
             for name, (features, *_) in found.items()
         }
 
-    before, after = heard(""), heard("audio")
+    before, after = content(""), content("audio")
     assert sorted(before.values()) == sorted(after.values())
     assert np.mean([before[name] != after[name] for name in before]) > 0.7
 
@@ -187,8 +186,8 @@ def test_a_crop_of_frames_leaves_an_encoder_whole(encoder_records):
         np.testing.assert_array_equal(features["encoder"][:count], whole[name][0]["encoder"][:count])
 
 
-def test_shuffled_audio_deals_an_encoder_along(encoder_records):
-    def heard(shuffled):
+def test_shuffled_audio_moves_an_encoder_along(encoder_records):
+    def content(shuffled):
         options = {"audio_features": ["log_mel", "encoder"], "shuffled": shuffled, "with_metadata": True}
         found = examples_of(make_dataset(encoder_records, ["01"], **options))
         return {
@@ -199,7 +198,7 @@ def test_shuffled_audio_deals_an_encoder_along(encoder_records):
             for name, (features, *_) in found.items()
         }
 
-    before, after = heard(""), heard("audio")
+    before, after = content(""), content("audio")
     assert sorted(before.values()) == sorted(after.values())
     assert np.mean([before[name] != after[name] for name in before]) > 0.7
 
@@ -229,8 +228,8 @@ def test_records_without_acoustic_features_are_refused(three_speaker_records, na
 def test_padding_is_the_normalised_silence_of_the_clip(three_speakers, examples):
     utterance = three_speakers.utterances[0]
     waveform = np.pad(audio.to_float(audio.decode(utterance.audio)), (0, 32000))[np.newaxis]
-    log_mel, num_frames = audio.log_mel(waveform, audio.FrontEnd())
-    expected = audio.normalise(log_mel, num_frames)[0]
+    computed, num_frames = audio.frame_features(waveform, audio.FrontEnd(), ["log_mel"])
+    expected = audio.normalise(computed["log_mel"], num_frames)[0]
     features = examples[utterance.utterance_id][0]
     padding = features["log_mel"][num_frames.numpy()[0] :]
     assert len(padding) > 0
@@ -353,7 +352,7 @@ def test_absent_recordings_have_no_frames_and_one_row_of_padding(tmp_path):
     assert features["log_mel"].shape == (2, 7, 64)
 
 
-def test_published_parts_are_read_where_there_are_no_speakers(split_records, three_speakers):
+def test_published_splits_are_read_where_there_are_no_speakers(split_records, three_speakers):
     chosen = dict.fromkeys(("train", "validation"), None)
     for split in chosen:
         dataset = make_dataset(split_records, [split], ["text"], by="published_split", with_metadata=True)
@@ -386,7 +385,7 @@ def test_multi_label_records_give_a_1_for_each_label(goemotions_like, goemotions
     assert max(map(len, found.values())) == 2
 
 
-def test_training_on_words_batches_like_lengths_and_each_utterance_once(goemotions_records):
+def test_training_on_text_batches_like_lengths_and_each_utterance_once(goemotions_records):
     def read(training):
         return make_dataset(
             goemotions_records, ["train"], ("text",), by="published_split", batch_size=16, training=training, seed=3,
@@ -432,7 +431,7 @@ def test_class_weights_are_refused_for_multi_label_records(goemotions_records):
         make_dataset(goemotions_records, [""], ["text"], class_weights=dict.fromkeys(range(28), 1.0))
 
 
-def test_records_of_sentences_have_absent_sound(goemotions_records):
+def test_records_of_sentences_have_absent_audio(goemotions_records):
     features, _ = next(iter(make_dataset(goemotions_records, ["test"], by="published_split")))
     assert not features["num_frames"].numpy().any()
     assert features["log_mel"].shape == (32, 1, 64)
@@ -456,7 +455,7 @@ SHUFFLED = {"audio": "log_mel", "transcripts": "token_ids", "labels": "label"}
 
 
 def content_of(dataset):
-    """utterance_id -> the bytes of each thing that a control may deal anew, padding cut off."""
+    """utterance_id -> the bytes of each thing that a control may shuffle, padding cut off."""
     found = {}
     for name, (features, label, metadata) in examples_of(dataset).items():
         count, ids = features["num_frames"].numpy(), features["token_ids"].numpy()
@@ -470,7 +469,7 @@ def content_of(dataset):
 
 
 @pytest.mark.parametrize("shuffled", SHUFFLED)
-def test_what_is_shuffled_is_dealt_anew_among_the_chosen_and_all_else_stays(three_speaker_records, shuffled):
+def test_what_is_shuffled_moves_among_the_chosen_and_all_else_stays(three_speaker_records, shuffled):
     before, after = (
         content_of(make_dataset(three_speaker_records, ["01", "03"], shuffled=chosen, with_metadata=True))
         for chosen in ("", shuffled)
@@ -484,7 +483,7 @@ def test_what_is_shuffled_is_dealt_anew_among_the_chosen_and_all_else_stays(thre
         assert changed > 0.7 if field == moved else changed == 0
 
 
-def test_recordings_of_a_shuffled_part_keep_their_number_of_frames(three_speaker_records):
+def test_shuffled_recordings_keep_their_number_of_frames(three_speaker_records):
     for features, *_ in make_dataset(three_speaker_records, ["02"], shuffled="audio"):
         log_mel = features["log_mel"].numpy()
         for clip, count in zip(log_mel, features["num_frames"].numpy(), strict=True):
@@ -493,12 +492,12 @@ def test_recordings_of_a_shuffled_part_keep_their_number_of_frames(three_speaker
 
 
 def pairs_of(dataset):
-    """Which words go with which utterance."""
+    """Which transcript goes with which utterance."""
     return {name: found["token_ids"] for name, found in content_of(dataset).items()}
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_shuffled_words_are_the_same_in_every_epoch_though_the_order_is_not(three_speaker_records, cache):
+def test_shuffled_transcripts_are_the_same_in_every_epoch_though_the_order_is_not(three_speaker_records, cache):
     dataset = make_dataset(
         three_speaker_records, ["01"], shuffled="transcripts", training=True, with_metadata=True, cache=cache
     )
@@ -517,8 +516,8 @@ def test_shuffled_labels_follow_the_seed_and_are_the_same_in_another_process(thr
         "print([int(label) for _, batch in dataset for label in batch])"
     )
     command = [sys.executable, "-c", script, str(three_speaker_records)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
-    assert json.loads(answer.stdout) == labels(5) != labels(6)
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert json.loads(finished.stdout) == labels(5) != labels(6)
 
 
 @pytest.mark.parametrize(("shuffled", "modality"), [("audio", "text"), ("transcripts", "audio")])
@@ -540,8 +539,8 @@ def test_a_speaker_named_twice_is_read_once(three_speaker_records):
         ({"members": []}, InputError, r"holds no speaker \(none named\)"),
         ({"modalities": ["audio", "smell"]}, InputError, "there is no modality smell: use audio, text"),
         ({"modalities": []}, InputError, "there is no modality"),
-        ({"audio_features": ["smell"]}, InputError, "there is no feature of sound smell: use log_mel, mfcc, acoustic"),
-        ({"audio_features": []}, InputError, "there is no feature of sound"),
+        ({"audio_features": ["smell"]}, InputError, "there is no audio feature smell: use log_mel, mfcc, acoustic"),
+        ({"audio_features": []}, InputError, "there is no audio feature"),
         ({"num_frames": 0}, ValueError, "num_frames is 0"),
         ({"max_tokens": 0}, ValueError, "max_tokens is 0"),
         ({"max_tokens": -1}, ValueError, "max_tokens is -1"),
@@ -558,167 +557,34 @@ def test_incomplete_records_are_refused(tmp_path):
         make_dataset(tmp_path, SPEAKERS)
 
 
-def stored_clips(folder):
-    """utterance_id -> speaker and log-mel, as they are stored."""
-    metadata = records.read_metadata(folder)
-    fields = ("utterance_id", "speaker", "log_mel")
-    dataset = tf.data.TFRecordDataset([str(folder / name) for name in metadata.shards])
-    dataset = dataset.map(lambda s: records.parse(s, fields, metadata.columns))
-    return {
-        one["utterance_id"].decode(): (one["speaker"].decode(), one["log_mel"]) for one in dataset.as_numpy_iterator()
-    }
-
-
-def assert_scaled(features, log_mel, mean, deviation):
-    """The clip, and the silence behind it, are brought to one scale."""
-    count = features["num_frames"].numpy()
-    assert count == len(log_mel)
-    np.testing.assert_allclose(features["log_mel"][:count], (log_mel - mean) / deviation, atol=1e-4)
-    padding = features["log_mel"][count:]
-    silence = (np.log(1e-5) - np.asarray(mean)) / deviation
-    np.testing.assert_allclose(padding, np.broadcast_to(silence, padding.shape), atol=1e-4)
-
-
-def test_training_statistics_bring_clips_and_their_padding_to_one_scale(three_speaker_records):
-    fitted = fit(three_speaker_records, "training", ["log_mel"], ["01"])
-    stored = stored_clips(three_speaker_records)
-    dataset = make_dataset(three_speaker_records, ["02", "03"], normalisation=fitted, with_metadata=True)
-    for name, (features, *_) in examples_of(dataset).items():
-        assert_scaled(features, stored[name][1], *fitted.vectors(["log_mel"]))
-
-
-@pytest.mark.parametrize("by", ["speaker", "utterance_id"])
-def test_enrolled_speakers_are_known_by_all_their_other_clips(three_speaker_records, by):
-    stored = stored_clips(three_speaker_records)
-    members = ["02", "03"] if by == "speaker" else sorted(stored)[::20]
-    fitted = fit(three_speaker_records, "enrolled", ["log_mel"], ["01"])
-    dataset = make_dataset(three_speaker_records, members, by=by, normalisation=fitted, with_metadata=True)
-    found = examples_of(dataset)
-    for name in sorted(found)[::7]:
-        speaker, log_mel = stored[name]
-        others = [one for other, (who, one) in stored.items() if who == speaker and other != name]
-        others = np.concatenate(others).astype(np.float64)
-        assert_scaled(found[name][0], log_mel, others.mean(axis=0), others.std(axis=0))
-
-
-def test_sound_that_is_dealt_to_another_utterance_keeps_the_statistics_of_its_own_speaker(three_speaker_records):
-    fitted = fit(three_speaker_records, "enrolled", ["log_mel"], ["01"])
-    before, after = (
-        content_of(
-            make_dataset(three_speaker_records, SPEAKERS, shuffled=shuffled, normalisation=fitted, with_metadata=True)
-        )
-        for shuffled in ("", "audio")
-    )
-    old, new = ([content[name]["log_mel"] for name in sorted(before)] for content in (before, after))
-    assert old != new
-    assert sorted(old) == sorted(new)
-
-
-def test_nobody_is_enrolled_in_records_without_speakers(goemotions_records):
-    with pytest.raises(InputError, match="name no speakers"):
-        make_dataset(
-            goemotions_records,
-            [""],
-            normalisation=Normalisation("enrolled", {"log_mel": [0.0] * 64}, {"log_mel": [1.0] * 64}),
-        )
-
-
-def unchanged(waveform, seed):
-    return waveform
-
-
-@pytest.mark.parametrize("mode", ["clip", "training", "enrolled"])
-def test_features_of_an_unchanged_waveform_are_those_that_are_stored(acoustic_records, mode):
-    options = {"training": True, "with_metadata": True, "num_frames": 400, "audio_features": ALL_FEATURES}
-    if mode != "clip":
-        options["normalisation"] = fit(acoustic_records, mode, ALL_FEATURES, ["01"])
-    plain, heard = (
-        examples_of(make_dataset(acoustic_records, ["02"], change_waveform=change, **options))
-        for change in (None, unchanged)
-    )
-    assert set(plain) == set(heard)
-    for name, (features, label, metadata) in plain.items():
-        assert set(heard[name][0]) == set(features)
-        assert heard[name][0]["num_frames"] == features["num_frames"]
-        for feature in ALL_FEATURES:
-            differing = np.abs(heard[name][0][feature] - features[feature]) > 1e-2
-            assert differing.mean() < 1e-3  # A pitch may fall on another trough.
-        np.testing.assert_array_equal(heard[name][0]["token_ids"], features["token_ids"])
-        assert heard[name][1] == label
-        assert heard[name][2]["speaker"] == metadata["speaker"]
-
-
-def test_columns_of_all_features_are_scaled_by_a_speakers_other_clips(acoustic_records):
-    metadata = records.read_metadata(acoustic_records)
-    dataset = tf.data.TFRecordDataset([str(acoustic_records / name) for name in metadata.shards])
-    fields = ("utterance_id", "speaker", "acoustic")
-    dataset = dataset.map(lambda s: records.parse(s, fields, metadata.columns)).as_numpy_iterator()
-    stored = {one["utterance_id"].decode(): one["acoustic"][:, :80] for one in dataset if one["speaker"] == b"02"}
-    fitted = fit(acoustic_records, "enrolled", ["log_mel", "mfcc"], ["01"])
-    options = {"audio_features": ["log_mel", "mfcc"], "normalisation": fitted, "with_metadata": True}
-    found = examples_of(make_dataset(acoustic_records, ["02"], **options))
-    for name in sorted(found)[::9]:
-        others = np.concatenate([one for other, one in stored.items() if other != name]).astype(np.float64)
-        expected = (stored[name] - others.mean(axis=0)) / others.std(axis=0)
-        np.testing.assert_allclose(found[name][0]["mfcc"][: len(expected)], expected, atol=1e-3)
-
-
-def test_waveforms_are_changed_anew_in_every_epoch_the_same_for_the_same_seed_and_in_training_only(
-    three_speaker_records,
-):
-    def louder(waveform, seed):
-        return waveform * tf.random.stateless_uniform([], seed, 0.1, 1.0)
-
-    def epochs(seed, training=True):
-        dataset = make_dataset(
-            three_speaker_records, ["02"], ["audio"], change_waveform=louder, training=training, seed=seed,
-            normalisation=fitted, with_metadata=True,
-        )  # fmt: skip
-        return [{name: found[0]["log_mel"][0].numpy() for name, found in examples_of(dataset).items()} for _ in "ab"]
-
-    fitted = Normalisation("training", {"log_mel": [0.0] * 64}, {"log_mel": [1.0] * 64})
-    (first, second), (again, _) = epochs(3), epochs(3)
-    for name in first:
-        np.testing.assert_array_equal(first[name], again[name])
-    assert np.mean([np.array_equal(first[name], second[name]) for name in first]) < 0.1
-    (plain, same) = epochs(3, training=False)
-    assert all(np.array_equal(plain[name], same[name]) for name in plain)
-
-
-def test_changed_waveforms_go_with_shuffled_audio(three_speaker_records):
-    plain, heard = (
-        examples_of(
-            make_dataset(
-                three_speaker_records, ["01", "03"], shuffled="audio", change_waveform=change, training=True,
-                with_metadata=True,
-            )
-        )
-        for change in (None, unchanged)
-    )  # fmt: skip
-    assert all(plain[name][0]["num_frames"] == heard[name][0]["num_frames"] for name in plain)
-
-
-def test_records_without_waveforms_have_none_to_change(split_records):
-    with pytest.raises(InputError, match="hold no waveforms to change: prepare them again with --store-waveform"):
-        make_dataset(split_records, ["train"], by="published_split", training=True, change_waveform=unchanged)
-
-
 def video_features(dataset):
     return {name: features["video_frames"].numpy() for name, (features, *_) in examples_of(dataset).items()}
 
 
 @pytest.fixture(scope="module")
-def seen(video_records):
+def stored_frames(video_records):
     return video_features(make_dataset(video_records, SPEAKERS, ["video"], with_metadata=True))
 
 
-def test_frames_of_videos_are_those_that_are_taken_of_the_file(seen_speakers, video_records, seen):
+def test_frames_of_videos_are_those_that_are_taken_of_the_file(seen_speakers, video_records, stored_frames):
     settings = records.read_metadata(video_records).video_settings
     for utterance in seen_speakers.utterances[::30]:
         clip = clips.read_clip(utterance.audio, utterance.video, settings)
-        found = seen[utterance.utterance_id]
+        found = stored_frames[utterance.utterance_id]
         assert found.shape == (4, 32, 32, 1)
         np.testing.assert_allclose(found, video.to_array(clip.frames.images, settings), atol=1e-6)
+
+
+def test_frames_of_videos_begin_where_the_front_end_says(seen_speakers, stored_frames, tmp_path):
+    corpus = dataclasses.replace(seen_speakers, utterances=seen_speakers.utterances[:3])
+    front_end, settings = audio.FrontEnd(trim_db=3.0), video.VideoSettings(4, 32)
+    writer.prepare(writer.Preparation(corpus, tmp_path, front_end, video=settings), 1)
+    found = video_features(make_dataset(tmp_path, corpus.speakers, ["video"], with_metadata=True))
+    for utterance in corpus.utterances:
+        clip = clips.read_clip(utterance.audio, utterance.video, settings, 3.0)
+        frames = found[utterance.utterance_id]
+        np.testing.assert_allclose(frames, video.to_array(clip.frames.images, settings), atol=1e-6)
+        assert (frames != stored_frames[utterance.utterance_id]).any()
 
 
 def test_face_boxes_come_with_the_metadata(video_records):
@@ -729,7 +595,7 @@ def test_face_boxes_come_with_the_metadata(video_records):
         assert (boxes[:, 2:4] > 0.5).all()
 
 
-def test_clips_without_a_video_are_zeros_beside_those_with_one(seen_speakers, seen, tmp_path):
+def test_clips_without_a_video_are_zeros_beside_those_with_one(seen_speakers, stored_frames, tmp_path):
     utterances = tuple(
         dataclasses.replace(one, video=one.video if number % 2 else None)
         for number, one in enumerate(seen_speakers.utterances[:8])
@@ -739,30 +605,32 @@ def test_clips_without_a_video_are_zeros_beside_those_with_one(seen_speakers, se
     dataset = make_dataset(tmp_path, ["01"], ["audio", "video"], with_metadata=True)
     for name, (features, *_) in examples_of(dataset).items():
         [utterance] = [one for one in utterances if one.utterance_id == name]
-        expected = seen[name] if utterance.video else np.zeros((4, 32, 32, 1))
+        expected = stored_frames[name] if utterance.video else np.zeros((4, 32, 32, 1))
         np.testing.assert_array_equal(features["video_frames"], expected)
         assert features["num_frames"] > 0
 
 
-def test_training_draws_one_frame_of_each_stretch_anew_in_every_epoch(video_records, seen):
+def test_training_draws_one_frame_of_each_stretch_anew_in_every_epoch(video_records, stored_frames):
     dataset = make_dataset(video_records, ["01"], ["video"], training=True, num_video_frames=2, with_metadata=True)
     epochs = [video_features(dataset) for _ in range(2)]
     for epoch in epochs:
         for name, frames in epoch.items():
             assert frames.shape == (2, 32, 32, 1)
-            places = [[bool((one == frame).all()) for one in seen[name]] for frame in frames]
+            places = [[bool((one == frame).all()) for one in stored_frames[name]] for frame in frames]
             assert any(places[0][:2])
             assert any(places[1][2:])
     assert any((epochs[0][name] != epochs[1][name]).any() for name in epochs[0])
 
 
-def test_shuffled_video_goes_to_other_utterances_with_its_boxes_and_all_else_stays(video_records, seen, examples):
+def test_shuffled_video_goes_to_other_utterances_with_its_boxes_and_all_else_stays(
+    video_records, stored_frames, examples
+):
     arguments = (video_records, SPEAKERS, ["audio", "text", "video"])
-    dealt = examples_of(make_dataset(*arguments, shuffled="video", with_metadata=True))
-    moved = {name: features["video_frames"].numpy() for name, (features, *_) in dealt.items()}
-    assert sum((moved[name] == seen[name]).all() for name in seen) < 10
-    assert sorted(one.tobytes() for one in moved.values()) == sorted(one.tobytes() for one in seen.values())
-    for name, (features, label, about) in dealt.items():
+    shuffled = examples_of(make_dataset(*arguments, shuffled="video", with_metadata=True))
+    moved = {name: features["video_frames"].numpy() for name, (features, *_) in shuffled.items()}
+    assert sum((moved[name] == stored_frames[name]).all() for name in stored_frames) < 10
+    assert sorted(one.tobytes() for one in moved.values()) == sorted(one.tobytes() for one in stored_frames.values())
+    for name, (features, label, about) in shuffled.items():
         np.testing.assert_array_equal(features["log_mel"], examples[name][0]["log_mel"])
         np.testing.assert_array_equal(features["token_ids"], examples[name][0]["token_ids"])
         assert label == examples[name][1]

@@ -330,8 +330,8 @@ def leave_one_out(run):
     sounds = [one.waveform for one in read_examples(folder, fold["validation"], 30)]
     clips = []
     for sound in sounds:
-        log_mel, num_frames = audio.log_mel(audio.to_float(sound)[None], audio.FrontEnd())
-        clips.append(log_mel.numpy()[0, : int(num_frames[0])].astype(np.float64))
+        features, num_frames = audio.frame_features(audio.to_float(sound)[None], audio.FrontEnd(), ["log_mel"])
+        clips.append(features["log_mel"].numpy()[0, : int(num_frames[0])].astype(np.float64))
     others = [np.concatenate(clips[:index] + clips[index + 1 :]) for index in range(len(clips))]
     return sounds, np.stack([one.mean(axis=0) for one in others]), np.stack([one.std(axis=0) for one in others])
 

@@ -568,8 +568,8 @@ def test_a_corrupt_file_of_statistics_gets_a_sentence(enrolled_run, tmp_path):
     run, whole = Run(tmp_path), json.loads(enrolled_run.normalisation_path.read_text())
     shutil.copy(enrolled_run.metadata_path, run.metadata_path)
     cut = {"mean": {"log_mel": whole["mean"]["log_mel"][1:]}}
-    zero = {"deviation": {"log_mel": [0.0] * len(whole["mean"]["log_mel"])}}
-    changes = (cut, zero, {"deviation": {}}, {"mean": []}, {"mean": {"chroma": [1.0]}})
+    zero = {"std": {"log_mel": [0.0] * len(whole["mean"]["log_mel"])}}
+    changes = (cut, zero, {"std": {}}, {"mean": []}, {"mean": {"chroma": [1.0]}})
     for content in ("{", "{}", "[]", *(json.dumps(whole | change) for change in changes)):
         run.normalisation_path.write_text(content)
         with pytest.raises(InputError, match=r"normalisation\.json is (missing or )?corrupt .* --overwrite"):

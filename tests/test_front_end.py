@@ -20,9 +20,15 @@ def tone(frequency_hz, seconds=1.0, sample_rate=16000):
     return (0.5 * np.sin(2 * np.pi * frequency_hz * np.arange(seconds * sample_rate) / sample_rate)).astype(np.float32)
 
 
+def log_mel_of(batch, front_end=UNTRIMMED):
+    """Computes log_mel of a batch, and num_frames."""
+    features, num_frames = audio.frame_features(batch, front_end, ["log_mel"])
+    return features["log_mel"], num_frames
+
+
 def features_of(waveform, front_end=UNTRIMMED):
     """Computes the frames of one clip."""
-    log_mel, num_frames = audio.log_mel(tf.constant(waveform)[tf.newaxis], front_end)
+    log_mel, num_frames = log_mel_of(tf.constant(waveform)[tf.newaxis], front_end)
     return log_mel[0, : num_frames[0]].numpy()
 
 
@@ -91,9 +97,9 @@ def test_log_mel_of_real_clips_agrees_with_librosa_eagerly_batched_and_in_a_data
     waveforms = [audio.decode(path) for path in paths]
     # Trailing zeros are padding, which librosa does not know.
     expected = [reference(audio.to_float(np.trim_zeros(waveform, "b")), UNTRIMMED) for waveform in waveforms]
-    batch, num_frames = audio.log_mel(audio.pad_together(waveforms), UNTRIMMED)
+    batch, num_frames = log_mel_of(audio.pad_together(waveforms))
     dataset = tf.data.Dataset.from_tensor_slices(audio.pad_together(waveforms)).batch(5)
-    mapped = dataset.map(lambda waveform: audio.log_mel(waveform, UNTRIMMED)).unbatch()
+    mapped = dataset.map(log_mel_of).unbatch()
     alone = [features_of(audio.to_float(waveform)) for waveform in waveforms]
     assert len(paths) == 12
     for row, count, (streamed, streamed_count), one, wanted in zip(
@@ -105,7 +111,7 @@ def test_log_mel_of_real_clips_agrees_with_librosa_eagerly_batched_and_in_a_data
         np.testing.assert_allclose(one, wanted, atol=1e-3)
 
 
-def test_trimming_keeps_the_loud_part_and_a_margin_of_fifty_milliseconds():
+def test_trimming_keeps_what_is_loud_and_a_margin_of_fifty_milliseconds():
     waveform = 1e-4 * noise(48000)
     waveform[16000:32000] = noise(16000)
     whole, kept = features_of(waveform), features_of(waveform, FrontEnd())
@@ -127,7 +133,7 @@ def test_an_inaudible_clip_keeps_all_its_frames():
 
 def test_absence_has_no_frames_and_padding_of_silence():
     for waveform in (np.zeros((2, 16000), np.float32), np.zeros((2, 0), np.float32)):
-        log_mel, num_frames = audio.log_mel(waveform, FrontEnd())
+        log_mel, num_frames = log_mel_of(waveform, FrontEnd())
         assert num_frames.numpy().tolist() == [0, 0]
         assert log_mel.shape[1] >= 1
         np.testing.assert_allclose(log_mel, np.log(1e-5), rtol=1e-6)
@@ -139,35 +145,16 @@ def test_padding_and_neighbours_change_nothing(front_end):
     batch = np.zeros((3, 20000), np.float32)
     for row, clip in zip(batch, clips, strict=True):
         row[: len(clip)] = clip
-    together, num_frames = audio.log_mel(batch, front_end)
+    together, num_frames = log_mel_of(batch, front_end)
     for clip, row, count in zip(clips, together.numpy(), num_frames.numpy(), strict=True):
         np.testing.assert_allclose(row[:count], features_of(clip, front_end), atol=1e-5)
         np.testing.assert_array_equal(row[count:], np.float32(front_end.silence))
 
 
-def test_log_mel_is_the_same_compiled_mapped_and_in_an_export(tmp_path):
-    batch, front_end = np.stack([noise(8000), noise(8000, 1)]), FrontEnd()
-    eager, num_frames = audio.log_mel(batch, front_end)
-    module = tf.Module()
-    signature = [tf.TensorSpec([None, None], tf.float32)]
-    module.serve = tf.function(lambda waveform: audio.log_mel(waveform, front_end), input_signature=signature)
-    tf.saved_model.save(module, tmp_path)
-    exported = tf.saved_model.load(tmp_path)
-    mapped = (
-        tf.data.Dataset.from_tensors(batch)
-        .map(lambda waveform: audio.log_mel(waveform, front_end))
-        .get_single_element()
-    )
-    features, compiled_count = audio.compiled_features(front_end)(batch)
-    for log_mel, count in ((features["log_mel"], compiled_count), exported.serve(batch), mapped):
-        np.testing.assert_allclose(log_mel, eager, atol=1e-5)
-        np.testing.assert_array_equal(count, num_frames)
-
-
 # Normalisation.
 
 
-def test_normalise_gives_every_band_mean_zero_and_all_of_them_deviation_one():
+def test_normalise_gives_every_band_mean_zero_and_all_of_them_standard_deviation_one():
     log_mel = np.random.default_rng(0).normal(3.0, 2.0, (2, 50, 8)).astype(np.float32)
     normalised = audio.normalise(log_mel, [50, 20]).numpy()
     for row, count in zip(normalised, (50, 20), strict=True):
@@ -191,6 +178,10 @@ def test_normalise_of_nothing_or_one_frame_is_finite(num_frames):
 
 
 # Settings.
+
+
+def test_silence_begins_where_trimming_says_or_30_db_below_where_nothing_is_trimmed():
+    assert [FrontEnd(trim_db=trim_db).silence_db for trim_db in (12.0, 30.0, None)] == [12.0, 30.0, 30.0]
 
 
 @pytest.mark.parametrize(

@@ -38,26 +38,26 @@ def clip(num_frames, seed=0, num_columns=2):
     return np.random.default_rng(seed).normal(-3, 5, (num_frames, num_columns)).astype(np.float32)
 
 
-def test_sums_give_mean_and_deviation():
+def test_sums_give_mean_and_std():
     clips = [clip(7, 1), clip(1, 2), clip(30, 3)]
-    mean, deviation = pooled([Sums.of(one) for one in clips], 2).statistics(0.1)
+    mean, std = pooled([Sums.of(one) for one in clips], 2).statistics(0.1)
     frames = np.concatenate(clips).astype(np.float64)
     np.testing.assert_allclose(mean, frames.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(deviation, frames.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(std, frames.std(axis=0), rtol=1e-12)
 
 
 def test_an_absent_clip_counts_for_nothing_and_nothing_has_finite_statistics():
     sums = Sums.of(clip(5)) + Sums.of(clip(0))
     assert (sums.num_clips, sums.num_frames) == (1, 5)
-    mean, deviation = pooled([], 3).statistics(0.1)
+    mean, std = pooled([], 3).statistics(0.1)
     assert mean.tolist() == [0, 0, 0]
-    assert deviation.tolist() == [0.1] * 3
+    assert std.tolist() == [0.1] * 3
 
 
 def test_a_column_that_does_not_vary_is_not_blown_up():
-    mean, deviation = Sums.of(np.full((50, 1), -11.5, np.float32)).statistics(0.1)
+    mean, std = Sums.of(np.full((50, 1), -11.5, np.float32)).statistics(0.1)
     assert mean[0] == pytest.approx(-11.5)
-    assert deviation[0] == 0.1
+    assert std[0] == 0.1
 
 
 @pytest.mark.parametrize("mode", ["training", "enrolled"])
@@ -66,11 +66,11 @@ def test_what_is_fitted_are_the_statistics_of_all_training_frames(three_speaker_
     frames = [log_mel for speaker, log_mel in clips_of(three_speaker_records).values() if speaker != "02"]
     frames = np.concatenate(frames).astype(np.float64)
     np.testing.assert_allclose(found.mean["log_mel"], frames.mean(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(found.deviation["log_mel"], frames.std(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(found.std["log_mel"], frames.std(axis=0), rtol=1e-9)
     assert (found.mode, found.num_alone) == (mode, 0)
 
 
-def test_single_utterances_can_be_the_training_part(three_speaker_records):
+def test_single_utterances_can_be_the_training_split(three_speaker_records):
     clips = clips_of(three_speaker_records)
     chosen = sorted(clips)[::9]
     found = fit(three_speaker_records, "training", LOG_MEL, chosen, "utterance_id")
@@ -79,7 +79,7 @@ def test_single_utterances_can_be_the_training_part(three_speaker_records):
     )
 
 
-def test_speakers_with_a_single_clip_of_sound_are_counted(three_speaker_records, monkeypatch):
+def test_speakers_with_a_single_clip_of_audio_are_counted(three_speaker_records, monkeypatch):
     one, two, absent = (Sums.of(clip(count, num_columns=64)) for count in (3, 4, 0))
     sums = {"a": one + two, "b": one, "c": two + absent}
     monkeypatch.setattr(module, "read_sums", lambda *arguments: sums)
@@ -107,25 +107,25 @@ def test_training_stands_in_for_a_speaker_without_another_clip():
     alone, pair = clip(9), [clip(4, 1), clip(6, 2)]
     sums = {"alone": Sums.of(alone) + Sums.of(clip(0)), "pair": Sums.of(pair[0]) + Sums.of(pair[1])}
     leave_one_out = make_leave_one_out(sums, FITTED, LOG_MEL, NARROW)
-    mean, deviation = leave_one_out(tf.constant("alone"), tf.constant(alone))
+    mean, std = leave_one_out(tf.constant("alone"), tf.constant(alone))
     np.testing.assert_allclose(mean, FITTED.mean["log_mel"])
-    np.testing.assert_allclose(deviation, FITTED.deviation["log_mel"])
+    np.testing.assert_allclose(std, FITTED.std["log_mel"])
     mean, _ = leave_one_out(tf.constant("pair"), tf.constant(pair[0]))
     np.testing.assert_allclose(mean, pair[1].mean(axis=0), rtol=1e-5)
 
 
-def test_a_deviation_of_zeros_stands_for_a_speaker_who_is_not_enrolled():
+def test_a_std_of_zeros_stands_for_a_speaker_who_is_not_enrolled():
     log_mel = tf.constant(np.stack([clip(4, 1), clip(4, 2)]))
-    mean, deviation = np.array([[0.0, 0.0], [5.0, 6.0]], np.float32), np.array([[0, 0], [7, 8]], np.float32)
-    found = normalise({"log_mel": log_mel}, tf.constant([4, 4]), FITTED, mean, deviation)["log_mel"].numpy()
+    mean, std = np.array([[0.0, 0.0], [5.0, 6.0]], np.float32), np.array([[0, 0], [7, 8]], np.float32)
+    found = normalise({"log_mel": log_mel}, tf.constant([4, 4]), FITTED, mean, std)["log_mel"].numpy()
     np.testing.assert_allclose(found[0], (log_mel[0] - [1, 2]) / [3, 4], rtol=1e-5)
     np.testing.assert_allclose(found[1], (log_mel[1] - [5, 6]) / [7, 8], rtol=1e-5)
 
 
-def test_what_never_varied_in_an_enrolled_speaker_is_divided_by_the_deviation_of_training():
+def test_what_never_varied_in_an_enrolled_speaker_is_divided_by_the_std_of_training():
     log_mel, mean = clip(4, 1)[None], np.array([[5.0, 6.0]], np.float32)
-    deviation = np.array([[7.0, 0.0]], np.float32)
-    found = normalise({"log_mel": tf.constant(log_mel)}, tf.constant([4]), FITTED, mean, deviation)["log_mel"]
+    std = np.array([[7.0, 0.0]], np.float32)
+    found = normalise({"log_mel": tf.constant(log_mel)}, tf.constant([4]), FITTED, mean, std)["log_mel"]
     np.testing.assert_allclose(found, (log_mel - [5, 6]) / [7, 4], rtol=1e-5)
 
 
@@ -146,7 +146,7 @@ def test_without_a_speaker_and_without_statistics_clips_are_normalised_by_traini
     np.testing.assert_allclose(tf.reduce_mean(alone, axis=1), 0, atol=1e-5)
 
 
-def test_nobody_is_enrolled_where_utterances_have_no_speaker(goemotions_records):
+def test_utterances_without_a_speaker_cannot_be_enrolled(goemotions_records):
     for refused in (
         lambda: speaker_sums(goemotions_records, LOG_MEL),
         lambda: fit(goemotions_records, "enrolled", LOG_MEL, [""]),

@@ -288,8 +288,9 @@ def recordings(three_speakers):
 
 
 def frames_of(path):
-    log_mel, num_frames = audio.log_mel(audio.to_float(audio.decode(path))[None], audio.FrontEnd())
-    return log_mel.numpy()[0, : int(num_frames[0])].astype(np.float64)
+    waveform = audio.to_float(audio.decode(path))[None]
+    features, num_frames = audio.frame_features(waveform, audio.FrontEnd(), ["log_mel"])
+    return features["log_mel"].numpy()[0, : int(num_frames[0])].astype(np.float64)
 
 
 def test_enrolled_recordings_normalise_the_clip_as_numpy_says(enrolling, recordings):
@@ -380,6 +381,20 @@ def test_a_video_is_heard_and_seen(seeing, filmed):
     change = np.log(blind[expected.argmax()]) - np.log(expected.max())
     assert found["changes_without"]["video"] == pytest.approx(change, abs=1e-4)
     assert set(found["changes_without"]) == set(found["shares"]) == {"audio", "text", "video"}
+
+
+def test_pictures_are_taken_where_the_front_end_of_the_model_begins(seeing, tmp_path, monkeypatch):
+    tone = np.sin(2 * np.pi * 220 * np.arange(96000) / 48000)
+    sound = tone * np.repeat([0.03, 0.3], 48000)  # The first second is 20 dB softer.
+    file = write_video(tmp_path / "rising.mp4", [grey(10 * number + 20) for number in range(20)], sound=sound)
+    whole = predict_one(seeing, file, "oh no")["probabilities"]
+    monkeypatch.setitem(seeing.metadata["front_end"], "trim_db", 10.0)
+    found = predict_one(seeing, file, "oh no")["probabilities"]
+    clip = read_clip(file, file, seeing.seen, 10.0)
+    frames = to_array(clip.frames.images, seeing.seen)[np.newaxis]
+    [expected] = seeing(audio.pad_together([clip.waveform]), ["oh no"], video_frames=frames)
+    assert list(found.values()) == pytest.approx(expected, abs=1e-5)
+    assert found != whole
 
 
 def test_a_drawn_face_alone_is_seen_as_predictions_csv_says(seeing, seen_run, seen_speakers):

@@ -129,8 +129,9 @@ def test_records_hold_what_the_corpus_and_the_recordings_say(three_speakers, thr
     for utterance in three_speakers.utterances[::11]:
         record = found[utterance.utterance_id]
         waveform = audio.decode(utterance.audio)
-        log_mel, num_frames = audio.log_mel(audio.to_float(waveform)[np.newaxis], audio.FrontEnd())
-        np.testing.assert_allclose(record["log_mel"], log_mel[0, : num_frames[0]], atol=1e-5)
+        batch = audio.to_float(waveform)[np.newaxis]
+        features, num_frames = audio.frame_features(batch, audio.FrontEnd(), ["log_mel"])
+        np.testing.assert_allclose(record["log_mel"], features["log_mel"][0, : num_frames[0]], atol=1e-5)
         np.testing.assert_array_equal(record["waveform"], waveform)
         assert record["audio_sha256"].decode() == audio.sha256(waveform)
         assert record["token_ids"].tolist() == text.token_ids([utterance.transcript]).to_list()[0]
@@ -182,7 +183,7 @@ def test_acoustic_features_are_stored_on_request_beside_the_same_log_mel(clips, 
         assert record["acoustic"].shape == (len(record["log_mel"]), 103)
     name = "03-01-05-01-01-01-02"
     waveform = audio.to_float(audio.decode(clips / "Actor_02" / f"{name}.wav"))
-    acoustic, _ = audio.acoustic(waveform[np.newaxis], audio.FrontEnd())
+    acoustic = audio.frame_features(waveform[np.newaxis], audio.FrontEnd(), ["acoustic"])[0]["acoustic"]
     np.testing.assert_allclose(
         found[name]["acoustic"], acoustic[0, : len(found[name]["acoustic"])], rtol=1e-4, atol=1e-4
     )

@@ -112,6 +112,14 @@ def labels_of(run, control):
     return sorted(rows)
 
 
+def test_noise_keeps_off_the_silent_ends_that_the_front_end_trims():
+    training = TrainingConfig(noise_snr_db=5.0)
+    for trim_db, expected in ((40.0, 40.0), (None, 30.0)):
+        metadata = {"front_end": {"trim_db": trim_db}}
+        assert training_data._change_waveform(training, metadata).trim_db == expected
+    assert training_data._change_waveform(TrainingConfig(), metadata) is None
+
+
 @pytest.mark.parametrize("control", ["permuted-labels", "shuffled-transcripts"])
 def test_a_control_cuts_words_from_labels_in_training_and_keeps_both(text_run, control):
     true, cut = labels_of(text_run, ""), labels_of(text_run, control)

@@ -74,6 +74,16 @@ def test_soft_ends_below_30_db_are_no_speech_and_an_offset_is_none():
     assert video.spoken_span(waveform) == pytest.approx((0.45, 1.55))
 
 
+def test_the_threshold_of_silence_decides_where_the_spoken_part_begins_and_which_pictures_are_taken(tmp_path):
+    sound = np.concatenate([0.1 * tone(1), tone(1)])  # The first second is 20 dB softer.
+    waveform = (32767 * sound[::3]).astype(np.int16)
+    assert video.spoken_span(waveform) == video.spoken_span(waveform, 30.0) == (0.0, 2.0)
+    assert video.spoken_span(waveform, 10.0) == pytest.approx((0.95, 2.0))
+    path = write_video(tmp_path / "clip.mp4", [grey(10 * n) for n in range(20)], sound=sound)
+    assert levels(clips.read_clip(path, path, FACELESS).frames) == pytest.approx([20, 70, 120, 170], abs=4)
+    assert levels(clips.read_clip(path, path, FACELESS, 10.0).frames) == pytest.approx([100, 130, 160, 180], abs=14)
+
+
 @pytest.mark.parametrize("waveform", [np.zeros(0, np.int16), np.zeros(16000, np.int16), np.ones(100, np.int16)])
 def test_silence_has_no_spoken_part(waveform):
     assert video.spoken_span(waveform) is None

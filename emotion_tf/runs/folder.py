@@ -195,7 +195,7 @@ class Run(Scored):
             found = Normalisation(**values)
             widths = widths_of(self.metadata())
             for name, mean in found.mean.items():
-                if not len(mean) == len(found.deviation[name]) == widths[name] or not min(found.deviation[name]) > 0:
+                if not len(mean) == len(found.std[name]) == widths[name] or not min(found.std[name]) > 0:
                     raise ValueError(f"{name} has {widths[name]} columns and as many deviations above 0")
             return found
         except (TypeError, KeyError, ValueError, AttributeError) as error:

@@ -12,7 +12,7 @@ from emotion_tf.probabilities import FLOOR
 from pipelines import audio
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError, import_tensorflow
-from pipelines.normalisation import Sums, least_deviations, pooled
+from pipelines.normalisation import Sums, least_std, pooled
 from pipelines.transcripts.transcriber import Transcriber
 from pipelines.video import VideoSettings, length_of, to_array
 
@@ -176,7 +176,7 @@ def _read(model: Predictor, file: Path | None) -> Clip:
     if file is None or not is_video or model.seen is None:
         return Clip(_decode(file))
     _stop_on_long(file, length_of(file)[1])  # Before an hour of it is decoded.
-    clip = read_clip(file, file, model.seen)
+    clip = read_clip(file, file, model.seen, audio.FrontEnd(**model.metadata["front_end"]).silence_db)
     _stop_on_long(file, len(clip.waveform) / audio.SAMPLE_RATE)
     return clip
 
@@ -210,7 +210,7 @@ def _speaker(
     same = [printable(str(one.file)) for one in enrolled if one not in others]
     warnings = [f"{', '.join(same)}: this recording itself, so not enrolled for it"] if same else []
     front_end, names = _heard(model.metadata)
-    least = least_deviations(names, front_end)
+    least = least_std(names, front_end)
     sums = pooled([one.sums for one in others], len(least))
     if not sums.num_frames:
         what = "no sound of the speaker beside this is enrolled" if enrolled else "no speaker is enrolled (--enrol)"

@@ -12,6 +12,7 @@ from emotion_tf.config import Config, TrainingConfig
 from emotion_tf.evaluation.split import shuffled_in_training
 from emotion_tf.runs.compatibility import tokenizer_of
 from pipelines import text
+from pipelines.audio import FrontEnd
 from pipelines.augment import ImageAugment, MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
 from pipelines.dataset import make_dataset
 from pipelines.normalisation import Normalisation
@@ -42,7 +43,7 @@ def training_dataset(
         max_tokens=training.max_tokens,
         class_weights=_class_weights(training, metadata),
         augment=_augment(config, num_frames),
-        change_waveform=_change_waveform(training),
+        change_waveform=_change_waveform(training, metadata),
         normalisation=normalisation,
         tokenizer=tokenizer_of(config),
         seed=seed,
@@ -62,8 +63,9 @@ def _num_frames(training: TrainingConfig, metadata: dict[str, Any]) -> int:
     return min(training.num_frames, max(1, metadata["longest_frames"]) + training.time_shift)
 
 
-def _change_waveform(training: TrainingConfig) -> WaveformChange | None:
-    changes = WaveformChange(training.speed, training.noise_snr_db, training.gain_db)
+def _change_waveform(training: TrainingConfig, metadata: dict[str, Any]) -> WaveformChange | None:
+    trim_db = FrontEnd(**metadata["front_end"]).silence_db
+    changes = WaveformChange(training.speed, training.noise_snr_db, training.gain_db, trim_db)
     return changes if training.changes_waveforms else None
 
 

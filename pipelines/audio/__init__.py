@@ -1,17 +1,16 @@
-"""Recordings to waveforms on the host; waveforms to features of sound in the graph, the only front end."""
+"""Recordings to waveforms on the host; waveforms to audio features in the graph, by the one front end."""
 
 from pipelines.audio.acoustic import ACOUSTIC, NUM_MFCC_COLUMNS, check_acoustic
 from pipelines.audio.features import (
     FRAME_FEATURES,
-    acoustic,
     compiled_features,
     frame_features,
-    least_deviations,
+    least_std,
     normalise_frames,
     num_columns,
     silence_row,
 )
-from pipelines.audio.front_end import FrontEnd, log_mel, mel_matrix, normalise
+from pipelines.audio.front_end import FrontEnd, mel_matrix, normalise
 from pipelines.audio.waveform import (
     AUDIO_SUFFIXES,
     SAMPLE_RATE,
@@ -34,13 +33,11 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "FrontEnd",
     "NoSoundError",
-    "acoustic",
     "check_acoustic",
     "compiled_features",
     "decode",
     "frame_features",
-    "least_deviations",
-    "log_mel",
+    "least_std",
     "mel_matrix",
     "normalise",
     "normalise_frames",

@@ -1,4 +1,7 @@
-"""Features of the frames of a clip, by their names: the one front end of records, training and export."""
+"""Audio features by their names: `frame_features` is the one front end.
+
+The writer of records, training on changed waveforms, the exported model and `predict` all call it.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ import numpy as np
 
 from pipelines.audio.acoustic import (
     ACOUSTIC,
-    LEAST_DEVIATIONS,
+    LEAST_STDS,
     NUM_MFCC_COLUMNS,
     acoustic_columns,
     mfcc_columns,
     standardise,
 )
-from pipelines.audio.front_end import LEAST_DEVIATION, Analysis, FrontEnd, analyse, normalise
+from pipelines.audio.front_end import LEAST_STD, Analysis, FrontEnd, analyse, normalise
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -28,7 +31,11 @@ FRAME_FEATURES = ("log_mel", "mfcc", "acoustic")
 def frame_features(
     waveform: tf.Tensor, front_end: FrontEnd, names: Sequence[str]
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Computes several features of the same frames, silent ends trimmed off as `log_mel` does.
+    """Computes features of the same frames, silent ends trimmed off.
+
+    Trailing zero samples count as padding, so a clip reads the same alone and beside longer ones. A clip shorter than
+    one frame is padded to one; a clip of zeros has no frames. All features are computed before the silent ends go: the
+    neighbours of the first frame that stays are real ones.
 
     Args:
       waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz.
@@ -36,16 +43,21 @@ def frame_features(
       names: Of `FRAME_FEATURES`.
 
     Returns:
-      Name -> [batch, max_frames, columns] float32; frames behind a clip's end hold `silence_row`.
+      Name -> [batch, max_frames, columns] float32; frames behind a clip's end hold `silence_row`. max_frames is at
+        least 1. log_mel: the natural logarithm of the mel magnitude. acoustic: the columns `ACOUSTIC`. mfcc: the first
+        80 of these.
       num_frames [batch] int32: frames of each clip; 0 where it is absent.
 
     Raises:
       InputError: Too few mel bands for the acoustic features.
     """
     analysis = analyse(waveform, front_end)
-    columns = {"log_mel": _log_mel, "mfcc": mfcc_columns, "acoustic": acoustic_columns}
-    made = {name: analysis.trim(columns[name](analysis, front_end), silence_row(name, front_end)) for name in names}
-    return made, analysis.num_frames
+    compute = {"log_mel": _log_mel, "mfcc": mfcc_columns, "acoustic": acoustic_columns}
+    features = {}
+    for name in names:
+        whole = compute[name](analysis, front_end)  # [batch, max_frames, columns]
+        features[name] = analysis.trim(whole, silence_row(name, front_end))
+    return features, analysis.num_frames
 
 
 @functools.cache
@@ -75,10 +87,10 @@ def silence_row(name: str, front_end: FrontEnd) -> np.ndarray:
     return row
 
 
-def least_deviations(name: str, front_end: FrontEnd) -> np.ndarray:
+def least_std(name: str, front_end: FrontEnd) -> np.ndarray:
     """Returns what the columns of one of `FRAME_FEATURES` are divided by at least: [columns] float32."""
     count = num_columns(name, front_end)
-    return np.full(count, LEAST_DEVIATION, np.float32) if name == "log_mel" else LEAST_DEVIATIONS[:count]
+    return np.full(count, LEAST_STD, np.float32) if name == "log_mel" else LEAST_STDS[:count]
 
 
 def normalise_frames(features: Mapping[str, tf.Tensor], num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -90,7 +102,7 @@ def normalise_frames(features: Mapping[str, tf.Tensor], num_frames: tf.Tensor) -
 
     Returns:
       The same names and shapes. Over each clip's own frames every column has mean 0, and those of mfcc and acoustic
-      deviation 1 each; less where a column hardly varies, so that a constant one is 0.
+      standard deviation 1 each; less where a column hardly varies, so that a constant one is 0.
     """
     return {
         name: normalise(values, num_frames) if name == "log_mel" else standardise(values, num_frames)
@@ -100,36 +112,3 @@ def normalise_frames(features: Mapping[str, tf.Tensor], num_frames: tf.Tensor) -
 
 def _log_mel(analysis: Analysis, front_end: FrontEnd) -> tf.Tensor:
     return analysis.log_mel
-
-
-def acoustic(waveform: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes the columns `ACOUSTIC` of the frames of `log_mel`.
-
-    - 40 mel-frequency cepstral coefficients: the orthonormal cosine transform of the log-mel; and their slopes over
-      nine frames, the clip's first and last frame repeated beyond its ends.
-    - 12 chroma: power by pitch class (equal temperament, a' = 440 Hz), the strongest of a frame 1.
-    - 7 spectral contrasts, decibels between the strongest and the weakest bins of a band: 0 to 200 Hz and six octaves
-      from there; both within 80 dB of the clip's strongest.
-    - Share of samples whose sign differs from the one before; root mean square of the samples in [0, 1].
-    - Fundamental frequency in Hz, 60 to 600, of 64 ms around the frame's middle; 0 where nothing repeats. And how well
-      it repeats, 0 to 1.
-
-    All of them see the clip before its silent ends go: neighbours of the first frame that stays are real ones.
-
-    Args:
-      waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz.
-      front_end: The settings; 40 mel bands at least.
-
-    Returns:
-      acoustic [batch, max_frames, 103] float32; frames behind a clip's end hold what digital silence gives.
-      num_frames [batch] int32, as of `log_mel`.
-
-    Raises:
-      InputError: Fewer mel bands than that.
-
-    Source: Davis & Mermelstein 1980 (cepstra); Ellis 2007, "Chroma feature analysis and synthesis"; Jiang et al. 2002,
-      "Music type classification by spectral contrast feature"; de Cheveigné & Kawahara 2002, "YIN, a fundamental
-      frequency estimator for speech and music"; constants are those of librosa.feature and librosa.yin.
-    """
-    features, num_frames = frame_features(waveform, front_end, ("acoustic",))
-    return features["acoustic"], num_frames

@@ -1,7 +1,7 @@
-"""Waveforms to log-mel spectrograms in the graph.
+"""Waveforms to frames and their log-mel spectrograms in the graph.
 
-`analyse` is the only place where a spectrogram is made: the writer of records, the exported model and the server all
-call it, for `log_mel` as for the acoustic features. TensorFlow and librosa are imported where they are used.
+`analyse` is the only place where a spectrogram is made, for log_mel as for the acoustic features; all that wants one
+calls `pipelines.audio.frame_features`. TensorFlow and librosa are imported where they are used.
 """
 
 from __future__ import annotations
@@ -12,26 +12,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.audio.silence import MARGIN_SECONDS, TRIM_DB, loud_span
 from pipelines.audio.waveform import SAMPLE_RATE
 from pipelines.command import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-TRIM_MARGIN_SECONDS = 0.05
-"""What trimming leaves before the first and after the last loud frame, so that soft consonants stay."""
-
 LONGEST_FRAME_SECONDS = 4.0
 LONGEST_FFT = 2**16
 
-
-LEAST_DEVIATION = 0.1
+LEAST_STD = 0.1
 """Log-mels that vary less are divided by this: what hardly varies is not to be blown up."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FrontEnd:
-    """The settings of `log_mel`, checked when they are made.
+    """The settings of `frame_features`, checked when they are made.
 
     Attributes:
       frame_seconds: Length of the analysis window.
@@ -41,7 +38,7 @@ class FrontEnd:
       min_hz: Lower edge of the lowest band.
       max_hz: Upper edge of the highest band, at most half the sample rate.
       log_offset: Added before the logarithm; silence reads log(log_offset).
-      trim_db: Ends softer than the loudest frame by more than this are cut off; None: nothing is cut.
+      trim_db: Silent ends are cut off, which are softer than the loudest frame by more than this; None: nothing is cut.
 
     Raises:
       InputError: Settings that cannot work.
@@ -54,7 +51,7 @@ class FrontEnd:
     min_hz: float = 50.0
     max_hz: float = 8000.0
     log_offset: float = 1e-5
-    trim_db: float | None = 30.0
+    trim_db: float | None = TRIM_DB
 
     def __post_init__(self) -> None:
         if not 0 < self.frame_seconds <= LONGEST_FRAME_SECONDS or self.frame_length < 2:
@@ -114,6 +111,11 @@ class FrontEnd:
     def silence(self) -> float:
         """The log-mel value of a band that holds nothing."""
         return float(np.log(self.log_offset))
+
+    @property
+    def silence_db(self) -> float:
+        """Decibels below the loudest frame at which silence begins: `trim_db`; the usual ones where nothing is cut."""
+        return TRIM_DB if self.trim_db is None else self.trim_db
 
 
 @functools.cache
@@ -176,9 +178,9 @@ class Analysis:
         import tensorflow as tf
 
         max_frames = tf.shape(features)[1]
-        index = tf.minimum(self.first[:, tf.newaxis] + tf.range(max_frames), max_frames - 1)
-        features = tf.gather(features, index, axis=1, batch_dims=1)
-        is_frame = tf.sequence_mask(self.num_frames, max_frames)[:, :, tf.newaxis]
+        index = tf.minimum(self.first[:, tf.newaxis] + tf.range(max_frames), max_frames - 1)  # [batch, max_frames]
+        features = tf.gather(features, index, axis=1, batch_dims=1)  # [batch, max_frames, columns]
+        is_frame = tf.sequence_mask(self.num_frames, max_frames)[:, :, tf.newaxis]  # [batch, max_frames, 1]
         return tf.where(is_frame, features, silence)
 
 
@@ -187,56 +189,39 @@ def analyse(waveform: tf.Tensor, front_end: FrontEnd) -> Analysis:
     import tensorflow as tf
 
     frame_length, hop_length = front_end.frame_length, front_end.hop_length
-    positions = tf.range(1, tf.shape(waveform)[1] + 1)
+    # Trailing zeros are padding.
+    positions = tf.range(1, tf.shape(waveform)[1] + 1)  # [num_samples]
     num_samples = tf.reduce_max(tf.where(waveform != 0.0, positions, 0), axis=1)  # [batch]
-    num_all = 1 + tf.maximum(num_samples - frame_length, 0) // hop_length
+    num_all = 1 + tf.maximum(num_samples - frame_length, 0) // hop_length  # [batch]
     num_all = tf.where(num_samples > 0, num_all, 0)
     waveform = tf.pad(waveform, [[0, 0], [0, tf.maximum(frame_length - tf.shape(waveform)[1], 0)]])
-    frames = tf.signal.frame(waveform, frame_length, hop_length)
+    frames = tf.signal.frame(waveform, frame_length, hop_length)  # [batch, max_frames, frame_length]
     # Periodic, which the Hann window of tf.signal is not where its length is odd.
-    window = tf.signal.hann_window(frame_length + 1, periodic=False)[:-1]
-    magnitude = tf.abs(tf.signal.rfft(frames * window, [front_end.num_fft]))
+    window = tf.signal.hann_window(frame_length + 1, periodic=False)[:-1]  # [frame_length]
+    spectrum = tf.signal.rfft(frames * window, [front_end.num_fft])  # [batch, max_frames, fft_length // 2 + 1], complex
+    magnitude = tf.abs(spectrum)  # [batch, max_frames, fft_length // 2 + 1]
     mel = tf.einsum("btf,fm->btm", magnitude, mel_matrix(front_end))  # [batch, max_frames, mel_bins]
-    is_trimmed = front_end.trim_db is not None
-    first, num_frames = _loud_span(mel, num_all, front_end) if is_trimmed else (tf.zeros_like(num_all), num_all)
-    return Analysis(waveform, frames, magnitude, tf.math.log(mel + front_end.log_offset), num_all, first, num_frames)
+    log_mel = tf.math.log(mel + front_end.log_offset)  # [batch, max_frames, mel_bins]
+    if front_end.trim_db is None:
+        first, num_frames = tf.zeros_like(num_all), num_all  # [batch] each
+    else:
+        first, num_frames = _kept_span(mel, num_all, front_end.trim_db, front_end.hop_seconds)  # [batch] each
+    return Analysis(waveform, frames, magnitude, log_mel, num_all, first, num_frames)
 
 
-def log_mel(waveform: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes log-mel spectrograms of a batch, silent ends trimmed off.
-
-    Trailing zero samples count as padding, so a clip reads the same alone and beside longer ones. A clip shorter than
-    one frame is padded to one; a clip of zeros has no frames.
-
-    Args:
-      waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz.
-      front_end: The settings.
-
-    Returns:
-      log_mel [batch, max_frames, mel_bins] float32, natural logarithm of the mel magnitude; frames behind a clip's
-        end hold the silence value. max_frames is at least 1.
-      num_frames [batch] int32: frames of each clip; 0 where it is absent.
-    """
-    analysis = analyse(waveform, front_end)
-    return analysis.trim(analysis.log_mel, front_end.silence), analysis.num_frames
-
-
-def _loud_span(mel: tf.Tensor, num_frames: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds the frames between silent ends: the first one [batch] and how many [batch]."""
+def _kept_span(mel: tf.Tensor, num_all: tf.Tensor, trim_db: float, hop_seconds: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the frames that trimming leaves: the first one [batch] and how many [batch]."""
     import tensorflow as tf
 
     # Energy of the mel bands rather than of the samples: an offset or a rumble below min_hz is not speech.
     energy = tf.reduce_sum(tf.square(mel), axis=2)  # [batch, max_frames]
-    energy = tf.where(tf.sequence_mask(num_frames, tf.shape(mel)[1]), energy, 0.0)
-    threshold = tf.reduce_max(energy, axis=1, keepdims=True) * 10 ** (-(front_end.trim_db or 0.0) / 10)
-    is_loud = (energy >= threshold) & (energy > 0.0)
-    margin = round(TRIM_MARGIN_SECONDS / front_end.hop_seconds)
-    positions = tf.range(tf.shape(mel)[1])
-    first = tf.maximum(tf.reduce_min(tf.where(is_loud, positions, tf.shape(mel)[1]), axis=1) - margin, 0)
-    last = tf.minimum(tf.reduce_max(tf.where(is_loud, positions, -1), axis=1) + margin, num_frames - 1)
+    energy = tf.where(tf.sequence_mask(num_all, tf.shape(mel)[1]), energy, 0.0)
+    first, end = loud_span(energy, trim_db)  # [batch] each
+    margin = round(MARGIN_SECONDS / hop_seconds)
+    first = tf.maximum(first - margin, 0)
     # Where a clip is only inaudible (below the lowest band), no frame is loud and all stay.
-    is_any = tf.reduce_any(is_loud, axis=1)
-    return tf.where(is_any, first, 0), tf.where(is_any, last - first + 1, num_frames)
+    end = tf.where(end > 0, tf.minimum(end + margin, num_all), num_all)
+    return first, end - first
 
 
 def normalise(log_mel: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
@@ -256,9 +241,9 @@ def normalise(log_mel: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
     is_frame = tf.sequence_mask(num_frames, tf.shape(log_mel)[1], dtype=log_mel.dtype)[:, :, tf.newaxis]
-    count = tf.maximum(tf.cast(num_frames, log_mel.dtype), 1.0)[:, tf.newaxis, tf.newaxis]
+    count = tf.maximum(tf.cast(num_frames, log_mel.dtype), 1.0)[:, tf.newaxis, tf.newaxis]  # [batch, 1, 1]
     mean = tf.reduce_sum(log_mel * is_frame, axis=1, keepdims=True) / count  # [batch, 1, mel_bins]
-    centred = log_mel - mean
-    squares = tf.reduce_sum(tf.square(centred * is_frame), axis=1, keepdims=True) / count
-    deviation = tf.sqrt(tf.reduce_mean(squares, axis=2, keepdims=True))  # [batch, 1, 1]
-    return centred / tf.maximum(deviation, LEAST_DEVIATION)
+    centred = log_mel - mean  # [batch, max_frames, mel_bins]
+    squares = tf.reduce_sum(tf.square(centred * is_frame), axis=1, keepdims=True) / count  # [batch, 1, mel_bins]
+    std = tf.sqrt(tf.reduce_mean(squares, axis=2, keepdims=True))  # [batch, 1, 1]
+    return centred / tf.maximum(std, LEAST_STD)

@@ -1,4 +1,4 @@
-"""States of a pretrained, frozen encoder of speech: what openai-whisper's decoder would listen to.
+"""States of a pretrained, frozen encoder of speech: what openai-whisper's decoder attends to.
 
 whisper and torch are imported when the encoder is loaded.
 """
@@ -46,7 +46,7 @@ class EncoderSettings:
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """What the states depend on beside the sound, known before anything is loaded; the device hardly matters."""
+        """What the states depend on beside the waveform, known before anything is loaded; the device hardly matters."""
         sha256 = whisper_models.checkpoint_sha256(self.model)
         return {"kind": "whisper", "model": whisper_models.name_of(self.model), "sha256": sha256, "layer": self.layer}
 
@@ -69,7 +69,7 @@ class Encoder:
         model = whisper_models.load(settings.model, self._device, "--encoder-model")
         dims, identity = model.dims, settings.identity
         if dims.n_audio_ctx != 2 * _WINDOW_STEPS:
-            raise InputError(f"the encoder of {identity['model']} does not listen to 30 s: give one of whisper's own.")
+            raise InputError(f"the encoder of {identity['model']} does not read 30 s: give one of whisper's own.")
         self._num_mels, self._encoder = dims.n_mels, model.encoder
         layer = self._cut(settings.layer, identity["model"])
         self.facts: dict[str, Any] = identity | {
@@ -84,8 +84,8 @@ class Encoder:
         """Encodes recordings, one after the other; neighbours change no more than rounding does.
 
         Args:
-          waveforms: [num_samples] int16 at 16 kHz each; zeros at the end are padding. Longer ones than 30 s are heard
-            in windows of 30 s.
+          waveforms: [num_samples] int16 at 16 kHz each; zeros at the end are padding. Longer ones than 30 s are
+            encoded in windows of 30 s.
 
         Yields:
           [num_steps, width] float16 of each, mean-pooled to 25 steps a second: the steps that hold its samples; none
@@ -116,7 +116,7 @@ class Encoder:
         mels = [log_mel_spectrogram(pad_or_trim(waveform, _WINDOW_LENGTH), self._num_mels) for waveform in waveforms]
         with torch.inference_mode():
             states = self._encoder(torch.stack(mels))  # [batch, 1500, width]
-        pooled = states.reshape(len(windows), _WINDOW_STEPS, 2, -1).mean(dim=2).cpu().numpy()
+        pooled = states.reshape(len(windows), _WINDOW_STEPS, 2, -1).mean(dim=2).cpu().numpy()  # [batch, 750, width]
         # whisper itself runs in float16, so that its states fit; those of another checkpoint must not become infinite.
         return np.clip(pooled, -_LARGEST, _LARGEST).astype(np.float16)
 
@@ -135,6 +135,6 @@ class Encoder:
 
 
 def _windows(waveform: np.ndarray) -> list[np.ndarray]:
-    """Cuts what is heard of a recording into windows of 30 s; the last is shorter."""
-    heard = np.trim_zeros(waveform, "b")
-    return [heard[start : start + _WINDOW_LENGTH] for start in range(0, len(heard), _WINDOW_LENGTH)]
+    """Cuts a recording, without the zeros at its end, into windows of 30 s; the last is shorter."""
+    kept = np.trim_zeros(waveform, "b")
+    return [kept[start : start + _WINDOW_LENGTH] for start in range(0, len(kept), _WINDOW_LENGTH)]

@@ -23,10 +23,10 @@ SAMPLE_RATE = 16000
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"})
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
-"""Files whose sound stands beside pictures."""
+"""Files that hold pictures and, as a rule, audio."""
 
 SILENT_PEAK = 32
-"""A recording whose int16 samples stay within this, -60 dB of full scale, is silent: nobody hears an emotion in it."""
+"""A recording whose int16 samples stay within this, -60 dB of full scale, is silent: too soft for speech."""
 
 # A file that says it has fewer samples a second is damaged, and resampling would fill the memory.
 _LOWEST_SAMPLE_RATE = 1000
@@ -35,7 +35,7 @@ _HIGHEST_PEAK = 256.0
 
 _BLOCK_SAMPLES = 2**20
 
-# Encoders of videos round the length of the sound to whole packets of theirs.
+# Encoders of videos round the length of the audio to whole packets of theirs.
 _MOST_MISSING_SECONDS = 0.25
 
 _STREAMED_BYTES = 2**31 - 2**16
@@ -47,7 +47,7 @@ class NoSoundError(InputError):
 
 
 def decode(path: Path) -> np.ndarray:
-    """Reads a recording of any rate and channel count, or the sound of a video.
+    """Reads a recording of any rate and channel count, or the audio of a video.
 
     Args:
       path: A wav, flac, ogg, mp3 or AIFF file; its content decides, not its suffix.
@@ -128,7 +128,7 @@ def open_container(path: Path) -> Iterator[Any]:
 
 
 def _read_mono_of_video(path: Path) -> tuple[np.ndarray, int]:
-    """Returns the mean of the channels [num_samples] float32 of a video's sound and its rate."""
+    """Returns the mean of the channels [num_samples] float32 of a video's audio and its rate."""
     with open_container(path) as container:
         import av
 

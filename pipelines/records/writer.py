@@ -261,7 +261,7 @@ def _decoded(
 ) -> contextlib.AbstractContextManager[Iterator[Decoded]]:
     """Decodes in other processes; sentences alone need none."""
     if preparation.has_clips:
-        return decoding(batches, num_workers, preparation.video)
+        return decoding(batches, num_workers, preparation.video, preparation.front_end.silence_db)
     nothing = Clip(np.zeros(0, np.int16))
     return contextlib.nullcontext(iter([[(utterance, nothing) for utterance in batch] for batch in batches]))
 

@@ -28,13 +28,13 @@ def states_of(checkpoint, waveform, layer=None):
 
 
 def own_states(checkpoint, waveform, layer):
-    """What whisper computes itself, [1500, width]: its output, or what a hook sees behind a block."""
-    model, seen = whisper.load_model(str(checkpoint), device="cpu"), []
-    model.encoder.blocks[layer - 1].register_forward_hook(lambda block, inputs, output: seen.append(output))
+    """What whisper computes itself, [1500, width]: its output, or what a hook gets behind a block."""
+    model, outputs = whisper.load_model(str(checkpoint), device="cpu"), []
+    model.encoder.blocks[layer - 1].register_forward_hook(lambda block, inputs, output: outputs.append(output))
     samples = whisper.pad_or_trim(torch.from_numpy(audio.to_float(waveform)))
     with torch.no_grad():
         output = model.encoder(whisper.log_mel_spectrogram(samples, 80)[None])
-    return (output if layer == 2 else seen[0])[0].numpy()
+    return (output if layer == 2 else outputs[0])[0].numpy()
 
 
 @pytest.mark.parametrize("layer", [1, 2])
@@ -68,7 +68,7 @@ def test_absent_and_silent_clips_have_no_steps_and_zeros_at_the_end_are_padding(
     np.testing.assert_array_equal(states, padded)
 
 
-def test_a_clip_longer_than_30_seconds_is_heard_in_windows(encoder_checkpoint):
+def test_a_clip_longer_than_30_seconds_is_encoded_in_windows(encoder_checkpoint):
     states = states_of(encoder_checkpoint, noise(31 * 16000))
     head, tail = encoder(encoder_checkpoint)([noise(31 * 16000)[: 30 * 16000], noise(31 * 16000)[30 * 16000 :]])
     assert len(states) == 775
@@ -124,11 +124,11 @@ def test_a_layer_that_there_is_not_is_refused(encoder_checkpoint, layer):
         encoder(encoder_checkpoint, layer)
 
 
-def test_a_checkpoint_that_does_not_listen_to_30_seconds_is_refused(tmp_path):
+def test_a_checkpoint_that_does_not_read_30_seconds_is_refused(tmp_path):
     dims = whisper.ModelDimensions(80, 100, 8, 2, 1, 16, 4, 8, 2, 1)
     weights = whisper.model.Whisper(dims).state_dict()
     torch.save({"dims": vars(dims), "model_state_dict": weights}, tmp_path / "short.pt")
-    with pytest.raises(InputError, match=r"short\.pt does not listen to 30 s"):
+    with pytest.raises(InputError, match=r"short\.pt does not read 30 s"):
         encoder(tmp_path / "short.pt")
 
 
