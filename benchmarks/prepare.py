@@ -22,6 +22,7 @@ from typing import Any
 from pipelines import audio
 from pipelines.command import InputError, run_command
 from pipelines.corpora import ravdess
+from pipelines.files import write_json
 from pipelines.records import writer
 from pipelines.utterance import Corpus
 
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("there is no folder of recordings: give --source, or set EMOTION_TF_REAL_DATA.")
     result = measure(Path(arguments.source) / "ravdess", arguments.repetitions, arguments.loop_clips)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULTS, result)
     print(json.dumps(result, indent=1))
 
 

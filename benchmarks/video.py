@@ -19,6 +19,7 @@ from typing import Any
 from pipelines.audio import VIDEO_SUFFIXES
 from pipelines.clips import read_clip
 from pipelines.command import InputError, run_command
+from pipelines.files import write_json
 from pipelines.processes import num_cores
 from pipelines.records.decode_workers import decoding
 from pipelines.utterance import Utterance
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         **memory((paths * arguments.clips)[: arguments.clips], settings),
     }
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULTS, result)
     print(json.dumps(result, indent=1))
 
 

@@ -20,6 +20,7 @@ from pipelines import audio, prepare, records, text
 from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError, run_command
 from pipelines.corpora import goemotions, ravdess
+from pipelines.files import UNFINISHED
 from pipelines.records import decode_workers, shards, writer
 
 ROOT = Path(prepare.__file__).parents[1]
@@ -353,10 +354,12 @@ def test_overwrite_replaces_other_records_without_a_trace(clips, finished, tmp_p
 def test_files_of_others_in_the_folder_are_left_alone(clips, tmp_path, in_process):
     for name in ("train.tfrecord", "notes.json"):
         (tmp_path / name).write_text("not ours")
-    (tmp_path / "00007-of-00009.tfrecord").write_text("left over by another plan")
+    left_over = {"00007-of-00009.tfrecord", f"{UNFINISHED}00007-of-00009.tfrecord"}
+    for name in left_over:
+        (tmp_path / name).write_text("left over by another plan")
     run("--corpus", "ravdess", "--source", clips, "--records", tmp_path)
     assert {"train.tfrecord", "notes.json"} <= set(tree(tmp_path))
-    assert "00007-of-00009.tfrecord" not in tree(tmp_path)
+    assert not left_over & set(tree(tmp_path))
 
 
 def test_a_changed_recording_makes_other_records(clips, finished, tmp_path, in_process):
@@ -595,7 +598,7 @@ def test_a_killed_run_leaves_no_process_and_continues_to_the_same_bytes(many_cli
 
 def test_ctrl_c_ends_in_one_sentence_and_no_metadata(many_clips, tmp_path):
     process = start("--corpus", "manifest", "--source", many_clips, "--records", tmp_path / "r")
-    wait_for(process, tmp_path / "r", "*.tmp")
+    wait_for(process, tmp_path / "r", f"{UNFINISHED}*")
     children = children_of(process)
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=30)
@@ -603,7 +606,7 @@ def test_ctrl_c_ends_in_one_sentence_and_no_metadata(many_clips, tmp_path):
     assert output == ""
     assert errors.splitlines()[-1].endswith("error: interrupted; the same command again continues where it stopped.")
     assert "Traceback" not in errors
-    assert not list((tmp_path / "r").glob("*.tmp"))
+    assert not list((tmp_path / "r").glob(f"{UNFINISHED}*"))
     assert not (tmp_path / "r" / "metadata.json").exists()
     assert_all_end(children)
 
@@ -623,7 +626,7 @@ def test_a_full_disk_ends_in_a_sentence_and_no_metadata(clips, tmp_path, in_proc
     """The same message came from a real full disk, a tmpfs, which only root can mount."""
 
     def full_disk(*arguments):
-        raise tf.errors.ResourceExhaustedError(None, None, "a.tfrecord.tmp; No space left on device")
+        raise tf.errors.ResourceExhaustedError(None, None, ".unfinished-a.tfrecord; No space left on device")
 
     monkeypatch.setattr(shards, "serialise", full_disk)
     assert status("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r") == 1
@@ -637,7 +640,7 @@ def test_a_disk_that_fills_with_the_metadata_leaves_none(clips, finished, tmp_pa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "write_metadata", full_disk)
+        patch.setattr(writer, "write_metadata", full_disk)
         assert status("--corpus", "ravdess", "--source", clips, "--records", tmp_path / "r") == 1
     assert "error: the disk is full" in capsys.readouterr().err
     assert not (tmp_path / "r" / "metadata.json").exists()

@@ -1,7 +1,6 @@
 """Tests of pipelines.records: what is written is what is read, and no speaker is in two shards."""
 
 import dataclasses
-import errno
 import json
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import files, records
+from pipelines import records
 from pipelines.audio import ACOUSTIC, FrontEnd
 from pipelines.command import InputError
 from pipelines.utterance import Utterance
@@ -147,19 +146,6 @@ def test_a_shard_that_fails_leaves_nothing_behind(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         records.write_shard(tmp_path / "0.tfrecord", failing())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
-    files.write_json(tmp_path / "a.json", {"ä": 1})
-
-    def full_disk(*arguments, **settings):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        files.write_json(tmp_path / "a.json", {"ä": 2})
-    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"ä": 1}
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_no_speaker_is_in_two_shards_and_no_utterance_is_lost():

@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd
 from pipelines.audio.speech_encoder import STEPS_PER_SECOND
 from pipelines.command import InputError
+from pipelines.files import replacing
 from pipelines.records.metadata import read_metadata
 from pipelines.records.schema import parse, serialise
 from pipelines.utterance import Utterance
@@ -69,19 +70,15 @@ def _bucket(transcript: str) -> str:
 
 
 def write_shard(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes records to a temporary name and renames it once they are safe on disk."""
+    """Writes the records of one shard; the file takes its name once they are safe on disk."""
     import tensorflow as tf
 
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:
                 writer.write(serialise(record))
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_index(folder: Path) -> "pd.DataFrame":

@@ -20,7 +20,7 @@ from pipelines import audio, text
 from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.clips import Clip
 from pipelines.command import InputError, import_tensorflow, make_folder, progress_bar
-from pipelines.files import write_json
+from pipelines.files import UNFINISHED, write_json
 from pipelines.records.decode_workers import Decoded, decoding
 from pipelines.records.metadata import METADATA, SCHEMA_VERSION, Metadata, read_metadata, write_metadata
 from pipelines.records.shards import plan_shards, write_shard
@@ -208,11 +208,11 @@ def _clear(preparation: Preparation) -> None:
     (folder / METADATA).unlink(missing_ok=True)
     # Names of ours alone: the folder may hold records that another program made.
     ours = f"{'[0-9]' * 5}-of-{'[0-9]' * 5}.tfrecord"
-    for ending in ("", ".tmp", ".json", ".json.tmp"):
-        for path in folder.glob(ours + ending):
-            name = path.name.removesuffix(".tmp").removesuffix(".json")
-            if path.suffix == ".tmp" or _read_summary(preparation, name) is None:
-                path.unlink()
+    for path in (*folder.glob(ours), *folder.glob(f"{ours}.json")):
+        if _read_summary(preparation, path.name.removesuffix(".json")) is None:
+            path.unlink()
+    for path in folder.glob(f"{UNFINISHED}{ours}*"):
+        path.unlink()
 
 
 def _summary_path(folder: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.command import InputError, is_disk_full, make_folder
+from pipelines.files import replacing
 
 _FLAG = "--transcript-cache"
 
@@ -75,21 +76,18 @@ class TranscriptCache:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Writes a CSV, one row an utterance, to a temporary name and renames it.
+    """Writes a CSV, one row an utterance.
 
     Raises:
       InputError: A folder or file that cannot be written.
     """
     make_folder(path.parent, _FLAG)
-    temporary = path.with_name(path.name + ".tmp")
+    lines = [_line(list(row.values())) for row in rows]
     try:
-        lines = [_line(list(row.values())) for row in rows]
-        temporary.write_bytes(b"".join([_line(list(rows[0])), *lines]) if rows else b"")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"".join([_line(list(rows[0])), *lines]) if rows else b"")
     except OSError as error:
         raise _refusal(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> dict[str, str]:

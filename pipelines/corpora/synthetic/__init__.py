@@ -28,7 +28,6 @@ import dataclasses
 import io
 import itertools
 import json
-import os
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +39,7 @@ from pipelines.command import InputError, progress_bar
 from pipelines.corpora.synthetic import faces, speech
 from pipelines.corpora.synthetic.sentences import draw_sentence
 from pipelines.emotions import RAVDESS
+from pipelines.files import replacing
 from pipelines.utterance import Corpus, Utterance
 from pipelines.video import import_opencv
 
@@ -301,11 +301,6 @@ def _wav(waveform: np.ndarray) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path, is_shared=True) as temporary:
+        temporary.write_bytes(content)
