@@ -21,7 +21,7 @@ from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError, run_command
 from pipelines.corpora import goemotions, ravdess
 from pipelines.files import UNFINISHED
-from pipelines.records import decode_workers, shards, writer
+from pipelines.records import decode_workers, preparation, shards, writer
 
 ROOT = Path(prepare.__file__).parents[1]
 
@@ -220,7 +220,7 @@ def test_the_same_encoder_is_recognised_without_loading_it(
     two_clips, encoder_checkpoint, tmp_path, monkeypatch, capsys
 ):
     run(*two_clips, *with_encoder(encoder_checkpoint))
-    monkeypatch.setattr(writer, "Encoder", None)
+    monkeypatch.setattr(preparation, "Encoder", None)
     run(*two_clips, *with_encoder(encoder_checkpoint))
     assert "holds these records already" in capsys.readouterr().err
     for flags in ([], with_encoder(encoder_checkpoint, "--encoder-layer", 1)):
@@ -439,7 +439,7 @@ def test_front_end_flags_make_no_other_records_of_sentences(goemotions_like, tmp
     assert tree(tmp_path / "r") == before
     with pytest.raises(InputError, match="GoEmotions has no recordings, so no waveforms: leave --store-waveform out"):
         run(*command, "--store-waveform")
-    with pytest.raises(InputError, match="GoEmotions has no recordings for an encoder to hear: leave --encoder out"):
+    with pytest.raises(InputError, match="has no recordings, so no states of an encoder: leave --encoder out"):
         run(*command, "--encoder", "whisper")
     with pytest.raises(InputError, match="has no recordings, so no acoustic features: leave --acoustic out"):
         run(*command, "--acoustic")
@@ -518,9 +518,9 @@ def test_excluding_every_sentence_or_reading_incomplete_records_is_refused(tmp_p
 
 
 def test_other_words_make_other_records(clips, finished):
-    preparation = writer.Preparation(ravdess.read(clips), finished, audio.FrontEnd())
+    plan = preparation.Preparation(ravdess.read(clips), finished, audio.FrontEnd())
     others = [{"transcript_source": "whisper base"}, {"origin": {"words": {"seed": 1}}}]
-    fingerprints = {dataclasses.replace(preparation, **other).fingerprint for other in [{}, *others]}
+    fingerprints = {dataclasses.replace(plan, **other).fingerprint for other in [{}, *others]}
     assert len(fingerprints) == 3
 
 
@@ -655,9 +655,9 @@ def test_frames_of_videos_are_stored_counted_and_told(seen_speakers, three_speak
     metadata, found = records.read_metadata(video_records), read_back(video_records)
     assert metadata.video == {"num_frames": 4, "size": 32, "is_colour": False}
     without = sum((one["face_boxes"][:, 4] == 0).sum() for one in found.values())
-    assert metadata.seen["num_clips"] == len(seen_speakers.utterances) == 90
-    assert metadata.seen["num_frames_without_face"] == without < 36
-    assert metadata.seen["without_sound"] == 0
+    assert metadata.num_videos == len(seen_speakers.utterances) == 90
+    assert metadata.num_frames_without_face == without < 36
+    assert metadata.num_videos_without_sound == 0
     assert {len(one["video_frames"]) for one in found.values()} == {4}
     assert len({one["video_sha256"] for one in found.values()}) == 90
     told = prepare.describe(metadata, video_records)
@@ -691,17 +691,14 @@ def test_clips_with_sound_alone_pictures_alone_and_both_live_in_one_corpus(tmp_p
         "02-01-01-01-01-02-01": (False, 3),
     }
     assert found["02-01-01-01-01-02-01"]["audio_sha256"] == b""
-    assert records.read_metadata(tmp_path / "seen").seen == {
-        "num_clips": 2,
-        "without_sound": 1,
-        "num_frames_without_face": 6,
-        "without_face": ["02-01-01-01-01-02-01", "03-01-01-01-02-01-01"],
-    }
+    metadata = records.read_metadata(tmp_path / "seen")
+    assert (metadata.num_videos, metadata.num_videos_without_sound, metadata.num_frames_without_face) == (2, 1, 6)
+    assert metadata.without_face == ["02-01-01-01-01-02-01", "03-01-01-01-02-01-01"]
     told = " ".join(capsys.readouterr().out.split())
     assert "3 frames of 32x32, colour, of 2 clips; 1 of them without sound; 6 frames without a face; 2 clips" in told
     run(*shared, "--records", tmp_path / "heard")
     metadata = records.read_metadata(tmp_path / "heard")
-    assert (metadata.num_utterances, metadata.video, metadata.seen) == (2, None, {})
+    assert (metadata.num_utterances, metadata.video, metadata.num_videos) == (2, None, 0)
     assert metadata.ignored == {"video without sound (--video-frames reads it)": 1}
 
 
@@ -710,7 +707,7 @@ def test_videos_alone_are_a_corpus_without_sound(tmp_path, in_process, capsys):
     run("--corpus", "ravdess", "--source", tmp_path, "--records", tmp_path / "r", "--video-frames", "2")
     metadata = records.read_metadata(tmp_path / "r")
     assert not metadata.has_audio
-    assert metadata.seen["num_clips"] == 3
+    assert metadata.num_videos == 3
     assert "clips     3" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"no utterance is left to write \(3 video without sound"):
         run("--corpus", "ravdess", "--source", tmp_path, "--records", tmp_path / "none")
@@ -756,7 +753,7 @@ def test_the_real_video_becomes_a_record_with_a_face_in_every_frame(real_data, t
     run("--corpus", "ravdess", "--source", real_data / "ravdess_video", "--records", tmp_path, "--video-frames", "16")
     metadata, [record] = records.read_metadata(tmp_path), read_back(tmp_path).values()
     assert record["utterance_id"] == b"01-01-07-02-02-01-01"
-    assert metadata.seen["num_frames_without_face"] == 0
+    assert metadata.num_frames_without_face == 0
     assert len(record["log_mel"]) > 200
     assert len(record["video_frames"]) == 16
 

@@ -80,7 +80,6 @@ def metadata_of(folder):
         acoustic=[],
         encoder=None,
         video=None,
-        seen={},
         vocabulary_sha256="",
         transcript_source="script",
         is_multi_label=False,
@@ -93,6 +92,10 @@ def metadata_of(folder):
         num_multi_label=0,
         num_without_words=0,
         counts={"b": {"happy": 2}, "a": {"sad": 1}},
+        num_videos=0,
+        num_videos_without_sound=0,
+        num_frames_without_face=0,
+        without_face=[],
         ignored={},
         skipped=[],
         silent=[],
@@ -106,10 +109,11 @@ def size_of(folder):
     return (folder / "0.tfrecord").stat().st_size
 
 
-def edit(folder, **changes):
+def edit(folder, *absent, **changes):
+    """Takes facts out of metadata.json, and changes others."""
     path = folder / "metadata.json"
     values = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({name: value for name, value in values.items() if value is not None}))
+    path.write_text(json.dumps({name: value for name, value in values.items() if name not in absent}))
 
 
 def test_a_record_is_read_as_it_was_written_eagerly_and_in_a_dataset(tmp_path):
@@ -206,19 +210,8 @@ def test_a_plan_makes_room_for_the_states_of_an_encoder():
         assert all(10e6 < len(shard) * 4 * (25600 + 50 * width) < 100e6 for shard in shards.values())
 
 
-def test_metadata_from_before_acoustic_features_is_read_as_having_none(tmp_path):
-    metadata = metadata_of(tmp_path)
-    edit(tmp_path, acoustic=None)
-    assert "acoustic" not in json.loads((tmp_path / "metadata.json").read_text())
-    assert records.read_metadata(tmp_path) == metadata
-    assert metadata.columns == {"log_mel": 64}
-
-
-def test_metadata_from_before_encoders_is_read_as_having_none_and_its_width_is_that_of_the_states(tmp_path):
-    metadata = metadata_of(tmp_path)
-    edit(tmp_path, encoder=None)
-    assert "encoder" not in json.loads((tmp_path / "metadata.json").read_text())
-    assert records.read_metadata(tmp_path) == metadata
+def test_columns_are_those_of_what_the_records_hold(tmp_path):
+    assert metadata_of(tmp_path).columns == {"log_mel": 64}
     edit(tmp_path, encoder={"kind": "whisper", "width": 512})
     assert records.read_metadata(tmp_path).columns == {"log_mel": 64, "encoder": 512}
     edit(tmp_path, encoder={"kind": "whisper"})
@@ -226,12 +219,9 @@ def test_metadata_from_before_encoders_is_read_as_having_none_and_its_width_is_t
         records.read_metadata(tmp_path)
 
 
-def test_metadata_from_before_video_is_read_as_having_none_and_its_settings_are_checked(tmp_path):
-    metadata = metadata_of(tmp_path)
-    edit(tmp_path, video=None, seen=None)
-    assert "video" not in json.loads((tmp_path / "metadata.json").read_text())
-    assert records.read_metadata(tmp_path) == metadata
-    edit(tmp_path, video={"num_frames": 4, "size": 32, "is_colour": True}, seen={})
+def test_settings_of_video_are_checked(tmp_path):
+    metadata_of(tmp_path)
+    edit(tmp_path, video={"num_frames": 4, "size": 32, "is_colour": True})
     found = records.read_metadata(tmp_path)
     assert found.video_settings.shape == (32, 32, 3)
     assert found.columns == {"log_mel": 64, "face_boxes": 5}
@@ -256,7 +246,7 @@ def test_a_folder_without_metadata_holds_no_complete_records(tmp_path, where):
         records.read_metadata(tmp_path / where)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b'{"schema_version": 2}', b'{"schema_version": 2,}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b'{"schema_version": 3}', b'{"schema_version": 3,}'])
 def test_corrupt_metadata_is_named(tmp_path, content):
     (tmp_path / "metadata.json").write_bytes(content)
     with pytest.raises(InputError, match=r"metadata.json is corrupt .*make them again with .*--overwrite"):
@@ -271,7 +261,7 @@ def test_corrupt_metadata_is_named(tmp_path, content):
         {"shards": {"0.tfrecord": 5}},
         {"counts": 5},
         {"counts": {"a": 5}},
-        {"emotions": None},
+        {"encoder": {"kind": "whisper"}},
         {"front_end": {"mel_bins": "many"}},
         {"front_end": {"bands": 64}},
         {"something": "else"},
@@ -284,10 +274,18 @@ def test_metadata_of_another_shape_is_corrupt(tmp_path, changes):
         records.read_metadata(tmp_path)
 
 
-@pytest.mark.parametrize("content", ['{"schema_version": 1}', '{"schema_version": 99}', "{}", "[]", "5"])
+@pytest.mark.parametrize("name", ["emotions", "acoustic", "encoder", "video", "num_videos"])
+def test_metadata_that_lacks_a_fact_is_corrupt(tmp_path, name):
+    metadata_of(tmp_path)
+    edit(tmp_path, name)
+    with pytest.raises(InputError, match=rf"is corrupt \(missing or unknown: {name}\): make them again"):
+        records.read_metadata(tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"schema_version": 2}', '{"schema_version": 99}', "{}", "[]", "5"])
 def test_another_schema_version_is_refused(tmp_path, content):
     (tmp_path / "metadata.json").write_text(content)
-    with pytest.raises(InputError, match=r"has schema version .*, and this program reads 2"):
+    with pytest.raises(InputError, match=r"has schema version .*, and this program reads 3"):
         records.read_metadata(tmp_path)
 
 
