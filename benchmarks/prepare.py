@@ -22,7 +22,6 @@ from typing import Any
 from pipelines import audio
 from pipelines.command import InputError, run_command
 from pipelines.corpora import ravdess
-from pipelines.files import write_json
 from pipelines.records import writer
 from pipelines.utterance import Corpus
 
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("there is no folder of recordings: give --source, or set EMOTION_TF_REAL_DATA.")
     result = measure(Path(arguments.source) / "ravdess", arguments.repetitions, arguments.loop_clips)
     RESULTS.parent.mkdir(exist_ok=True)
-    write_json(RESULTS, result)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
 
 

@@ -19,7 +19,6 @@ from typing import Any
 from pipelines.audio import VIDEO_SUFFIXES
 from pipelines.clips import read_clip
 from pipelines.command import InputError, run_command
-from pipelines.files import write_json
 from pipelines.processes import num_cores
 from pipelines.records.decode_workers import decoding
 from pipelines.utterance import Utterance
@@ -51,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         **memory((paths * arguments.clips)[: arguments.clips], settings),
     }
     RESULTS.parent.mkdir(exist_ok=True)
-    write_json(RESULTS, result)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
 
 

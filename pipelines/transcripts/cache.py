@@ -13,9 +13,9 @@ _FLAG = "--transcript-cache"
 
 
 class TranscriptCache:
-    """A CSV that grows by one line for each recording heard, and is never rewritten.
+    """A CSV that grows by one line for each recording that is transcribed, and is never rewritten.
 
-    A row answers for a recording where its settings are the same; so several settings may stand in one file.
+    A row counts where its settings are the same; so several settings may stand in one file.
 
     Args:
       path: The CSV; it is made with the first row.
@@ -38,7 +38,7 @@ class TranscriptCache:
         }
 
     def get(self, audio_sha256: str) -> str | None:
-        """Returns the words of a recording, empty where there were none to hear, or None where it was never heard."""
+        """Returns the words of a recording, empty where it has none, or None where it was never transcribed."""
         return self._transcripts.get(audio_sha256)
 
     def add(self, values: Mapping[str, str]) -> None:
@@ -67,8 +67,8 @@ class TranscriptCache:
         missing = [name for name in self._columns if name not in header]
         if missing and not _line(self._columns).startswith(content):
             raise InputError(
-                f"{self._path} is no CSV of transcripts, for it lacks {', '.join(missing)}: remove it, or give another"
-                " --transcript-cache."
+                f"{self._path} is no CSV of transcripts (it has no column {', '.join(missing)}): remove it, or give"
+                " another --transcript-cache."
             )
         if whole != content:  # Only now: a file that is not ours stays as it is.
             os.truncate(self._path, len(whole))
