@@ -81,7 +81,7 @@ def _describe_video(metadata: records.Metadata, settings: VideoSettings) -> str:
     kind = "colour" if channels == 3 else "grey"
     facts = [
         f"{settings.num_frames} frames of {width}x{height}, {kind}, of {metadata.num_videos} clips",
-        f"{metadata.num_videos_without_sound} of them without sound",
+        f"{metadata.num_videos_without_audio} of them without audio",
         f"{metadata.num_frames_without_face} frames without a face",
         ", ".join([f"{len(metadata.without_face)} clips without any", *metadata.without_face]),
     ]

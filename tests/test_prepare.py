@@ -389,8 +389,12 @@ def test_records_that_cannot_be_understood_are_left_alone_unless_overwritten(
 def goemotions_of(folder, *rows):
     """Writes rows (comment, label ids, id) as the training split, and one row each as the others."""
     folder.mkdir()
-    for name, part in {"train.tsv": rows, "dev.tsv": [("Hm", "1", "y")], "test.tsv": [("Have Fun", "17", "z")]}.items():
-        (folder / name).write_text("".join("\t".join(row) + "\n" for row in part), encoding="utf-8")
+    for name, split in {
+        "train.tsv": rows,
+        "dev.tsv": [("Hm", "1", "y")],
+        "test.tsv": [("Have Fun", "17", "z")],
+    }.items():
+        (folder / name).write_text("".join("\t".join(row) + "\n" for row in split), encoding="utf-8")
     return folder
 
 
@@ -495,7 +499,7 @@ def test_sentences_that_other_records_test_are_left_out_and_counted(tmp_path):
         run(*command, tmp_path / "less")
 
 
-def test_blank_sentences_are_never_excluded_and_all_are_where_no_part_is_published(tmp_path, in_process):
+def test_blank_sentences_are_never_excluded_and_all_are_where_no_split_is_published(tmp_path, in_process):
     soundfile.write(tmp_path / "a.wav", noise(0.1), 16000)
     rows = ["a.wav,happy,a,oh no"]
     source = manifest_of(tmp_path, rows, "path,emotion,speaker,transcript")
@@ -651,17 +655,19 @@ def test_a_disk_that_fills_with_the_metadata_leaves_none(clips, finished, tmp_pa
 # Videos.
 
 
-def test_frames_of_videos_are_stored_counted_and_told(seen_speakers, three_speaker_records, video_records):
+def test_frames_of_videos_are_stored_counted_and_named_in_the_table(
+    seen_speakers, three_speaker_records, video_records
+):
     metadata, found = records.read_metadata(video_records), read_back(video_records)
     assert metadata.video == {"num_frames": 4, "size": 32, "is_colour": False}
     without = sum((one["face_boxes"][:, 4] == 0).sum() for one in found.values())
     assert metadata.num_videos == len(seen_speakers.utterances) == 90
     assert metadata.num_frames_without_face == without < 36
-    assert metadata.num_videos_without_sound == 0
+    assert metadata.num_videos_without_audio == 0
     assert {len(one["video_frames"]) for one in found.values()} == {4}
     assert len({one["video_sha256"] for one in found.values()}) == 90
-    told = prepare.describe(metadata, video_records)
-    assert f"4 frames of 32x32, grey, of 90 clips; 0 of them without sound; {without} frames" in " ".join(told.split())
+    table = prepare.describe(metadata, video_records)
+    assert f"4 frames of 32x32, grey, of 90 clips; 0 of them without audio; {without} frames" in " ".join(table.split())
     for name, one in read_back(three_speaker_records).items():  # All else is as it is without videos.
         for field, value in one.items():
             np.testing.assert_array_equal(found[name][field], value)
@@ -682,8 +688,8 @@ def test_clips_with_sound_alone_pictures_alone_and_both_live_in_one_corpus(tmp_p
         soundfile.write(tmp_path / f"{name}.wav", noise(0.6), 16000)
     place_videos(tmp_path, ["02-01-01-01-02-01-01.mp4", "02-01-01-01-01-02-01.mp4"])
     shared = ("--corpus", "ravdess", "--source", tmp_path)
-    run(*shared, "--records", tmp_path / "seen", "--video-frames", "3", "--video-size", "32", "--colour")
-    found = read_back(tmp_path / "seen")
+    run(*shared, "--records", tmp_path / "with-video", "--video-frames", "3", "--video-size", "32", "--colour")
+    found = read_back(tmp_path / "with-video")
     held = {name: (len(one["log_mel"]) > 0, len(one["video_frames"])) for name, one in found.items()}
     assert held == {
         "03-01-01-01-01-01-01": (True, 0),
@@ -691,15 +697,15 @@ def test_clips_with_sound_alone_pictures_alone_and_both_live_in_one_corpus(tmp_p
         "02-01-01-01-01-02-01": (False, 3),
     }
     assert found["02-01-01-01-01-02-01"]["audio_sha256"] == b""
-    metadata = records.read_metadata(tmp_path / "seen")
-    assert (metadata.num_videos, metadata.num_videos_without_sound, metadata.num_frames_without_face) == (2, 1, 6)
+    metadata = records.read_metadata(tmp_path / "with-video")
+    assert (metadata.num_videos, metadata.num_videos_without_audio, metadata.num_frames_without_face) == (2, 1, 6)
     assert metadata.without_face == ["02-01-01-01-01-02-01", "03-01-01-01-02-01-01"]
-    told = " ".join(capsys.readouterr().out.split())
-    assert "3 frames of 32x32, colour, of 2 clips; 1 of them without sound; 6 frames without a face; 2 clips" in told
-    run(*shared, "--records", tmp_path / "heard")
-    metadata = records.read_metadata(tmp_path / "heard")
+    table = " ".join(capsys.readouterr().out.split())
+    assert "3 frames of 32x32, colour, of 2 clips; 1 of them without audio; 6 frames without a face; 2 clips" in table
+    run(*shared, "--records", tmp_path / "audio")
+    metadata = records.read_metadata(tmp_path / "audio")
     assert (metadata.num_utterances, metadata.video, metadata.num_videos) == (2, None, 0)
-    assert metadata.ignored == {"video without sound (--video-frames reads it)": 1}
+    assert metadata.ignored == {"video without audio (--video-frames reads it)": 1}
 
 
 def test_videos_alone_are_a_corpus_without_sound(tmp_path, in_process, capsys):
@@ -709,7 +715,7 @@ def test_videos_alone_are_a_corpus_without_sound(tmp_path, in_process, capsys):
     assert not metadata.has_audio
     assert metadata.num_videos == 3
     assert "clips     3" in capsys.readouterr().out
-    with pytest.raises(InputError, match=r"no utterance is left to write \(3 video without sound"):
+    with pytest.raises(InputError, match=r"no utterance is left to write \(3 video without audio"):
         run("--corpus", "ravdess", "--source", tmp_path, "--records", tmp_path / "none")
 
 
@@ -728,17 +734,17 @@ def test_a_manifest_may_name_videos_and_damaged_ones_are_all_named(tmp_path, in_
     assert len(read_back(tmp_path / "r")["a"]["video_frames"]) == 2
 
 
-def test_a_changed_video_makes_other_records_only_where_videos_are_seen(tmp_path, in_process):
+def test_a_changed_video_makes_other_records_only_where_videos_are_read(tmp_path, in_process):
     soundfile.write(tmp_path / "03-01-01-01-01-01-01.wav", noise(0.6), 16000)
     place_videos(tmp_path, ["02-01-01-01-01-01-01.mp4"])
     shared = ("--corpus", "ravdess", "--source", tmp_path, "--records")
-    run(*shared, tmp_path / "seen", "--video-frames", "2")
-    run(*shared, tmp_path / "heard")
+    run(*shared, tmp_path / "with-video", "--video-frames", "2")
+    run(*shared, tmp_path / "audio")
     place_videos(tmp_path, ["02-01-01-01-01-01-01.mp4"], 7)
-    run(*shared, tmp_path / "heard")
+    run(*shared, tmp_path / "audio")
     for flags in (("--video-frames", "2"), ("--video-frames", "3"), ()):
         with pytest.raises(InputError, match="holds other records"):
-            run(*shared, tmp_path / "seen", *flags)
+            run(*shared, tmp_path / "with-video", *flags)
 
 
 def test_without_opencv_a_sentence_says_how_to_install_it(tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ def metadata_of(folder):
         num_without_words=0,
         counts={"b": {"happy": 2}, "a": {"sad": 1}},
         num_videos=0,
-        num_videos_without_sound=0,
+        num_videos_without_audio=0,
         num_frames_without_face=0,
         without_face=[],
         ignored={},

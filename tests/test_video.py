@@ -28,7 +28,7 @@ def write_video(path, pictures, times=None, sound=None, options=None):
             stream.height, stream.width = pictures[0].shape[:2]
             stream.pix_fmt, stream.bit_rate, stream.codec_context.time_base = "yuv420p", 4_000_000, Fraction(1, 1000)
         if sound is not None:
-            heard = container.add_stream("aac", rate=48000, layout="mono")
+            audio_stream = container.add_stream("aac", rate=48000, layout="mono")
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
             frame.pts, frame.time_base = times[number] if times else 100 * number, stream.codec_context.time_base
@@ -38,8 +38,8 @@ def write_video(path, pictures, times=None, sound=None, options=None):
         if sound is not None:
             frame = av.AudioFrame.from_ndarray(sound[np.newaxis].astype(np.float32), format="fltp", layout="mono")
             frame.sample_rate = 48000
-            container.mux(heard.encode(frame))
-            container.mux(heard.encode())
+            container.mux(audio_stream.encode(frame))
+            container.mux(audio_stream.encode())
     return path
 
 

@@ -19,7 +19,7 @@ class Counters:
     """Counters over some records; what is not said here stands at the field of the same name in `Metadata`.
 
     Attributes:
-      num_samples: Of decoded sound.
+      num_samples: Of decoded audio.
     """
 
     num_utterances: int = 0
@@ -31,7 +31,7 @@ class Counters:
     skipped: list[dict[str, str]] = dataclasses.field(default_factory=list)
     silent: list[str] = dataclasses.field(default_factory=list)
     num_videos: int = 0
-    num_videos_without_sound: int = 0
+    num_videos_without_audio: int = 0
     num_frames_without_face: int = 0
     without_face: list[str] = dataclasses.field(default_factory=list)
 
@@ -53,7 +53,7 @@ class Counters:
             self.silent.append(utterance.utterance_id)
         if clip.frames is not None:
             self.num_videos += 1
-            self.num_videos_without_sound += not len(clip.waveform)
+            self.num_videos_without_audio += not len(clip.waveform)
             self.num_frames_without_face += clip.frames.num_without_face
             if clip.frames.num_without_face == len(clip.frames.images):
                 self.without_face.append(utterance.utterance_id)

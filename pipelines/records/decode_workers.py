@@ -3,9 +3,10 @@
 import collections
 import concurrent.futures.process
 import contextlib
+import functools
 import itertools
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pipelines import processes
@@ -19,17 +20,20 @@ Decoded = list[tuple[Utterance, Clip | str]]
 
 _Future = concurrent.futures.Future[list[Clip | str]]
 
+_Read = Callable[[Path | None, Path | None], Clip]
+"""From a recording and a video to a clip."""
+
 
 @contextlib.contextmanager
 def decoding(
-    batches: Sequence[list[Utterance]], num_workers: int | None = None, seen: VideoSettings | None = None
+    batches: Sequence[list[Utterance]], num_workers: int | None = None, video_settings: VideoSettings | None = None
 ) -> Iterator[Iterator[Decoded]]:
-    """Decodes batches of utterances in worker processes, in order, a few batches ahead of whoever takes them.
+    """Decodes batches of utterances in worker processes, in order, a few batches ahead of the one that is taken.
 
     Args:
       batches: Utterances; those without a recording decode to no samples.
       num_workers: Processes; None: one a core.
-      seen: What of videos is seen; None: nothing.
+      video_settings: Which frames of videos are read; None: none.
 
     Returns:
       A context whose value iterates over the decoded batches.
@@ -37,13 +41,14 @@ def decoding(
     Raises:
       InputError: A process was killed.
     """
+    read = functools.partial(read_clip, video_settings=video_settings)
     num_workers = min(num_workers or processes.num_cores(), max(1, len(batches)))
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(num_workers, context, processes.end_with_parent) as pool:
         try:
             with processes.ctrl_c_held():
-                waiting = collections.deque(_submit(pool, batch, seen) for batch in batches[: 2 * num_workers])
-            yield _in_order(pool, batches, waiting, seen)
+                waiting = collections.deque(_submit(pool, batch, read) for batch in batches[: 2 * num_workers])
+            yield _in_order(pool, batches, waiting, read)
         except concurrent.futures.process.BrokenProcessPool:
             raise InputError(
                 "a decoding process was killed, perhaps for lack of memory: run the same command again, which"
@@ -54,30 +59,30 @@ def decoding(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submit(pool: concurrent.futures.Executor, batch: list[Utterance], seen: VideoSettings | None) -> _Future:
-    return pool.submit(_decode_all, [(utterance.audio, utterance.video) for utterance in batch], seen)
+def _submit(pool: concurrent.futures.Executor, batch: list[Utterance], read: _Read) -> _Future:
+    return pool.submit(_decode_all, [(utterance.audio, utterance.video) for utterance in batch], read)
 
 
 def _in_order(
     pool: concurrent.futures.Executor,
     batches: Sequence[list[Utterance]],
     waiting: collections.deque[_Future],
-    seen: VideoSettings | None,
+    read: _Read,
 ) -> Iterator[Decoded]:
     following = iter(batches[len(waiting) :])
     for batch in batches:
         decoded = waiting.popleft().result()
-        waiting.extend(_submit(pool, ahead, seen) for ahead in itertools.islice(following, 1))
+        waiting.extend(_submit(pool, ahead, read) for ahead in itertools.islice(following, 1))
         yield list(zip(batch, decoded, strict=True))
 
 
-def _decode_all(paths: Sequence[tuple[Path | None, Path | None]], seen: VideoSettings | None) -> list[Clip | str]:
-    return [_decode(audio_path, video_path, seen) for audio_path, video_path in paths]
+def _decode_all(paths: Sequence[tuple[Path | None, Path | None]], read: _Read) -> list[Clip | str]:
+    return [_decode(audio_path, video_path, read) for audio_path, video_path in paths]
 
 
-def _decode(audio_path: Path | None, video_path: Path | None, seen: VideoSettings | None) -> Clip | str:
-    """Returns the clip, without samples where there is no sound, or the reason why it cannot be read."""
+def _decode(audio_path: Path | None, video_path: Path | None, read: _Read) -> Clip | str:
+    """Returns the clip, without samples where there is no audio, or the reason why it cannot be read."""
     try:
-        return read_clip(audio_path, video_path, seen)
+        return read(audio_path, video_path)
     except InputError as error:
         return str(error)

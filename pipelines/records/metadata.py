@@ -37,11 +37,11 @@ class Metadata:
       has_audio: Whether the corpus has recordings; without them every log_mel has no frames.
       has_waveform: Whether records hold waveforms.
       shards: Shard -> {"speakers": [...], "num_utterances": N, "num_bytes": N}.
-      num_utterances, hours, longest_frames: Of all records together; hours of decoded sound.
+      num_utterances, hours, longest_frames: Of all records together; hours of decoded audio.
       num_multi_label: Records with two labels or more.
       num_without_words: Records whose transcript is blank.
       counts: Speaker -> emotion -> number of records; one with two labels counts twice.
-      num_videos, num_videos_without_sound: Utterances with frames, and those of them that have frames alone.
+      num_videos, num_videos_without_audio: Utterances with frames, and those of them that have frames alone.
       num_frames_without_face: Frames of all videos in which no face was found.
       without_face: Utterances with frames of which none shows a face.
       ignored: Reason -> number of files or rows that the corpus's reader left out on purpose.
@@ -73,7 +73,7 @@ class Metadata:
     num_without_words: int
     counts: dict[str, dict[str, int]]
     num_videos: int
-    num_videos_without_sound: int
+    num_videos_without_audio: int
     num_frames_without_face: int
     without_face: list[str]
     ignored: dict[str, int]
@@ -160,10 +160,10 @@ def write_metadata(folder: Path, metadata: Metadata) -> None:
 
 
 def widths_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Tells from the metadata of a run or of records which features there are.
+    """Lists the features that records hold, by the metadata of the records or of a run.
 
     Returns:
-      Feature of sound -> its columns; video_frames -> height, width and channels of a frame, where there are any.
+      Audio feature -> its columns; video_frames -> height, width and channels of a frame, where there are any.
     """
     widths = {"log_mel": metadata["front_end"]["mel_bins"]}
     if names := metadata.get("acoustic"):

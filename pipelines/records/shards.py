@@ -37,9 +37,9 @@ def plan_shards(
     has_encoder: bool = False,
     num_video_frames: int = 0,
 ) -> dict[str, list[Utterance]]:
-    """Deals whole speakers to shards of about equal size.
+    """Distributes whole speakers over shards of about equal size.
 
-    Sentences without a speaker go by a hash of the text, so that equal sentences share a shard.
+    Sentences without a speaker are grouped by a hash of the text, so that equal sentences share a shard.
 
     Returns:
       File name of each shard -> its utterances, sorted by utterance_id.
@@ -104,6 +104,7 @@ def read_index(folder: Path) -> "pd.DataFrame":
     features["label"] = tf.io.RaggedFeature(tf.int64)
 
     def to_columns(serialised: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        """Parses a batch of records."""
         columns = tf.io.parse_example(serialised, features)
         labels, has_audio = columns.pop("label"), tf.strings.length(columns.pop("log_mel")) > 0
         return columns | {"labels": labels.flat_values, "counts": labels.row_lengths(), "has_audio": has_audio}
