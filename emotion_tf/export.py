@@ -26,7 +26,7 @@ from pathlib import Path
 
 from emotion_tf.exporting.saved_model import export_metadata, save
 from emotion_tf.exporting.verify import NUM_CHECKED, check
-from emotion_tf.runs.folder import Run
+from emotion_tf.runs.folder import AGAIN, Run
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.files import read_json, write_json
 from pipelines.parsers import add_flag, command_parser
@@ -75,7 +75,7 @@ def export(run: Run, output: Path) -> str:
         made = Path(temporary) / "export"
         save(model, metadata, run, made / "1")
         write_json(made / "metadata.json", metadata)
-        write_json(made / "calibration.json", read_json(run.calibration_path))
+        write_json(made / "calibration.json", read_json(run.calibration_path, AGAIN))
         worst, source = check(run, model, metadata, made)
         if output.exists():
             shutil.rmtree(output)

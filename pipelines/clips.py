@@ -1,4 +1,4 @@
-"""What is read of the files of one utterance: its sound, and the pictures of its spoken part."""
+"""What is read of the files of one utterance: its audio, and frames of the video where something is spoken."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from pipelines.video import Frames, VideoSettings, read_frames, spoken_span
 
 
 class Clip(NamedTuple):
-    """What an utterance holds: waveform [num_samples] int16, and frames of its video; None where none are seen."""
+    """What an utterance holds: waveform [num_samples] int16, and frames of its video; None where none are read."""
 
     waveform: np.ndarray
     frames: Frames | None = None
 
 
 def read_clip(
-    audio_path: Path | None, video_path: Path | None, seen: VideoSettings | None, trim_db: float = TRIM_DB
+    audio_path: Path | None,
+    video_path: Path | None,
+    video_settings: VideoSettings | None,
+    trim_db: float = TRIM_DB,
 ) -> Clip:
-    """Reads sound and pictures of one utterance, these of its spoken part.
+    """Reads audio and video of one utterance, the video where something is spoken.
 
     Args:
-      audio_path: A recording, a video for its sound, or None.
-      video_path: A video for its pictures, or None.
-      seen: What of the pictures is seen; None: nothing.
+      audio_path: A recording, a video for its audio, or None.
+      video_path: A video for its frames, or None.
+      video_settings: Which frames are read; None: none.
       trim_db: Where the silent ends of the spoken part begin: `FrontEnd.silence_db`.
 
     Raises:
-      InputError: What cannot be read; a video without sound where nothing is seen.
+      InputError: A file that cannot be read; a video without audio where no frames are read.
     """
-    is_seen = seen is not None and video_path is not None
+    has_frames = video_settings is not None and video_path is not None
     try:
         waveform = np.zeros(0, np.int16) if audio_path is None else decode(audio_path)
     except NoSoundError:
-        if not is_seen:
+        if not has_frames:
             raise
         waveform = np.zeros(0, np.int16)
-    if seen is None or video_path is None:
+    if video_settings is None or video_path is None:
         return Clip(waveform)
-    return Clip(waveform, read_frames(video_path, seen, spoken_span(waveform, trim_db)))
+    return Clip(waveform, read_frames(video_path, video_settings, spoken_span(waveform, trim_db)))

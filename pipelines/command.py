@@ -31,7 +31,7 @@ def run_command(main: Callable[[list[str] | None], None], argv: list[str] | None
     except KeyboardInterrupt:
         return _complain("interrupted; the same command again continues where it stopped.", 130)
     except BrokenPipeError:
-        # The reader of our output (head, less) left: nothing to say, and nowhere to say it.
+        # The reader of our output (head, less) has ended: there is nowhere to complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -43,13 +43,13 @@ def run_command(main: Callable[[list[str] | None], None], argv: list[str] | None
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Tells whether an error, or its cause, is a full disk, in Python's words or in TensorFlow's."""
-    seen: BaseException | None = error
-    while seen is not None:
-        full = isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or "No space left on device" in str(seen) or "Disk quota exceeded" in str(seen):
+    """Finds out whether an error, or a cause of it, is a full disk, in Python's words or in TensorFlow's."""
+    cause: BaseException | None = error
+    while cause is not None:
+        is_full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if is_full or "No space left on device" in str(cause) or "Disk quota exceeded" in str(cause):
             return True
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return False
 
 
@@ -74,7 +74,7 @@ def import_tensorflow() -> None:
 
     Set the environment variable TF_CPP_MIN_LOG_LEVEL yourself (0: everything) to see them.
     """
-    # A process that this one starts inherits the 3, and is to be as quiet.
+    # Processes that this one starts inherit the 3, and print as little.
     is_loud = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3"
     with contextlib.nullcontext() if is_loud else _silent_stderr():
         import tensorflow as tf
@@ -85,7 +85,7 @@ def import_tensorflow() -> None:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Drops what C++ writes straight to the file descriptor before TensorFlow reads the variable."""
+    """Drops what C++ writes to the file descriptor itself before TensorFlow reads the variable."""
     sys.stderr.flush()
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

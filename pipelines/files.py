@@ -1,6 +1,9 @@
 """Files that are written whole or not at all."""
 
+import contextlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +12,39 @@ from pipelines.command import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+UNFINISHED = ".unfinished-"
+"""How the name of a file begins that is not whole yet."""
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON file of a run.
+
+@contextlib.contextmanager
+def replacing(path: Path, *, is_shared: bool = False) -> Iterator[Path]:
+    """Lends a temporary name for a file, and renames it when all went well.
+
+    So no reader meets half a file, and an error leaves the file as it was and nothing beside it. What a killed process
+    leaves is hidden, and the next attempt overwrites it.
+
+    Args:
+      path: The file to write, in a folder that exists.
+      is_shared: Whether several processes may write it at the same time: each gets a name of its own.
+
+    Returns:
+      A context whose value is a name in the same folder with the same ending, by which Keras and OpenCV choose formats.
+    """
+    owner = f"{os.getpid()}-" if is_shared else ""
+    temporary = path.with_name(f"{UNFINISHED}{owner}{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path, advice: str = "make it again with --overwrite") -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Args:
+      path: A file that `write_json` wrote.
+      advice: How a user gets another one, for the sentence.
 
     Raises:
       InputError: A file that is missing or corrupt.
@@ -19,24 +52,16 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is missing or corrupt ({error}): train again with --overwrite.") from None
+        raise InputError(f"{path} is missing or corrupt ({error}): {advice}.") from None
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
-    """Writes a table under a temporary name and renames it; numbers are read back as they were."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    """Writes a table whose numbers are read back as they were."""
+    with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Writes JSON to a temporary name and renames it, so that no reader meets half a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    """Writes JSON as people can read it."""
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

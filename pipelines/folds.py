@@ -1,4 +1,4 @@
-"""Folds, published and generated: who trains, who validates, who tests; and their audit."""
+"""Folds, published and generated: which speakers train, validate and test; and the audit of a fold."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = ("holdout", "lj5", "emobox6", "loso", "group-kfold", "published", "random")
-"""What folds are called on a command line, beside the path of a JSON file."""
+"""Folds on a command line, beside the path of a JSON file."""
 
 LJ5_TEST = (
     ("02", "05", "14", "15", "16"),
@@ -49,11 +49,11 @@ _KINDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """Who trains, who validates, who tests.
+    """Which speakers, or utterances, train, validate and test.
 
     Attributes:
       train, validation, test: Values of one column of the index, sorted.
-      absent: Speakers that the list names and the records lack.
+      absent: Speakers that the list names and that are not in the records.
       by: That column: "speaker", "published_split" or "utterance_id".
     """
 
@@ -89,7 +89,7 @@ class Findings:
 
 
 def make_folds(name: str, index: "pd.DataFrame", *, num_folds: int = 5, seed: int = 0) -> list[Fold]:
-    """Makes the folds of one name for the records at hand.
+    """Makes the folds of one name for some records.
 
     Args:
       name: One of `NAMES`, or the path of a JSON file: a list of objects with lists of speakers under "train",
@@ -99,7 +99,7 @@ def make_folds(name: str, index: "pd.DataFrame", *, num_folds: int = 5, seed: in
       seed: Of holdout, group-kfold and random; the same folds in every process and on every machine.
 
     Returns:
-      The folds, not audited yet: one of them may lack test speakers where actors are absent.
+      The folds, not audited yet: one of them may be without test speakers where actors are absent.
 
     Raises:
       InputError: An unknown name, a file that is no such list, too few speakers, or none.
@@ -140,13 +140,13 @@ def _speakers(name: str, index: "pd.DataFrame") -> list[str]:
     present = sorted(set(index["speaker"]))
     if "" in present:
         raise InputError(
-            f"{name} deals out speakers, and the records hold utterances without one: use --folds published or random."
+            f"{name} splits by speaker, and the records hold utterances without one: use --folds published or random."
         )
     return present
 
 
 def _published(index: "pd.DataFrame") -> Fold:
-    """The split that the corpus was published with."""
+    """Takes the split that the corpus was published with."""
     missing = [split for split in SPLITS if split not in set(index["published_split"])]
     if missing:
         raise InputError(
@@ -173,7 +173,7 @@ def _holdout(present: list[str], seed: int) -> Fold:
 
 
 def _cut(units: Sequence[str], seed: int) -> Fold:
-    """60/20/20 of sorted units, shuffled with the seed, cut."""
+    """Shuffles sorted units with the seed and cuts them, 60/20/20."""
     shuffled = list(units)
     random.Random(seed).shuffle(shuffled)
     share = max(1, round(0.2 * len(shuffled)))
@@ -184,7 +184,7 @@ def _cut(units: Sequence[str], seed: int) -> Fold:
 def _literature(
     name: str, tests: Sequence[Sequence[str]], validations: Sequence[Sequence[str]], present: list[str]
 ) -> list[Fold]:
-    """Folds of a published list for the actors present."""
+    """Makes the folds of a published list for the actors present."""
     listed = sorted({speaker for test in tests for speaker in test})
     unlisted = sorted(set(present) - set(listed))
     if unlisted:
@@ -210,7 +210,7 @@ def _leave_one_out(present: list[str]) -> list[Fold]:
 
 
 def _filled(tests: Sequence[tuple[str, ...]], validations: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Gives every fold validation speakers.
+    """Completes the validation speakers of every fold.
 
     Where a list leaves fewer than two, the first two test speakers of the following folds, cyclically, take their
     place.
@@ -223,10 +223,10 @@ def _filled(tests: Sequence[tuple[str, ...]], validations: Sequence[tuple[str, .
 
 
 def _folds(tests: Sequence[tuple[str, ...]], validations: Sequence[tuple[str, ...]]) -> list[Fold]:
-    """Trains on whoever neither tests nor validates."""
-    everyone = set(itertools.chain(*tests))
+    """Makes folds of test and validation speakers: all others train."""
+    speakers = set(itertools.chain(*tests))
     return [
-        Fold(tuple(sorted(everyone - {*test, *validation})), tuple(sorted(validation)), tuple(sorted(test)))
+        Fold(tuple(sorted(speakers - {*test, *validation})), tuple(sorted(validation)), tuple(sorted(test)))
         for test, validation in zip(tests, validations, strict=True)
     ]
 
@@ -236,7 +236,7 @@ def _kept(speakers: Sequence[str], present: list[str]) -> tuple[str, ...]:
 
 
 def _group_kfold(present: list[str], num_folds: int, seed: int) -> list[Fold]:
-    """Groups of speakers whose sizes differ by at most one; each group tests once and validates once."""
+    """Makes groups of speakers whose sizes differ by at most one; each group tests once and validates once."""
     if not 3 <= num_folds <= len(present):
         raise InputError(
             f"--num-folds {num_folds} cannot work for the {len(present)} speakers of the records: give at least 3,"
@@ -278,10 +278,10 @@ def _fold_of(entry: object, where: str, present: list[str]) -> Fold:
 
 
 def audit(fold: Fold, index: "pd.DataFrame", where: str) -> Findings:
-    """Stops on a fold whose score could not be believed, and marks one whose splits are not independent.
+    """Stops on a fold whose scores would mislead, and marks one whose splits are not independent.
 
-    Folds of speakers are held to: no speaker, no trial and no identical samples in two splits (absent and all-zero
-    sound excepted). Under "published" and "random" overlaps are the corpus's own, or meant, and become marks.
+    In folds of speakers no speaker, no trial and no identical samples may stand in two splits (absent and all-zero
+    audio excepted). Under "published" and "random" overlaps are the corpus's own, or meant, and become marks.
 
     Args:
       fold: As `make_folds` makes it.
@@ -306,7 +306,7 @@ def audit(fold: Fold, index: "pd.DataFrame", where: str) -> Findings:
 
 
 def _stop_on_lists(fold: Fold, index: "pd.DataFrame", where: str) -> None:
-    """Stops on what the lists alone show: once rows have a split each, a speaker in two lists is in the last one."""
+    """Stops on what the lists alone show: in the rows, a speaker of two lists stands in the last of them only."""
     for split in SPLITS:
         if not getattr(fold, split):
             raise InputError(f"{where} has no {split} speakers: give it at least one.")
@@ -333,7 +333,7 @@ def comparable(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Sorts rows of an index by utterance and adds what is compared between splits.
 
     Returns:
-      The rows with three further columns: recording, the hash of the samples, empty without sound; pictures, that of
+      The rows with three further columns: recording, the hash of the samples, empty without audio; pictures, that of
       the frames, empty without video; sentence, the transcript in its one spelling, empty where blank.
     """
     return rows.assign(
@@ -347,8 +347,8 @@ def sentences_of(transcripts: Sequence[str]) -> list[str]:
     """Brings transcripts into the one spelling in which they are compared; blank ones become empty."""
     from pipelines import text
 
-    spoken = list(dict.fromkeys(transcripts))
-    sentences = dict(zip(spoken, (one.decode() for one in text.normalise(spoken).numpy()), strict=True))
+    different = list(dict.fromkeys(transcripts))
+    sentences = dict(zip(different, (one.decode() for one in text.normalise(different).numpy()), strict=True))
     return [sentences[transcript] for transcript in transcripts]
 
 

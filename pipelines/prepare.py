@@ -20,7 +20,8 @@ from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.corpora import goemotions, manifest, meld, ravdess, synthetic
 from pipelines.emotions import LABEL_MAPS, RAVDESS
 from pipelines.parsers import Group, add_flag, command_parser, number_or
-from pipelines.records.writer import Preparation, prepare, stop_on_nothing
+from pipelines.records.preparation import Preparation, stop_on_nothing
+from pipelines.records.writer import prepare
 from pipelines.settings import Bounds, above, at_least
 from pipelines.utterance import Corpus
 from pipelines.video import MOST_FRAMES, SIZES, VideoSettings, import_opencv
@@ -62,7 +63,7 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
             f"{count} columns {name}" for name, count in metadata.columns.items() if name != "face_boxes"
         ),
         **({"encoder": "{kind} {model}, layer {layer}".format(**metadata.encoder)} if metadata.encoder else {}),
-        **({"video": _seen(metadata)} if metadata.video else {}),
+        **({"video": _describe_video(metadata, metadata.video_settings)} if metadata.video_settings else {}),
         "words": f"{metadata.transcript_source}; {metadata.num_without_words} without words",
         "skipped": f"{len(metadata.skipped)} unreadable",
         "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
@@ -77,19 +78,17 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
     )
 
 
-def _seen(metadata: records.Metadata) -> str:
-    """Says what was seen of the videos."""
-    height, width, channels = VideoSettings(**(metadata.video or {})).shape
-    seen, num_frames = metadata.seen, (metadata.video or {})["num_frames"]
+def _describe_video(metadata: records.Metadata, settings: VideoSettings) -> str:
+    """Says which frames there are, and what is lacking in them."""
+    height, width, channels = settings.shape
     kind = "colour" if channels == 3 else "grey"
-    lost, all_lost = seen["num_frames_without_face"], seen["without_face"]
-    parts = [
-        f"{num_frames} frames of {width}x{height}, {kind}, of {seen['num_clips']} clips",
-        f"{seen['without_sound']} of them without sound",
-        f"{lost} frames without a face",
-        ", ".join([f"{len(all_lost)} clips without any", *all_lost]),
+    facts = [
+        f"{settings.num_frames} frames of {width}x{height}, {kind}, of {metadata.num_videos} clips",
+        f"{metadata.num_videos_without_audio} of them without audio",
+        f"{metadata.num_frames_without_face} frames without a face",
+        ", ".join([f"{len(metadata.without_face)} clips without any", *metadata.without_face]),
     ]
-    return "; ".join(parts)
+    return "; ".join(facts)
 
 
 def _count_of_utterances(metadata: records.Metadata) -> str:
@@ -209,7 +208,7 @@ def _encoder(arguments: argparse.Namespace, corpus: Corpus) -> EncoderSettings |
                 raise InputError(f"--{flag} belongs to --encoder {KINDS[0]}: add that, or leave this out.")
         return None
     if not corpus.has_audio:
-        raise InputError(f"{corpus.name} has no recordings for an encoder to read: leave --encoder out.")
+        raise InputError(f"{corpus.name} has no recordings, so no states of an encoder: leave --encoder out.")
     defaults = EncoderSettings()
     return EncoderSettings(
         arguments.encoder_model or defaults.model, arguments.encoder_layer, arguments.device or defaults.device
@@ -228,39 +227,44 @@ def _front_end(arguments: argparse.Namespace) -> audio.FrontEnd:
 
 
 def _preparation(arguments: argparse.Namespace) -> Preparation:
-    shared = ("device",) if arguments.encoder else ()
-    front_end, words = _front_end(arguments), transcripts.WordSource.of(arguments, shared)
-    seen = _video(arguments)
-    corpus, label_map = _read_corpus(arguments), arguments.label_map or ""
-    if seen is None:
-        corpus = corpus.audio_only()
-    else:
-        _stop_without_video(corpus, arguments.corpus)
-    stop_on_nothing(corpus)
-    name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
+    """Reads all flags, and the corpus.
+
+    Raises:
+      InputError: Flags that do not go together or do not suit the corpus, or whatever is wrong with the corpus.
+    """
+    front_end, label_map = _front_end(arguments), arguments.label_map or ""
+    words = transcripts.WordSource.of(arguments, shared=("device",) if arguments.encoder else ())
+    video = _video(arguments)
+    corpus = _read_corpus(arguments, with_video=video is not None)
     encoder = _encoder(arguments, corpus)
-    origin: dict[str, Any] = {"words": words.identity}
     if not corpus.has_audio:
-        if arguments.store_waveform:
-            raise InputError(f"{corpus.name} has no recordings, so no waveforms: leave --store-waveform out.")
-        if arguments.acoustic:
-            raise InputError(f"{corpus.name} has no recordings, so no acoustic features: leave --acoustic out.")
+        _stop_without_audio(arguments, corpus)
         front_end = audio.FrontEnd()  # Whatever the flags say, sentences make the same records.
+    origin: dict[str, Any] = {"words": words.identity}
     if arguments.exclude_sentences:
         corpus = _without_sentences(corpus, arguments.exclude_sentences)
         origin["excluded"] = records.read_metadata(arguments.exclude_sentences).fingerprint
+    name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
     return Preparation(
-        words.fill(corpus, label_map),
-        arguments.records or Path("data/records") / name,
-        front_end,
-        label_map,
-        arguments.store_waveform,
-        words.name,
-        origin,
-        arguments.acoustic,
-        encoder,
-        seen,
+        corpus=words.fill(corpus, label_map),
+        folder=arguments.records or Path("data/records") / name,
+        front_end=front_end,
+        label_map=label_map,
+        store_waveform=arguments.store_waveform,
+        transcript_source=words.name,
+        origin=origin,
+        has_acoustic=arguments.acoustic,
+        encoder=encoder,
+        video=video,
     )
+
+
+def _stop_without_audio(arguments: argparse.Namespace, corpus: Corpus) -> None:
+    """Refuses what a corpus without recordings cannot give."""
+    if arguments.store_waveform:
+        raise InputError(f"{corpus.name} has no recordings, so no waveforms: leave --store-waveform out.")
+    if arguments.acoustic:
+        raise InputError(f"{corpus.name} has no recordings, so no acoustic features: leave --acoustic out.")
 
 
 def _stop_without_video(corpus: Corpus, kind: str) -> None:
@@ -272,7 +276,8 @@ def _stop_without_video(corpus: Corpus, kind: str) -> None:
         raise InputError(f"{corpus.name} in {corpus.source} holds no video: leave --video-frames out, or add them.")
 
 
-def _read_corpus(arguments: argparse.Namespace) -> Corpus:
+def _read_corpus(arguments: argparse.Namespace, *, with_video: bool) -> Corpus:
+    """Reads the corpus, relabelled, with those files that are to be read: audio, and video where it is asked for."""
     source = arguments.source or Path("data") / arguments.corpus
     if arguments.emotions and arguments.corpus != "manifest":
         raise InputError(f"--emotions declares the labels of a manifest; {arguments.corpus} has its own: leave it out.")
@@ -283,7 +288,13 @@ def _read_corpus(arguments: argparse.Namespace) -> Corpus:
         corpus = manifest.read(_manifest_path(arguments), _manifest_labels(arguments))
     else:
         corpus = _READERS[arguments.corpus](source)
-    return corpus.relabelled(arguments.label_map) if arguments.label_map else corpus
+    corpus = corpus.relabelled(arguments.label_map) if arguments.label_map else corpus
+    if with_video:
+        _stop_without_video(corpus, arguments.corpus)
+    else:
+        corpus = corpus.audio_only()
+    stop_on_nothing(corpus)
+    return corpus
 
 
 def _without_sentences(corpus: Corpus, folder: Path) -> Corpus:
@@ -296,8 +307,8 @@ def _without_sentences(corpus: Corpus, folder: Path) -> Corpus:
     index = records.read_index(folder)
     tested = index[index["published_split"] == "test"] if index["published_split"].any() else index
     excluded = set(folds.sentences_of(tested["transcript"].tolist())) - {""}
-    said = folds.sentences_of([utterance.transcript for utterance in corpus.utterances])
-    pairs = zip(corpus.utterances, said, strict=True)
+    sentences = folds.sentences_of([utterance.transcript for utterance in corpus.utterances])
+    pairs = zip(corpus.utterances, sentences, strict=True)
     kept = tuple(utterance for utterance, sentence in pairs if sentence not in excluded)
     count = len(corpus.utterances) - len(kept)
     ignored = {**corpus.ignored, f"sentences that {folder} tests": count}

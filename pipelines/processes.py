@@ -1,4 +1,4 @@
-"""Manners of worker processes: how many, and how they end."""
+"""Worker processes: how many there are, and when they end."""
 
 import contextlib
 import multiprocessing.resource_tracker
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 
 def num_cores() -> int:
-    """Counts the cores that this process may use; macOS only knows how many there are."""
+    """Counts the cores that this process may use, or all where the system does not say which (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def ctrl_c_held() -> Iterator[None]:
-    """Starts processes to which Ctrl-C, which a terminal sends to all, means nothing: this one ends them."""
+    """Lets processes that are started inside ignore Ctrl-C, which a terminal sends to all: this one ends them."""
     # It is started with the first process, and would let the signal through again.
     multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -26,7 +26,7 @@ def ctrl_c_held() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Makes a worker end with its parent even where that was killed."""
+    """Makes a worker end with its parent, even one that was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()

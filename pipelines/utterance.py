@@ -1,4 +1,4 @@
-"""Utterance: one labelled recording or sentence; Corpus: all of them, with what a reader left out."""
+"""Utterance: one labelled recording or sentence; Corpus: all utterances, and what its reader left out."""
 
 import dataclasses
 from collections import Counter
@@ -19,12 +19,12 @@ class Utterance:
       utterance_id: Unique in its corpus (RAVDESS: the file's stem).
       speaker: As the corpus writes it (RAVDESS: "01" to "24"); empty for corpora without speakers.
       emotion: A name of the corpus's label set; in a multi-label corpus all names, joined by "|" in label order.
-      audio: The recording, or the video whose sound it is, or None.
+      audio: The recording, or the video whose audio is read, or None.
       transcript: The words that the corpus gives; empty where it gives none.
       trial: The performance; equal for all modalities of one trial. Defaults to the utterance_id.
       published_split: "train", "validation", "test", or empty.
       attributes: Anything else that the corpus says: intensity, statement, sex, repetition, ...
-      video: The video whose pictures are seen, or None.
+      video: The video whose frames are read, or None.
     """
 
     utterance_id: str
@@ -48,9 +48,9 @@ class Corpus:
     """The utterances of one corpus.
 
     Attributes:
-      name: The corpus, as a person would name it in a table.
+      name: Of the corpus, as tables show it.
       source: The folder or file it was read from.
-      licence: The maker's licence, or what is known of it.
+      licence: Its licence, or what is known of it.
       emotions: The label set, in label order.
       utterances: Sorted by utterance_id.
       ignored: Reason -> number of files or rows that were left out on purpose.
@@ -84,7 +84,7 @@ class Corpus:
         """Takes the videos away; utterances that had nothing else are left out and counted in `ignored`."""
         kept = [one for one in self.utterances if one.audio is not None or one.video is None]
         count = len(self.utterances) - len(kept)
-        ignored = {**self.ignored, **({"video without sound (--video-frames reads it)": count} if count else {})}
+        ignored = {**self.ignored, **({"video without audio (--video-frames reads it)": count} if count else {})}
         return dataclasses.replace(
             self, utterances=tuple(dataclasses.replace(one, video=None) for one in kept), ignored=ignored
         )
@@ -95,7 +95,7 @@ class Corpus:
         Of an utterance with several emotions those that the map drops go, and those that it merges become one.
 
         Raises:
-          InputError: The map does not exist, or does not know a label of this corpus.
+          InputError: The map does not exist, or has no entry for a label of this corpus.
         """
         if label_map not in LABEL_MAPS:
             raise InputError(f"there is no label map {label_map!r}: choose one of {', '.join(sorted(LABEL_MAPS))}.")

@@ -1,7 +1,7 @@
-"""Clips to pictures of a face on the host, stored as JPEG; and these to numbers in the graph.
+"""Videos to frames cropped to the face on the host, stored as JPEG; and these to numbers in the graph.
 
-OpenCV decodes, finds faces and crops; PyAV tells what a file holds. Both are of the extra `video`, and imported where
-they are used. Whoever shows a model a clip, `prepare` or `predict`, calls `read_frames` and decodes what it made.
+OpenCV decodes, finds faces and crops; PyAV reads what a file holds. Both are of the extra `video`, and imported where
+they are used. `prepare` and `predict` both call `read_frames`, so a model is given the frames that it was trained on.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ MOST_FRAMES, SIZES = 256, (32, 256)
 
 @dataclasses.dataclass(frozen=True)
 class VideoSettings:
-    """What of a clip is seen.
+    """Which frames of a video are read.
 
     Attributes:
-      num_frames: Pictures of a clip.
+      num_frames: Of each video.
       size: Pixels of a side of the crop.
       is_colour: Three channels instead of a grey one.
 
@@ -68,12 +68,12 @@ class VideoSettings:
 
 
 class Frames(NamedTuple):
-    """What was seen of a clip.
+    """Frames of a video.
 
     Attributes:
       images: A JPEG a frame.
       boxes: [num_frames, 5] float32, as `NUM_BOX_COLUMNS` says.
-      num_pictures: Different pictures of the clip among them.
+      num_pictures: Different pictures of the video among them.
     """
 
     images: list[bytes]
@@ -141,10 +141,12 @@ def decode_frames(images: tf.Tensor, settings: VideoSettings) -> tf.Tensor:
     height, width, channels = settings.shape
 
     def decode(image: tf.Tensor) -> tf.Tensor:
+        """Decodes one JPEG."""
         # The accurate transform is that of OpenCV.
         return tf.io.decode_jpeg(image, channels=channels, dct_method="INTEGER_ACCURATE")
 
     def decode_all() -> tf.Tensor:
+        """Decodes all of them."""
         return tf.map_fn(decode, images, fn_output_signature=tf.TensorSpec([None, None, channels], tf.uint8))
 
     nothing = tf.zeros([settings.num_frames, height, width, channels], tf.uint8)
@@ -168,7 +170,7 @@ def to_array(images: Sequence[bytes], settings: VideoSettings) -> np.ndarray:
 
 
 def import_opencv() -> Any:
-    """Imports OpenCV, quiet about damaged files, for which there are sentences here.
+    """Imports OpenCV, which then prints nothing about damaged files: they get sentences here.
 
     Raises:
       InputError: It is not installed, or a version without face detection.
@@ -189,11 +191,11 @@ def import_opencv() -> Any:
 
 
 def _pictures(path: Path, num_frames: int, span: tuple[float, float] | None) -> list[np.ndarray]:
-    """Decodes the pictures that are seen at evenly spaced times, [height, width, 3] uint8 each; some may repeat."""
+    """Decodes the pictures shown at evenly spaced times, [height, width, 3] uint8 each; some may repeat."""
     cv2 = import_opencv()
     starts, seconds = length_of(path)
     numbers = np.searchsorted(starts, _times(num_frames, span, seconds), side="right") - 1
-    # Workers decode side by side: threads of their own would only stand in each other's way.
+    # Workers decode in parallel: threads of their own would only slow each other down.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     try:
         pictures = _taken(capture, np.maximum(numbers, 0))
@@ -218,7 +220,7 @@ def length_of(path: Path) -> tuple[np.ndarray, float]:
             raise InputError(f"{path} holds no pictures, only sound: name a video, or give it as a recording.")
         stream = container.streams.video[0]
         shown = (one for one in container.demux(stream) if one.pts is not None and one.size and not one.is_discard)
-        # Sound is decoded from its first sample on, whatever the clock of the file says then.
+        # Audio is decoded from its first sample on, whatever the clock of the file says then.
         first = container.streams.audio[0] if container.streams.audio else stream
         origin = float(first.start_time * first.time_base) if first.start_time else 0.0
         starts = np.sort([float(one.pts * one.time_base) for one in shown]) - origin
@@ -235,7 +237,7 @@ def length_of(path: Path) -> tuple[np.ndarray, float]:
 
 
 def _times(num_frames: int, span: tuple[float, float] | None, seconds: float) -> np.ndarray:
-    """Spreads times over the middle of equal parts of the spoken part, as far as there are pictures."""
+    """Cuts the spoken part into equal pieces as far as there are pictures, and returns the middle of each."""
     begin, end = span or (0.0, seconds)
     if begin >= seconds:
         begin = 0.0
@@ -301,6 +303,7 @@ def _without_outliers(boxes: Sequence[tuple[float, ...] | None]) -> list[tuple[f
     reach = 0.75 * middle[2]
 
     def is_near(box: tuple[float, ...]) -> bool:
+        """Whether a box is where, and as large as, most are."""
         is_like = 0.5 < box[2] / middle[2] < 2
         return is_like and max(abs(box[0] - middle[0]), abs(box[1] - middle[1])) < reach
 

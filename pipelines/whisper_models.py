@@ -1,4 +1,4 @@
-"""Models of openai-whisper by name or as a checkpoint, for whatever listens through them.
+"""Models of openai-whisper by name or as a checkpoint, for transcripts and for the speech encoder.
 
 whisper and torch are imported when a model is to be loaded.
 """

@@ -1,6 +1,8 @@
 """What several test modules share: real recordings, and small records, runs and exports made once for all workers."""
 
+import concurrent.futures
 import dataclasses
+import itertools
 import json
 import os
 from pathlib import Path
@@ -8,11 +10,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipelines import audio
+from pipelines import audio, prepare
 from pipelines.audio.speech_encoder import EncoderSettings
 from pipelines.corpora import goemotions, synthetic
 from pipelines.emotions import GOEMOTIONS
-from pipelines.records import writer
+from pipelines.records import decode_workers, writer
 from pipelines.video import VideoSettings
 
 LONGEST = ("test_crossval.py", "test_export.py", "test_training.py")
@@ -50,6 +52,46 @@ def made_once(tmp_path_factory):
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def noise_clips(made_once):
+    """A folder in the layout of RAVDESS: noise of five actors, eight clips each."""
+    return made_once("corpora/noise", _write_noise_clips)
+
+
+def _write_noise_clips(source):
+    import numpy as np
+    import soundfile
+
+    for actor, emotion in itertools.product(range(1, 6), range(1, 9)):
+        path = source / f"Actor_{actor:02}" / f"03-01-{emotion:02}-01-01-01-{actor:02}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(8 * actor + emotion)
+        soundfile.write(path, 0.1 * rng.standard_normal(round((0.3 + 0.02 * emotion) * 16000)), 16000)
+
+
+@pytest.fixture(scope="session")
+def noise_records(noise_clips, made_once):
+    """Records of them, as the command makes them."""
+    flags = ("--corpus", "ravdess", "--source", str(noise_clips), "--workers", "1", "--records")
+    return made_once("records/noise", lambda folder: prepare.main([*flags, str(folder)]))
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Decodes in this process: a worker costs a second, and few tests are about them."""
+
+    class Executor(concurrent.futures.Executor):
+        def __init__(self, *arguments):
+            pass
+
+        def submit(self, function, *arguments):
+            future = concurrent.futures.Future()
+            future.set_result(function(*arguments))
+            return future
+
+    monkeypatch.setattr(decode_workers.concurrent.futures, "ProcessPoolExecutor", Executor)
 
 
 @pytest.fixture(scope="session")

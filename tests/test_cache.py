@@ -30,7 +30,7 @@ def test_rows_read_back_as_written(tmp_path):
     assert len(lines) == 6
 
 
-def test_rows_of_other_settings_do_not_answer(tmp_path):
+def test_rows_of_other_settings_do_not_count(tmp_path):
     cache(tmp_path).add(row("a", "ja"))
     assert cache(tmp_path, language="de").get("a") is None
     cache(tmp_path, language="de").add(row("a", "nein"))

@@ -22,9 +22,9 @@ def test_success_is_status_zero_and_silent(capsys):
 
 
 def test_arguments_are_handed_on():
-    seen = []
-    run_command(seen.append, ["--help"])
-    assert seen == [["--help"]]
+    received = []
+    run_command(received.append, ["--help"])
+    assert received == [["--help"]]
 
 
 @pytest.mark.parametrize(

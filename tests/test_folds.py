@@ -1,4 +1,4 @@
-"""Tests of pipelines.folds: no speaker in two parts, the published lists as published, the same fold everywhere."""
+"""Tests of pipelines.folds: no speaker in two splits, the published lists as published, the same fold everywhere."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def make(name, speakers, **settings):
     return folds.make_folds(name, index_of(speakers), **settings)
 
 
-def parts(fold):
+def splits_of(fold):
     return [set(fold.train), set(fold.validation), set(fold.test)]
 
 
@@ -58,9 +58,11 @@ def write(path, content):
 def test_every_speaker_has_one_part_and_every_part_a_speaker(name, speakers, seed):
     index = index_of(speakers, 2)
     for fold in folds.make_folds(name, index, seed=seed):
-        assert sum(map(len, parts(fold))) == len(set.union(*parts(fold))) == len(speakers)
+        assert sum(map(len, splits_of(fold))) == len(set.union(*splits_of(fold))) == len(speakers)
         found = folds.audit(fold, index, name)
-        assert [found.splits[split]["num_utterances"] for split in folds.SPLITS] == [2 * len(p) for p in parts(fold)]
+        assert [found.splits[split]["num_utterances"] for split in folds.SPLITS] == [
+            2 * len(p) for p in splits_of(fold)
+        ]
         assert (found.marks, found.left_out) == ((), 0)
 
 
@@ -71,7 +73,7 @@ def test_all_folds_together_test_every_speaker_once(name, speakers):
 
 
 def test_holdout_is_60_20_20():
-    assert list(map(len, parts(folds.choose_fold("holdout", 0, index_of(PRESENT))))) == [12, 4, 4]
+    assert list(map(len, splits_of(folds.choose_fold("holdout", 0, index_of(PRESENT))))) == [12, 4, 4]
 
 
 @pytest.mark.parametrize("name", ["holdout", "group-kfold", "random"])
@@ -140,7 +142,7 @@ def test_loso_tests_one_speaker_and_validates_on_the_next_two():
 
 
 @pytest.mark.parametrize(("num_speakers", "num_folds"), [(20, 3), (20, 7), (5, 5), (3, 3)])
-def test_group_kfold_deals_equal_groups_and_validates_on_the_next(num_speakers, num_folds):
+def test_group_kfold_makes_equal_groups_and_validates_on_the_next(num_speakers, num_folds):
     made = make("group-kfold", ACTORS[:num_speakers], num_folds=num_folds)
     assert len(made) == num_folds
     assert {len(fold.test) for fold in made} <= {num_speakers // num_folds, -(-num_speakers // num_folds)}
@@ -178,7 +180,7 @@ def test_published_reads_the_split_of_the_corpus():
 def test_random_cuts_utterances_60_20_20():
     index = index_of(["", "a"], 10)
     (fold,) = folds.make_folds("random", index)
-    assert list(map(len, parts(fold))) == [12, 4, 4]
+    assert list(map(len, splits_of(fold))) == [12, 4, 4]
     assert fold.splits(index).value_counts().to_dict() == {"train": 12, "validation": 4, "test": 4}
     with pytest.raises(InputError, match="random needs at least three utterances"):
         folds.make_folds("random", index[:2])
@@ -253,19 +255,19 @@ def changed(index, **cells):
     return index.reset_index(drop=True)
 
 
-def test_one_trial_in_two_parts_stops_and_both_utterances_are_named():
+def test_one_trial_in_two_splits_stops_and_both_utterances_are_named():
     index = changed(index_of("abc", 3), trial={"a-1": "T", "a-2": "T", "c-0": "T"})
     with pytest.raises(InputError, match=r"^here: a-1 in train and c-0 in test are one trial \(T\);"):
         folds.audit(FOLD, index, "here")
 
 
-def test_identical_samples_in_two_parts_stop_and_the_others_are_counted():
+def test_identical_samples_in_two_splits_stop_and_the_others_are_counted():
     index = changed(index_of("abc", 3), audio_sha256={"b-2": "x", "c-1": "x", "a-0": "y", "b-0": "y", "c-0": "y"})
     with pytest.raises(InputError, match=r"b-2 in validation and c-1 in test \(and 1 more\) hold identical samples"):
         folds.audit(FOLD, index, "here")
 
 
-def test_identical_pictures_in_two_parts_are_refused_whatever_their_sound():
+def test_identical_pictures_in_two_splits_are_refused_whatever_their_audio():
     index = changed(index_of("abc", 2), video_sha256={"a-1": "x", "c-0": "x"})
     with pytest.raises(InputError, match=r"a-1 in train and c-0 in test hold identical pictures; remove the copy"):
         folds.audit(FOLD, index, "here")
@@ -289,7 +291,7 @@ def test_twins_within_one_part_and_among_the_left_out_are_fine():
     assert found.splits["train"] == {"speakers": ["a"], "num_utterances": 2}
 
 
-def test_sentences_may_stand_in_all_parts_of_a_fold_of_speakers():
+def test_sentences_may_stand_in_all_splits_of_a_fold_of_speakers():
     found = folds.audit(FOLD, index_of("abc", 2, transcript="Kids are talking"), "here")
     assert found.overlaps["sentences"] == 1
     assert found.marks == ()

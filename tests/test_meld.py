@@ -16,7 +16,7 @@ def row(utterance="Hi!", speaker="Joey", emotion="joy", dialogue=7, number=3):
 
 
 def write(folder, *rows, encoding="utf-8"):
-    """Writes three parts, the rows in the first and one row each in the others."""
+    """Writes three splits, the rows in the first and one row each in the others."""
     for name, content in zip(meld.FILES.values(), ("".join(rows) or row(), row(), row()), strict=True):
         (folder / name).write_bytes((HEADER + content).encode(encoding))
     return folder
@@ -32,7 +32,7 @@ def test_characters_are_attributes_and_no_speakers(tmp_path):
     assert one.attributes == about
 
 
-def test_the_same_numbers_in_another_part_are_another_dialogue(tmp_path):
+def test_the_same_numbers_in_another_split_are_another_dialogue(tmp_path):
     utterances = meld.read(write(tmp_path)).utterances
     assert [one.attributes["dialogue"] for one in utterances] == ["test-0007", "train-0007", "validation-0007"]
     assert [one.published_split for one in utterances] == ["test", "train", "validation"]

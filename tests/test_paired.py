@@ -1,4 +1,4 @@
-"""Tests of pipelines.transcripts.paired: who gets which sentence, by hand and on the real corpora."""
+"""Tests of pipelines.transcripts.paired: which clip gets which sentence, by hand and on the real corpora."""
 
 import dataclasses
 from collections import Counter
@@ -14,15 +14,15 @@ from pipelines.transcripts.paired import paired
 from pipelines.utterance import Corpus, Utterance
 
 
-def write_sentences(folder, **parts):
+def write_sentences(folder, **splits):
     """Writes train, dev and test of GoEmotions from rows (sentence, labels joined by commas)."""
     folder.mkdir(exist_ok=True)
-    for part in ("train", "dev", "test"):
+    for split in ("train", "dev", "test"):
         lines = [
-            f"{sentence}\t{','.join(str(GOEMOTIONS.index(label)) for label in labels.split(','))}\t{part}{number:03}\n"
-            for number, (sentence, labels) in enumerate(parts.get(part, [("A train goes by.", "neutral")]))
+            f"{sentence}\t{','.join(str(GOEMOTIONS.index(label)) for label in labels.split(','))}\t{split}{number:03}\n"
+            for number, (sentence, labels) in enumerate(splits.get(split, [("A train goes by.", "neutral")]))
         ]
-        (folder / f"{part}.tsv").write_text("".join(lines), encoding="utf-8")
+        (folder / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
     return folder
 
 
@@ -97,7 +97,7 @@ def test_no_sentence_is_used_twice_or_stands_in_train_in_another_spelling(tmp_pa
     assert sorted(spellings) == ["don't stop", "ok"]
 
 
-def test_scarce_sentences_are_dealt_round_robin_over_speakers(tmp_path):
+def test_scarce_sentences_go_to_the_speakers_in_turn(tmp_path):
     folder = write_sentences(tmp_path / "go", test=many("disgust", 7), dev=many("fear", 6))
     corpus = acted(speakers=("01", "02", "03", "04"), counts={"disgust": 3, "fearful": 3})
     first_served = set()
@@ -119,11 +119,11 @@ def test_a_speaker_of_few_clips_leaves_sentences_to_the_others(tmp_path):
     assert Counter(one.speaker for one in filled.utterances) == {"01": 5, "02": 1}
 
 
-def test_the_seed_deals_anew_and_the_same_seed_deals_the_same(tmp_path):
+def test_another_seed_assigns_other_sentences_and_the_same_seed_the_same(tmp_path):
     folder = write_sentences(tmp_path / "go", test=many("joy", 30))
     corpus = acted(counts={"happy": 5})
-    deals = [[one.transcript for one in paired(corpus, folder, seed)[0].utterances] for seed in (0, 0, 1)]
-    assert deals[0] == deals[1] != deals[2]
+    assigned = [[one.transcript for one in paired(corpus, folder, seed)[0].utterances] for seed in (0, 0, 1)]
+    assert assigned[0] == assigned[1] != assigned[2]
 
 
 def test_other_labels_are_refused_with_those_that_work(tmp_path):

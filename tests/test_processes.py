@@ -1,4 +1,4 @@
-"""Tests of pipelines.processes: Ctrl-C means nothing to a worker, and no worker outlives its parent."""
+"""Tests of pipelines.processes: workers ignore Ctrl-C, and none outlives its parent."""
 
 import os
 import signal
@@ -93,7 +93,7 @@ def test_an_error_inside_lets_ctrl_c_through_again():
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_process_without_a_parent_of_its_kind_waits_for_nobody():
+def test_a_process_that_is_no_worker_waits_for_no_parent():
     before = threading.active_count()
     processes.end_with_parent()
     assert threading.active_count() == before

@@ -68,8 +68,8 @@ def test_song_and_other_files_beside_the_speech_are_left_out_and_counted(tmp_pat
     assert [utterance.utterance_id for utterance in corpus.utterances] == ["03-01-01-01-01-01-01"]
     assert corpus.ignored == {
         "song": 2,
-        "sound taken out of a video": 1,
-        "video named as sound alone (03)": 1,
+        "audio taken out of a video": 1,
+        "video named as audio alone (03)": 1,
         "recordings without a RAVDESS name": 1,
     }
 
@@ -102,7 +102,7 @@ def test_without_its_videos_a_corpus_keeps_the_sound_and_counts_what_has_none(tm
     corpus = ravdess.read(tmp_path).audio_only()
     assert [one.utterance_id[:2] for one in corpus.utterances] == ["01", "03"]
     assert not corpus.has_video
-    assert corpus.ignored == {"video without sound (--video-frames reads it)": 1}
+    assert corpus.ignored == {"video without audio (--video-frames reads it)": 1}
 
 
 def test_a_nested_second_copy_is_counted_and_not_read_twice(tmp_path):

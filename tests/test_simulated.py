@@ -56,12 +56,12 @@ def test_each_clip_gets_a_sentence_of_its_emotion_and_keeps_the_rest():
 
 
 def test_a_clip_keeps_its_sentence_whatever_else_the_corpus_holds():
-    whole, part = simulated(corpus_of(RAVDESS), 3)[0], simulated(corpus_of(("sad", "happy"), 5), 3)[0]
+    whole, few = simulated(corpus_of(RAVDESS), 3)[0], simulated(corpus_of(("sad", "happy"), 5), 3)[0]
     kept = {one.utterance_id: one.transcript for one in whole.utterances}
-    assert all(kept[one.utterance_id] == one.transcript for one in part.utterances)
+    assert all(kept[one.utterance_id] == one.transcript for one in few.utterances)
 
 
-def test_the_seed_deals_anew_and_another_process_deals_the_same():
+def test_another_seed_chooses_others_and_another_process_the_same():
     found = [sentence_for(f"clip {number}", "happy", 0) for number in range(30)]
     assert found != [sentence_for(f"clip {number}", "happy", 1) for number in range(30)]
     code = (

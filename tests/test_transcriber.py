@@ -75,32 +75,32 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_a_checkpoint_is_heard_with_as_decoded_samples_without_ffmpeg(transcriber, monkeypatch):
+def test_a_checkpoint_transcribes_decoded_samples_without_ffmpeg(transcriber, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    heard = transcriber(noise(1.5))
-    assert (heard.transcript, heard.seconds) == (SENTENCE, 1.5)
-    assert heard.no_speech_prob < 0.01
+    found = transcriber(noise(1.5))
+    assert (found.transcript, found.seconds) == (SENTENCE, 1.5)
+    assert found.no_speech_prob < 0.01
 
 
-def test_hearing_again_gives_the_same_words(transcriber):
+def test_transcribing_again_gives_the_same_words(transcriber):
     assert transcriber(noise()) == transcriber(noise())
 
 
-def test_a_recording_longer_than_a_window_is_heard_to_its_end(transcriber):
+def test_a_recording_longer_than_a_window_is_transcribed_to_its_end(transcriber):
     assert transcriber(noise(31)).transcript == f"{SENTENCE} {SENTENCE}"
 
 
 def test_what_whisper_takes_for_no_speech_is_dropped_however_sure_it_is(make_whisper):
-    heard = Transcriber(WhisperSettings(str(make_whisper("Thank you.", is_speech=False)), device="cpu"))(noise())
-    assert heard.transcript == ""
-    assert heard.no_speech_prob > 0.99
+    found = Transcriber(WhisperSettings(str(make_whisper("Thank you.", is_speech=False)), device="cpu"))(noise())
+    assert found.transcript == ""
+    assert found.no_speech_prob > 0.99
 
 
-def test_an_english_model_hears_english_and_refuses_other_languages(make_whisper):
+def test_an_english_model_transcribes_english_and_refuses_other_languages(make_whisper):
     path = str(make_whisper("Oh, no!", is_multilingual=False))
     for language in ("en", "auto"):
         assert Transcriber(WhisperSettings(path, language, "cpu"))(noise()).transcript == "Oh, no!"
-    with pytest.raises(InputError, match=r"tiny\.pt knows English only: leave --language out"):
+    with pytest.raises(InputError, match=r"tiny\.pt is for English only: leave --language out"):
         Transcriber(WhisperSettings(path, "german", "cpu"))
 
 
@@ -124,7 +124,7 @@ def test_the_gate_is_at_a_tenth_of_a_second_and_65_db():
 
 
 @pytest.mark.real_data
-def test_no_clip_of_an_actor_of_ravdess_is_held_for_silent(real_data):
+def test_no_clip_of_an_actor_of_ravdess_counts_as_silent(real_data):
     paths = sorted((real_data / "ravdess" / "Actor_05").glob("*.flac"))
     assert len(paths) == 60
     assert not [path.stem for path in paths if is_silent(audio.decode(path))]
@@ -141,7 +141,7 @@ def test_words_are_kept_in_a_readable_table_with_the_settings(clips, settings, t
     assert first["model_sha256"] == file_sha256(Path(settings.model))
 
 
-def test_a_second_run_hears_nothing_and_imports_no_whisper(clips, settings, tmp_path, parrot):
+def test_a_second_run_transcribes_nothing_and_imports_no_whisper(clips, settings, tmp_path, parrot):
     first = transcribed(clips, settings, tmp_path / "cache")
     code = (
         "import sys\nfrom pathlib import Path\nfrom pipelines.transcripts.transcriber import *\n"
@@ -158,7 +158,7 @@ def test_a_second_run_hears_nothing_and_imports_no_whisper(clips, settings, tmp_
     assert parrot.asked == 3
 
 
-def test_other_settings_are_heard_anew_in_a_file_of_their_own(clips, settings, tmp_path, parrot):
+def test_other_settings_are_transcribed_anew_in_a_file_of_their_own(clips, settings, tmp_path, parrot):
     transcribed(clips, settings, tmp_path / "cache")
     transcribed(clips, dataclasses.replace(settings, language="de"), tmp_path / "cache")
     assert parrot.asked == 6
@@ -168,7 +168,7 @@ def test_other_settings_are_heard_anew_in_a_file_of_their_own(clips, settings, t
     assert parrot.asked == 6
 
 
-def test_a_changed_recording_is_heard_anew(clips, settings, tmp_path, parrot):
+def test_a_changed_recording_is_transcribed_anew(clips, settings, tmp_path, parrot):
     transcribed(clips, settings, tmp_path / "cache")
     soundfile.write(clips.utterances[0].audio, noise(seed=2), 16000)
     assert words(transcribed(clips, settings, tmp_path / "cache"))[0] == "sound, number 4"
@@ -178,14 +178,14 @@ def test_a_run_that_was_stopped_continues_after_the_last_clip(clips, settings, t
     def stopped(self, waveform):
         if Parrot.asked == 2:
             raise KeyboardInterrupt
-        return hear(self, waveform)
+        return transcribe(self, waveform)
 
-    hear = Parrot.__call__
+    transcribe = Parrot.__call__
     monkeypatch.setattr(Parrot, "__call__", stopped)
     with pytest.raises(KeyboardInterrupt):
         transcribed(clips, settings, tmp_path / "cache")
     assert len(rows(tmp_path / "cache")) == 2
-    monkeypatch.setattr(Parrot, "__call__", hear)
+    monkeypatch.setattr(Parrot, "__call__", transcribe)
     transcribed(clips, settings, tmp_path / "cache")
     assert (parrot.asked, len(rows(tmp_path / "cache"))) == (3, 3)
 
@@ -197,7 +197,7 @@ def test_a_name_that_is_no_model_leaves_no_folders(clips, tmp_path, parrot):
 
 
 def test_an_unknown_language_gets_a_sentence(settings):
-    with pytest.raises(InputError, match="whisper knows no language 'klingon': give auto or one of af, "):
+    with pytest.raises(InputError, match="whisper has no language 'klingon': give auto or one of af, "):
         Transcriber(dataclasses.replace(settings, language="klingon"))
 
 

@@ -74,10 +74,10 @@ def test_flags_that_do_not_belong_together_get_a_sentence(flags, sentence):
 
 def test_a_name_and_an_identity_tell_all_that_the_words_depend_on(whisper_checkpoint):
     assert source("--transcripts", "simulated", "--transcript-seed", 3).identity == {"source": "simulated", "seed": 3}
-    heard = source("--transcripts", "whisper", "--whisper-model", whisper_checkpoint, "--language", "DE")
-    assert heard.name == "whisper tiny.pt"
-    assert (heard.identity["language"], len(heard.identity["model_sha256"])) == ("de", 64)
-    assert json.loads(json.dumps(heard.identity)) == heard.identity
+    transcribed = source("--transcripts", "whisper", "--whisper-model", whisper_checkpoint, "--language", "DE")
+    assert transcribed.name == "whisper tiny.pt"
+    assert (transcribed.identity["language"], len(transcribed.identity["model_sha256"])) == ("de", 64)
+    assert json.loads(json.dumps(transcribed.identity)) == transcribed.identity
     assert source("--transcripts", "whisper").name == "whisper base"
     on_gpu = source("--transcripts", "whisper", "--device", "cuda")
     assert on_gpu.identity == source("--transcripts", "whisper").identity
@@ -107,14 +107,14 @@ def test_simulated_words_are_prepared_marked_and_kept_as_a_table(clips, tmp_path
 
 @pytest.fixture
 def few_sentences(tmp_path):
-    """A folder in GoEmotions' format with one happy and nine sad sentences to be dealt."""
+    """A folder in GoEmotions' format with one happy and nine sad sentences to draw from."""
     (tmp_path / "go").mkdir()
-    for part, lines in {
+    for split, lines in {
         "train": ["it rains\t27\tt0"],
         "dev": ["what a day\t17\td0"],
         "test": [f"so sad {number}\t25\te{number}" for number in range(9)],
     }.items():
-        (tmp_path / "go" / f"{part}.tsv").write_text("".join(f"{line}\n" for line in lines))
+        (tmp_path / "go" / f"{split}.tsv").write_text("".join(f"{line}\n" for line in lines))
     return tmp_path / "go"
 
 
@@ -128,7 +128,7 @@ def test_paired_words_are_prepared_marked_and_counted(clips, few_sentences, tmp_
     assert read_table(tmp_path / "words")[1][0]["speaker"] in {"01", "02", "03"}
 
 
-def test_sentences_that_were_dealt_are_read_back_until_something_changes(
+def test_sentences_that_were_drawn_are_read_back_until_something_changes(
     clips, few_sentences, tmp_path, monkeypatch, capsys
 ):
     def fill(*flags):
@@ -143,29 +143,29 @@ def test_sentences_that_were_dealt_are_read_back_until_something_changes(
         )
         return source("--transcripts", "paired", *flags).fill(ravdess.read(clips))
 
-    dealt = fill()
+    assigned = fill()
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.transcripts.paired", lambda *_: pytest.fail("dealt anew"))
-        assert fill() == dealt
-    assert "sentences as dealt before" in capsys.readouterr().err
+        patch.setattr("pipelines.transcripts.paired", lambda *_: pytest.fail("drawn anew"))
+        assert fill() == assigned
+    assert "sentences as drawn before" in capsys.readouterr().err
     fill("--transcript-seed", "1")
     (few_sentences / "dev.tsv").write_text("what a night\t17\td0\n")
     assert "what a night" in {utterance.transcript for utterance in fill().utterances}
     assert len(list((tmp_path / "words").iterdir())) == 3
 
 
-def test_heard_words_are_prepared_and_compared_with_the_script(clips, tmp_path, whisper_checkpoint, capsys):
+def test_transcribed_words_are_prepared_and_compared_with_the_script(clips, tmp_path, whisper_checkpoint, capsys):
     flags = ("--transcripts", "whisper", "--whisper-model", whisper_checkpoint, "--device", "cpu")
     index, metadata = prepared(clips, tmp_path / "records", *flags, "--transcript-cache", tmp_path / "words")
     assert set(index["transcript"]) == {"Kids are talking by the door."}
     assert (metadata.transcript_source, records.marks_of(metadata)) == ("whisper tiny.pt", [])
     # "Dogs are sitting by the door" is two words off, in half of the clips.
-    told = "whisper tiny.pt: word error rate 16.7% against the script (12 of 72 words); 0 of 12 clips without words"
-    assert told in capsys.readouterr().err
+    summary = "whisper tiny.pt: word error rate 16.7% against the script (12 of 72 words); 0 of 12 clips without words"
+    assert summary in capsys.readouterr().err
     assert len(read_table(tmp_path / "words")[1]) == 12
     prepared(clips, tmp_path / "records", *flags, "--transcript-cache", tmp_path / "words")
     errors = capsys.readouterr().err
-    assert told in errors
+    assert summary in errors
     assert "transcribing" not in errors
     assert "holds these records already" in errors
 

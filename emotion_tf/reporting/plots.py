@@ -12,17 +12,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from emotion_tf.evaluation import metrics
+from pipelines.files import replacing
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, under a temporary name first."""
+    """Writes a figure as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def curves(history: pd.DataFrame, chance: float) -> Figure:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 ROOT = Path("saved_models")
 
+AGAIN = "train again with --overwrite"
+"""What mends the files of a run."""
+
 _OLDER = {
     "is_multi_label": False,
     "has_audio": True,
@@ -44,7 +47,7 @@ class Scored:
 
     def scores(self) -> dict[str, Any]:
         """Reads scores.json."""
-        return read_json(self.scores_path)
+        return read_json(self.scores_path, AGAIN)
 
     def write_scores(self, scores: Mapping[str, Any]) -> None:
         """Writes scores.json, which says that the rest is there."""
@@ -169,17 +172,17 @@ class Run(Scored):
 
     def metadata(self) -> dict[str, Any]:
         """Reads metadata.json: facts of the records, the fold, the training prior, the marks of the scores."""
-        return _OLDER | read_json(self.metadata_path)
+        return _OLDER | read_json(self.metadata_path, AGAIN)
 
     def temperature(self) -> float:
         """Reads what the logits were divided by."""
-        return read_json(self.calibration_path)["temperature"]
+        return read_json(self.calibration_path, AGAIN)["temperature"]
 
     def thresholds(self) -> "np.ndarray | None":
         """Reads from which probability on each emotion is named, [num_emotions]; None: the most probable alone is."""
         import numpy as np
 
-        found = read_json(self.calibration_path).get("thresholds")
+        found = read_json(self.calibration_path, AGAIN).get("thresholds")
         return None if found is None else np.array([found[emotion] for emotion in self.metadata()["emotions"]])
 
     def tokenizer(self) -> text.Tokenizer | None:
@@ -190,7 +193,7 @@ class Run(Scored):
         """Reads the statistics that bring sound to one scale; None: each clip is normalised by itself."""
         if not self.normalisation_path.exists():
             return None
-        values = read_json(self.normalisation_path)
+        values = read_json(self.normalisation_path, AGAIN)
         try:
             found = Normalisation(**values)
             widths = widths_of(self.metadata())

@@ -24,7 +24,7 @@ from emotion_tf.evaluation.metrics import HEADLINES
 from emotion_tf.reporting import plots
 from emotion_tf.runs.folder import Run
 from pipelines.command import InputError, is_disk_full
-from pipelines.files import write_csv, write_json
+from pipelines.files import replacing, write_csv, write_json
 
 
 class Validation(keras.callbacks.Callback):
@@ -212,18 +212,15 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
-    """Writes weights, the optimizer's state among them, under a temporary name and renames the file."""
+    """Writes weights, the optimizer's state among them, as a .weights.h5 file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name("unfinished.weights.h5")
     try:
-        model.save_weights(temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            model.save_weights(temporary)
     except Exception as error:
         if is_disk_full(error):  # h5py says it in a dozen lines.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

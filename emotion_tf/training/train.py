@@ -25,7 +25,7 @@ from emotion_tf.training.training_data import training_dataset
 from emotion_tf.training.transfer import freeze, start_from
 from pipelines import text
 from pipelines.command import InputError, progress_bar
-from pipelines.files import write_json
+from pipelines.files import replacing, write_json
 from pipelines.records.metadata import widths_of
 
 
@@ -159,13 +159,9 @@ def _callbacks(
 
 
 def write_model(model: keras.Model, path: Path) -> None:
-    """Writes a model under a temporary name and renames it."""
-    temporary = path.with_name("unfinished.keras")
-    try:
+    """Writes a model as a .keras file."""
+    with replacing(path) as temporary:
         model.save(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _finish(run: Run, model: keras.Model, part: Split, history: pd.DataFrame | None) -> None:

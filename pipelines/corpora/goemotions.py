@@ -13,7 +13,7 @@ from pipelines.utterance import Corpus, Utterance
 LICENCE = "Apache-2.0; comments as Reddit's users wrote them, crude language among them"
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
-"""Published part -> its file."""
+"""Published split -> its file."""
 
 _IDS = {str(number): emotion for number, emotion in enumerate(GOEMOTIONS)}
 
@@ -47,7 +47,7 @@ def read(source: Path) -> Corpus:
 
 
 def _lines(path: Path) -> list[str]:
-    """Splits at line feeds alone: comments may hold other characters that end lines elsewhere."""
+    """Splits at line feeds alone: comments may hold other characters at which Python splits lines."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Anyone's own recordings: a CSV with `path,emotion,speaker` and optionally `transcript,split,trial`.
+"""Recordings of your own: a CSV with `path,emotion,speaker` and optionally `transcript,split,trial`.
 
-A path may be that of a video, whose sound and pictures are one utterance. Paths are relative to the CSV's folder.
+A path may be that of a video, whose audio and frames are one utterance. Paths are relative to the CSV's folder.
 Further columns become attributes of the utterance.
 """
 

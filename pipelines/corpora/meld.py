@@ -16,7 +16,7 @@ from pipelines.utterance import Corpus, Utterance
 LICENCE = "GPL-3.0"
 
 FILES = {"train": "train_sent_emo.csv", "validation": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
-"""Published part -> its file."""
+"""Published split -> its file."""
 
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season", "Episode")
 

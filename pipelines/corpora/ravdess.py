@@ -1,9 +1,9 @@
 """RAVDESS, speech: recordings and videos of 24 actors in eight emotions (Livingstone & Russo 2018).
 
 File names are modality-channel-emotion-intensity-statement-repetition-actor, for instance 03-01-05-02-01-01-12.wav.
-Modality 01 is pictures and sound, 02 pictures, 03 sound of one and the same performance: a trial, which is one
-utterance. Its sound is that of 03, else of 01; its pictures are those of 02, else of 01; its name is the first of 03,
-01, 02 that is there. Both layouts are read, `Actor_NN/` folders and a flat folder, with song beside the speech or
+Modality 01 is video with audio, 02 video alone, 03 audio alone of one and the same performance: a trial, which is one
+utterance. Its audio is that of 03, else of 01; its video is that of 02, else of 01; its name is the first of 03, 01, 02
+that is there. Both layouts are read, `Actor_NN/` folders and a flat folder, with song beside the speech or
 without.
 """
 
@@ -61,7 +61,7 @@ def read(source: Path) -> Corpus:
 
 
 def trial_of(stem: str) -> str:
-    """Names the performance: the file name without its modality, equal for sound and video of one trial."""
+    """Names the performance: the file name without its modality, equal for audio and video of one trial."""
     return stem.partition("-")[2]
 
 
@@ -74,10 +74,10 @@ def _kind(path: Path) -> str:
         return "recordings without a RAVDESS name"
     if path.stem[3:5] == "02":
         return "song"
-    # Sound that somebody took out of a video is that of 03 once more, and pictures under that name are not its.
+    # Audio that was taken out of a video is that of 03 once more; a video named 03 would be another one's.
     if is_audio and path.stem[:2] in ("01", "02"):
-        return "sound taken out of a video"
-    return "video named as sound alone (03)" if not is_audio and path.stem[:2] == "03" else "speech"
+        return "audio taken out of a video"
+    return "video named as audio alone (03)" if not is_audio and path.stem[:2] == "03" else "speech"
 
 
 def _check_codes(path: Path) -> None:

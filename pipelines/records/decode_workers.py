@@ -29,15 +29,15 @@ _Read = Callable[[Path | None, Path | None], Clip]
 def decoding(
     batches: Sequence[list[Utterance]],
     num_workers: int | None = None,
-    seen: VideoSettings | None = None,
+    video_settings: VideoSettings | None = None,
     trim_db: float = TRIM_DB,
 ) -> Iterator[Iterator[Decoded]]:
-    """Decodes batches of utterances in worker processes, in order, a few batches ahead of whoever takes them.
+    """Decodes batches of utterances in worker processes, in order, a few batches ahead of the one that is taken.
 
     Args:
       batches: Utterances; those without a recording decode to no samples.
       num_workers: Processes; None: one a core.
-      seen: What of videos is seen; None: nothing.
+      video_settings: Which frames of videos are read; None: none.
       trim_db: Where the silent ends of a clip begin: `FrontEnd.silence_db`.
 
     Returns:
@@ -46,7 +46,7 @@ def decoding(
     Raises:
       InputError: A process was killed.
     """
-    read = functools.partial(read_clip, seen=seen, trim_db=trim_db)
+    read = functools.partial(read_clip, video_settings=video_settings, trim_db=trim_db)
     num_workers = min(num_workers or processes.num_cores(), max(1, len(batches)))
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(num_workers, context, processes.end_with_parent) as pool:
@@ -86,7 +86,7 @@ def _decode_all(paths: Sequence[tuple[Path | None, Path | None]], read: _Read) -
 
 
 def _decode(audio_path: Path | None, video_path: Path | None, read: _Read) -> Clip | str:
-    """Returns the clip, without samples where there is no sound, or the reason why it cannot be read."""
+    """Returns the clip, without samples where there is no audio, or the reason why it cannot be read."""
     try:
         return read(audio_path, video_path)
     except InputError as error:

@@ -12,12 +12,9 @@ from pipelines.command import InputError
 from pipelines.files import write_json
 from pipelines.video import NUM_BOX_COLUMNS, VideoSettings
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 METADATA = "metadata.json"
-
-# What holds for records that were made before metadata.json said so.
-_OLDER: Mapping[str, Any] = {"acoustic": [], "encoder": None, "video": None, "seen": {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,20 +29,21 @@ class Metadata:
       front_end: The settings of log_mel.
       acoustic: Names of the columns of acoustic; none where records hold no acoustic.
       encoder: Whose states records hold: {"kind", "model", "sha256" of the checkpoint, "layer", "width",
-        "steps_per_second"}; None: nobody's.
+        "steps_per_second"}; None where records hold none.
       video: The settings of video_frames; None where records hold none.
-      seen: Of video: {"num_clips", "num_frames_without_face", "without_face": [utterance_id, ...], "without_sound":
-        number of clips with pictures alone}; empty where records hold none.
       vocabulary_sha256: Of the vocabulary that made the token ids.
       transcript_source: Where the words come from: "script", "simulated", "paired" or "whisper MODEL".
       is_multi_label: Whether a record may have several labels.
       has_audio: Whether the corpus has recordings; without them every log_mel has no frames.
       has_waveform: Whether records hold waveforms.
       shards: Shard -> {"speakers": [...], "num_utterances": N, "num_bytes": N}.
-      num_utterances, hours, longest_frames: Of all records together; hours of decoded sound.
+      num_utterances, hours, longest_frames: Of all records together; hours of decoded audio.
       num_multi_label: Records with two labels or more.
       num_without_words: Records whose transcript is blank.
       counts: Speaker -> emotion -> number of records; one with two labels counts twice.
+      num_videos, num_videos_without_audio: Utterances with frames, and those of them that have frames alone.
+      num_frames_without_face: Frames of all videos in which no face was found.
+      without_face: Utterances with frames of which none shows a face.
       ignored: Reason -> number of files or rows that the corpus's reader left out on purpose.
       skipped: Recordings that cannot be read, each {"utterance_id", "reason"}.
       silent: Utterances whose recording is silent.
@@ -62,7 +60,6 @@ class Metadata:
     acoustic: list[str]
     encoder: dict[str, Any] | None
     video: dict[str, Any] | None
-    seen: dict[str, Any]
     vocabulary_sha256: str
     transcript_source: str
     is_multi_label: bool
@@ -75,6 +72,10 @@ class Metadata:
     num_multi_label: int
     num_without_words: int
     counts: dict[str, dict[str, int]]
+    num_videos: int
+    num_videos_without_audio: int
+    num_frames_without_face: int
+    without_face: list[str]
     ignored: dict[str, int]
     skipped: list[dict[str, str]]
     silent: list[str]
@@ -129,7 +130,6 @@ def read_metadata(folder: Path) -> Metadata:
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}, and this program reads {SCHEMA_VERSION}: {again}.")
     names = {field.name for field in dataclasses.fields(Metadata)}
-    values = _OLDER | values
     if set(values) != names:
         differing = ", ".join(sorted(set(values) ^ names))
         raise InputError(f"{path} is corrupt (missing or unknown: {differing}): {again}.")
@@ -160,10 +160,10 @@ def write_metadata(folder: Path, metadata: Metadata) -> None:
 
 
 def widths_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Tells from the metadata of a run or of records which features there are.
+    """Lists the features that records hold, by the metadata of the records or of a run.
 
     Returns:
-      Feature of sound -> its columns; video_frames -> height, width and channels of a frame, where there are any.
+      Audio feature -> its columns; video_frames -> height, width and channels of a frame, where there are any.
     """
     widths = {"log_mel": metadata["front_end"]["mel_bins"]}
     if names := metadata.get("acoustic"):

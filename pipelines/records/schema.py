@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 # One entry a field of a record, for writer and reader alike. Arrays are raw little-endian values of this type, whose
-# last axis (if they have two) is told by `Metadata.columns`; "text" is UTF-8; "numbers" one int64 or more; "images" a
+# last axis (if they have two) is that of `Metadata.columns`; "text" is UTF-8; "numbers" one int64 or more; "images" a
 # JPEG each.
 SCHEMA: Mapping[str, str] = {
     "utterance_id": "text",
@@ -33,14 +33,14 @@ SCHEMA: Mapping[str, str] = {
 }
 
 STORED = {"log_mel": "log_mel", "mfcc": "acoustic", "acoustic": "acoustic", "encoder": "encoder"}
-"""Feature of sound -> the field of a record that it is read from."""
+"""Audio feature -> the field of a record that it is read from."""
 
 
 def serialise(record: Mapping[str, Any]) -> bytes:
     """Turns a record into the bytes of a `tf.train.Example`, the same bytes for the same record.
 
     Args:
-      record: Fields of `SCHEMA`; those that a corpus lacks may be absent.
+      record: Fields of `SCHEMA`; those that a corpus has nothing for may be absent.
     """
     import tensorflow as tf
 

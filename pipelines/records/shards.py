@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd
 from pipelines.audio.speech_encoder import STEPS_PER_SECOND
 from pipelines.command import InputError
+from pipelines.files import replacing
 from pipelines.records.metadata import read_metadata
 from pipelines.records.schema import parse, serialise
 from pipelines.utterance import Utterance
@@ -36,9 +37,9 @@ def plan_shards(
     has_encoder: bool = False,
     num_video_frames: int = 0,
 ) -> dict[str, list[Utterance]]:
-    """Deals whole speakers to shards of about equal size.
+    """Distributes whole speakers over shards of about equal size.
 
-    Sentences without a speaker go by a hash of the text, so that equal sentences share a shard.
+    Sentences without a speaker are grouped by a hash of the text, so that equal sentences share a shard.
 
     Returns:
       File name of each shard -> its utterances, sorted by utterance_id.
@@ -69,19 +70,15 @@ def _bucket(transcript: str) -> str:
 
 
 def write_shard(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes records to a temporary name and renames it once they are safe on disk."""
+    """Writes the records of one shard; the file takes its name once they are safe on disk."""
     import tensorflow as tf
 
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:
                 writer.write(serialise(record))
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_index(folder: Path) -> "pd.DataFrame":
@@ -107,6 +104,7 @@ def read_index(folder: Path) -> "pd.DataFrame":
     features["label"] = tf.io.RaggedFeature(tf.int64)
 
     def to_columns(serialised: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        """Parses a batch of records."""
         columns = tf.io.parse_example(serialised, features)
         labels, has_audio = columns.pop("label"), tf.strings.length(columns.pop("log_mel")) > 0
         return columns | {"labels": labels.flat_values, "counts": labels.row_lengths(), "has_audio": has_audio}

@@ -1,13 +1,17 @@
-"""Writes the records of a corpus: decodes, computes features, writes shards of whole speakers, then metadata.json."""
+"""Writes the records of a corpus: `prepare` takes five steps.
 
-import collections
+1. Records that the same preparation finished before are recognised; other ones in the folder are refused.
+2. Worker processes decode the files of each shard in batches, while this process computes features of those before.
+3. Each shard is written whole, with its counters in a file beside it: a stopped run continues after it.
+4. Files that cannot be read are all named; they end the run unless they are to be skipped.
+5. The counters are added up, and metadata.json says that the records are complete.
+"""
+
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import itertools
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,121 +21,22 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines import audio, text
-from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.clips import Clip
 from pipelines.command import InputError, import_tensorflow, make_folder, progress_bar
-from pipelines.files import write_json
+from pipelines.files import UNFINISHED, write_json
+from pipelines.records.counters import Counters
 from pipelines.records.decode_workers import Decoded, decoding
 from pipelines.records.metadata import METADATA, SCHEMA_VERSION, Metadata, read_metadata, write_metadata
-from pipelines.records.shards import plan_shards, write_shard
-from pipelines.utterance import Corpus, Utterance
-from pipelines.video import NUM_BOX_COLUMNS, Frames, VideoSettings
+from pipelines.records.preparation import Preparation
+from pipelines.records.shards import write_shard
+from pipelines.utterance import Utterance
+from pipelines.video import NUM_BOX_COLUMNS, Frames
 
 _BATCH = 32
 _SENTENCE_BATCH = 2048
 
 # Long recordings are transformed a few at a time: this many samples, padding included, at once (about 4 minutes).
 _MAX_SAMPLES = _BATCH * 8 * audio.SAMPLE_RATE
-
-
-@dataclasses.dataclass(frozen=True)
-class Preparation:
-    """What to prepare, how, and where to.
-
-    Attributes:
-      corpus: Its utterances, relabelled already, with their words.
-      folder: Where the records go.
-      front_end: The settings of log_mel.
-      label_map: Name of the map that relabelled the corpus, or empty.
-      store_waveform: Keeps the 16 kHz samples in the records.
-      transcript_source: Name of the source of the words.
-      origin: What words and choice of utterances depend on beside the corpus, as JSON holds it.
-      has_acoustic: Stores the acoustic features beside the log-mel.
-      encoder: Stores states of this encoder, too; None: of none.
-      video: Stores frames of videos, too; None: of none.
-    """
-
-    corpus: Corpus
-    folder: Path
-    front_end: audio.FrontEnd
-    label_map: str = ""
-    store_waveform: bool = False
-    transcript_source: str = "script"
-    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    has_acoustic: bool = False
-    encoder: EncoderSettings | None = None
-    video: VideoSettings | None = None
-
-    @property
-    def has_clips(self) -> bool:
-        """Whether any utterance is a recording that is read, of sound or of pictures."""
-        return self.corpus.has_audio or (self.video is not None and self.corpus.has_video)
-
-    @property
-    def frame_features(self) -> tuple[str, ...]:
-        """The fields that are computed of each frame."""
-        return ("log_mel", "acoustic") if self.has_acoustic else ("log_mel",)
-
-    @functools.cached_property
-    def shards(self) -> dict[str, list[Utterance]]:
-        """Shard -> its utterances."""
-        num_video_frames = self.video.num_frames if self.video else 0
-        stored = (self.store_waveform, self.has_acoustic, self.encoder is not None, num_video_frames)
-        return plan_shards(self.corpus.utterances, self.front_end, *stored)
-
-    @functools.cached_property
-    def loaded_encoder(self) -> Encoder | None:
-        """The encoder, loaded at first use."""
-        return Encoder(self.encoder) if self.encoder else None
-
-    @functools.cached_property
-    def fingerprints(self) -> dict[str, str]:
-        """Shard -> hash of all that it depends on: settings, labels, words, size and date of the recordings."""
-        settings = {
-            "schema_version": SCHEMA_VERSION,
-            "corpus": self.corpus.name,
-            "emotions": self.corpus.emotions,
-            "is_multi_label": self.corpus.is_multi_label,
-            "label_map": self.label_map,
-            "front_end": dataclasses.asdict(self.front_end),
-            "store_waveform": self.store_waveform,
-            "vocabulary": text.vocabulary_sha256(),
-            "transcript_source": self.transcript_source,
-            "origin": dict(self.origin),
-            # Not where there are none, so that older records are recognised.
-            **({"acoustic": audio.ACOUSTIC} if self.has_acoustic else {}),
-            **({"encoder": self.encoder.identity} if self.encoder else {}),
-            **({"video": dataclasses.asdict(self.video)} if self.video else {}),
-        }
-        base = self.corpus.source if self.corpus.source.is_dir() else self.corpus.source.parent
-        return {
-            name: _hash([settings, [_identity(utterance, base) for utterance in shard]])
-            for name, shard in self.shards.items()
-        }
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Hash of the whole."""
-        return _hash(self.fingerprints)
-
-
-@dataclasses.dataclass
-class _Summary:
-    """What is known of one finished shard; kept beside it until metadata.json is written."""
-
-    fingerprint: str
-    num_utterances: int = 0
-    num_multi_label: int = 0
-    num_without_words: int = 0
-    counts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
-    silent: list[str] = dataclasses.field(default_factory=list)
-    skipped: list[dict[str, str]] = dataclasses.field(default_factory=list)
-    num_samples: int = 0
-    longest_frames: int = 0
-    num_with_video: int = 0
-    num_without_sound: int = 0
-    num_frames_without_face: int = 0
-    without_face: list[str] = dataclasses.field(default_factory=list)
 
 
 def prepare(
@@ -149,14 +54,10 @@ def prepare(
       The metadata of complete records.
 
     Raises:
-      InputError: No utterances, settings that leave mel bands empty or acoustic features without room, other records in
-        the folder, or unreadable recordings (all of them are named).
+      InputError: What `Preparation.check` stops on, other records in the folder, or unreadable recordings (all of them
+        are named).
     """
-    stop_on_nothing(preparation.corpus)
-    if preparation.corpus.has_audio:
-        audio.mel_matrix(preparation.front_end)
-    if preparation.has_acoustic:
-        audio.check_acoustic(preparation.front_end)
+    preparation.check()
     finished = _finished_before(preparation, overwrite)
     if finished is not None:
         _stop_on_skipped(finished.skipped, skip_bad)
@@ -164,27 +65,13 @@ def prepare(
         return finished
     _ = preparation.loaded_encoder  # What is wrong with it must not cost the records that are there.
     _clear(preparation)
-    summaries = _write_shards(preparation, num_workers)
-    _stop_on_skipped([bad for summary in summaries.values() for bad in summary.skipped], skip_bad)
-    metadata = _metadata(preparation, summaries)
+    counters = _write_shards(preparation, num_workers)
+    _stop_on_skipped([bad for one in counters.values() for bad in one.skipped], skip_bad)
+    metadata = _metadata(preparation, counters)
     write_metadata(preparation.folder, metadata)
-    for name in summaries:
-        _summary_path(preparation.folder, name).unlink()
+    for name in counters:
+        _counters_path(preparation.folder, name).unlink()
     return metadata
-
-
-def _identity(utterance: Utterance, base: Path) -> dict[str, Any]:
-    values = {**vars(utterance), "attributes": dict(utterance.attributes)}
-    for field, name in (("audio", "file"), ("video", "video")):
-        path = values.pop(field)
-        if path is not None:
-            stat = path.stat() if path.exists() else None
-            values[name] = [os.path.relpath(path, base), stat and stat.st_size, stat and stat.st_mtime_ns]
-    return values
-
-
-def _hash(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _finished_before(preparation: Preparation, overwrite: bool) -> Metadata | None:
@@ -208,35 +95,34 @@ def _clear(preparation: Preparation) -> None:
     (folder / METADATA).unlink(missing_ok=True)
     # Names of ours alone: the folder may hold records that another program made.
     ours = f"{'[0-9]' * 5}-of-{'[0-9]' * 5}.tfrecord"
-    for ending in ("", ".tmp", ".json", ".json.tmp"):
-        for path in folder.glob(ours + ending):
-            name = path.name.removesuffix(".tmp").removesuffix(".json")
-            if path.suffix == ".tmp" or _read_summary(preparation, name) is None:
-                path.unlink()
+    for path in (*folder.glob(ours), *folder.glob(f"{ours}.json")):
+        if _read_counters(preparation, path.name.removesuffix(".json")) is None:
+            path.unlink()
+    for path in folder.glob(f"{UNFINISHED}{ours}*"):
+        path.unlink()
 
 
-def _summary_path(folder: Path, name: str) -> Path:
+def _counters_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
 
 
-def _read_summary(preparation: Preparation, name: str) -> _Summary | None:
-    """Returns the summary of a shard that is finished and still what the plan asks for."""
+def _read_counters(preparation: Preparation, name: str) -> Counters | None:
+    """Returns the counters of a shard that is finished and still what the plan asks for."""
     if not (preparation.folder / name).exists():
         return None
     try:
-        values = json.loads(_summary_path(preparation.folder, name).read_text(encoding="utf-8"))
-        summary = _Summary(**values)
-    except (OSError, ValueError, TypeError):
+        values = json.loads(_counters_path(preparation.folder, name).read_text(encoding="utf-8"))
+        fingerprint, counters = values["fingerprint"], Counters(**values["counters"])
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return summary if summary.fingerprint == preparation.fingerprints.get(name) else None
+    return counters if fingerprint == preparation.fingerprints.get(name) else None
 
 
-def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str, _Summary]:
-    """Writes the shards that are not there yet; returns the summaries of all."""
+def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str, Counters]:
+    """Writes the shards that are not there yet; returns the counters of all."""
     folder, total = preparation.folder, len(preparation.corpus.utterances)
-    found = {name: _read_summary(preparation, name) for name in preparation.shards}
-    summaries = {name: summary for name, summary in found.items() if summary is not None}
-    pending = {name: shard for name, shard in preparation.shards.items() if name not in summaries}
+    found = {name: _read_counters(preparation, name) for name in preparation.shards}
+    pending = {name: shard for name, shard in preparation.shards.items() if found[name] is None}
     size = _BATCH if preparation.has_clips else _SENTENCE_BATCH
     batches = [shard[start : start + size] for shard in pending.values() for start in range(0, len(shard), size)]
     unit = "clip" if preparation.has_clips else "sentence"
@@ -248,12 +134,12 @@ def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str
         if pending:
             import_tensorflow()  # Only now: the workers decode meanwhile.
         for name, shard in pending.items():
-            summary = _Summary(preparation.fingerprints[name])
+            counters = found[name] = Counters()
             shard_batches = itertools.islice(decoded, -(-len(shard) // size))
-            write_shard(folder / name, _records(preparation, shard_batches, summary, progress))
-            write_json(_summary_path(folder, name), dataclasses.asdict(summary))
-            summaries[name] = summary
-    return {name: summaries[name] for name in preparation.shards}
+            write_shard(folder / name, _records(preparation, shard_batches, counters, progress))
+            values = {"fingerprint": preparation.fingerprints[name], "counters": dataclasses.asdict(counters)}
+            write_json(_counters_path(folder, name), values)
+    return {name: counters for name, counters in found.items() if counters is not None}
 
 
 def _decoded(
@@ -267,24 +153,22 @@ def _decoded(
 
 
 def _records(
-    preparation: Preparation,
-    batches: Iterable[Decoded],
-    summary: _Summary,
-    progress: tqdm,
+    preparation: Preparation, batches: Iterable[Decoded], counters: Counters, progress: tqdm
 ) -> Iterator[dict[str, Any]]:
-    """Makes the records of one shard and fills its summary."""
+    """Makes the records of one shard, and counts them."""
     for batch in batches:
-        readable = [(utterance, found) for utterance, found in batch if not isinstance(found, str)]
-        reasons = {utterance.utterance_id: found for utterance, found in batch if isinstance(found, str)}
-        summary.skipped += [{"utterance_id": name, "reason": reason} for name, reason in reasons.items()]
+        readable = [(utterance, clip) for utterance, clip in batch if not isinstance(clip, str)]
+        for utterance, reason in batch:
+            if isinstance(reason, str):
+                counters.skip(utterance, reason)
         token_ids = text.token_ids([utterance.transcript for utterance, _ in readable]).to_list()
         features = _features(preparation, [clip.waveform for _, clip in readable])
         for (utterance, clip), ids, frames in zip(readable, token_ids, features, strict=True):
             record = _record(preparation, utterance, clip, np.asarray(ids), frames)
-            _count(summary, utterance, clip, record)
+            counters.count(utterance, clip, record)
             yield record
             progress.update()
-        progress.update(len(reasons))
+        progress.update(len(batch) - len(readable))
 
 
 def _features(preparation: Preparation, waveforms: Sequence[np.ndarray]) -> Iterable[Mapping[str, np.ndarray]]:
@@ -312,25 +196,6 @@ def _transformed(waveforms: Sequence[np.ndarray], transform: Callable[..., Any])
             yield {name: values[number, :count] for name, values in features.items()}
 
 
-def _count(summary: _Summary, utterance: Utterance, clip: Clip, record: Mapping[str, Any]) -> None:
-    counts = summary.counts.setdefault(utterance.speaker, {})
-    for emotion in utterance.emotions:
-        counts[emotion] = counts.get(emotion, 0) + 1
-    summary.num_utterances += 1
-    summary.num_multi_label += len(utterance.emotions) > 1
-    summary.num_without_words += len(record["token_ids"]) == 1
-    summary.num_samples += len(clip.waveform)
-    summary.longest_frames = max(summary.longest_frames, len(record["log_mel"]))
-    if len(clip.waveform) and np.abs(clip.waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
-        summary.silent.append(utterance.utterance_id)
-    if clip.frames is not None:
-        summary.num_with_video += 1
-        summary.num_without_sound += not len(clip.waveform)
-        summary.num_frames_without_face += clip.frames.num_without_face
-        if clip.frames.num_without_face == len(clip.frames.images):
-            summary.without_face.append(utterance.utterance_id)
-
-
 def _record(
     preparation: Preparation,
     utterance: Utterance,
@@ -344,7 +209,7 @@ def _record(
         "label": [preparation.corpus.emotions.index(emotion) for emotion in utterance.emotions],
         "attributes": json.dumps(dict(utterance.attributes), ensure_ascii=False, sort_keys=True),
         "trial": utterance.trial,
-        # Absent sound is no recording that could be found twice.
+        # Absent audio is no recording that could be found twice.
         "audio_sha256": audio.sha256(clip.waveform) if clip.waveform.any() else "",
         "published_split": utterance.published_split,
         "transcript": utterance.transcript,
@@ -357,7 +222,7 @@ def _record(
 
 
 def _record_of_video(frames: Frames | None) -> dict[str, Any]:
-    """Makes the fields of what was seen; without a video they hold nothing."""
+    """Makes the fields of a video; without one they hold nothing."""
     images = frames.images if frames else []
     return {
         "video_frames": images,
@@ -375,17 +240,10 @@ def _stop_on_skipped(skipped: Sequence[Mapping[str, str]], skip_bad: bool) -> No
         )
 
 
-def stop_on_nothing(corpus: Corpus) -> None:
-    if not corpus.utterances:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in corpus.ignored.items())
-        raise InputError(f"{corpus.source}: no utterance is left to write ({reasons}): leave out less.")
-
-
-def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> Metadata:
-    corpus, counts = preparation.corpus, _counts(summaries.values())
-    if not counts:
+def _metadata(preparation: Preparation, counters: Mapping[str, Counters]) -> Metadata:
+    corpus, total = preparation.corpus, sum(counters.values(), Counters())
+    if not total.num_utterances:
         raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
-    num_samples = sum(summary.num_samples for summary in summaries.values())
     return Metadata(
         schema_version=SCHEMA_VERSION,
         corpus=corpus.name,
@@ -397,49 +255,21 @@ def _metadata(preparation: Preparation, summaries: Mapping[str, _Summary]) -> Me
         acoustic=list(audio.ACOUSTIC) if preparation.has_acoustic else [],
         encoder=preparation.loaded_encoder.facts if preparation.loaded_encoder else None,
         video=dataclasses.asdict(preparation.video) if preparation.video else None,
-        seen=_seen_in_all(summaries.values()) if preparation.video else {},
         vocabulary_sha256=text.vocabulary_sha256(),
         transcript_source=preparation.transcript_source,
         is_multi_label=corpus.is_multi_label,
         has_audio=corpus.has_audio,
         has_waveform=preparation.store_waveform,
-        shards={name: _shard(preparation.folder / name, summary) for name, summary in summaries.items()},
-        num_utterances=sum(summary.num_utterances for summary in summaries.values()),
-        num_multi_label=sum(summary.num_multi_label for summary in summaries.values()),
-        num_without_words=sum(summary.num_without_words for summary in summaries.values()),
-        hours=round(num_samples / audio.SAMPLE_RATE / 3600, 4),
-        longest_frames=max(summary.longest_frames for summary in summaries.values()),
-        counts=counts,
+        shards={name: _shard(preparation.folder / name, one) for name, one in counters.items()},
         ignored=dict(corpus.ignored),
-        skipped=[bad for summary in summaries.values() for bad in summary.skipped],
-        silent=[name for summary in summaries.values() for name in summary.silent],
         fingerprint=preparation.fingerprint,
+        **total.facts,
     )
 
 
-def _seen_in_all(summaries: Iterable[_Summary]) -> dict[str, Any]:
-    """Adds up what was seen of the videos of all shards."""
-    found = list(summaries)
+def _shard(path: Path, counters: Counters) -> dict[str, Any]:
     return {
-        "num_clips": sum(summary.num_with_video for summary in found),
-        "without_sound": sum(summary.num_without_sound for summary in found),
-        "num_frames_without_face": sum(summary.num_frames_without_face for summary in found),
-        "without_face": sorted(name for summary in found for name in summary.without_face),
-    }
-
-
-def _counts(summaries: Iterable[_Summary]) -> dict[str, dict[str, int]]:
-    """Adds up the counts of all shards: speaker -> emotion -> number of records."""
-    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    for summary in summaries:
-        for speaker, count in summary.counts.items():
-            counts[speaker].update(count)
-    return {speaker: dict(count) for speaker, count in sorted(counts.items())}
-
-
-def _shard(path: Path, summary: _Summary) -> dict[str, Any]:
-    return {
-        "speakers": sorted(summary.counts),
-        "num_utterances": summary.num_utterances,
+        "speakers": sorted(counters.counts),
+        "num_utterances": counters.num_utterances,
         "num_bytes": path.stat().st_size,
     }

@@ -26,7 +26,7 @@ SOURCES = {
 """Where transcripts may come from, and what that means."""
 
 _CACHE = Path("data/transcripts")
-# Flag -> the sources that read it. All default to None, so that a flag that is given is told from one that is not.
+# Flag -> the sources that read it. All default to None, which says that a flag is not given.
 _READ_BY = {
     "sentences": ("paired",),
     "transcript_seed": ("simulated", "paired"),
@@ -62,7 +62,7 @@ class WordSource:
       sentences: The folder of GoEmotions; paired only.
       seed: Of simulated and paired words.
       whisper: Model and language; whisper only.
-      cache: Folder of the CSVs that simulated, paired and heard words leave.
+      cache: Folder of the CSVs that simulated, paired and transcribed words leave.
     """
 
     kind: str = "script"
@@ -80,7 +80,7 @@ class WordSource:
           shared: Flags that something else reads, too.
 
         Raises:
-          InputError: A flag that the chosen source does not read, or one that it lacks.
+          InputError: A flag that the chosen source does not read, or a missing one that it needs.
         """
         kind = arguments.transcripts
         for name, sources in _READ_BY.items():
@@ -118,11 +118,11 @@ class WordSource:
           label_map: Name of the map that relabelled it, or empty; for messages.
 
         Returns:
-          The corpus with transcripts. Utterances that a paired sentence is lacking for are counted in `ignored`.
+          The corpus with transcripts. Utterances without a paired sentence are counted in `ignored`.
 
         Raises:
-          InputError: A corpus without sound and any source but its script, labels that the source does not know, or
-            whatever is wrong with its files.
+          InputError: A corpus without recordings and any source but its script, labels that the source has no words
+            for, or whatever is wrong with its files.
         """
         if self.kind == "script":
             return corpus
@@ -131,8 +131,8 @@ class WordSource:
                 f"{corpus.name} has no recordings, and its words are its own: leave --transcripts {self.kind} out."
             )
         if self.whisper is not None:
-            return self._heard(corpus, self.whisper)
-        name = "-".join(part for part in (self.kind, corpus.source.stem, label_map, str(self.seed)) if part)
+            return self._transcribed(corpus, self.whisper)
+        name = "-".join(filter(None, (self.kind, corpus.source.stem, label_map, str(self.seed))))
         if self.sentences is None:
             filled, rows = simulated(corpus, self.seed)
             write_table(self.cache / f"{name}.csv", rows)
@@ -140,22 +140,21 @@ class WordSource:
         return self._paired(corpus, self.sentences, name, label_map)
 
     def _paired(self, corpus: Corpus, sentences: Path, name: str, label_map: str) -> Corpus:
-        """Deals sentences, or takes those that the same clips and sentences were dealt before."""
+        """Draws sentences, or reads those that were drawn before for the same clips from the same sentences."""
         path = self.cache / f"{name}-{fingerprint(corpus, sentences, self.seed)[:8]}.csv"
         if path.exists():
-            print(f"paired: sentences as dealt before, {path}", file=sys.stderr)
+            print(f"paired: sentences as drawn before, {path}", file=sys.stderr)
             return with_sentences(corpus, read_table(path))
         filled, rows = paired(corpus, sentences, self.seed, label_map)
         write_table(path, rows)
         return filled
 
-    def _heard(self, corpus: Corpus, whisper: WhisperSettings) -> Corpus:
-        heard = transcribed(corpus, whisper, self.cache)
-        said = [utterance.transcript for utterance in corpus.utterances]
-        words = [utterance.transcript for utterance in heard.utterances]
-        num_blank = sum(not transcript for transcript in words)
-        print(
-            f"whisper {whisper.name}: {word_error_rate(said, words)}; {num_blank} of {len(words)} clips without words",
-            file=sys.stderr,
-        )
-        return heard
+    def _transcribed(self, corpus: Corpus, whisper: WhisperSettings) -> Corpus:
+        """Transcribes the recordings, and compares with the script."""
+        filled = transcribed(corpus, whisper, self.cache)
+        scripts = [utterance.transcript for utterance in corpus.utterances]
+        transcripts = [utterance.transcript for utterance in filled.utterances]
+        errors, num_blank = word_error_rate(scripts, transcripts), transcripts.count("")
+        summary = f"{errors}; {num_blank} of {len(transcripts)} clips without words"
+        print(f"whisper {whisper.name}: {summary}", file=sys.stderr)
+        return filled

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.command import InputError, is_disk_full, make_folder
+from pipelines.files import replacing
 
 _FLAG = "--transcript-cache"
 
 
 class TranscriptCache:
-    """A CSV that grows by one line for each recording heard, and is never rewritten.
+    """A CSV that grows by one line for each recording that is transcribed, and is never rewritten.
 
-    A row answers for a recording where its settings are the same; so several settings may stand in one file.
+    A row counts where its settings are the same; so several settings may stand in one file.
 
     Args:
       path: The CSV; it is made with the first row.
@@ -37,7 +38,7 @@ class TranscriptCache:
         }
 
     def get(self, audio_sha256: str) -> str | None:
-        """Returns the words of a recording, empty where there were none to hear, or None where it was never heard."""
+        """Returns the words of a recording, empty where it has none, or None where it was never transcribed."""
         return self._transcripts.get(audio_sha256)
 
     def add(self, values: Mapping[str, str]) -> None:
@@ -66,8 +67,8 @@ class TranscriptCache:
         missing = [name for name in self._columns if name not in header]
         if missing and not _line(self._columns).startswith(content):
             raise InputError(
-                f"{self._path} is no CSV of transcripts, for it lacks {', '.join(missing)}: remove it, or give another"
-                " --transcript-cache."
+                f"{self._path} is no CSV of transcripts (it has no column {', '.join(missing)}): remove it, or give"
+                " another --transcript-cache."
             )
         if whole != content:  # Only now: a file that is not ours stays as it is.
             os.truncate(self._path, len(whole))
@@ -75,21 +76,18 @@ class TranscriptCache:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Writes a CSV, one row an utterance, to a temporary name and renames it.
+    """Writes a CSV, one row an utterance.
 
     Raises:
       InputError: A folder or file that cannot be written.
     """
     make_folder(path.parent, _FLAG)
-    temporary = path.with_name(path.name + ".tmp")
+    lines = [_line(list(row.values())) for row in rows]
     try:
-        lines = [_line(list(row.values())) for row in rows]
-        temporary.write_bytes(b"".join([_line(list(rows[0])), *lines]) if rows else b"")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"".join([_line(list(rows[0])), *lines]) if rows else b"")
     except OSError as error:
         raise _refusal(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Paired words: each clip of acted speech gets one real sentence of GoEmotions with the clip's emotion.
 
-Sound and words are then two noisy, independent modalities: an honest test bench for fusion.
+Audio and text are then two noisy, independent modalities, as fusion should be tested on.
 """
 
 import dataclasses
@@ -28,12 +28,12 @@ def paired(corpus: Corpus, sentences: Path, seed: int, label_map: str = "") -> t
     """Gives each clip a sentence of its own, as far as the sentences go; names the map on stderr.
 
     Sentences come from GoEmotions' test split first, then from dev; none that also stands in the training split, none
-    twice (in normalised spelling). Scarce emotions are dealt round-robin over the speakers.
+    twice (in normalised spelling). Where sentences are scarce, speakers get them in turn.
 
     Args:
       corpus: Acted speech, labelled as one of `LABEL_MAPS_TO_PAIR` labels.
       sentences: The folder of GoEmotions.
-      seed: Deals anew.
+      seed: Of the order in which sentences and clips are drawn.
       label_map: Name of the map that relabelled the corpus, or empty; for messages.
 
     Returns:
@@ -43,21 +43,21 @@ def paired(corpus: Corpus, sentences: Path, seed: int, label_map: str = "") -> t
       InputError: Labels that no map leads to, or a folder that is not GoEmotions.
     """
     chosen = _map_to(corpus, label_map)
-    spoken = goemotions.read(sentences)
-    pools = _pools(spoken, chosen, seed)
-    dealt: dict[str, Utterance] = {}
+    comments = goemotions.read(sentences)
+    pools = _pools(comments, chosen, seed)
+    assigned: dict[str, Utterance] = {}
     for emotion in corpus.emotions:
         clips = [utterance for utterance in corpus.utterances if utterance.emotion == emotion]
-        in_turn = _in_turn(clips, f"{seed} {emotion}")
-        dealt |= {clip.utterance_id: sentence for clip, sentence in zip(in_turn, pools.get(emotion, []), strict=False)}
-    _name_the_map(chosen, dealt.values(), len(corpus.utterances) - len(dealt))
-    filled = with_sentences(corpus, {name: sentence.transcript for name, sentence in dealt.items()})
-    labels = {sentence.utterance_id: sentence.emotion for sentence in spoken.utterances}
-    return filled, [_row(clip, dealt[clip.utterance_id], labels) for clip in filled.utterances]
+        pairs = zip(_in_turn(clips, f"{seed} {emotion}"), pools.get(emotion, []), strict=False)
+        assigned |= {clip.utterance_id: sentence for clip, sentence in pairs}
+    _name_the_map(chosen, assigned.values(), len(corpus.utterances) - len(assigned))
+    filled = with_sentences(corpus, {name: sentence.transcript for name, sentence in assigned.items()})
+    labels = {sentence.utterance_id: sentence.emotion for sentence in comments.utterances}
+    return filled, [_row(clip, assigned[clip.utterance_id], labels) for clip in filled.utterances]
 
 
 def fingerprint(corpus: Corpus, sentences: Path, seed: int) -> str:
-    """Hashes all that the dealing depends on: the clips and their labels, the files of GoEmotions, the seed."""
+    """Hashes all that the drawing depends on: the clips and their labels, the files of GoEmotions, the seed."""
     clips = [(clip.utterance_id, clip.speaker, clip.emotion) for clip in corpus.utterances]
     files = [sentences / name for name in goemotions.FILES.values()]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in files]
@@ -93,12 +93,12 @@ def _map_to(corpus: Corpus, label_map: str) -> str:
     )
 
 
-def _pools(spoken: Corpus, label_map: str, seed: int) -> dict[str, list[Utterance]]:
+def _pools(comments: Corpus, label_map: str, seed: int) -> dict[str, list[Utterance]]:
     """Sorts the sentences that may be used by emotion, those of the test split first, in a seeded order."""
-    spelling = _spellings(spoken.utterances)
-    used = {spelling[one.utterance_id] for one in spoken.utterances if one.published_split not in _SPLITS} | {""}
+    spelling = _spellings(comments.utterances)
+    used = {spelling[one.utterance_id] for one in comments.utterances if one.published_split not in _SPLITS} | {""}
     pools: dict[str, list[Utterance]] = {}
-    usable = [one for one in spoken.relabelled(label_map).utterances if one.published_split in _SPLITS]
+    usable = [one for one in comments.relabelled(label_map).utterances if one.published_split in _SPLITS]
     for sentence in _shuffled(usable, str(seed), key=lambda one: (_SPLITS.index(one.published_split),)):
         if spelling[sentence.utterance_id] not in used:
             used.add(spelling[sentence.utterance_id])
@@ -106,11 +106,11 @@ def _pools(spoken: Corpus, label_map: str, seed: int) -> dict[str, list[Utteranc
     return pools
 
 
-def _spellings(spoken: Sequence[Utterance]) -> dict[str, str]:
+def _spellings(comments: Sequence[Utterance]) -> dict[str, str]:
     """Returns utterance_id -> normalised sentence."""
     import_tensorflow()
-    normalised = text.normalise([one.transcript for one in spoken]).numpy()
-    return {one.utterance_id: spelling.decode() for one, spelling in zip(spoken, normalised, strict=True)}
+    normalised = text.normalise([one.transcript for one in comments]).numpy()
+    return {one.utterance_id: spelling.decode() for one, spelling in zip(comments, normalised, strict=True)}
 
 
 def _in_turn(clips: Iterable[Utterance], salt: str) -> Iterator[Utterance]:

@@ -155,7 +155,7 @@ def simulated(corpus: Corpus, seed: int) -> tuple[Corpus, list[dict[str, str]]]:
 
     Args:
       corpus: Acted speech, labelled with keys of `SENTENCES`.
-      seed: Deals anew.
+      seed: Of the choice among the sentences of an emotion.
 
     Returns:
       The corpus with transcripts, and a row for each utterance.

@@ -1,6 +1,6 @@
-"""Transcription words: openai-whisper on decoded recordings, gated against silence, each recording heard once.
+"""Transcribed words: openai-whisper on decoded recordings, gated against silence, each recording transcribed once.
 
-whisper and torch are imported when a recording is to be heard, and not where the cache answers for all of them.
+whisper and torch are imported when there is a recording to transcribe, and not where the cache holds all of them.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SHORTEST_SECONDS = 0.1
 """Shorter recordings hold no word, and whisper would invent some."""
 
 NO_SPEECH = 0.6
-"""Segments that whisper takes for no speech with a higher probability are dropped, however sure it is of the words."""
+"""Segments that whisper takes for no speech with a higher probability are dropped, whatever that of their words."""
 
 _GATES = f"rms >= {SILENT_RMS_DB:g} dB; {SHORTEST_SECONDS:g} s or more; no_speech_prob <= {NO_SPEECH:g}"
 _COLUMNS = ("audio_sha256", "utterance_id", "device", "seconds", "no_speech_prob", "transcript")
@@ -45,7 +45,7 @@ def add_whisper_arguments(parser: Group) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class WhisperSettings:
-    """Which whisper hears.
+    """Which whisper model transcribes, and where.
 
     Attributes:
       model: A name of whisper's own, or the path of a checkpoint.
@@ -74,17 +74,17 @@ class WhisperSettings:
 
     @functools.cached_property
     def identity(self) -> dict[str, str]:
-        """What the words depend on beside the sound; the device is left out, for the words rarely do."""
+        """What the words depend on beside the recording; the device is left out, for the words rarely do."""
         sha256 = whisper_models.checkpoint_sha256(self.model)
         return {"model": self.name, "model_sha256": sha256, "language": self.language, "gates": _GATES}
 
 
 @dataclasses.dataclass(frozen=True)
 class Transcription:
-    """What was heard in one recording.
+    """What was transcribed of one recording.
 
     Attributes:
-      transcript: Empty where there was nothing to hear.
+      transcript: Empty where there are no words.
       seconds: Length of the recording.
       no_speech_prob: The highest of its segments; None where a gate kept the recording from whisper.
     """
@@ -108,10 +108,10 @@ class Transcriber:
         self.device = whisper_models.device_of(settings.device)
         self._model = whisper_models.load(settings.model, self.device, "--whisper-model")
         if not self._model.is_multilingual and self._language not in (None, "en"):
-            raise InputError(f"the whisper model {self.name} knows English only: leave --language out.")
+            raise InputError(f"the whisper model {self.name} is for English only: leave --language out.")
 
     def __call__(self, waveform: np.ndarray) -> Transcription:
-        """Hears one recording; the same words each time.
+        """Transcribes one recording; the same words each time.
 
         Args:
           waveform: [num_samples] int16 at 16 kHz, of any length.
@@ -132,7 +132,7 @@ class Transcriber:
                 audio.to_float(waveform),
                 temperature=0.0,
                 condition_on_previous_text=False,
-                # The segments are gated here, so that what was dropped can be told.
+                # The segments are gated below, so that their probabilities are known.
                 no_speech_threshold=None,
                 language=self._language,
                 fp16=self.device == "cuda",
@@ -145,21 +145,22 @@ class Transcriber:
 
 
 def transcribed(corpus: Corpus, settings: WhisperSettings, folder: Path) -> Corpus:
-    """Puts heard words into a corpus.
+    """Puts transcribed words into a corpus.
 
-    Recordings that cannot be read get none; whoever decodes them later names them.
+    Recordings that cannot be read get none; decoding names them later.
 
     Args:
       corpus: Of recordings.
-      settings: Which whisper hears.
-      folder: Where the CSV of words is kept; each clip is kept when it is heard.
+      settings: Which whisper model transcribes.
+      folder: Where the CSV of words is kept; a row is added as soon as a clip is transcribed.
 
     Raises:
       InputError: See `Transcriber` and `TranscriptCache`.
     """
     cache = TranscriptCache(folder / cache_name(settings.identity), settings.identity, _COLUMNS)
     hashes = {one.utterance_id: _hash_of(one) for one in corpus.utterances}
-    _hear([one for one in corpus.utterances if cache.get(hashes[one.utterance_id]) is None], hashes, cache, settings)
+    absent = [one for one in corpus.utterances if cache.get(hashes[one.utterance_id]) is None]
+    _transcribe(absent, hashes, cache, settings)
     return dataclasses.replace(
         corpus,
         utterances=tuple(
@@ -172,7 +173,7 @@ def cache_name(identity: Mapping[str, str]) -> str:
     """Names the CSV of a model and language; checkpoints of one name differ by the start of their hash."""
     parts = ["whisper", identity["model"], identity["model_sha256"][:8], identity["language"]]
     # What is neither a file nor a model's name is refused later; until then it must not name folders.
-    return re.sub(r"[/\\]", "_", "-".join(part for part in parts if part)) + ".csv"
+    return re.sub(r"[/\\]", "_", "-".join(filter(None, parts))) + ".csv"
 
 
 def is_silent(waveform: np.ndarray) -> bool:
@@ -192,10 +193,10 @@ def _hash_of(utterance: Utterance) -> str:
         return ""
 
 
-def _hear(
+def _transcribe(
     utterances: list[Utterance], hashes: Mapping[str, str], cache: TranscriptCache, settings: WhisperSettings
 ) -> None:
-    """Fills the cache for recordings that it does not hold; equal recordings are heard once."""
+    """Fills the cache for recordings that it does not hold; equal recordings are transcribed once."""
     pending: dict[str, Utterance] = {}
     for utterance in utterances:
         pending.setdefault(hashes[utterance.utterance_id], utterance)
@@ -219,15 +220,15 @@ def _decoded(utterance: Utterance) -> np.ndarray | None:
         return None
 
 
-def _row(sha256: str, utterance: Utterance, heard: Transcription, device: str) -> dict[str, str]:
-    no_speech = "" if heard.no_speech_prob is None else f"{heard.no_speech_prob:.4f}"
+def _row(sha256: str, utterance: Utterance, found: Transcription, device: str) -> dict[str, str]:
+    no_speech = "" if found.no_speech_prob is None else f"{found.no_speech_prob:.4f}"
     return {
         "audio_sha256": sha256,
         "utterance_id": utterance.utterance_id,
         "device": device,
-        "seconds": f"{heard.seconds:.3f}",
+        "seconds": f"{found.seconds:.3f}",
         "no_speech_prob": no_speech,
-        "transcript": heard.transcript,
+        "transcript": found.transcript,
     }
 
 
@@ -238,5 +239,5 @@ def _language(whisper: Any, language: str) -> str | None:
     known = whisper.tokenizer.LANGUAGES
     code = whisper.tokenizer.TO_LANGUAGE_CODE.get(language, language)
     if code not in known:
-        raise InputError(f"whisper knows no language {language!r}: give auto or one of {', '.join(sorted(known))}.")
+        raise InputError(f"whisper has no language {language!r}: give auto or one of {', '.join(sorted(known))}.")
     return code

@@ -1,4 +1,4 @@
-"""The built-in synthetic corpus: speech-like clips, sentences and drawn faces, each with a part of the label.
+"""The built-in synthetic corpus: speech-like clips, sentences and drawn faces, each of which shows some of the label.
 
 An emotion is a cell of a grid of prosody groups and sentence themes, with an expression of the face in brackets:
 
@@ -8,12 +8,12 @@ An emotion is a cell of a grid of prosody groups and sentence themes, with an ex
     high        happy (smile)    angry (scowl)       surprised (startled)
 
 A clip is made from its group, its speaker's voice and random numbers; a sentence from its theme and random numbers; a
-video from its expression, its speaker's looks and random numbers. None is told the emotion. So given the group the
-audio holds no further information about the emotion, given the theme the sentence holds none, given the expression the
-video holds none. A perfect classifier of audio or text alone reaches a UAR of 3/8, one of video alone 6/8. Audio tells
-all eight together with text, and together with video; text adds nothing to video. A video is as long as its clip, whose
-length tells nothing. Intensity, statement and repetition are slots of the file name, as in RAVDESS, and change nothing
-that can be heard, read or seen.
+video from its expression, its speaker's looks and random numbers. The emotion itself enters nowhere. So given the group
+the audio holds no further information about the emotion, given the theme the sentence holds none, given the expression
+the video holds none. A perfect classifier of audio or text alone reaches a UAR of 3/8, one of video alone 6/8. Audio
+with text, or with video, decides between all eight; text adds nothing to video. A video is as long as its clip, whose
+length depends on none of the three. Intensity, statement and repetition are slots of the file name, as in RAVDESS, and
+change neither audio, text nor video.
 
 Layout, as in RAVDESS:
 
@@ -28,7 +28,6 @@ import dataclasses
 import io
 import itertools
 import json
-import os
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +36,10 @@ from typing import Any
 import numpy as np
 
 from pipelines.command import InputError, progress_bar
-from pipelines.corpora.synthetic import faces, speech
+from pipelines.corpora.synthetic import acting, faces, speech
 from pipelines.corpora.synthetic.sentences import draw_sentence
 from pipelines.emotions import RAVDESS
+from pipelines.files import replacing
 from pipelines.utterance import Corpus, Utterance
 from pipelines.video import import_opencv
 
@@ -156,27 +156,33 @@ class _Clip:
 
     @property
     def stem(self) -> str:
+        """Name of the file without its suffix."""
         code = RAVDESS.index(self.emotion) + 1
         return f"03-01-{code:02}-{self.intensity:02}-{self.statement:02}-01-{self.speaker:02}"
 
     @property
     def path(self) -> str:
+        """The recording, from the folder of the corpus."""
         return f"Actor_{self.speaker:02}/{self.stem}.wav"
 
     @property
     def video_path(self) -> str:
+        """The video, from the folder of the corpus."""
         return f"Actor_{self.speaker:02}/02{self.stem[2:]}.mp4"
 
     @property
     def group(self) -> str:
+        """The prosody group, of which the recording is made."""
         return _GROUPS_AND_THEMES[self.emotion][0]
 
     @property
     def theme(self) -> str:
+        """The theme, of which the sentence is made."""
         return _GROUPS_AND_THEMES[self.emotion][1]
 
     @property
     def expression(self) -> str:
+        """The expression of the face, of which the video is made."""
         return _EXPRESSIONS[self.emotion]
 
 
@@ -196,9 +202,9 @@ def _make_videos(source: Path, seed: int, clips: list[_Clip]) -> None:
     with progress_bar(len(absent), "drawing the faces", "video") as progress:
         for clip in absent:
             rng = np.random.default_rng([seed, _VIDEO_STREAM, clip.speaker, clip.number])
-            num_frames = max(1, round(_seconds(source / clip.path) * faces.FRAME_RATE))
-            frames = faces.act(faces.EXPRESSIONS[clip.expression], looks[clip.speaker], num_frames, rng)
-            faces.write_video(source / clip.video_path, frames)
+            num_frames = max(1, round(_seconds(source / clip.path) * acting.FRAME_RATE))
+            frames = acting.act(faces.EXPRESSIONS[clip.expression], looks[clip.speaker], num_frames, rng)
+            acting.write_video(source / clip.video_path, frames)
             progress.update()
 
 
@@ -301,11 +307,6 @@ def _wav(waveform: np.ndarray) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path, is_shared=True) as temporary:
+        temporary.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The words of the synthetic corpus: sentences that tell their theme and nothing else."""
+"""The words of the synthetic corpus: sentences that show their theme and nothing else of the emotion."""
 
 import numpy as np
 

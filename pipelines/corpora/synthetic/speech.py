@@ -1,4 +1,4 @@
-"""The sound of the synthetic corpus: a source-filter model (Fant 1960) that speaks syllables in a group's prosody.
+"""The audio of the synthetic corpus: a source-filter model (Fant 1960) that speaks syllables in a group's prosody.
 
 A glottal pulse train and aspiration noise go through moving formants. The prosody groups differ in what remains after
 each band of a log-mel loses its mean and the clip its scale: pitch range and contour, syllable rate, pauses, stress and
@@ -247,8 +247,8 @@ def _filter(source: np.ndarray, formants_hz: np.ndarray, tilt_db: np.ndarray) ->
     pieces = np.lib.stride_tricks.sliding_window_view(padded, len(_WINDOW))[::_HOP] * _WINDOW
     filtered = np.fft.irfft(np.fft.rfft(pieces, _FFT) * response, _FFT).reshape(len(response), -1, _HOP)
     output = np.zeros((len(response) + 4, _HOP))
-    for part in range(4):
-        output[part : part + len(response)] += filtered[:, part]
+    for hop in range(4):
+        output[hop : hop + len(response)] += filtered[:, hop]
     return output[1 : len(response) + 1].ravel()
 
 

@@ -1,0 +1,81 @@
+"""What is counted while records are written: the counters of a shard, which add up to those of all records."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipelines import audio
+from pipelines.clips import Clip
+from pipelines.utterance import Utterance
+
+_Counts = dict[str, dict[str, int]]
+
+
+@dataclasses.dataclass
+class Counters:
+    """Counters over some records; what is not said here stands at the field of the same name in `Metadata`.
+
+    Attributes:
+      num_samples: Of decoded audio.
+    """
+
+    num_utterances: int = 0
+    num_multi_label: int = 0
+    num_without_words: int = 0
+    num_samples: int = 0
+    longest_frames: int = 0
+    counts: _Counts = dataclasses.field(default_factory=dict)
+    skipped: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    silent: list[str] = dataclasses.field(default_factory=list)
+    num_videos: int = 0
+    num_videos_without_audio: int = 0
+    num_frames_without_face: int = 0
+    without_face: list[str] = dataclasses.field(default_factory=list)
+
+    def skip(self, utterance: Utterance, reason: str) -> None:
+        """Counts an utterance that cannot be read."""
+        self.skipped.append({"utterance_id": utterance.utterance_id, "reason": reason})
+
+    def count(self, utterance: Utterance, clip: Clip, record: Mapping[str, Any]) -> None:
+        """Counts an utterance, what was decoded of it, and its record."""
+        of_speaker = self.counts.setdefault(utterance.speaker, {})
+        for emotion in utterance.emotions:
+            of_speaker[emotion] = of_speaker.get(emotion, 0) + 1
+        self.num_utterances += 1
+        self.num_multi_label += len(utterance.emotions) > 1
+        self.num_without_words += len(record["token_ids"]) == 1
+        self.num_samples += len(clip.waveform)
+        self.longest_frames = max(self.longest_frames, len(record["log_mel"]))
+        if len(clip.waveform) and np.abs(clip.waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
+            self.silent.append(utterance.utterance_id)
+        if clip.frames is not None:
+            self.num_videos += 1
+            self.num_videos_without_audio += not len(clip.waveform)
+            self.num_frames_without_face += clip.frames.num_without_face
+            if clip.frames.num_without_face == len(clip.frames.images):
+                self.without_face.append(utterance.utterance_id)
+
+    def __add__(self, other: "Counters") -> "Counters":
+        """Adds numbers, and appends lists."""
+        both = {name: (value, getattr(other, name)) for name, value in vars(self).items()}
+        longest, counts = both.pop("longest_frames"), both.pop("counts")
+        added = {name: one + another for name, (one, another) in both.items()}
+        return Counters(**added, longest_frames=max(longest), counts=_added(*counts))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All counters as `Metadata` holds them."""
+        values = dataclasses.asdict(self)
+        hours = round(values.pop("num_samples") / audio.SAMPLE_RATE / 3600, 4)
+        return {**values, "hours": hours, "silent": sorted(self.silent), "without_face": sorted(self.without_face)}
+
+
+def _added(one: _Counts, other: _Counts) -> _Counts:
+    """Adds up speaker -> emotion -> number, and sorts the speakers."""
+    total: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for speaker, count in (*one.items(), *other.items()):
+        total[speaker].update(count)
+    return {speaker: dict(total[speaker]) for speaker in sorted(total)}

@@ -1,0 +1,141 @@
+"""What is to be prepared: the plan that the writer follows, and by which it recognises its own work."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines import audio, text
+from pipelines.audio.speech_encoder import Encoder, EncoderSettings
+from pipelines.command import InputError
+from pipelines.records.metadata import SCHEMA_VERSION
+from pipelines.records.shards import plan_shards
+from pipelines.utterance import Corpus, Utterance
+from pipelines.video import VideoSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What to prepare, how, and where to.
+
+    Attributes:
+      corpus: Its utterances, relabelled already, with their words.
+      folder: Where the records go.
+      front_end: The settings of log_mel.
+      label_map: Name of the map that relabelled the corpus, or empty.
+      store_waveform: Keeps the 16 kHz samples in the records.
+      transcript_source: Name of the source of the words.
+      origin: What words and choice of utterances depend on beside the corpus, as JSON holds it.
+      has_acoustic: Stores the acoustic features beside the log-mel.
+      encoder: Stores states of this encoder, too; None: of none.
+      video: Stores frames of videos, too; None: of none.
+    """
+
+    corpus: Corpus
+    folder: Path
+    front_end: audio.FrontEnd
+    label_map: str = ""
+    store_waveform: bool = False
+    transcript_source: str = "script"
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    has_acoustic: bool = False
+    encoder: EncoderSettings | None = None
+    video: VideoSettings | None = None
+
+    def check(self) -> None:
+        """Stops on what can be known before any recording is read.
+
+        Raises:
+          InputError: No utterances, settings that leave mel bands empty or acoustic features without room.
+        """
+        stop_on_nothing(self.corpus)
+        if self.corpus.has_audio:
+            audio.mel_matrix(self.front_end)
+        if self.has_acoustic:
+            audio.check_acoustic(self.front_end)
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether any utterance is a file to decode, of audio or of video."""
+        return self.corpus.has_audio or (self.video is not None and self.corpus.has_video)
+
+    @property
+    def frame_features(self) -> tuple[str, ...]:
+        """The fields that are computed of each frame."""
+        return ("log_mel", "acoustic") if self.has_acoustic else ("log_mel",)
+
+    @functools.cached_property
+    def shards(self) -> dict[str, list[Utterance]]:
+        """Shard -> its utterances."""
+        return plan_shards(
+            self.corpus.utterances,
+            self.front_end,
+            has_waveform=self.store_waveform,
+            has_acoustic=self.has_acoustic,
+            has_encoder=self.encoder is not None,
+            num_video_frames=self.video.num_frames if self.video else 0,
+        )
+
+    @functools.cached_property
+    def loaded_encoder(self) -> Encoder | None:
+        """The encoder, loaded at first use."""
+        return Encoder(self.encoder) if self.encoder else None
+
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Shard -> hash of all that it depends on: settings, labels, words, size and date of the recordings."""
+        settings = {
+            "schema_version": SCHEMA_VERSION,
+            "corpus": self.corpus.name,
+            "emotions": self.corpus.emotions,
+            "is_multi_label": self.corpus.is_multi_label,
+            "label_map": self.label_map,
+            "front_end": dataclasses.asdict(self.front_end),
+            "store_waveform": self.store_waveform,
+            "vocabulary": text.vocabulary_sha256(),
+            "transcript_source": self.transcript_source,
+            "origin": dict(self.origin),
+            "acoustic": audio.ACOUSTIC if self.has_acoustic else None,
+            "encoder": self.encoder.identity if self.encoder else None,
+            "video": dataclasses.asdict(self.video) if self.video else None,
+        }
+        base = self.corpus.source if self.corpus.source.is_dir() else self.corpus.source.parent
+        return {
+            name: _hash([settings, [_identity(utterance, base) for utterance in shard]])
+            for name, shard in self.shards.items()
+        }
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of the whole."""
+        return _hash(self.fingerprints)
+
+
+def stop_on_nothing(corpus: Corpus) -> None:
+    """Stops on a corpus of which no utterance is left.
+
+    Raises:
+      InputError: There is none; says what was left out.
+    """
+    if not corpus.utterances:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in corpus.ignored.items())
+        raise InputError(f"{corpus.source}: no utterance is left to write ({reasons}): leave out less.")
+
+
+def _identity(utterance: Utterance, base: Path) -> dict[str, Any]:
+    """What the record of an utterance depends on: its fields, and place, size and date of its files."""
+    values = {**vars(utterance), "attributes": dict(utterance.attributes)}
+    for name in ("audio", "video"):
+        path = values[name]
+        if path is not None:
+            stat = path.stat() if path.exists() else None
+            values[name] = [os.path.relpath(path, base), stat and stat.st_size, stat and stat.st_mtime_ns]
+    return values
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

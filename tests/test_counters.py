@@ -1,0 +1,84 @@
+"""Tests of pipelines.records.counters: what is counted of a record by hand, and sums over shards."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from pipelines.clips import Clip
+from pipelines.records import Metadata
+from pipelines.records.counters import Counters
+from pipelines.utterance import Utterance
+from pipelines.video import Frames
+
+LOUD, SILENT, NOTHING = (np.full(length, level, np.int16) for length, level in ((16000, 999), (8000, 0), (0, 0)))
+
+
+def frames(*has_face):
+    boxes = np.array([[0, 0, 1, 1, found] for found in has_face], np.float32)
+    return Frames([b"a JPEG"] * len(has_face), boxes, len(has_face))
+
+
+def counters_of(*clips):
+    """Counts clips (name, speaker, emotion, waveform, frames of a video, token ids, frames of the log-mel)."""
+    counters = Counters()
+    for name, speaker, emotion, waveform, video, num_tokens, num_frames in clips:
+        record = {"token_ids": [2] * num_tokens, "log_mel": [0] * num_frames}
+        counters.count(Utterance(name, speaker, emotion), Clip(waveform, video), record)
+    return counters
+
+
+ONE = counters_of(
+    ("b", "2", "joy|love", LOUD, None, 3, 98),
+    ("c", "2", "joy", SILENT, frames(1, 0), 1, 0),
+    ("d", "1", "love", NOTHING, frames(0, 0), 2, 0),
+)
+OTHER = counters_of(("a", "2", "love", SILENT, frames(0), 1, 99))
+
+
+def test_each_counter_counts_what_its_name_says():
+    assert (
+        Counters(
+            num_utterances=3,
+            num_multi_label=1,
+            num_without_words=1,
+            num_samples=24000,
+            longest_frames=98,
+            counts={"2": {"joy": 2, "love": 1}, "1": {"love": 1}},
+            silent=["c"],
+            num_videos=2,
+            num_videos_without_audio=1,
+            num_frames_without_face=3,
+            without_face=["d"],
+        )
+        == ONE
+    )
+
+
+def test_counters_of_shards_add_up_to_those_of_all_records():
+    total = sum([ONE, OTHER], Counters())
+    assert (total.num_utterances, total.num_samples, total.longest_frames) == (4, 32000, 99)
+    assert total.counts == {"1": {"love": 1}, "2": {"joy": 2, "love": 2}}
+    assert list(total.counts) == ["1", "2"]
+    assert total == Counters() + ONE + OTHER
+    assert ONE.num_utterances == 3
+
+
+def test_an_utterance_that_cannot_be_read_counts_as_skipped_and_as_nothing_else():
+    counters = Counters()
+    counters.skip(Utterance("a", "1", "joy"), "a.wav is cut off")
+    assert counters == Counters(skipped=[{"utterance_id": "a", "reason": "a.wav is cut off"}])
+    assert (counters + counters).skipped == 2 * counters.skipped
+
+
+def test_every_counter_is_a_fact_of_the_metadata():
+    facts = (ONE + OTHER).facts
+    assert facts.keys() <= {field.name for field in dataclasses.fields(Metadata)}
+    assert {field.name for field in dataclasses.fields(Counters)} - facts.keys() == {"num_samples"}
+    assert facts["hours"] == pytest.approx(2 / 3600, abs=1e-4)
+    assert (facts["silent"], facts["without_face"]) == (["a", "c"], ["a", "d"])
+
+
+def test_counters_survive_json():
+    assert Counters(**json.loads(json.dumps(dataclasses.asdict(ONE + OTHER)))) == ONE + OTHER
