@@ -3,7 +3,7 @@
 import itertools
 
 from matplotlib.patches import FancyBboxPatch
-from test_fusion import PRIOR, build
+from test_build import PRIOR, build, build_early
 
 from emotion_tf.models.late_fusion import late_fusion
 from emotion_tf.reporting import plots
@@ -34,7 +34,7 @@ def test_a_graph_holds_each_box_inside_of_itself_apart_from_the_others_and_an_ar
 
 
 def test_late_fusion_shows_its_runs_with_what_they_hear_and_the_weights():
-    sources = {"1: a": build("audio"), "2: b": build("fusion", "early")}
+    sources = {"1: a": build("audio"), "2: b": build_early()}
     model = late_fusion(sources_named(sources), PRIOR, "weighted", fitted={"weights": [0.25, 0.75]})
     inputs, runs, [rule], [emotions] = late(model, sources, [0.25, 0.75])
     assert [(box.title, list(box.feeds)) for box in inputs] == [("audio", [0, 1]), ("text", [1])]
