@@ -132,7 +132,7 @@ def test_a_run_is_scored_exported_and_averaged_when_its_preset_is_gone(preset_ru
     assert late.tokenizer().sha256 == copy.tokenizer().sha256
     export(late, tmp_path / "export")
     model, quiet = late.model(), np.zeros((1, 1600), np.float32)
-    found = Predictor(tmp_path / "export")(quiet, ["Happy kids!"])
+    found = Predictor(tmp_path / "export").predict_batch(quiet, ["Happy kids!"]).probabilities
     ids = late.tokenizer()(["Happy kids!"]).to_tensor().numpy()
     features = {"log_mel": np.zeros((1, 1, 64), np.float32), "num_frames": np.zeros(1, np.int32), "token_ids": ids}
     np.testing.assert_allclose(found, tf.nn.softmax(model(features)), atol=1e-5)
