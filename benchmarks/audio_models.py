@@ -84,11 +84,11 @@ def _answer(folder: Path) -> Callable[[], Any]:
     """Makes a call that hears three seconds of noise."""
     import numpy as np
 
-    from emotion_tf.serving.predictor import Predictor
+    from emotion_tf.serving import Predictor
 
-    model = Predictor(folder)
+    predictor = Predictor(folder)
     waveform = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 3 * SAMPLE_RATE)).astype(np.float32)
-    return lambda: model(waveform, [""])
+    return lambda: predictor.predict_batch(waveform, [""])
 
 
 def _step(config: Config, run: Run) -> Callable[[], Any]:

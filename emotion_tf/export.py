@@ -1,21 +1,21 @@
 """Exports a finished run for serving: `python -m emotion_tf.export --run saved_models/NAME [--output DIR]`.
 
 Writes DIR/1/saved_model.pb (default DIR: the run's export/), DIR/metadata.json and DIR/calibration.json, the layout of
-TensorFlow Serving; the model answers with calibrated probabilities.
+TensorFlow Serving; the model gives calibrated probabilities.
 Front end, tokenizer and label names are inside: `serving_default` takes `waveform` [batch, num_samples] float32 at
 16 kHz and `transcript` [batch] string, and returns `probabilities`, `emotions` and `predicted`; `features`
-takes log_mel (or what else the run hears, normalised), num_frames and token_ids instead. These outputs are
-[batch, num_emotions]; `predicted` tells which emotions are named: the most probable one or, with several an utterance,
-those that reach the thresholds in metadata.json. A run that weighs its modalities adds `shares` [batch,
-num_modalities], in the order of `modalities` in metadata.json.
-A run that sees video adds the input `video_frames` [batch, num_video_frames, height, width, channels] float32 in [0, 1]
-to both: faces cropped as `pipelines.video.read_frames` does; zeros stand for no video.
+takes log_mel (or the audio features that the run reads, normalised), num_frames and token_ids instead. These outputs
+are [batch, num_emotions]; `predicted` is True of the most probable emotion or, with several an utterance, of those that
+reach the thresholds in metadata.json. A run that weighs its modalities adds `shares` [batch, num_modalities], in the
+order of `modalities` in metadata.json.
+A run that reads video adds the input `video_frames` [batch, num_video_frames, height, width, channels] float32 in
+[0, 1] to both: faces cropped as `pipelines.video.read_frames` does; zeros stand for no video.
 A run of --normalise enrolled adds the inputs `speaker_mean` and `speaker_std` [batch, num_columns] float32 to
-`serving_default`: of the columns of log_mel (or what else the run hears) over the frames of the speaker's other
-recordings. Deviations of zero stand for a speaker who is not enrolled.
-A run that hears states of an encoder has the signature `features` alone, with the inputs `encoder` [batch, num_steps,
-width] and `num_steps` [batch]; metadata.json says whose states they are.
-The export is loaded in a new process and compared first.
+`serving_default`: of the columns of its audio features over the frames of the speaker's other recordings. Deviations
+of zero stand for a speaker who is not enrolled.
+A run that reads states of an encoder has the signature `features` alone, with the inputs `encoder` [batch, num_steps,
+width] and `num_steps` [batch]; metadata.json says of which encoder they are.
+The export is loaded in a new process and compared with the run before it is put in place.
 """
 
 import argparse
@@ -24,8 +24,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from emotion_tf.exporting.saved_model import export_metadata, save
-from emotion_tf.exporting.verify import NUM_CHECKED, check
+from emotion_tf.exporting.saved_model import export_metadata, write_saved_model
+from emotion_tf.exporting.verify import NUM_CHECKED, verify_export
 from emotion_tf.runs.folder import AGAIN, Run
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.files import read_json, write_json
@@ -53,30 +53,30 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def export(run: Run, output: Path) -> str:
-    """Exports a run, checks the export in a new process, and only then puts it in place.
+    """Exports a run, compares the export with it in a new process, and only then puts it in place.
+
+    Args:
+      run: A finished run.
+      output: The export folder; an export in it is replaced.
 
     Returns:
       A sentence that says what was written and how it was checked.
+
+    Raises:
+      InputError: A folder of something else, or an export that does not agree with its run.
     """
     if output.exists() and not _is_replaceable(output):
         raise InputError(f"{output} holds something that is no export: give --output another folder.")
     import_tensorflow()
-    from emotion_tf.models.inputs import audio_features_of, modalities_of
-    from emotion_tf.models.late_fusion import shares_model
-
-    model, metadata = run.model(), export_metadata(run)
-    metadata["modalities"] = modalities_of(model)
-    metadata["has_shares"] = shares_model(model) is not None
-    metadata["audio_features"] = list(audio_features_of(model)) or ["log_mel"]
-    # States of an encoder are computed elsewhere: there is no way from a waveform to an answer.
-    metadata["signatures"] = ["features"] if metadata["encoder"] else ["serving_default", "features"]
+    model = run.model()
+    metadata = export_metadata(run, model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary:
         made = Path(temporary) / "export"
-        save(model, metadata, run, made / "1")
+        write_saved_model(model, metadata, run, made / "1")
         write_json(made / "metadata.json", metadata)
         write_json(made / "calibration.json", read_json(run.calibration_path, AGAIN))
-        worst, source = check(run, model, metadata, made)
+        worst, source = verify_export(run, model, metadata, made)
         if output.exists():
             shutil.rmtree(output)
         made.rename(output)

@@ -1,10 +1,10 @@
-"""Tells the emotion of recordings and videos: `python -m emotion_tf.predict --model RUN FILE... [--transcript "..."]`.
+"""Predicts the emotion of recordings: `python -m emotion_tf.predict --model RUN FILE... [--transcript "..."]`.
 
-Prints one line of JSON a recording: file, transcript, emotion (the most probable), emotions (those that reach their
-thresholds; of a model that knows several an utterance), probabilities, seconds (of sound), warnings. A model of several
-modalities adds changes_without (by how much the log-probability of that emotion changes when one is left out) and,
-where it weighs them, shares. Recordings that cannot be used are named on stderr, the others are told all the same, and
-the exit status is 1.
+Prints one line of JSON a recording or video: file, transcript, emotion (the most probable), emotions (those that reach
+their thresholds; of a model of several emotions an utterance), probabilities, seconds (of audio), warnings. A model of
+several modalities adds changes_without (by how much the log-probability of that emotion changes without each) and,
+where it weighs them, shares. Recordings that cannot be used are named on stderr, the others are predicted all the
+same, and the exit status is 1.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from emotion_tf.serving.predictor import Predictor, enrol, predict, printable
+from emotion_tf.serving import Predictor
+from emotion_tf.serving.prediction import printable
 from pipelines.command import InputError, run_command
 from pipelines.parsers import add_flag, command_parser
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings, add_whisper_arguments
@@ -30,14 +31,14 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("--enrol takes every file behind it, and none is left to predict: name that one before it.")
     transcripts = _transcripts(arguments.files, arguments.transcript)
     settings = _whisper_settings(arguments)
-    model = Predictor(arguments.model)
-    enrolled = enrol(model, arguments.enrol or [])
+    predictor = Predictor(arguments.model)
+    enrolled = predictor.enrol(arguments.enrol or [])
     transcriber = Transcriber(settings) if settings else None
     bad = 0
     for file, transcript in zip(arguments.files or [None], transcripts, strict=True):
         try:
-            found = predict(model, file, transcript, transcriber, enrolled)
-            print(json.dumps(found, ensure_ascii=False), flush=True)
+            prediction = predictor.predict(file, transcript, transcriber=transcriber, enrolled=enrolled)
+            print(json.dumps(prediction.to_json(), ensure_ascii=False), flush=True)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             bad += 1
@@ -67,24 +68,27 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _transcripts(files: Sequence[Path], given: Sequence[str]) -> list[str]:
-    """Pairs words with files."""
+    """Pairs transcripts with files."""
     count = max(1, len(files))
     if not files and not given:
         raise InputError('there is nothing to predict: name recordings, or give --transcript "...".')
     if len(given) not in (0, 1, count):
         raise InputError(f"{len(given)} transcripts for {count} recordings: give one for all of them, or one for each.")
-    # Bytes of an argument that are no UTF-8 fit neither into the model nor into JSON.
-    words = [printable(transcript) for transcript in given]
-    return words if len(words) == count else (words or [""]) * count
+    transcripts = [printable(transcript) for transcript in given]
+    return transcripts if len(transcripts) == count else (transcripts or [""]) * count
 
 
 def _whisper_settings(arguments: argparse.Namespace) -> WhisperSettings | None:
-    """Returns which whisper transcribes, or None where words are given."""
+    """Returns the settings of whisper, or None where it is not to transcribe.
+
+    Raises:
+      InputError: Flags that contradict each other.
+    """
     flags = [name for name in ("whisper_model", "device", "language") if getattr(arguments, name) is not None]
     if flags and not arguments.transcribe:
         raise InputError(f"--{flags[0].replace('_', '-')} belongs to --transcribe: add that, or leave this out.")
     if arguments.transcribe and arguments.transcript:
-        raise InputError("--transcript gives the words and --transcribe finds them: leave one of both out.")
+        raise InputError("--transcript gives a transcript and --transcribe makes one: leave one of both out.")
     return WhisperSettings.of(arguments) if arguments.transcribe else None
 
 

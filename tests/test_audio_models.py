@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.special
 import tensorflow as tf
-from test_branches import VOCABULARY_SIZE, audio_config, audio_model_of, clip, randomise, words
+from test_branches import VOCABULARY_SIZE, audio_config, audio_model_of, clip, randomise, text_batch
 
 from emotion_tf.config import AUDIO_MODELS, AudioConfig, Config, TextConfig
 from emotion_tf.export import export
@@ -24,7 +24,7 @@ PRIOR = [0.25, 0.75]
 WIDTHS = {"log_mel": 32, "mfcc": 3, "acoustic": 5, "encoder": 6}
 
 
-def sounds(*num_frames, length, features=("log_mel",), num_steps=None, seed=0):
+def audio_batch(*num_frames, length, features=("log_mel",), num_steps=None, seed=0):
     """A batch of clips with any features, padded with what is no zero; a clip is the same whatever is beside it."""
     batch = {}
     for name in features:
@@ -90,15 +90,15 @@ def efficientnet():
     return build_model(audio_of("efficientnet"), WIDTHS, VOCABULARY_SIZE, PRIOR)
 
 
-def test_padding_and_neighbours_change_no_answer_of_efficientnet(efficientnet):
-    alone = efficientnet(sounds(150, length=150)).numpy()[0]
-    beside = efficientnet(sounds(1, 150, 0, 300, length=300)).numpy()
+def test_padding_and_neighbours_change_no_logits_of_efficientnet(efficientnet):
+    alone = efficientnet(audio_batch(150, length=150)).numpy()[0]
+    beside = efficientnet(audio_batch(1, 150, 0, 300, length=300)).numpy()
     assert np.isfinite(beside).all()
     np.testing.assert_allclose(beside[1], alone, atol=1e-5)
 
 
-def test_efficientnet_hears_every_window(efficientnet):
-    frames = np.repeat(sounds(2 * WINDOW, length=2 * WINDOW)["log_mel"], 3, axis=0)
+def test_efficientnet_reads_every_window(efficientnet):
+    frames = np.repeat(audio_batch(2 * WINDOW, length=2 * WINDOW)["log_mel"], 3, axis=0)
     frames[1, 5:60] += 3
     frames[2, WINDOW + 5 : WINDOW + 60] += 3
     found = efficientnet({"log_mel": frames, "num_frames": np.full(3, 2 * WINDOW, np.int32)}).numpy()
@@ -116,7 +116,7 @@ def test_normalisation_inside_of_efficientnet_looks_back_as_far_as_the_others(ef
 def test_frame_features_are_joined_column_by_column_and_an_encoder_has_its_own_head():
     features = ("log_mel", "acoustic", "encoder")
     model = build(audio_of("gru", features=features))
-    batch = sounds(9, length=9, features=features, num_steps=[4])
+    batch = audio_batch(9, length=9, features=features, num_steps=[4])
     assert set(model.input) == {*features, "num_frames", "num_steps"} == set(batch)
     joined = keras.Model(model.input, model.get_layer("audio_features").output)(batch)
     np.testing.assert_array_equal(joined, np.concatenate([batch["log_mel"], batch["acoustic"]], axis=2))
@@ -124,17 +124,17 @@ def test_frame_features_are_joined_column_by_column_and_an_encoder_has_its_own_h
 
 
 @pytest.mark.parametrize("features", [("acoustic",), ("encoder",), ("log_mel", "mfcc", "encoder")])
-def test_padding_and_neighbours_change_no_answer_whatever_is_heard(features):
+def test_padding_and_neighbours_change_no_logits_whatever_features_are_read(features):
     built = build(audio_of("cnn_attention", features=features))
-    alone = built(sounds(13, length=13, features=features, num_steps=[4])).numpy()[0]
-    beside = built(sounds(20, 13, 1, length=26, features=features, num_steps=[7, 4, 1])).numpy()[1]
+    alone = built(audio_batch(13, length=13, features=features, num_steps=[4])).numpy()[0]
+    beside = built(audio_batch(20, 13, 1, length=26, features=features, num_steps=[7, 4, 1])).numpy()[1]
     np.testing.assert_allclose(beside, alone, atol=1e-5)
 
 
-def test_every_feature_has_a_say():
+def test_every_feature_changes_the_logits():
     features = ("log_mel", "acoustic", "encoder")
     model = build(audio_of("crnn", features=features))
-    batch = sounds(*range(5, 13), length=12, features=features, num_steps=range(3, 11))
+    batch = audio_batch(*range(5, 13), length=12, features=features, num_steps=range(3, 11))
     for name in features:
         changed = batch | {name: batch[name] + np.random.default_rng(1).standard_normal(batch[name].shape)}
         assert np.abs(model(batch).numpy() - model(changed).numpy()).max() > 1e-4
@@ -144,22 +144,22 @@ def test_a_recording_that_is_absent_from_an_encoder_alone_gets_the_prior():
     model = build(audio_of("cnn", features=("encoder",)))
     assert set(model.input) == {"encoder", "num_steps"}
     assert (modalities_of(model), audio_features_of(model)) == (("audio",), ("encoder",))
-    found = tf.nn.softmax(model(sounds(0, 9, length=9, features=("encoder",), num_steps=[0, 4])))
+    found = tf.nn.softmax(model(audio_batch(0, 9, length=9, features=("encoder",), num_steps=[0, 4])))
     np.testing.assert_allclose(found[0], PRIOR, atol=1e-6)
     assert np.abs(found[1] - PRIOR).max() > 1e-3
 
 
 def test_late_fusion_joins_models_of_several_features_and_shares_what_they_share():
-    heard = {"one": ("log_mel",), "two": ("log_mel", "acoustic"), "three": ("encoder",)}
-    models = {name: build(audio_of("cnn", features=f), seed) for seed, (name, f) in enumerate(heard.items())}
+    features = {"one": ("log_mel",), "two": ("log_mel", "acoustic"), "three": ("encoder",)}
+    models = {name: build(audio_of("cnn", features=f), seed) for seed, (name, f) in enumerate(features.items())}
     fused = late_fusion(models, PRIOR)
     assert set(fused.input) == {"log_mel", "acoustic", "encoder", "num_frames", "num_steps"}
     assert audio_features_of(fused) == ("log_mel", "acoustic", "encoder")
-    batch = sounds(9, 13, length=13, features=("log_mel", "acoustic", "encoder"), num_steps=[4, 0])
-    parts = [tf.nn.softmax(model({key: batch[key] for key in model.input})).numpy() for model in models.values()]
+    batch = audio_batch(9, 13, length=13, features=("log_mel", "acoustic", "encoder"), num_steps=[4, 0])
+    expected = [tf.nn.softmax(model({key: batch[key] for key in model.input})).numpy() for model in models.values()]
     found = tf.nn.softmax(fused(batch))
-    np.testing.assert_allclose(found[0], np.mean(parts, axis=0)[0], atol=1e-5)
-    np.testing.assert_allclose(found[1], np.mean(parts[:2], axis=0)[1], atol=1e-5)  # No encoder states: left out.
+    np.testing.assert_allclose(found[0], np.mean(expected, axis=0)[0], atol=1e-5)
+    np.testing.assert_allclose(found[1], np.mean(expected[:2], axis=0)[1], atol=1e-5)  # No encoder states: left out.
 
 
 @pytest.mark.parametrize("model", AUDIO_MODELS)
@@ -176,7 +176,7 @@ def test_every_audio_model_starts_early_fusion_and_joins_late_fusion(model, monk
     for layer in (layer for layer in trained.layers if layer.name.startswith("audio_")):
         for one, other in zip(joined.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
-    batch = sounds(9, 13, length=13) | words([[2, 7, 4], [2, 8]], 3)
+    batch = audio_batch(9, 13, length=13) | text_batch([[2, 7, 4], [2, 8]], 3)
     assert np.isfinite(joined(batch)).all()
     fused = late_fusion({"audio": trained, "text": text}, PRIOR)
     assert set(fused.input) == {"log_mel", "num_frames", "token_ids"}

@@ -71,7 +71,7 @@ def clip(num_frames, seed=0):
     return np.random.default_rng([num_frames, seed]).standard_normal((num_frames, MEL_BINS)).astype(np.float32)
 
 
-def sound(clips, length):
+def audio_batch(clips, length):
     """A batch padded to a length with what is no zero: the silence value of normalised clips is none."""
     batch = np.full((len(clips), length, MEL_BINS), -1.7, np.float32)
     for row, frames in zip(batch, clips, strict=True):
@@ -79,7 +79,7 @@ def sound(clips, length):
     return {"log_mel": batch, "num_frames": np.array([len(frames) for frames in clips], np.int32)}
 
 
-def words(rows, length):
+def text_batch(rows, length):
     batch = np.zeros((len(rows), length), np.int32)
     for row, ids in zip(batch, rows, strict=True):
         row[: len(ids)] = ids
@@ -89,9 +89,9 @@ def words(rows, length):
 @ONE_STEP
 def test_padding_and_neighbours_change_no_audio_embedding(audio_model):
     sizes = (1, 2, 13, 16, 31)
-    alone = np.concatenate([audio_model(sound([clip(size)], size)) for size in sizes])
+    alone = np.concatenate([audio_model(audio_batch([clip(size)], size)) for size in sizes])
     for length in (31, 40):
-        beside = audio_model(sound([clip(size) for size in (0, *sizes)], length)).numpy()[1:]
+        beside = audio_model(audio_batch([clip(size) for size in (0, *sizes)], length)).numpy()[1:]
         np.testing.assert_allclose(beside, alone, atol=1e-5)
     assert np.abs(alone).max(axis=1).min() > 0.01
 
@@ -100,23 +100,23 @@ def test_padding_and_neighbours_change_no_audio_embedding(audio_model):
 @pytest.mark.parametrize("num_tokens", [1, 2, 5])
 def test_padding_and_neighbours_change_no_text_embedding(text_model, num_tokens):
     ids = [2, 7, 4, 9, 3][:num_tokens]
-    alone = text_model(words([ids], num_tokens)).numpy()[0]
-    beside = text_model(words([[2, *range(4, 14)], ids, [2]], 11)).numpy()[1]
+    alone = text_model(text_batch([ids], num_tokens)).numpy()[0]
+    beside = text_model(text_batch([[2, *range(4, 14)], ids, [2]], 11)).numpy()[1]
     np.testing.assert_allclose(beside, alone, atol=1e-5)
     assert np.abs(alone).max() > 0.01
 
 
 def test_a_clip_of_no_frames_has_a_finite_embedding(audio_model):
-    assert np.isfinite(audio_model(sound([clip(0), clip(9)], 9))).all()
+    assert np.isfinite(audio_model(audio_batch([clip(0), clip(9)], 9))).all()
 
 
 def test_the_order_of_words_matters(text_model):
-    there, back = text_model(words([[2, 7, 4, 9], [2, 9, 4, 7]], 4)).numpy()
+    there, back = text_model(text_batch([[2, 7, 4, 9], [2, 9, 4, 7]], 4)).numpy()
     assert np.abs(there - back).max() > 1e-3
 
 
 def test_the_order_of_frames_matters(audio_model):
-    there, back = audio_model(sound([clip(20), clip(20)[::-1]], 20)).numpy()
+    there, back = audio_model(audio_batch([clip(20), clip(20)[::-1]], 20)).numpy()
     assert np.abs(there - back).max() > 1e-3
 
 
@@ -158,24 +158,24 @@ def unreached(model, batch):
 
 def test_a_loss_reaches_every_weight_of_a_text_branch(text_model):
     # A position or piece that no transcript holds has none, and the key's bias moves all scores alike.
-    assert unreached(text_model, words([[2, 7, 4, 9], [2, 9, 4, 7]], 5)) == []
+    assert unreached(text_model, text_batch([[2, 7, 4, 9], [2, 9, 4, 7]], 5)) == []
 
 
 def test_a_loss_reaches_every_weight_of_an_audio_branch(audio_model):
-    assert unreached(audio_model, sound([clip(20), clip(13)], 20)) == []
+    assert unreached(audio_model, audio_batch([clip(20), clip(13)], 20)) == []
 
 
 def test_a_text_model_comes_back_from_its_file_in_safe_mode(text_model, tmp_path):
     text_model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    batch = words([[2, 7, 4, 9], [2, 9]], 6)
+    batch = text_batch([[2, 7, 4, 9], [2, 9]], 6)
     np.testing.assert_array_equal(loaded(batch), text_model(batch))
 
 
 def test_an_audio_model_comes_back_from_its_file_in_safe_mode(audio_model, tmp_path):
     audio_model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    batch = sound([clip(20), clip(0), clip(13)], 20)
+    batch = audio_batch([clip(20), clip(0), clip(13)], 20)
     np.testing.assert_array_equal(loaded(batch), audio_model(batch))
 
 
@@ -188,7 +188,7 @@ def test_positions_add_one_vector_a_place_and_the_last_serves_all_behind_it():
 
 def test_the_transformer_takes_more_words_than_it_has_places_for():
     model = text_model_of(text_config("transformer", ""))
-    assert np.isfinite(model(words([[2] * (MAX_POSITIONS + 9)], MAX_POSITIONS + 9))).all()
+    assert np.isfinite(model(text_batch([[2] * (MAX_POSITIONS + 9)], MAX_POSITIONS + 9))).all()
 
 
 def test_a_frozen_preset_has_no_weights_to_train_and_no_noise(distil_bert):
@@ -202,7 +202,7 @@ def test_a_frozen_preset_has_no_weights_to_train_and_no_noise(distil_bert):
 
 def test_a_preset_folder_and_a_hugging_face_folder_give_the_same_features(tiny_preset, hugging_face_folder):
     ids, configs = (
-        words([[2, 7, 9, 3], [2]], 4),
+        text_batch([[2, 7, 9, 3], [2]], 4),
         (text_config("distilbert", x) for x in (tiny_preset, hugging_face_folder)),
     )
     inputs = [make_inputs(("text",), {}) for _ in range(2)]

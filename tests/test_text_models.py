@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_branches import MEL_BINS, VOCABULARY_SIZE, clip, randomise, sound, words
+from test_branches import MEL_BINS, VOCABULARY_SIZE, audio_batch, clip, randomise, text_batch
 
 from emotion_tf import fit as fit_module
 from emotion_tf.config import TEXT_MODELS, AudioConfig, Config, TextConfig
@@ -61,7 +61,7 @@ def preset_run(make_config, preset_copy, tmp_path_factory):
 
 
 def fusion_batch():
-    return sound([clip(5), clip(9)], 9) | words([[2, 7, 4, 3], [2, 8, 3]], 5)
+    return audio_batch([clip(5), clip(9)], 9) | text_batch([[2, 7, 4, 3], [2, 8, 3]], 5)
 
 
 @pytest.mark.parametrize("join", ["concat", "cross_attention"])
@@ -83,8 +83,8 @@ def test_every_text_model_works_in_late_fusion(text_model):
     models = {name: randomise(build_model(c, WIDTHS, VOCABULARY_SIZE, PRIOR)) for name, c in configs.items()}
     batch = fusion_batch()
     fused = tf.nn.softmax(late_fusion(models, PRIOR)(batch))
-    parts = [tf.nn.softmax(model({key: batch[key] for key in model.input})) for model in models.values()]
-    np.testing.assert_allclose(fused, (parts[0] + parts[1]) / 2, atol=1e-5)
+    expected = [tf.nn.softmax(model({key: batch[key] for key in model.input})) for model in models.values()]
+    np.testing.assert_allclose(fused, (expected[0] + expected[1]) / 2, atol=1e-5)
 
 
 def test_a_dataset_cuts_stored_transcripts_by_a_given_tokenizer(three_speaker_records, tiny_preset):
@@ -100,10 +100,10 @@ def test_a_dataset_cuts_stored_transcripts_by_a_given_tokenizer(three_speaker_re
             for utterance_id, row in zip(about["utterance_id"].numpy(), ids, strict=True):
                 yield utterance_id.decode(), tuple(int(i) for i in row if i)
 
-    plain, dealt = dict(found()), dict(found(shuffled="transcripts"))
+    plain, shuffled = dict(found()), dict(found(shuffled="transcripts"))
     assert plain == {utterance_id: expected[utterance_id] for utterance_id in plain}
-    assert sorted(dealt.values()) == sorted(plain.values())
-    assert dealt != plain
+    assert sorted(shuffled.values()) == sorted(plain.values())
+    assert shuffled != plain
 
 
 def test_a_run_keeps_its_tokenizer_and_says_which_it_is(preset_run):
@@ -132,7 +132,7 @@ def test_a_run_is_scored_exported_and_averaged_when_its_preset_is_gone(preset_ru
     assert late.tokenizer().sha256 == copy.tokenizer().sha256
     export(late, tmp_path / "export")
     model, quiet = late.model(), np.zeros((1, 1600), np.float32)
-    found = Predictor(tmp_path / "export")(quiet, ["Happy kids!"])
+    found = Predictor(tmp_path / "export").predict_batch(quiet, ["Happy kids!"]).probabilities
     ids = late.tokenizer()(["Happy kids!"]).to_tensor().numpy()
     features = {"log_mel": np.zeros((1, 1, 64), np.float32), "num_frames": np.zeros(1, np.int32), "token_ids": ids}
     np.testing.assert_allclose(found, tf.nn.softmax(model(features)), atol=1e-5)

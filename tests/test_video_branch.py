@@ -143,7 +143,7 @@ def joined(modalities, **values):
     branch = "fusion" if len(modalities) > 1 else modalities[0]
     config = Config(branch, "x", modalities=modalities, **parts, **values)
     model = randomise(build_model(config, WIDTHS, 20, PRIOR))
-    set_temperature(model, 10.0)  # Of such weights some answers would be certain, and hide what changes them.
+    set_temperature(model, 10.0)  # Of such weights some probabilities would be 1, and hide what changes them.
     return model
 
 
@@ -158,7 +158,7 @@ def batch_of(count=2, num_frames=9, seed=0):
     }
 
 
-def answer(model, batch):
+def probabilities(model, batch):
     return keras.ops.softmax(model({key: np.asarray(batch[key]) for key in model.input})).numpy()
 
 
@@ -170,18 +170,18 @@ SETS = [("audio", "video"), ("text", "video"), ("audio", "text", "video")]
 def test_early_fusion_joins_video_and_leaves_it_out_where_it_is_absent(modalities, join):
     model, batch = joined(modalities, join=join), batch_of()
     assert modalities_of(model) == modalities
-    whole, without = answer(model, batch), answer(model, take_away(batch, "video"))
+    whole, without = probabilities(model, batch), probabilities(model, take_away(batch, "video"))
     assert np.abs(whole - without).max() > 1e-4
-    noise = take_away(batch, "video", np.array([True, False]))
-    np.testing.assert_allclose(answer(model, noise), [without[0], whole[1]], atol=1e-6)
+    one = take_away(batch, "video", np.array([True, False]))
+    np.testing.assert_allclose(probabilities(model, one), [without[0], whole[1]], atol=1e-6)
 
 
 @pytest.mark.parametrize("join", JOIN_MEANINGS)
-def test_with_everything_absent_the_answer_is_the_prior(join):
+def test_with_everything_absent_probabilities_are_the_prior(join):
     batch = batch_of()
     for modality in SETS[-1]:
         batch = take_away(batch, modality)
-    np.testing.assert_allclose(answer(joined(SETS[-1], join=join), batch), [PRIOR] * 2, atol=1e-6)
+    np.testing.assert_allclose(probabilities(joined(SETS[-1], join=join), batch), [PRIOR] * 2, atol=1e-6)
 
 
 def test_a_gradient_reaches_every_branch_through_modality_dropout():
@@ -191,15 +191,15 @@ def test_a_gradient_reaches_every_branch_through_modality_dropout():
         assert [path for path in missed if path.startswith(("audio_", "text_", "video_"))] == []
 
 
-def test_late_fusion_leaves_a_model_of_absent_video_out_and_tells_the_shares():
-    models = {"sound": joined(("audio",)), "sight": joined(("video",))}
+def test_late_fusion_leaves_a_model_of_absent_video_out_and_gives_the_shares():
+    models = {"audio": joined(("audio",)), "video": joined(("video",))}
     model, batch = late_fusion(models, PRIOR, "mean"), batch_of()
-    alone = {name: answer(one, batch) for name, one in models.items()}
-    np.testing.assert_allclose(answer(model, batch), (alone["sound"] + alone["sight"]) / 2, atol=1e-6)
-    blind = take_away(batch, "video")
-    np.testing.assert_allclose(answer(model, blind), alone["sound"], atol=1e-6)
+    alone = {name: probabilities(one, batch) for name, one in models.items()}
+    np.testing.assert_allclose(probabilities(model, batch), (alone["audio"] + alone["video"]) / 2, atol=1e-6)
+    without = take_away(batch, "video")
+    np.testing.assert_allclose(probabilities(model, without), alone["audio"], atol=1e-6)
     assert modalities_of(model) == ("audio", "video")
     assert audio_features_of(model) == ("log_mel",)
     weighs = shares_model(model)
     np.testing.assert_allclose(weighs({key: batch[key] for key in model.input}), [[0.5, 0.5]] * 2)
-    np.testing.assert_allclose(weighs({key: np.asarray(blind[key]) for key in model.input}), [[1, 0]] * 2)
+    np.testing.assert_allclose(weighs({key: np.asarray(without[key]) for key in model.input}), [[1, 0]] * 2)

@@ -1,6 +1,6 @@
-"""Writes the SavedModel of a run: its signatures, and the facts that go beside it."""
+"""Writes the SavedModel of a run, with its signatures, and collects the facts that go beside it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,23 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SPEAKER_INPUTS = ("speaker_mean", "speaker_std")
+"""Further inputs of a run that normalises by the speaker's other recordings: [batch, num_columns] float32 each."""
 
 
-def export_metadata(run: Run) -> dict[str, Any]:
+def export_metadata(run: Run, model: "keras.Model") -> dict[str, Any]:
+    """Collects what a user of an export must know, and what `emotion_tf.serving` reads.
+
+    Args:
+      run: A finished run.
+      model: Its model.
+
+    Returns:
+      What metadata.json of the export holds: facts of the run and its records, and from the model `modalities`,
+      `audio_features`, whether it `has_shares`, and its `signatures`.
+    """
+    from emotion_tf.models.inputs import audio_features_of, modalities_of
+    from emotion_tf.models.late_fusion import shares_model
+
     found = run.metadata()
     names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
     facts = {name: found[name] for name in (*names, "video")}
@@ -29,6 +43,11 @@ def export_metadata(run: Run) -> dict[str, Any]:
         "sample_rate": audio.SAMPLE_RATE,
         "max_tokens": run.config().training.max_tokens,
         "longest_seconds": round(found["longest_frames"] * hop_seconds, 2),
+        "modalities": list(modalities_of(model)),
+        "has_shares": shares_model(model) is not None,
+        "audio_features": list(audio_features_of(model)) or ["log_mel"],
+        # States of an encoder are computed by another program: no signature leads from a waveform to them.
+        "signatures": ["features"] if facts["encoder"] else ["serving_default", "features"],
     }
 
 
@@ -36,63 +55,80 @@ def _mode(normalisation: Normalisation | None) -> str:
     return normalisation.mode if normalisation else "clip"
 
 
-def save(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path) -> None:
-    """Writes the SavedModel with its signatures."""
+def write_saved_model(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path) -> None:
+    """Writes a model with the signatures that its metadata name.
+
+    Args:
+      model: Of the run.
+      metadata: What `export_metadata` collected.
+      run: Whose tokenizer and normalisation become part of `serving_default`.
+      folder: The version folder to make.
+    """
     import keras
     import tensorflow as tf
 
-    specs, answer = _feature_specs(metadata), _answering(model, metadata)
-    if metadata["encoder"]:
+    predict, specs = _predictions(model, metadata), _feature_specs(metadata)
+    if "serving_default" not in metadata["signatures"]:
         # An archive would call its first signature serving_default, too.
         module = tf.Module()
-        module.model, module.features = model, tf.function(answer, input_signature=[specs])
+        module.model, module.features = model, tf.function(predict, input_signature=[specs])
         tf.saved_model.save(module, str(folder), {"features": module.features})
         return
-
-    front_end, tokenizer, normalisation = audio.FrontEnd(**metadata["front_end"]), run.tokenizer(), run.normalisation()
-
-    def serve(inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
-        settings = (front_end, metadata["max_tokens"], tokenizer, metadata["audio_features"], normalisation)
-        speaker = [inputs.get(name) for name in SPEAKER_INPUTS]
-        features = raw_features(inputs["waveform"], inputs["transcript"], *settings, *speaker)
-        return answer(features | {name: inputs[name] for name in ("video_frames",) if name in inputs})
-
-    raw = {
-        "waveform": tf.TensorSpec([None, None], tf.float32, name="waveform"),
-        "transcript": tf.TensorSpec([None], tf.string, name="transcript"),
-        **{name: specs[name] for name in ("video_frames",) if name in specs},
-    }
-    if metadata["normalise"] == "enrolled":
-        num_columns = sum(specs[name].shape[2] for name in metadata["audio_features"])
-        raw |= {name: tf.TensorSpec([None, num_columns], tf.float32, name=name) for name in SPEAKER_INPUTS}
-
+    to_features = raw_to_features(run, metadata)
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serving_default", serve, [raw])
-    archive.add_endpoint("features", answer, [specs])
+    archive.add_endpoint("serving_default", lambda raw: predict(to_features(raw)), [_raw_specs(metadata, specs)])
+    archive.add_endpoint("features", predict, [specs])
     archive.write_out(str(folder), verbose=False)
 
 
-def _answering(
-    model: "keras.Model", metadata: dict[str, Any]
-) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
-    """Makes the function from features to the outputs of an export."""
-    from emotion_tf.models.late_fusion import shares_model
+def raw_to_features(run: Run, metadata: dict[str, Any]) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
+    """Makes the function from the inputs of `serving_default` to those of `features`, as graph ops.
 
-    weighs = shares_model(model)
+    Args:
+      run: Whose tokenizer and normalisation it takes.
+      metadata: What `export_metadata` collected.
 
-    def answer(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
-        inputs = {key: features[key] for key in model.input}
-        found = _answer(model(inputs), metadata)
-        return found | {"shares": weighs(inputs)} if weighs else found
+    Returns:
+      A function from waveform [batch, num_samples] float32 in [-1, 1) at 16 kHz, transcript [batch] string and, where
+      the run asks for them, video_frames and `SPEAKER_INPUTS`, to the audio features [batch, num_frames, columns],
+      normalised, num_frames [batch], token_ids [batch, num_tokens] and video_frames, as records and dataset have them.
+    """
+    front_end, tokenizer = audio.FrontEnd(**metadata["front_end"]), run.tokenizer() or text.own_tokenizer()
+    normalisation, names = run.normalisation(), metadata["audio_features"]
 
-    return answer
+    def to_features(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        features, num_frames = audio.frame_features(raw["waveform"], front_end, names)
+        speaker = [raw.get(name) for name in SPEAKER_INPUTS]
+        return {
+            **normalise(features, num_frames, normalisation, *speaker),
+            "num_frames": num_frames,
+            "token_ids": tokenizer(raw["transcript"], metadata["max_tokens"]).to_tensor(),
+            **{name: raw[name] for name in ("video_frames",) if name in raw},
+        }
+
+    return to_features
+
+
+def _raw_specs(metadata: dict[str, Any], features: "dict[str, tf.TensorSpec]") -> "dict[str, tf.TensorSpec]":
+    """Describes the inputs of `serving_default`, given those of `features`."""
+    import tensorflow as tf
+
+    specs = {
+        "waveform": tf.TensorSpec([None, None], tf.float32, name="waveform"),
+        "transcript": tf.TensorSpec([None], tf.string, name="transcript"),
+        **{name: features[name] for name in ("video_frames",) if name in features},
+    }
+    if metadata["normalise"] == "enrolled":
+        num_columns = sum(features[name].shape[2] for name in metadata["audio_features"])
+        specs |= {name: tf.TensorSpec([None, num_columns], tf.float32, name=name) for name in SPEAKER_INPUTS}
+    return specs
 
 
 def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
-    """Describes the inputs of `features`: of sound and of words, so that a client need not know what the run uses.
+    """Describes the inputs of `features`: those of audio and text whatever the run reads, so that clients are alike.
 
-    Frames of videos are large, and asked for only by a run that sees them.
+    Frames of videos are large, and asked for only by a run that reads them.
     """
     import tensorflow as tf
 
@@ -110,52 +146,33 @@ def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
     return specs
 
 
-def raw_features(
-    waveform: "tf.Tensor",
-    transcript: "tf.Tensor",
-    front_end: audio.FrontEnd,
-    max_tokens: int,
-    tokenizer: "text.Tokenizer | None" = None,
-    audio_features: Sequence[str] = ("log_mel",),
-    normalisation: Normalisation | None = None,
-    speaker_mean: "tf.Tensor | None" = None,
-    speaker_std: "tf.Tensor | None" = None,
-) -> "dict[str, tf.Tensor]":
-    """Computes a model's inputs as the records and the dataset do, as graph ops.
+def _predictions(
+    model: "keras.Model", metadata: dict[str, Any]
+) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
+    """Makes the function from features to the outputs of an export.
 
-    Args:
-      waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz.
-      transcript: [batch] string.
-      front_end: The settings of log_mel.
-      max_tokens: Token ids kept of a transcript.
-      tokenizer: What makes them; None: the vocabulary of the records.
-      audio_features: What of the sound the model hears, of `pipelines.audio.FRAME_FEATURES`.
-      normalisation: Statistics that bring sound to one scale; None: each clip by itself.
-      speaker_mean, speaker_std: [batch, num_columns] of all these features over other clips of the speaker, where the
-        mode is "enrolled".
-
-    Returns:
-      Those features [batch, num_frames, columns] normalised, num_frames [batch], token_ids [batch, num_tokens].
+    They are probabilities, emotions and predicted [batch, num_emotions], and where modalities have weights shares
+    [batch, num_modalities].
     """
-    features, num_frames = audio.frame_features(waveform, front_end, audio_features)
-    return {
-        **normalise(features, num_frames, normalisation, speaker_mean, speaker_std),
-        "num_frames": num_frames,
-        "token_ids": (tokenizer or text.own_tokenizer())(transcript, max_tokens).to_tensor(),
-    }
-
-
-def _answer(logits: "tf.Tensor", metadata: dict[str, Any]) -> "dict[str, tf.Tensor]":
-    """Turns logits [batch, num_emotions] into the outputs of an export, all of that shape."""
     import tensorflow as tf
 
-    probabilities = to_probabilities(logits, metadata["is_multi_label"])
-    # One batch size over all outputs: TensorFlow Serving's row format wants it (tensorflow/serving#1047).
-    names = tf.tile(tf.constant([metadata["emotions"]]), [tf.shape(logits)[0], 1])
-    return {"probabilities": probabilities, "emotions": names, "predicted": _decide(probabilities, metadata)}
+    from emotion_tf.models.late_fusion import shares_model
+
+    shares = shares_model(model)
+
+    def predict(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        inputs = {key: features[key] for key in model.input}
+        probabilities = to_probabilities(model(inputs), metadata["is_multi_label"])
+        # One batch size over all outputs: TensorFlow Serving's row format wants it (tensorflow/serving#1047).
+        emotions = tf.tile(tf.constant([metadata["emotions"]]), [tf.shape(probabilities)[0], 1])
+        outputs = {"probabilities": probabilities, "emotions": emotions, "predicted": _decide(probabilities, metadata)}
+        return outputs | ({"shares": shares(inputs)} if shares else {})
+
+    return predict
 
 
 def to_probabilities(logits: "tf.Tensor", is_multi_label: bool) -> "tf.Tensor":
+    """Computes [batch, num_emotions] float32 as graph ops: a sigmoid each with several emotions, or the softmax."""
     import tensorflow as tf
 
     return tf.nn.sigmoid(logits) if is_multi_label else tf.nn.softmax(logits)

@@ -12,7 +12,7 @@ from emotion_tf.models.branches.outputs import BranchOutput
 from emotion_tf.models.branches.text import text_branch
 from emotion_tf.models.branches.video import video_branch
 from emotion_tf.models.early_fusion import JOINS, Joined, ModalityDropout
-from emotion_tf.models.head import HEAD, CalibratedLogits, logits_of
+from emotion_tf.models.head import HEAD, CalibratedLogits, prior_bias
 from emotion_tf.models.inputs import any_of, make_inputs, presence
 
 
@@ -27,8 +27,8 @@ def build_model(
 
     Args:
       config: What to build.
-      widths: Feature of sound -> number of its columns, at least for those of the config; video_frames -> height, width
-        and channels of a frame, where one is seen.
+      widths: Audio feature -> number of its columns, at least for those of the config; video_frames -> height, width
+        and channels of a frame, for a model that reads video.
       vocabulary_size: Pieces of the vocabulary.
       prior: Share of each emotion in the training split, in label order.
       is_multi_label: Whether an utterance has several emotions, each with a probability of its own.
@@ -37,8 +37,8 @@ def build_model(
       A model from inputs named like the dataset's features to logits [batch, num_emotions].
     """
     features = config.audio.features if "audio" in config.modalities else ()
-    seen = ("video_frames",) if "video" in config.modalities else ()
-    inputs = make_inputs(config.modalities, {name: widths[name] for name in (*features, *seen)})
+    frames = ("video_frames",) if "video" in config.modalities else ()
+    inputs = make_inputs(config.modalities, {name: widths[name] for name in (*features, *frames)})
     make = {
         "audio": lambda: audio_branch(inputs, config.audio),
         "text": lambda: text_branch(inputs["token_ids"], vocabulary_size, config.text),
@@ -47,16 +47,15 @@ def build_model(
     outputs = {modality: make[modality]() for modality in config.modalities}
     present = presence(inputs)
     joined = _join(outputs, present, config) if config.join else None
-    biases = logits_of(prior) if is_multi_label else "zeros"
-    answer = layers.Dense(len(prior), bias_initializer=biases, name=HEAD)
-    logits = answer(joined.vector if joined else outputs[config.modalities[0]].embedding)
+    head = layers.Dense(len(prior), bias_initializer=prior_bias(prior) if is_multi_label else "zeros", name=HEAD)
+    logits = head(joined.vector if joined else outputs[config.modalities[0]].embedding)
     logits = logits + _branch_logits(outputs, joined.weights, len(prior)) if joined else logits
     logits = CalibratedLogits(prior, is_multi_label, name="logits")(logits, any_of(present))
     return keras.Model(inputs, logits, name=f"{config.branch}")
 
 
 def _join(outputs: Mapping[str, BranchOutput], present: Sequence[keras.KerasTensor], config: Config) -> Joined:
-    """Makes one vector of the branches."""
+    """Makes one vector of the branches' outputs, after modality dropout in training."""
     is_present = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)  # [batch, num_modalities]
     if config.training.modality_dropout:
         is_present = ModalityDropout(config.training.modality_dropout, name="fusion_modality_dropout")(is_present)
@@ -65,16 +64,16 @@ def _join(outputs: Mapping[str, BranchOutput], present: Sequence[keras.KerasTens
 
 
 def branch_head(modality: str) -> str:
-    """Names the layer of early fusion by which a branch answers alone, beside what the join finds."""
+    """Names the head that a branch of early fusion has of its own, beside that of the join."""
     return f"fusion_{modality}_{HEAD}"
 
 
 def _branch_logits(
     outputs: Mapping[str, BranchOutput], weights: keras.KerasTensor, num_emotions: int
 ) -> keras.KerasTensor:
-    """Sums the logits of each branch by itself, weighed: [batch, num_emotions]. Zeros, until trained or started."""
-    answers = [
+    """Sums the logits of the branches' own heads, weighed: [batch, num_emotions]; zeros until trained or copied."""
+    logits = [
         layers.Dense(num_emotions, kernel_initializer="zeros", name=branch_head(modality))(output.embedding)
         for modality, output in outputs.items()
     ]
-    return sum(weights[:, index : index + 1] * answer for index, answer in enumerate(answers))
+    return sum(weights[:, index : index + 1] * of_branch for index, of_branch in enumerate(logits))

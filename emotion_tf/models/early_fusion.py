@@ -1,7 +1,7 @@
 """How early fusion makes one vector of the branches: joined side by side, weighed by a gate, or after attention.
 
-What a join finds is added to what each branch answers by itself, so that branches that were trained alone start as a
-late fusion of theirs. A modality that is absent contributes exactly nothing, whatever its branch makes of padding.
+The logits of the join are added to those of the branches' own heads, so that branches that were trained alone start as
+their late fusion. A modality that is absent contributes exactly nothing, whatever its branch makes of padding.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ class Joined(NamedTuple):
 
     Attributes:
       vector: [batch, width] float32.
-      weights: [batch, num_modalities] float32, how much the answer of each branch by itself counts, 0 for what is
-        absent; their sum is the number of modalities that are present.
+      weights: [batch, num_modalities] float32, of the logits of the branches' own heads: 0 for what is absent; their
+        sum is the number of modalities that are present.
     """
 
     vector: keras.KerasTensor
@@ -31,10 +31,14 @@ class Joined(NamedTuple):
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class ModalityDropout(keras.layers.Layer):
-    """Takes modalities for absent in training, each that is present with probability `rate`; one always stays.
+    """Marks present modalities as absent in training, each with probability `rate`; one always stays.
 
-    [batch, num_modalities] float32 of 0 and 1 -> the same. So what training leaves out is left out just as an input
-    that is not there. Where all would be left out one of them, drawn, stays.
+    [batch, num_modalities] float32 of 0 and 1 -> the same. So what training drops is dropped just as an input that is
+    absent. Where all would be dropped, one of them, chosen at random, stays.
+
+    Args:
+      rate: Probability, from 0 to below 1.
+      seed: Of the uniform noise; None: a new one.
 
     Source: Neverova et al. 2015, arXiv:1501.00102 (ModDrop).
     """
@@ -47,7 +51,8 @@ class ModalityDropout(keras.layers.Layer):
     def call(self, is_present, training=False):
         if not training:
             return is_present
-        noise = keras.random.uniform(ops.shape(is_present), seed=self.seed_generator)
+        noise = keras.random.uniform(ops.shape(is_present), seed=self.seed_generator)  # [batch, num_modalities]
+        # A modality is dropped where its noise is below the rate; the present one of the largest noise stays anyway.
         largest = ops.max(ops.where(is_present > 0, noise, -1.0), axis=1, keepdims=True)
         return is_present * ops.cast(ops.logical_or(noise >= self.rate, noise == largest), is_present.dtype)
 
@@ -63,7 +68,7 @@ class Shares(keras.layers.Layer):
     """A softmax over the modalities that are present.
 
     Inputs scores and is_present, [batch, num_modalities]; output the same: shares of sum 1, exactly 0 for what is
-    absent, all 0 where nothing is there.
+    absent, all 0 where nothing is present.
     """
 
     def call(self, scores, is_present):
@@ -83,7 +88,10 @@ class CrossAttention(keras.layers.Layer):
     modality, equally wide; output [batch, width]. Without a query the mean is 0; without a key it is finite, and means
     nothing.
 
-    Source: Tsai et al. 2019, arXiv:1906.00295, with one layer and neither positions nor a feed-forward part.
+    Args:
+      heads: Of attention.
+
+    Source: Tsai et al. 2019, arXiv:1906.00295, with one layer and neither positions nor a feed-forward layer.
     """
 
     def __init__(self, heads: int, **kwargs):
@@ -124,16 +132,19 @@ def concat(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, w
       outputs: Modality -> what its branch makes.
       is_present: [batch, num_modalities] float32, 0 or 1, in the order of the outputs.
       width: Of the hidden layer.
+
+    Returns:
+      A vector [batch, width], and weights of 1 for what is present.
     """
-    # A branch that hears nothing still has biases; its embedding is put to zero.
+    # A branch whose input is absent still has biases; its embedding is put to zero.
     x = _side_by_side([output.embedding for output in outputs.values()], is_present, "fusion_join")
     return Joined(layers.Dense(width, activation="relu", name="fusion_hidden")(x), is_present)
 
 
 def gated(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, width: int) -> Joined:
-    """Sums projections of the embeddings, weighed by a gate that sees all of them.
+    """Sums projections of the embeddings, weighed by a gate that reads all of them.
 
-    Arguments as of `concat`. The layer "fusion_shares" puts out the gate's weights.
+    Arguments as of `concat`, result too; the weights are the gate's. The layer "fusion_shares" puts out its shares.
 
     Source: Arevalo et al. 2017, arXiv:1702.01992, with one weight a modality.
     """
@@ -148,7 +159,7 @@ def gated(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, wi
 def cross_attention(outputs: Mapping[str, BranchOutput], is_present: keras.KerasTensor, width: int) -> Joined:
     """Adds to each modality's projection what its steps find in those of the others, and gates the sums.
 
-    Arguments as of `concat`. The layer "fusion_shares" puts out the gate's weights.
+    Arguments as of `concat`, result too; the weights are the gate's. The layer "fusion_shares" puts out its shares.
 
     Source: Tsai et al. 2019, arXiv:1906.00295; Arevalo et al. 2017, arXiv:1702.01992.
     """
@@ -182,9 +193,9 @@ def _side_by_side(vectors: list[keras.KerasTensor], is_present: keras.KerasTenso
     return layers.Concatenate(name=name)(present)
 
 
-def _weigh(vectors: list[keras.KerasTensor], seen: keras.KerasTensor, is_present: keras.KerasTensor) -> Joined:
-    """Sums vectors [batch, width] each by the share that the gate gives it of what it sees; equal ones at the start."""
-    scores = layers.Dense(len(vectors), kernel_initializer="zeros", name="fusion_gate")(seen)
+def _weigh(vectors: list[keras.KerasTensor], features: keras.KerasTensor, is_present: keras.KerasTensor) -> Joined:
+    """Sums vectors [batch, width], each times the share that a gate on the features gives it; equal at the start."""
+    scores = layers.Dense(len(vectors), kernel_initializer="zeros", name="fusion_gate")(features)
     shares = Shares(name="fusion_shares")(scores, is_present)
     vector = sum(shares[:, index : index + 1] * vector for index, vector in enumerate(vectors))
     return Joined(vector, shares * ops.sum(is_present, axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""What every model ends in: logits, calibrated, and the training prior where nothing is present."""
+"""What every model ends in: the head's logits, calibrated, and those of the training prior where nothing is present."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,20 @@ from keras import ops
 from emotion_tf.probabilities import FLOOR
 
 HEAD = "emotions"
-"""The layer that gives logits before calibration."""
+"""Name of the head: the dense layer from an embedding to logits, before calibration."""
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class CalibratedLogits(keras.layers.Layer):
-    """Divides logits by the temperature; answers with the training prior where no modality is present.
+    """Divides logits by the temperature, and puts those of the training prior where no modality is present.
 
-    Inputs logits [batch, num_emotions] and is_present [batch] bool; output logits, for a softmax or, with several
-    emotions an utterance, for a sigmoid each. With the prior the logits are its logarithm or logit. The temperature is
-    a weight that training leaves at 1; `emotion_tf.evaluation.calibration` sets it.
+    Inputs logits [batch, num_emotions] and is_present [batch] bool; output logits [batch, num_emotions], for a softmax
+    or, with several emotions an utterance, for a sigmoid each. The temperature is a weight that training leaves at 1;
+    `emotion_tf.evaluation.calibration` sets it.
+
+    Args:
+      prior: Share of each emotion in the training split, in label order.
+      is_multi_label: Whether an utterance has several emotions.
     """
 
     def __init__(self, prior: Sequence[float], is_multi_label: bool = False, **kwargs):
@@ -29,7 +33,7 @@ class CalibratedLogits(keras.layers.Layer):
         self.temperature = self.add_weight(name="temperature", shape=(), initializer="ones", trainable=False)
 
     def call(self, logits, is_present):
-        prior = inverse(ops.convert_to_tensor(self.prior, logits.dtype), self.is_multi_label)
+        prior = logits_of(ops.convert_to_tensor(self.prior, logits.dtype), self.is_multi_label)
         return ops.where(is_present[:, None], logits / self.temperature, prior[None, :])
 
     def compute_output_shape(self, logits_shape, is_present_shape):
@@ -39,15 +43,15 @@ class CalibratedLogits(keras.layers.Layer):
         return {**super().get_config(), "prior": self.prior, "is_multi_label": self.is_multi_label}
 
 
-def inverse(probabilities: keras.KerasTensor, is_multi_label: bool) -> keras.KerasTensor:
-    """Finds logits whose softmax, or sigmoid, the probabilities are."""
+def logits_of(probabilities: keras.KerasTensor, is_multi_label: bool) -> keras.KerasTensor:
+    """Finds finite logits whose softmax, or sigmoid with several emotions an utterance, the probabilities are."""
     if is_multi_label:
         probabilities = ops.clip(probabilities, 1e-7, 1 - 1e-7)
         return ops.log(probabilities) - ops.log1p(-probabilities)
     return ops.log(ops.maximum(probabilities, FLOOR))
 
 
-def logits_of(prior: Sequence[float]) -> keras.Initializer:
-    """Starts at the prior: from a probability of one half, a rare emotion would take thousands of steps down."""
+def prior_bias(prior: Sequence[float]) -> keras.Initializer:
+    """Makes biases whose sigmoids are the prior: from one half, a rare emotion would take thousands of steps down."""
     shares = [min(max(share, 1e-4), 1 - 1e-4) for share in prior]
     return keras.initializers.Constant([math.log(share / (1 - share)) for share in shares])

@@ -1,4 +1,4 @@
-"""Inputs of models: how they are made, and what a model's inputs say of it."""
+"""Inputs of models: how they are made, what of them is absent, and what a model's inputs say of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,13 +14,18 @@ def make_inputs(modalities: Sequence[str], widths: Mapping[str, Any]) -> dict[st
 
     Args:
       modalities: Some of "audio", "text", "video".
-      widths: Feature of sound -> number of its columns; video_frames -> height, width and channels of a frame.
+      widths: Audio feature -> number of its columns; video_frames -> height, width and channels of a frame.
+
+    Returns:
+      Name -> input: of audio each feature [batch, num_frames, columns] with num_frames [batch], or for encoder states
+      [batch, num_steps, columns] with num_steps; of text token_ids [batch, num_tokens]; of video video_frames
+      [batch, num_video_frames, height, width, channels].
     """
     inputs: dict[str, keras.KerasTensor] = {}
     if "audio" in modalities:
-        heard = [name for name in widths if name in AUDIO_FEATURES]
-        inputs |= {name: keras.Input((None, widths[name]), name=name) for name in heard}
-        for name in dict.fromkeys("num_steps" if feature == "encoder" else "num_frames" for feature in heard):
+        features = [name for name in widths if name in AUDIO_FEATURES]
+        inputs |= {name: keras.Input((None, widths[name]), name=name) for name in features}
+        for name in dict.fromkeys("num_steps" if feature == "encoder" else "num_frames" for feature in features):
             inputs[name] = keras.Input((), dtype="int32", name=name)
     if "text" in modalities:
         inputs["token_ids"] = keras.Input((None,), dtype="int32", name="token_ids")
@@ -30,10 +35,19 @@ def make_inputs(modalities: Sequence[str], widths: Mapping[str, Any]) -> dict[st
 
 
 def presence(inputs: Mapping[str, keras.KerasTensor]) -> list[keras.KerasTensor]:
-    """Tells from the inputs of a model which modality is there: [batch] bool each, audio, text, video."""
+    """Finds which modalities of a batch are present. This defines absence, for training, evaluation and exports.
+
+    Audio is absent where it has no frames (an all-zero waveform has none), text where its only piece is [START] (a
+    blank transcript has no other), video where all frames are zeros.
+
+    Args:
+      inputs: Features named as `make_inputs` does, tensors or arrays.
+
+    Returns:
+      [batch] bool for each modality that the inputs hold, in the order audio, text, video.
+    """
     present = [inputs[name] > 0 for name in ("num_frames", "num_steps") if name in inputs][:1]
     if "token_ids" in inputs:
-        # [START] alone is an absent transcript.
         present.append(ops.sum(ops.cast(ops.not_equal(inputs["token_ids"], 0), "int32"), axis=1) > 1)
     if "video_frames" in inputs:
         present.append(ops.any(inputs["video_frames"] > 0, axis=(1, 2, 3, 4)))
@@ -41,7 +55,7 @@ def presence(inputs: Mapping[str, keras.KerasTensor]) -> list[keras.KerasTensor]
 
 
 def modalities_of(model: keras.Model) -> tuple[str, ...]:
-    """Tells from a model's inputs what it hears, reads and sees, in the order of `emotion_tf.config.MODALITIES`."""
+    """Returns the modalities that a model reads, in the order of `emotion_tf.config.MODALITIES`."""
     has = {
         "audio": bool(audio_features_of(model)),
         "text": "token_ids" in model.input,
@@ -51,11 +65,12 @@ def modalities_of(model: keras.Model) -> tuple[str, ...]:
 
 
 def audio_features_of(model: keras.Model) -> tuple[str, ...]:
-    """Tells from a model's inputs which features of sound it hears."""
+    """Returns the audio features that a model reads, in the order of `emotion_tf.config.AUDIO_FEATURES`."""
     return tuple(name for name in AUDIO_FEATURES if name in model.input)
 
 
 def any_of(present: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    """Joins the flags of `presence` to one, [batch] bool: whether any modality is present."""
     flags = present[0]
     for other in present[1:]:
         flags = ops.logical_or(flags, other)

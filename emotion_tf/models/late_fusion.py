@@ -1,4 +1,4 @@
-"""Late fusion: the answers of trained models become one by a rule, in one graph with a calibrated answer of its own."""
+"""Late fusion: the probabilities of trained models are joined by a rule, in one graph with a temperature of its own."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from emotion_tf.config import AUDIO_FEATURES
-from emotion_tf.models.head import CalibratedLogits, inverse
+from emotion_tf.models.head import CalibratedLogits, logits_of
 from emotion_tf.models.inputs import any_of, make_inputs, modalities_of, presence
 from emotion_tf.models.late_rules import combine
 from emotion_tf.probabilities import FLOOR
@@ -15,12 +15,12 @@ from emotion_tf.probabilities import FLOOR
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class MappedProbabilities(keras.layers.Layer):
-    """Leads probabilities to another label set and divides them by their sum.
+    """Maps probabilities to another label set and divides them by their sum.
 
-    [batch, num_own_emotions] -> [batch, num_emotions]; all alike where none of what a model names leads anywhere.
+    [batch, num_own_emotions] -> [batch, num_emotions]; uniform where no emotion of any probability is mapped.
 
     Args:
-      targets: Of each own emotion the number of the emotion that it leads to, None for nowhere.
+      targets: Of each own emotion the number of the emotion that it is mapped to, None for none.
       num_emotions: Of the other label set.
     """
 
@@ -29,8 +29,8 @@ class MappedProbabilities(keras.layers.Layer):
         self.targets, self.num_emotions = list(targets), num_emotions
 
     def call(self, probabilities):
-        leads = [[float(target == number) for number in range(self.num_emotions)] for target in self.targets]
-        mapped = ops.matmul(probabilities, ops.convert_to_tensor(leads, probabilities.dtype)) + FLOOR
+        is_target = [[float(target == number) for number in range(self.num_emotions)] for target in self.targets]
+        mapped = ops.matmul(probabilities, ops.convert_to_tensor(is_target, probabilities.dtype)) + FLOOR
         return mapped / ops.sum(mapped, axis=-1, keepdims=True)
 
     def compute_output_shape(self, input_shape):
@@ -49,9 +49,9 @@ class LateRule(keras.layers.Layer):
 
     Args:
       rule: Its name.
-      modalities: Of each model, what it listens to.
+      modalities: Of each model, those that it reads.
       is_multi_label: Whether an utterance has several emotions.
-      fitted: What `rules.combine` takes of a rule that was fitted: weights, or kernel and bias, as lists.
+      fitted: What `late_rules.combine` takes of a rule that was fitted: weights, or kernel and bias, as lists.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class LateRule(keras.layers.Layer):
     def call(self, probabilities, is_present):
         numbers = {name: ops.convert_to_tensor(values, "float32") for name, values in self.fitted.items()}
         joined = combine(probabilities, is_present, self.rule, is_multi_label=self.is_multi_label, xp=ops, **numbers)
-        return inverse(joined, self.is_multi_label)
+        return logits_of(joined, self.is_multi_label)
 
     @property
     def has_shares(self):
-        """Whether each model's share in the answer is a number, and belongs to one modality."""
+        """Whether each model has one weight, and reads one modality."""
         return self.rule != "stacker" and all(len(of_model) == 1 for of_model in self.modalities)
 
     def shares(self, is_present, order):
@@ -81,7 +81,8 @@ class LateRule(keras.layers.Layer):
         weights = ops.convert_to_tensor(self.fitted.get("weights", [1.0] * len(self.modalities)), "float32")
         belongs = [[float(modality in of_model) for modality in order] for of_model in self.modalities]
         chosen = is_present * weights
-        chosen = ops.where(ops.sum(chosen, axis=1, keepdims=True) > 0, chosen, is_present)  # As `rules.combine` does.
+        # Equal weights where all are 0, as `late_rules.combine` has them.
+        chosen = ops.where(ops.sum(chosen, axis=1, keepdims=True) > 0, chosen, is_present)
         shares = ops.matmul(chosen, ops.convert_to_tensor(belongs, "float32"))
         return shares / ops.maximum(ops.sum(shares, axis=1, keepdims=True), FLOOR)
 
@@ -94,7 +95,7 @@ class LateRule(keras.layers.Layer):
 
 
 class RuleShares(keras.layers.Layer):
-    """Takes the shares of a rule: is_present [batch, num_models] -> [batch, num_modalities].
+    """Computes the shares of a rule: is_present [batch, num_models] -> [batch, num_modalities].
 
     A layer with a name: those that Keras gives to single operations may be taken in a model that was loaded.
     """
@@ -122,11 +123,12 @@ def late_fusion(
 
     Args:
       models: Name -> a model of logits [batch, num_own_emotions]. Those that read a feature share it.
-      prior: The answer where every input is absent.
+      prior: The probabilities where every input is absent, in label order.
       rule: One of `emotion_tf.models.late_rules.RULES`.
-      is_multi_label: Whether the answer names several emotions an utterance; then every model does.
-      targets: Of each model, where its emotions lead to; None for one of the same label order, or for all of them.
-      fitted: What `rules.combine` takes of a rule that was fitted: weights, or kernel and bias.
+      is_multi_label: Whether an utterance has several emotions; then every model is of that kind.
+      targets: Of each model, what its emotions are mapped to, as `MappedProbabilities` takes it; None for one of the
+        same label order, or for all of them.
+      fitted: What `late_rules.combine` takes of a rule that was fitted: weights, or kernel and bias.
 
     Returns:
       A model of logits whose softmax, or sigmoid, the joined probabilities are; its temperature is 1.
@@ -147,18 +149,18 @@ def stack(
 
     Args:
       models, targets: As `late_fusion` takes them.
-      num_emotions: That the targets lead to.
+      num_emotions: Of the label set that they are mapped to.
 
     Returns:
       A model of all their inputs to probabilities [batch, num_models, num_emotions] and is_present [batch, num_models],
-      1.0 where a model has any input.
+      1.0 where any modality that a model reads is present.
     """
     every = {key: value for model in models.values() for key, value in model.input.items()}
     widths: dict[str, Any] = {name: every[name].shape[-1] for name in AUDIO_FEATURES if name in every}
     widths |= {name: every[name].shape[2:] for name in ("video_frames",) if name in every}
-    heard = [modality for model in models.values() for modality in modalities_of(model)]
-    inputs = make_inputs(heard, widths)
-    answers, present = [], []
+    modalities = [modality for model in models.values() for modality in modalities_of(model)]
+    inputs = make_inputs(modalities, widths)
+    stacked, present = [], []
     for (name, model), of_model in zip(models.items(), targets or [None] * len(models), strict=True):
         own = {key: inputs[key] for key in model.input}
         renamed = keras.Model(model.input, model.output, name=name)  # Two runs of one branch have one name.
@@ -166,17 +168,17 @@ def stack(
         probabilities = (ops.sigmoid if is_sigmoid else ops.softmax)(renamed(own))
         if of_model is not None:
             probabilities = MappedProbabilities(of_model, num_emotions, name=f"{name}_mapped")(probabilities)
-        answers.append(probabilities)
+        stacked.append(probabilities)
         present.append(ops.cast(any_of(presence(own)), "float32"))
-    return keras.Model(inputs, [ops.stack(answers, axis=1), ops.stack(present, axis=1)], name="stacked")
+    return keras.Model(inputs, [ops.stack(stacked, axis=1), ops.stack(present, axis=1)], name="stacked")
 
 
 def shares_model(model: keras.Model) -> keras.Model | None:
-    """Finds in a fused model how much each modality weighs.
+    """Finds the share of each modality in a fused model's logits.
 
     Returns:
       A model of the same inputs to [batch, num_modalities], in the order of `modalities_of`, 0 for what is absent;
-      None where the model weighs no modalities: of a single one, joined by `concat`, or by a stacker.
+      None where the model weighs no modalities: it reads a single one, or was joined by `concat` or by a stacker.
     """
     names = {layer.name for layer in model.layers}
     if "fusion_shares" in names:

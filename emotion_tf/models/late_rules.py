@@ -1,7 +1,8 @@
-"""Late fusion: rules that make one answer of the probabilities of several runs, and fits of those that have weights.
+"""Late fusion: rules that join the probabilities of several runs.
 
 `combine` is written once for numpy and for keras.ops, so that a file of predictions is fused as the exported graph is.
-Absent runs are left out and the others renormalised. "weighted" and "stacker" are fitted on validation speakers only.
+Runs whose input is absent are left out and the others renormalised. "weighted" and "stacker" have parameters, which
+`emotion_tf.evaluation.rule_fitting` fits on validation speakers only.
 """
 
 from typing import Any
@@ -16,10 +17,10 @@ FITTED = ("weighted", "stacker")
 """Rules that need utterances to be fitted on."""
 
 SINGLE_LABEL = ("vote", "stacker")
-"""Rules for one emotion an utterance: first places and a softmax are of one each."""
+"""Rules for utterances of one emotion: a first place and a softmax name one."""
 
 _BUMP = 8e-7
-"""What parts the winner of a vote from those with as many first places: visible in float32, and below 1e-6."""
+"""By how much the winner of a vote is above others with as many first places: visible in float32, and below 1e-6."""
 
 
 def combine(
@@ -33,7 +34,7 @@ def combine(
     is_multi_label: bool = False,
     xp: Any = np,
 ) -> Any:
-    """Makes one answer of those of several runs; absent runs are left out.
+    """Joins the probabilities of several runs; absent runs are left out.
 
     Of the n runs that are present, with log p floored at log 1e-30: "mean" is sum p / n; "logit_mean" softmax(sum
     log p / n); "product" softmax(sum log p); "vote" the share of first places; "weighted" sum w p, with the weights of
@@ -126,7 +127,7 @@ def _vote(known: Any, is_present: Any, count: Any, xp: Any) -> Any:
 
 
 def _stack(known: Any, count: Any, kernel: Any, bias: Any, xp: Any) -> Any:
-    wholes, rests = (xp.expand_dims(part, -1) for part in _logarithms(known, xp))
+    wholes, rests = (xp.expand_dims(values, -1) for values in _logarithms(known, xp))
     # Multiples of 1 / 4096 times whole numbers add up exactly. No matmul: GPUs round what it multiplies to 10 bits.
     coarse = xp.round(kernel * 4096.0) / 4096.0
     logits = xp.sum(wholes * coarse, axis=(1, 2))

@@ -1,128 +1,274 @@
-"""An exported model, loaded: recordings, words and videos to typed answers."""
+"""An exported model in use: recordings, transcripts and videos in, typed predictions out."""
 
-import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from emotion_tf.probabilities import FLOOR
+from emotion_tf.serving.enrolment import EnrolledRecording, statistics_of
+from emotion_tf.serving.prediction import BatchPrediction, Prediction, printable, warnings_of
 from pipelines import audio
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError, import_tensorflow
-from pipelines.normalisation import Sums, least_std, pooled
+from pipelines.normalisation import Sums
 from pipelines.transcripts.transcriber import Transcriber
 from pipelines.video import VideoSettings, length_of, to_array
 
 MAX_SECONDS = 60.0
-"""An utterance that is longer is none: the models hear clips of seconds."""
+"""A longer recording is not one utterance: models are trained on clips of seconds."""
 
 MAX_WORDS = 1000
+"""A longer transcript is not one utterance either."""
 
-
-class Answer(NamedTuple):
-    """What a model says of a batch.
-
-    Attributes:
-      probabilities: [batch, num_emotions] float32.
-      named: [batch, num_emotions] bool, which emotions are named.
-      shares: [batch, num_modalities] float32, how much each modality weighs, 0 for an absent one; None where the model
-        weighs none.
-    """
-
-    probabilities: np.ndarray
-    named: np.ndarray
-    shares: np.ndarray | None
+_FACTS = {
+    "audio_features",
+    "emotions",
+    "encoder",
+    "front_end",
+    "is_multi_label",
+    "longest_seconds",
+    "marks",
+    "max_tokens",
+    "modalities",
+    "normalise",
+    "video",
+}
+"""What a predictor reads of metadata.json."""
 
 
 class Predictor:
     """An exported model, loaded.
 
+    For instance, after `make fit`:
+
+        from emotion_tf.serving import Predictor
+
+        predictor = Predictor("saved_models/synthetic-early")
+        prediction = predictor.predict("clip.wav", transcript="They met a crowd with the teacher today.")
+        print(prediction.emotion, prediction.probabilities[prediction.emotion])
+
     Args:
       path: A run, an export folder, or a version folder in one.
 
+    Attributes:
+      folder: The version folder.
+      metadata: What metadata.json of the export holds.
+
     Raises:
-      InputError: None of these, or one that does not load, or that needs more than waveforms and words.
+      InputError: None of these, or an export that does not load, or that needs more than waveforms and transcripts.
     """
 
-    def __init__(self, path: Path):
-        self.folder = find_version(path)
-        self.metadata: dict[str, Any] = _read_metadata(self.folder.parent / "metadata.json")
-        if encoder := self.metadata.get("encoder"):
-            raise InputError(
-                f"{self.folder} needs encoder states of {encoder['kind']} {encoder['model']}, layer {encoder['layer']},"
-                " which predict does not compute: give them to its signature `features`, as metadata.json describes."
-            )
-        import_tensorflow()
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401  (the tokenizer's ops)
-
-        try:
-            # Kept whole: its functions alone would lose their variables.
-            self._loaded = tf.saved_model.load(str(self.folder))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self.folder} does not load ({reason}): export the run again.") from None
+    def __init__(self, path: Path | str):
+        self.folder = find_version(Path(path))
+        self.metadata = _read_metadata(self.folder.parent / "metadata.json")
+        # Kept whole: its functions alone would lose their variables.
+        self._loaded = _load(self.folder)
         self._serve = self._loaded.signatures["serving_default"]
-        if "predicted" not in self._serve.structured_outputs:
-            raise InputError(f"{self.folder} was made by an older version, without `predicted`: export the run again.")
 
     @property
-    def seen(self) -> VideoSettings | None:
-        """What it sees of videos; None: nothing."""
-        settings = self.metadata.get("video")
+    def emotions(self) -> tuple[str, ...]:
+        """The names of the emotions, in the order of the probabilities."""
+        return tuple(self.metadata["emotions"])
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that the model reads, of "audio", "text" and "video", in that order."""
+        return tuple(self.metadata["modalities"])
+
+    @property
+    def video(self) -> VideoSettings | None:
+        """Number, size and colour of the frames that the model reads; None where it reads no video."""
+        settings = self.metadata["video"]
         return VideoSettings(**settings) if settings else None
 
-    def __call__(self, *inputs: Any, **beside: Any) -> np.ndarray:
-        """Predicts; takes what `answer` takes, and returns its probabilities."""
-        return self.answer(*inputs, **beside).probabilities
+    @property
+    def front_end(self) -> audio.FrontEnd:
+        """The settings of the front end inside the export."""
+        return audio.FrontEnd(**self.metadata["front_end"])
 
-    def answer(
+    @property
+    def audio_features(self) -> tuple[str, ...]:
+        """The audio features that the front end computes for the model, of `pipelines.audio.FRAME_FEATURES`."""
+        return tuple(self.metadata["audio_features"])
+
+    def predict_batch(
         self,
-        waveform: np.ndarray,
-        transcripts: Sequence[str],
+        waveforms: np.ndarray,
+        transcripts: Sequence[str] | np.ndarray,
+        *,
+        video_frames: np.ndarray | None = None,
         speaker_mean: np.ndarray | None = None,
         speaker_std: np.ndarray | None = None,
-        video_frames: np.ndarray | None = None,
-    ) -> Answer:
-        """Predicts.
+    ) -> BatchPrediction:
+        """Predicts a batch of utterances from arrays. What the model does not read is ignored.
 
         Args:
-          waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz; zeros where there is no sound.
-          transcripts: [batch]; empty where there are no words.
-          speaker_mean, speaker_std: [batch, num_columns] over other recordings of the speaker, for a model that
-            normalises by them; None, or deviations of zero: the statistics of training stand in.
-          video_frames: [batch, num_video_frames, height, width, channels] float32 in [0, 1], for a model that sees;
-            None, or zeros: there is no video.
+          waveforms: [batch, num_samples] float32 in [-1, 1) at 16 kHz, zeros behind the shorter ones; all zeros where
+            audio is absent.
+          transcripts: [batch]; empty where text is absent.
+          video_frames: [batch, num_video_frames, height, width, channels] float32 in [0, 1], as `video` describes them;
+            zeros where video is absent; None: everywhere.
+          speaker_mean, speaker_std: [batch, num_columns] over other recordings of each speaker, for a run of
+            --normalise enrolled; deviations of zero, or None: the statistics of training stand in.
         """
         import tensorflow as tf
 
         inputs = {
-            "waveform": tf.constant(waveform, tf.float32),
+            "waveform": tf.constant(waveforms, tf.float32),
             "transcript": tf.constant(list(transcripts), tf.string),
         }
-        if _normalise_mode(self.metadata) == "enrolled":
-            front_end, names = _heard(self.metadata)
-            nothing = np.zeros((len(waveform), sum(audio.num_columns(name, front_end) for name in names)))
+        if self.metadata["normalise"] == "enrolled":
+            num_columns = sum(audio.num_columns(name, self.front_end) for name in self.audio_features)
+            unknown = np.zeros((len(waveforms), num_columns))
             given = {"speaker_mean": speaker_mean, "speaker_std": speaker_std}
-            inputs |= {n: tf.constant(nothing if v is None else v, tf.float32) for n, v in given.items()}
-        if seen := self.seen:
-            frames = np.zeros((len(waveform), 1, *seen.shape)) if video_frames is None else video_frames
+            inputs |= {n: tf.constant(unknown if v is None else v, tf.float32) for n, v in given.items()}
+        if settings := self.video:
+            frames = np.zeros((len(waveforms), 1, *settings.shape)) if video_frames is None else video_frames
             inputs["video_frames"] = tf.constant(frames, tf.float32)
         found = self._serve(**inputs)
         shares = found["shares"].numpy() if "shares" in found else None
-        return Answer(found["probabilities"].numpy(), found["predicted"].numpy(), shares)
+        return BatchPrediction(found["probabilities"].numpy(), found["predicted"].numpy(), shares)
+
+    def predict(
+        self,
+        file: Path | str | None = None,
+        transcript: str = "",
+        *,
+        transcriber: Transcriber | None = None,
+        enrolled: Sequence[EnrolledRecording] = (),
+    ) -> Prediction:
+        """Predicts one utterance from files.
+
+        Args:
+          file: A recording of any rate and channel count, or a video; None: the transcript alone.
+          transcript: What is said; empty: text is absent.
+          transcriber: Transcribes the recording, in place of the transcript.
+          enrolled: Other recordings of the speaker, from `enrol`; the recording itself is left out of them.
+
+        Raises:
+          InputError: A recording that cannot be read, or a recording or transcript longer than an utterance.
+        """
+        path = None if file is None else Path(file)
+        clip = self._read(path)
+        if transcriber is not None:
+            transcript = transcriber(clip.waveform).transcript
+        if (num_words := len(transcript.split())) > MAX_WORDS:
+            raise InputError(f"the transcript of {num_words} words is no utterance (at most {MAX_WORDS}): cut it up.")
+        speaker, warnings = self._speaker(path, clip.waveform, enrolled)
+        inputs = self._arrays(clip, transcript) | speaker
+        batch = self.predict_batch(**inputs)
+        [probabilities], [predicted] = batch.probabilities, batch.predicted
+        ranked = [self.emotions[index] for index in (-probabilities).argsort(kind="stable") if predicted[index]]
+        return Prediction(
+            path,
+            transcript,
+            emotion=self.emotions[int(probabilities.argmax())],
+            emotions=tuple(ranked) if self.metadata["is_multi_label"] else None,
+            probabilities=_named(self.emotions, probabilities),
+            shares=None if batch.shares is None else _named(self.modalities, batch.shares[0]),
+            changes_without=self._changes_without(inputs, probabilities),
+            seconds=len(clip.waveform) / audio.SAMPLE_RATE,
+            warnings=(
+                *([f"transcribed by whisper {transcriber.name}"] if transcriber else []),
+                *warnings,
+                *warnings_of(self.metadata, clip, transcript),
+            ),
+        )
+
+    def enrol(self, files: Sequence[Path | str]) -> list[EnrolledRecording]:
+        """Reads other recordings of the speaker, for a run of --normalise enrolled.
+
+        Raises:
+          InputError: A model that does not ask for them, or a recording that cannot be read or is no utterance.
+        """
+        if not files:
+            return []
+        if (mode := self.metadata["normalise"]) != "enrolled":
+            raise InputError(f"--enrol is for runs of --normalise enrolled, and this one is of {mode}: leave it out.")
+        compute = audio.compiled_features(self.front_end, self.audio_features)
+        enrolled = []
+        for file in map(Path, files):
+            waveform = _decode(file)
+            features, [num_frames] = compute(audio.pad_together([waveform]))
+            frames = np.concatenate([values[0, : int(num_frames)] for values in features.values()], axis=1)
+            enrolled.append(EnrolledRecording(file, audio.sha256(waveform), Sums.of(frames)))
+        return enrolled
+
+    def _read(self, file: Path | None) -> Clip:
+        """Reads the audio of a recording or video and, for a model that reads video, its frames."""
+        is_video = file is not None and file.suffix.lower() in audio.VIDEO_SUFFIXES
+        if file is None or not is_video or self.video is None:
+            return Clip(_decode(file))
+        _stop_on_long(file, length_of(file)[1])  # Before an hour of it is decoded.
+        clip = read_clip(file, file, self.video, self.front_end.silence_db)
+        _stop_on_long(file, len(clip.waveform) / audio.SAMPLE_RATE)
+        return clip
+
+    def _speaker(
+        self, file: Path | None, waveform: np.ndarray, enrolled: Sequence[EnrolledRecording]
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Makes the statistics of the speaker, [1, num_columns] each, where the model takes them; and warnings."""
+        if self.metadata["normalise"] != "enrolled" or not waveform.any():
+            return {}, []
+        same = [printable(str(one.file)) for one in enrolled if one.is_same(file, waveform)]
+        others = [one for one in enrolled if not one.is_same(file, waveform)]
+        warnings = [f"{', '.join(same)}: this recording itself, so not enrolled for it"] if same else []
+        statistics = statistics_of(others, self.front_end, self.audio_features)
+        if statistics is None:
+            what = "no sound of the speaker beside this is enrolled" if enrolled else "no speaker is enrolled (--enrol)"
+            return {}, [*warnings, f"{what}: the statistics of training stand in"]
+        mean, std = statistics
+        return {"speaker_mean": mean[np.newaxis], "speaker_std": std[np.newaxis]}, warnings
+
+    def _arrays(self, clip: Clip, transcript: str) -> dict[str, np.ndarray]:
+        """Makes a batch of one for `predict_batch`."""
+        arrays = {"waveforms": audio.pad_together([clip.waveform]), "transcripts": np.array([transcript], object)}
+        if (settings := self.video) and clip.frames:
+            arrays["video_frames"] = to_array(clip.frames.images, settings)[np.newaxis]
+        return arrays
+
+    def _changes_without(self, inputs: Mapping[str, np.ndarray], whole: np.ndarray) -> dict[str, float] | None:
+        """Predicts again with each modality left out, as `Prediction.changes_without` says.
+
+        Args:
+          inputs: Of `predict_batch`, a batch of one.
+          whole: [num_emotions], the probabilities with everything.
+        """
+        if len(self.modalities) < 2:
+            return None
+        batch = {name: np.repeat(values, len(self.modalities), axis=0) for name, values in inputs.items()}
+        for row, modality in enumerate(self.modalities):
+            leave_out(batch, modality, row)
+        rest = self.predict_batch(**batch).probabilities
+        chosen = int(whole.argmax())
+        changes = np.log(np.maximum(rest[:, chosen], FLOOR)) - np.log(max(whole[chosen], FLOOR))
+        return _named(self.modalities, changes)
 
 
-def _normalise_mode(metadata: Mapping[str, Any]) -> str:
-    """Tells how sound is brought to one scale; exports from before there was a choice do it by the clip."""
-    return metadata.get("normalise", "clip")
+def leave_out(inputs: Mapping[str, np.ndarray], modality: str, rows: Any) -> None:
+    """Makes a modality absent in some rows of the arguments of `Predictor.predict_batch`, in place.
+
+    Samples and frames become zeros and transcripts empty. The graph then finds it absent in the features, as
+    `emotion_tf.models.inputs.presence` defines it.
+    """
+    name = {"audio": "waveforms", "text": "transcripts", "video": "video_frames"}[modality]
+    if name in inputs:
+        inputs[name][rows] = "" if modality == "text" else 0
+
+
+def _named(names: Sequence[str], numbers: np.ndarray) -> dict[str, float]:
+    return {name: float(number) for name, number in zip(names, numbers, strict=True)}
 
 
 def find_version(path: Path) -> Path:
-    """Finds the newest version folder of a run, an export folder, or the version folder itself."""
+    """Finds the newest version folder of a run, an export folder, or the version folder itself.
+
+    Raises:
+      InputError: A folder that is none of these, or a run without an export.
+    """
     if (path / "config.json").exists():
         if not (path / "export").exists():
             raise InputError(f"{path} has no export: make it with python -m emotion_tf.export --run {path}.")
@@ -135,50 +281,32 @@ def find_version(path: Path) -> Path:
     return max(versions, key=lambda folder: int(folder.name)).resolve()
 
 
-@dataclasses.dataclass(frozen=True)
-class Enrolled:
-    """A recording of the speaker, beside those to be predicted: its file, the hash of its samples, sums over frames."""
-
-    file: Path
-    sha256: str
-    sums: Sums
-
-
-def enrol(model: Predictor, files: Sequence[Path]) -> list[Enrolled]:
-    """Reads recordings of the speaker whom a model is to be told about.
-
-    Raises:
-      InputError: A model that does not ask for them, or a recording that cannot be read or is no utterance.
-    """
-    if not files:
-        return []
-    mode = _normalise_mode(model.metadata)
-    if mode != "enrolled":
-        raise InputError(f"--enrol is for runs of --normalise enrolled, and this one is of {mode}: leave it out.")
-    compute = audio.compiled_features(*_heard(model.metadata))
-    enrolled = []
-    for file in files:
-        waveform = _decode(file)
-        features, [num_frames] = compute(audio.pad_together([waveform]))
-        frames = np.concatenate([values[0, : int(num_frames)] for values in features.values()], axis=1)
-        enrolled.append(Enrolled(file, audio.sha256(waveform), Sums.of(frames)))
-    return enrolled
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """Reads the facts of an export that takes waveforms and transcripts."""
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is missing or corrupt ({error}): export the run again.") from None
+    if missing := _FACTS - set(metadata):
+        raise InputError(f"{path} lacks {', '.join(sorted(missing))}: export the run again.")
+    if encoder := metadata["encoder"]:
+        raise InputError(
+            f"{path.parent} needs encoder states of {encoder['kind']} {encoder['model']}, layer {encoder['layer']},"
+            " which predict does not compute: give them to its signature `features`, as metadata.json describes."
+        )
+    return metadata
 
 
-def _heard(metadata: Mapping[str, Any]) -> tuple[audio.FrontEnd, tuple[str, ...]]:
-    """Returns the front end of a model, and which features it hears."""
-    return audio.FrontEnd(**metadata["front_end"]), tuple(metadata["audio_features"])
+def _load(folder: Path) -> Any:
+    """Loads a version folder."""
+    import_tensorflow()
+    import tensorflow as tf
 
-
-def _read(model: Predictor, file: Path | None) -> Clip:
-    """Reads the sound of a recording or a video and, for a model that sees, the pictures of a video."""
-    is_video = file is not None and file.suffix.lower() in audio.VIDEO_SUFFIXES
-    if file is None or not is_video or model.seen is None:
-        return Clip(_decode(file))
-    _stop_on_long(file, length_of(file)[1])  # Before an hour of it is decoded.
-    clip = read_clip(file, file, model.seen, audio.FrontEnd(**model.metadata["front_end"]).silence_db)
-    _stop_on_long(file, len(clip.waveform) / audio.SAMPLE_RATE)
-    return clip
+    try:
+        return tf.saved_model.load(str(folder))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder} does not load ({reason}): export the run again.") from None
 
 
 def _decode(file: Path | None) -> np.ndarray:
@@ -193,144 +321,3 @@ def _stop_on_long(file: Path | None, seconds: float) -> None:
         raise InputError(
             f"{file} is {seconds:.0f} s long, and an utterance has at most {MAX_SECONDS:.0f} s: cut it up."
         )
-
-
-def _speaker(
-    model: Predictor, file: Path | None, waveform: np.ndarray, enrolled: Sequence[Enrolled]
-) -> tuple[list[np.ndarray], list[str]]:
-    """Pools what is known of the speaker without the clip itself.
-
-    Returns:
-      Mean and deviation, [1, num_columns] each, or nothing where nothing is known; and warnings.
-    """
-    if _normalise_mode(model.metadata) != "enrolled" or not waveform.any():
-        return [], []
-    sha256 = audio.sha256(waveform)
-    others = [one for one in enrolled if one.sha256 != sha256 and not (file and one.file.resolve() == file.resolve())]
-    same = [printable(str(one.file)) for one in enrolled if one not in others]
-    warnings = [f"{', '.join(same)}: this recording itself, so not enrolled for it"] if same else []
-    front_end, names = _heard(model.metadata)
-    least = least_std(names, front_end)
-    sums = pooled([one.sums for one in others], len(least))
-    if not sums.num_frames:
-        what = "no sound of the speaker beside this is enrolled" if enrolled else "no speaker is enrolled (--enrol)"
-        return [], [*warnings, f"{what}: the statistics of training stand in"]
-    return [values[np.newaxis] for values in sums.statistics(least)], warnings
-
-
-def predict(
-    model: Predictor,
-    file: Path | None,
-    transcript: str,
-    transcriber: Transcriber | None = None,
-    enrolled: Sequence[Enrolled] = (),
-) -> dict[str, Any]:
-    """Predicts one utterance; returns what one line of output holds.
-
-    Args:
-      model: Loaded.
-      file: The recording, or None for words alone.
-      transcript: What is said.
-      transcriber: Hears what is said instead.
-      enrolled: Other recordings of the speaker; the recording itself is left out of them.
-
-    Raises:
-      InputError: A recording that cannot be read or is no utterance, or a transcript that is none.
-    """
-    clip = _read(model, file)
-    waveform = clip.waveform
-    if transcriber is not None:
-        transcript = transcriber(waveform).transcript
-    if len(transcript.split()) > MAX_WORDS:
-        raise InputError(
-            f"the transcript of {len(transcript.split())} words is no utterance (at most {MAX_WORDS}): cut it up."
-        )
-    speaker, said = _speaker(model, file, waveform, enrolled)
-    beside = dict(zip(("speaker_mean", "speaker_std"), speaker, strict=False))
-    if (seen := model.seen) and clip.frames:
-        beside["video_frames"] = to_array(clip.frames.images, seen)[np.newaxis]
-    answer = model.answer(audio.pad_together([waveform]), [transcript], **beside)
-    [probabilities], [named] = answer.probabilities, answer.named
-    emotions = model.metadata["emotions"]
-    ranked = [emotions[number] for number in (-probabilities).argsort(kind="stable") if named[number]]
-    return {
-        "file": None if file is None else printable(str(file)),
-        "transcript": transcript,
-        "emotion": emotions[int(probabilities.argmax())],
-        **({"emotions": ranked} if model.metadata["is_multi_label"] else {}),
-        "probabilities": {name: round(float(p), 6) for name, p in zip(emotions, probabilities, strict=True)},
-        **_contributions(model, answer, waveform, transcript, beside),
-        "seconds": round(len(waveform) / audio.SAMPLE_RATE, 3),
-        "warnings": [
-            *([f"transcribed by whisper {transcriber.name}"] if transcriber else []),
-            *said,
-            *_warnings(model.metadata, clip, transcript),
-        ],
-    }
-
-
-def _contributions(
-    model: Predictor, answer: Answer, waveform: np.ndarray, transcript: str, beside: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    """Tells what each modality does to the answer; nothing for a model of one.
-
-    Returns:
-      `shares`, where the model has such: modality -> weight; `changes_without`: modality -> what the logarithm of the
-      probability of the most probable emotion becomes more without it, in nats.
-    """
-    modalities = model.metadata["modalities"]
-    if len(modalities) < 2:
-        return {}
-    found = {}
-    if answer.shares is not None:
-        found["shares"] = {
-            name: round(float(share), 6) for name, share in zip(modalities, answer.shares[0], strict=True)
-        }
-    sounds = [waveform[:0] if name == "audio" else waveform for name in modalities]
-    words = ["" if name == "text" else transcript for name in modalities]
-    others = {name: np.repeat(values, len(modalities), axis=0) for name, values in beside.items()}
-    if "video_frames" in others:
-        others["video_frames"][modalities.index("video")] = 0
-    rest = model(audio.pad_together(sounds), words, **others)
-    chosen = int(answer.probabilities[0].argmax())
-    changes = np.log(np.maximum(rest[:, chosen], FLOOR)) - np.log(max(answer.probabilities[0, chosen], FLOOR))
-    found["changes_without"] = {name: round(float(one), 6) for name, one in zip(modalities, changes, strict=True)}
-    return found
-
-
-def _warnings(metadata: Mapping[str, Any], clip: Clip, transcript: str) -> Iterator[str]:
-    """Says in sentences what a reader of the answer should know."""
-    modalities, waveform = metadata["modalities"], clip.waveform
-    given = {"audio": bool(waveform.any()), "text": bool(transcript.strip()), "video": clip.frames is not None}
-    heard = [modality for modality in modalities if given[modality]]
-    if not heard:
-        yield f"nothing that this model uses ({' and '.join(modalities)}) is there: the answer is the training prior"
-    elif len(heard) < len(modalities):
-        missing = [modality for modality in modalities if not given[modality]]
-        verb = "is" if len(missing) == 1 else "are"
-        yield f"{' and '.join(missing)} {verb} missing: the answer rests on {' and '.join(heard)} alone"
-    ignored = [modality for modality in given if given[modality] and modality not in modalities]
-    yield from (f"this model does not use {modality}: it was ignored" for modality in ignored)
-    seconds, longest = len(waveform) / audio.SAMPLE_RATE, metadata["longest_seconds"]
-    if "audio" in heard and seconds > 2 * longest:
-        yield f"{seconds:.1f} s is much longer than the clips it was trained on (up to {longest:.1f} s of speech)"
-    if "audio" in heard and np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
-        yield "the recording is almost silent"
-    if clip.frames and (lost := clip.frames.num_without_face):
-        yield f"no face was found in {lost} of the {len(clip.frames.images)} frames that were looked at"
-    if clip.frames and clip.frames.num_pictures == 1 < len(clip.frames.images):
-        yield "the video holds a single picture: nothing moves in it"
-    if "text" in heard and len(transcript.split()) > metadata["max_tokens"] // 2:
-        yield f"the transcript is long: no more than its first {metadata['max_tokens']} word pieces are read"
-    yield from (f"the model carries the mark {mark!r}" for mark in metadata["marks"])
-
-
-def printable(argument: str) -> str:
-    return argument.encode(errors="surrogateescape").decode(errors="replace")
-
-
-def _read_metadata(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is missing or corrupt ({error}): export the run again.") from None

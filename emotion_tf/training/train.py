@@ -1,6 +1,5 @@
 """One training with stock Keras, and late fusion, which trains nothing. The work of `python -m emotion_tf.fit`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from emotion_tf.models.build import build_model
 from emotion_tf.models.inputs import audio_features_of, modalities_of
 from emotion_tf.models.late_fusion import late_fusion, stack
 from emotion_tf.models.late_rules import FITTED
-from emotion_tf.reporting import diagram, plots, tables
+from emotion_tf.reporting import boxes, diagram, plots, tables
 from emotion_tf.reporting.samples import draw_frames, samples
 from emotion_tf.runs.compatibility import targets_of, tokenizer_of
 from emotion_tf.runs.folder import Run
@@ -39,8 +38,8 @@ def train(run: Run) -> None:
     keras.utils.set_random_seed(config.seed)
     steps = -(-metadata["num_training"] // config.training.batch_size)
     model = make_model(config, metadata, steps)
-    if config.join:
-        _draw_graph(run, diagram.early(model, config), "early fusion")
+    columns = diagram.early(model, config) if config.join else diagram.single(model, config)
+    _draw_graph(run, columns, "early fusion" if config.join else f"{config.modalities[0]} branch")
     part = split_of(run, "validation", modalities_of(model), audio_features_of(model))
     validation = callbacks.Validation(
         run,
@@ -93,8 +92,8 @@ def fuse(run: Run) -> None:
     _finish(run, model, part, None)
 
 
-def _draw_graph(run: Run, boxes: Sequence[Sequence[diagram.Box]], what: str) -> None:
-    plots.save(diagram.draw(boxes, f"{run.folder.name}: {what}"), run.plots / "graph.png")
+def _draw_graph(run: Run, columns: boxes.Columns, what: str) -> None:
+    plots.save(boxes.draw(columns, f"{run.folder.name}: {what}"), run.plots / "graph.png")
 
 
 def _fit_rule(rule: str, stacked: keras.Model, part: Split) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -180,7 +180,7 @@ class AttentionPooling(keras.layers.Layer):
     def call(self, inputs, is_step):
         is_step = ops.expand_dims(is_step, -1)
         scores = ops.where(is_step, self.score(self.hidden(inputs)), -1e9)
-        # Not ops.softmax, which warns about a single step and has no answer to none.
+        # Not ops.softmax, which warns about a single step and is not defined for none.
         weights = ops.exp(scores - ops.max(scores, axis=1, keepdims=True)) * ops.cast(is_step, inputs.dtype)
         mean = ops.sum(inputs * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1e-9)
         highest = ops.max(ops.where(is_step, inputs, -1e9), axis=1)
@@ -198,9 +198,10 @@ class AttentionPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class StepMask(keras.layers.Layer):
-    """Tells a clip's steps from its padding.
+    """Masks the padding behind a clip.
 
-    Inputs [batch, num_steps, ...] and num_frames [batch]; output [batch, num_steps] bool.
+    Inputs [batch, num_steps, ...] and num_frames [batch]; output [batch, num_steps] bool: whether a step
+    holds a frame of the clip.
     """
 
     def __init__(self, stride: int = 1, **kwargs):

@@ -6,7 +6,7 @@ import keras
 
 
 class Steps(NamedTuple):
-    """What a network says step by step, before pooling.
+    """What a network puts out step by step, before pooling.
 
     Attributes:
       states: [batch, num_steps, width] float32.
@@ -22,7 +22,7 @@ class BranchOutput(NamedTuple):
 
     Attributes:
       embedding: [batch, embedding_dim] float32.
-      sequences: The steps that were pooled; more than one where features of several clocks are heard.
+      sequences: The steps that were pooled; more than one where the branch reads features of several frame rates.
     """
 
     embedding: keras.KerasTensor

@@ -20,7 +20,7 @@ def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: Text
       config: Model, widths and dropout.
 
     Returns:
-      Embedding, and the steps of the words.
+      Embedding, and the steps of the word pieces.
     """
     mask = ops.not_equal(token_ids, 0)
     if config.model == "distilbert":
@@ -36,22 +36,22 @@ def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: Text
 
 
 def _recurrent(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
-    """Stacks bidirectional layers, words beside them: [batch, num_tokens, word_dim] -> [batch, num_tokens, width]."""
-    words = x
+    """Stacks bidirectional layers: [batch, num_tokens, word_dim] -> [batch, num_tokens, word_dim + 2 * units]."""
+    pieces = x
     layer = layers.LSTM if config.model == "lstm" else layers.GRU
     for index, units in enumerate(config.units):
         one_way = layer(units, return_sequences=True, name=f"text_{config.model}_{index}")
         x = layers.Bidirectional(one_way, name=f"text_bidirectional_{index}")(x, mask=mask)
         x = layers.Dropout(config.dropout, name=f"text_dropout_{index}")(x)
-    # Pooling sees the words themselves, too, as a bag of words would.
-    return layers.Concatenate(name="text_words_and_states")([words, x])
+    # Pooling reads the embeddings of the pieces as well, as a bag of words would.
+    return layers.Concatenate(name="text_words_and_states")([pieces, x])
 
 
 def _transformer(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
-    """Lets words attend to each other: [batch, num_tokens, word_dim] -> the same."""
+    """Lets word pieces attend to each other: [batch, num_tokens, word_dim] -> the same."""
     x = Positions(MAX_POSITIONS, name="text_positions")(x)
-    share = config.dropout / 4  # Each layer drops twice, where a recurrent one drops once.
-    return encoder_layers(x, mask, config.layers, config.heads, share, "text")
+    dropout = config.dropout / 4  # Each layer drops twice, where a recurrent one drops once.
+    return encoder_layers(x, mask, config.layers, config.heads, dropout, "text")
 
 
 def _distil_bert(token_ids: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
@@ -67,7 +67,7 @@ def _distil_bert(token_ids: keras.KerasTensor, mask: keras.KerasTensor, config: 
 
 @functools.cache
 def places_of(preset: str) -> tuple[int, int]:
-    """Tells how many token ids a pretrained DistilBERT takes of a text, and how many pieces it has embeddings for."""
+    """Returns how many token ids a pretrained DistilBERT takes of a text, and how many pieces it has embeddings for."""
     import keras_nlp
 
     backbone = keras_nlp.models.DistilBertBackbone.from_preset(preset, load_weights=False)

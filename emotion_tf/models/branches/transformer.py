@@ -1,4 +1,4 @@
-"""What transformers of several branches share: places of steps, and layers in which steps attend to each other."""
+"""What transformers of several branches share: positions of steps, and layers in which steps attend to each other."""
 
 import keras
 from keras import layers, ops
@@ -6,7 +6,7 @@ from keras import layers, ops
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class Positions(keras.layers.Layer):
-    """Adds a learned vector for the place of each step; steps behind the last place share its vector.
+    """Adds a learned vector for the position of each step; steps behind the last position share its vector.
 
     [batch, num_steps, width] -> the same.
     """
@@ -20,8 +20,8 @@ class Positions(keras.layers.Layer):
         self.positions = self.add_weight(name="positions", shape=shape, initializer="random_normal")
 
     def call(self, inputs):
-        places = ops.minimum(ops.arange(ops.shape(inputs)[1], dtype="int32"), self.num_positions - 1)
-        return inputs + ops.take(self.positions, places, axis=0)[None]
+        indices = ops.minimum(ops.arange(ops.shape(inputs)[1], dtype="int32"), self.num_positions - 1)
+        return inputs + ops.take(self.positions, indices, axis=0)[None]
 
     def compute_output_shape(self, inputs_shape):
         return inputs_shape
@@ -37,10 +37,10 @@ def encoder_layers(
 
     Args:
       x: [batch, num_steps, width].
-      is_step: [batch, num_steps] bool; the others are attended to by none.
+      is_step: [batch, num_steps] bool; the others are padding, to which no step attends.
       num_layers: How many layers.
-      heads: Of attention; they divide the width.
-      dropout: Share dropped twice a layer.
+      heads: Of attention; a divisor of the width.
+      dropout: Share of the units dropped, twice a layer.
       prefix: Of the layers' names.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745 (normalising first).

@@ -31,7 +31,7 @@ def video_branch(video_frames: keras.KerasTensor, config: VideoConfig) -> Branch
     is_frame = ops.reshape(is_step, (-1,))
     for index, channels in enumerate(config.channels):
         x = _block(x, is_frame, channels, config, f"video_{index}")
-    # Flat: where in the face something is, tells what it is.
+    # Flattened, not pooled: the same edge means different things at the mouth and at the brows.
     x = layers.Dense(config.embedding_dim, activation="relu", name="video_frame")(layers.Flatten(name="video_flat")(x))
     x = JoinWindows(name="video_steps")(layers.Reshape((1, config.embedding_dim), name="video_step")(x), is_step)
     steps = Steps(x, is_step)

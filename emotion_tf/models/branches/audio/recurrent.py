@@ -9,7 +9,7 @@ from emotion_tf.models.branches.layers import StepMask
 from emotion_tf.models.branches.outputs import Steps
 
 STACKED = 4
-"""Frames that make a step: recurrence is slow, and frames overlap."""
+"""Frames of a step: recurrence is slow, and frames overlap."""
 
 
 def gru(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> Steps:

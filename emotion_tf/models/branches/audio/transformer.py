@@ -10,7 +10,7 @@ from emotion_tf.models.branches.outputs import Steps
 from emotion_tf.models.branches.transformer import Positions, encoder_layers
 
 PATCH = 4
-"""Frames of a patch. `MAX_POSITIONS` patches have a place each, those behind share the last one."""
+"""Frames of a patch. `MAX_POSITIONS` patches have a position each, those behind share the last one."""
 
 
 def transformer(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioConfig) -> Steps:

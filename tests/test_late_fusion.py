@@ -6,15 +6,16 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
-from test_branches import words
-from test_fusion import (
+from test_branches import text_batch
+from test_build import (
+    AUDIO_ALONE,
     BOTH,
     NOTHING,
     PRIOR,
-    SOUND_ALONE,
-    WORDS_ALONE,
+    TEXT_ALONE,
     batch,
     build,
+    build_early,
     build_multi_label,
     probabilities,
     sigmoids,
@@ -30,7 +31,7 @@ FITTED = {
     "weighted": {"weights": [0.6, 0.3, 0.1]},
     "stacker": {"kernel": RNG.normal(size=(3, 3, 3)).tolist(), "bias": [0.1, -0.4, 0.3]},
 }
-EVERYTHING = batch(BOTH, SOUND_ALONE, WORDS_ALONE, NOTHING, (20, [2, 9, 5]))
+EVERYTHING = batch(BOTH, AUDIO_ALONE, TEXT_ALONE, NOTHING, (20, [2, 9, 5]))
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +39,27 @@ def models():
     return {"audio": build("audio"), "text": build("text"), "second": build("text", seed=1)}
 
 
-def by_hand(rule, answers, weights=None, kernel=None, bias=None):
-    """A rule over the answers [num_models, num_emotions] that are there, as the issue writes it."""
-    logs, count = np.log(np.maximum(answers, 1e-30)), len(answers)
+def by_hand(rule, present, weights=None, kernel=None, bias=None):
+    """A rule over the probabilities [num_models, num_emotions] of the models that are present."""
+    logs, count = np.log(np.maximum(present, 1e-30)), len(present)
     if rule == "vote":
-        places = np.eye(answers.shape[1])[answers.argmax(axis=1)]
+        places = np.eye(present.shape[1])[present.argmax(axis=1)]
         return places.mean(axis=0)
     return {
-        "mean": lambda: answers.sum(axis=0) / count,
+        "mean": lambda: present.sum(axis=0) / count,
         "logit_mean": lambda: scipy.special.softmax(logs.sum(axis=0) / count),
         "product": lambda: scipy.special.softmax(logs.sum(axis=0)),
-        "weighted": lambda: weights @ answers / weights.sum(),
+        "weighted": lambda: weights @ present / weights.sum(),
         "stacker": lambda: scipy.special.softmax(np.einsum("mk,mke->e", logs, kernel) * 3 / count + bias),
     }[rule]()
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_is_that_by_hand_for_every_subset_of_modalities(models, rule):
-    answers = np.stack([probabilities(model, EVERYTHING) for model in models.values()], axis=1)
+    stacked = np.stack([probabilities(model, EVERYTHING) for model in models.values()], axis=1)
     fused = probabilities(late_fusion(models, PRIOR, rule, fitted=FITTED.get(rule)), EVERYTHING)
     present = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]], bool)
-    for found, of_utterance, there in zip(fused, answers, present, strict=True):
+    for found, of_utterance, there in zip(fused, stacked, present, strict=True):
         fitted = {name: np.array(values) for name, values in FITTED.get(rule, {}).items()}
         fitted |= {name: values[there] for name, values in fitted.items() if name != "bias"}
         expected = by_hand(rule, of_utterance[there].astype(np.float64), **fitted) if there.any() else PRIOR
@@ -67,15 +68,15 @@ def test_every_rule_is_that_by_hand_for_every_subset_of_modalities(models, rule)
 
 def test_votes_that_are_even_are_parted_by_the_mean(models):
     pair = {name: models[name] for name in ("audio", "text")}
-    answers = np.stack([probabilities(model, EVERYTHING) for model in pair.values()], axis=1)
+    stacked = np.stack([probabilities(model, EVERYTHING) for model in pair.values()], axis=1)
     even = np.flatnonzero(
-        (answers.argmax(axis=2)[:, 0] != answers.argmax(axis=2)[:, 1]) & [True, False, False, False, True]
+        (stacked.argmax(axis=2)[:, 0] != stacked.argmax(axis=2)[:, 1]) & [True, False, False, False, True]
     )
     assert len(even)
     found = probabilities(late_fusion(pair, PRIOR, "vote"), EVERYTHING)
-    means = answers.mean(axis=1)
+    means = stacked.mean(axis=1)
     for row in even:
-        first, second = answers[row].argmax(axis=1)
+        first, second = stacked[row].argmax(axis=1)
         assert found[row].argmax() == (first if means[row, first] > means[row, second] else second)
 
 
@@ -100,13 +101,13 @@ def test_probabilities_of_0_and_1_give_finite_logits(models, rule):
 
 
 def test_shares_are_weights_summed_over_the_models_of_each_present_modality(models):
-    both, sound, words, nothing = [1 / 3, 2 / 3], [1, 0], [0, 1], [0, 0]
+    both, audio, text, nothing = [1 / 3, 2 / 3], [1, 0], [0, 1], [0, 0]
     found = shares_model(late_fusion(models, PRIOR))(EVERYTHING)
-    np.testing.assert_allclose(found, [both, sound, words, nothing, both], atol=1e-6)
+    np.testing.assert_allclose(found, [both, audio, text, nothing, both], atol=1e-6)
     found = shares_model(late_fusion(models, PRIOR, "weighted", fitted=FITTED["weighted"]))(EVERYTHING)
     np.testing.assert_allclose(found[0], [0.6, 0.4], atol=1e-6)
     found = shares_model(late_fusion(models, PRIOR, "weighted", fitted={"weights": [1.0, 0.0, 0.0]}))(EVERYTHING)
-    np.testing.assert_allclose(found[:3], [sound, sound, words], atol=1e-6)
+    np.testing.assert_allclose(found[:3], [audio, audio, text], atol=1e-6)
 
 
 def test_shares_are_found_in_a_model_that_a_new_process_loads(models, tmp_path):
@@ -121,7 +122,7 @@ def test_there_are_no_shares_where_no_weights_are_of_one_modality_each(models):
     assert shares_model(late_fusion(models, PRIOR, "stacker", fitted=FITTED["stacker"])) is None
     assert shares_model(late_fusion({name: models[name] for name in ("text", "second")}, PRIOR)) is None
     assert shares_model(models["audio"]) is None
-    assert shares_model(late_fusion({"early": build("fusion", "early"), "text": models["text"]}, PRIOR)) is None
+    assert shares_model(late_fusion({"early": build_early(), "text": models["text"]}, PRIOR)) is None
 
 
 def test_a_model_of_several_emotions_joins_by_its_mapped_probabilities_over_their_sum(models):
@@ -142,16 +143,16 @@ def test_a_map_to_another_order_only_reorders(models):
     np.testing.assert_allclose(probabilities(fused, EVERYTHING)[[0, 2]], expected[[0, 2]], atol=1e-6)
 
 
-def test_what_a_map_leads_nowhere_leaves_all_alike():
+def test_probabilities_are_uniform_where_no_probable_emotion_is_mapped():
     several = build_multi_label(5)
     several.get_layer("emotions").bias.assign([-1e4, -1e4, 1e4])
     fused = late_fusion({"one": several, "two": several}, PRIOR, targets=[[0, 1, None], [0, 1, None]])
     np.testing.assert_allclose(probabilities(fused, batch(BOTH)), [[1 / 3] * 3], atol=1e-6)
 
 
-def test_stacked_models_tell_their_probabilities_and_who_is_present(models):
-    answers, present = stack(models, 3)(EVERYTHING)
-    assert answers.shape == (5, 3, 3)
+def test_stacked_models_give_their_probabilities_and_which_are_present(models):
+    stacked, present = stack(models, 3)(EVERYTHING)
+    assert stacked.shape == (5, 3, 3)
     np.testing.assert_array_equal(present, [[1, 1, 1], [1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]])
 
 
@@ -181,9 +182,9 @@ def test_late_fusion_averages_calibrated_probabilities():
 
 def test_late_fusion_leaves_an_absent_modality_out(models):
     fused = late_fusion({name: models[name] for name in ("audio", "text", "second")}, PRIOR)
-    found = probabilities(fused, batch(SOUND_ALONE, WORDS_ALONE, NOTHING))
-    np.testing.assert_allclose(found[0], probabilities(models["audio"], batch(SOUND_ALONE))[0], atol=1e-6)
-    both_texts = [probabilities(models[name], batch(WORDS_ALONE))[0] for name in ("text", "second")]
+    found = probabilities(fused, batch(AUDIO_ALONE, TEXT_ALONE, NOTHING))
+    np.testing.assert_allclose(found[0], probabilities(models["audio"], batch(AUDIO_ALONE))[0], atol=1e-6)
+    both_texts = [probabilities(models[name], batch(TEXT_ALONE))[0] for name in ("text", "second")]
     np.testing.assert_allclose(found[1], np.mean(both_texts, axis=0), atol=1e-6)
     np.testing.assert_allclose(found[2], PRIOR, atol=1e-6)
 
@@ -191,16 +192,14 @@ def test_late_fusion_leaves_an_absent_modality_out(models):
 def test_late_fusion_takes_models_of_one_modality_and_fused_ones(models):
     texts = late_fusion({"one": models["text"], "two": models["second"]}, PRIOR)
     assert list(texts.input) == ["token_ids"]
-    fused = late_fusion({"one": build("fusion", "early"), "two": models["text"]}, PRIOR)
-    expected = np.mean(
-        [probabilities(model, batch(BOTH)) for model in (build("fusion", "early"), models["text"])], axis=0
-    )
+    fused = late_fusion({"one": build_early(), "two": models["text"]}, PRIOR)
+    expected = np.mean([probabilities(model, batch(BOTH)) for model in (build_early(), models["text"])], axis=0)
     np.testing.assert_allclose(probabilities(fused, batch(BOTH)), expected, atol=1e-6)
 
 
 def test_late_fusion_of_several_emotions_averages_each_probability_and_saves_so(tmp_path):
     chosen = {str(seed): build_multi_label(seed) for seed in (0, 1)}
-    features = batch(WORDS_ALONE, (0, [2, 9, 5]))
+    features = batch(TEXT_ALONE, (0, [2, 9, 5]))
     expected = np.mean([sigmoids(model, features) for model in chosen.values()], axis=0)
     fused = late_fusion(chosen, PRIOR, is_multi_label=True)
     np.testing.assert_allclose(sigmoids(fused, features), expected, atol=1e-6)
@@ -208,13 +207,13 @@ def test_late_fusion_of_several_emotions_averages_each_probability_and_saves_so(
     set_temperature(fused, 1.7)
     fused.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    everything = batch(WORDS_ALONE, NOTHING)
+    everything = batch(TEXT_ALONE, NOTHING)
     np.testing.assert_array_equal(sigmoids(loaded, everything), sigmoids(fused, everything))
 
 
 def test_probabilities_of_0_and_1_have_finite_logits():
     model = build_multi_label(0)
     model.get_layer("emotions").bias.assign([-1e4, 1e4, 0])
-    logits = late_fusion({"one": model}, PRIOR, is_multi_label=True)(words([[2, 7, 4]], 3)).numpy()
+    logits = late_fusion({"one": model}, PRIOR, is_multi_label=True)(text_batch([[2, 7, 4]], 3)).numpy()
     assert np.isfinite(logits).all()
     assert (logits[0, 0] < -10) & (logits[0, 1] > 10)

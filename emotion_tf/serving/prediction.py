@@ -1,0 +1,123 @@
+"""What an exported model says: of a batch in arrays, of one utterance by names, with warnings in sentences."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipelines import audio
+from pipelines.clips import Clip
+
+
+class BatchPrediction(NamedTuple):
+    """What a model says of a batch.
+
+    Attributes:
+      probabilities: [batch, num_emotions] float32, calibrated, in the order of `Predictor.emotions`.
+      predicted: [batch, num_emotions] bool: the most probable emotion or, of a model of several emotions an utterance,
+        those that reach their thresholds.
+      shares: [batch, num_modalities] float32, the weight of each modality in the order of `Predictor.modalities`, 0 for
+        an absent one; None where the model weighs none.
+    """
+
+    probabilities: np.ndarray
+    predicted: np.ndarray
+    shares: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a model says of one utterance.
+
+    Attributes:
+      file: The recording or video; None for a transcript alone.
+      transcript: As given or transcribed.
+      emotion: The most probable.
+      emotions: Those that reach their thresholds, the most probable first; None for a model of one an utterance.
+      probabilities: Emotion -> calibrated probability, in the order of the model's labels.
+      shares: Modality -> its weight in the fusion, 0 for an absent one; None where the model weighs none.
+      changes_without: Modality -> change of the log-probability of `emotion` without it, in nats: below 0 where the
+        modality speaks for that emotion; None for a model of one modality.
+      seconds: Length of the audio.
+      warnings: Sentences that a reader of the prediction should know.
+    """
+
+    file: Path | None
+    transcript: str
+    emotion: str
+    emotions: tuple[str, ...] | None
+    probabilities: dict[str, float]
+    shares: dict[str, float] | None
+    changes_without: dict[str, float] | None
+    seconds: float
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the object that `python -m emotion_tf.predict` prints: rounded, and of None the file alone."""
+        found = {
+            "file": None if self.file is None else printable(str(self.file)),
+            "transcript": self.transcript,
+            "emotion": self.emotion,
+            "emotions": None if self.emotions is None else list(self.emotions),
+            "probabilities": _rounded(self.probabilities),
+            "shares": _rounded(self.shares),
+            "changes_without": _rounded(self.changes_without),
+            "seconds": round(self.seconds, 3),
+            "warnings": list(self.warnings),
+        }
+        return {name: value for name, value in found.items() if value is not None or name == "file"}
+
+
+def _rounded(numbers: Mapping[str, float] | None) -> dict[str, float] | None:
+    return None if numbers is None else {name: round(number, 6) for name, number in numbers.items()}
+
+
+def printable(argument: str) -> str:
+    """Replaces bytes of an argument that are no UTF-8: they fit neither into a model nor into JSON."""
+    return argument.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def warnings_of(metadata: Mapping[str, Any], clip: Clip, transcript: str) -> Iterator[str]:
+    """Says in sentences what a reader of a prediction should know.
+
+    Args:
+      metadata: Of the export.
+      clip: What was read of the file.
+      transcript: What is said.
+    """
+    modalities, has_audio = metadata["modalities"], bool(clip.waveform.any())
+    is_present = {"audio": has_audio, "text": bool(transcript.strip()), "video": clip.frames is not None}
+    yield from _absences([modality for modality in modalities if is_present[modality]], modalities)
+    ignored = [modality for modality in is_present if is_present[modality] and modality not in modalities]
+    yield from (f"this model does not use {modality}: it was ignored" for modality in ignored)
+    if "audio" in modalities and has_audio:
+        yield from _of_audio(clip.waveform, metadata["longest_seconds"])
+    if clip.frames and (lost := clip.frames.num_without_face):
+        yield f"no face was found in {lost} of the {len(clip.frames.images)} frames that were looked at"
+    if clip.frames and clip.frames.num_pictures == 1 < len(clip.frames.images):
+        yield "the video holds a single picture: nothing moves in it"
+    if "text" in modalities and len(transcript.split()) > metadata["max_tokens"] // 2:
+        yield f"the transcript is long: no more than its first {metadata['max_tokens']} word pieces are read"
+    yield from (f"the model carries the mark {mark!r}" for mark in metadata["marks"])
+
+
+def _absences(present: list[str], modalities: list[str]) -> Iterator[str]:
+    """Names the modalities of a model that an utterance lacks."""
+    missing = [modality for modality in modalities if modality not in present]
+    if not present:
+        nothing = f"nothing that this model reads ({' and '.join(modalities)}) is present"
+        yield f"{nothing}: the prediction is the training prior"
+    elif missing:
+        verb = "is" if len(missing) == 1 else "are"
+        yield f"{' and '.join(missing)} {verb} missing: the prediction rests on {' and '.join(present)} alone"
+
+
+def _of_audio(waveform: np.ndarray, longest: float) -> Iterator[str]:
+    """Warns of a recording [num_samples] int16 that is unlike those of training, of `longest` seconds at most."""
+    seconds = len(waveform) / audio.SAMPLE_RATE
+    if seconds > 2 * longest:
+        yield f"{seconds:.1f} s is much longer than the clips it was trained on (up to {longest:.1f} s of speech)"
+    if np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
+        yield "the recording is almost silent"
