@@ -1,8 +1,8 @@
-"""Measures input pipeline against training step: `python benchmarks/train.py --records DIR`.
+"""Measures input pipeline against training step: `python benchmarks/training.py --records DIR`.
 
 Counts the clips a second that the training dataset delivers (cache filled; shuffled, cropped, augmented, mixed) and
 those that a training step of the audio branch consumes, both with the defaults of `fit`, in one run. Writes
-results/train.json beside this file.
+results/training.json beside this file.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from emotion_tf.training import checks
 from pipelines.command import import_tensorflow, run_command
 from pipelines.records import read_metadata
 
-RESULTS = Path(__file__).parent / "results" / "train.json"
+RESULTS = Path(__file__).parent / "results" / "training.json"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,10 +43,10 @@ def measure(folder: Path, repetitions: int) -> dict[str, Any]:
     from emotion_tf.training import train, training_data
 
     config, records = Config("audio", str(folder)), read_metadata(folder)
-    metadata, _ = checks.check(config)
-    steps = sum(metadata["training_counts"]) // config.training.batch_size
-    batches = iter(training_data.training_dataset(config, metadata, seed=0))
-    model = train.make_model(config, metadata, steps)
+    checked = checks.check(config)
+    steps = sum(checked.metadata.training_counts) // config.training.batch_size
+    batches = iter(training_data.training_dataset(config, checked.metadata, checked.inputs, seed=0))
+    model = train.make_model(config, checked.metadata, checked.inputs, steps)
     batch = next(batches)
     # Once unmeasured: the cache fills, the step is compiled.
     _clips_per_second(batches, steps), model.train_on_batch(*batch)

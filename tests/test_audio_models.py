@@ -1,6 +1,7 @@
 """Tests of audio models: squeeze-and-excitation, windows of EfficientNet, several features, fusion, and a whole run."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -90,14 +91,14 @@ def efficientnet():
     return build_model(audio_of("efficientnet"), WIDTHS, VOCABULARY_SIZE, PRIOR)
 
 
-def test_padding_and_neighbours_change_no_answer_of_efficientnet(efficientnet):
+def test_padding_and_neighbours_change_no_logits_of_efficientnet(efficientnet):
     alone = efficientnet(sounds(150, length=150)).numpy()[0]
     beside = efficientnet(sounds(1, 150, 0, 300, length=300)).numpy()
     assert np.isfinite(beside).all()
     np.testing.assert_allclose(beside[1], alone, atol=1e-5)
 
 
-def test_efficientnet_hears_every_window(efficientnet):
+def test_efficientnet_reads_every_window(efficientnet):
     frames = np.repeat(sounds(2 * WINDOW, length=2 * WINDOW)["log_mel"], 3, axis=0)
     frames[1, 5:60] += 3
     frames[2, WINDOW + 5 : WINDOW + 60] += 3
@@ -124,7 +125,7 @@ def test_frame_features_are_joined_column_by_column_and_an_encoder_has_its_own_h
 
 
 @pytest.mark.parametrize("features", [("acoustic",), ("encoder",), ("log_mel", "mfcc", "encoder")])
-def test_padding_and_neighbours_change_no_answer_whatever_is_heard(features):
+def test_padding_and_neighbours_change_no_logits_whatever_the_features(features):
     built = build(audio_of("cnn_attention", features=features))
     alone = built(sounds(13, length=13, features=features, num_steps=[4])).numpy()[0]
     beside = built(sounds(20, 13, 1, length=26, features=features, num_steps=[7, 4, 1])).numpy()[1]
@@ -168,11 +169,11 @@ def test_every_audio_model_starts_early_fusion_and_joins_late_fusion(model, monk
     trained = request.getfixturevalue(model) if model == "efficientnet" else build(audio)
     text = build(Config("text", "x", text=TextConfig(4, (4,), 4, 6)))
     monkeypatch.setattr(Run, "model", lambda run: trained)
-    monkeypatch.setattr(Run, "metadata", lambda run: {"emotions": ["of", "another", "corpus"]})
+    monkeypatch.setattr(Run, "metadata", lambda run: SimpleNamespace(emotions=["of", "another", "corpus"]))
     early = Config("fusion", "x", fusion="early", init_audio="x", join="cross_attention", audio=audio.audio)
     early = dataclasses.replace(early, text=TextConfig(4, (4,), 4, 6))
     joined = build_model(early, WIDTHS, VOCABULARY_SIZE, PRIOR)
-    transfer.start_from(joined, early, ["a", "b", "c"])
+    transfer.load_branches(joined, early, ["a", "b", "c"])
     for layer in (layer for layer in trained.layers if layer.name.startswith("audio_")):
         for one, other in zip(joined.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)

@@ -92,7 +92,7 @@ def test_signatures_are_the_same_where_the_run_lacks_a_modality(text_export, loa
 
 def test_emotions_are_the_names_in_every_row_and_probabilities_add_up(loaded, early_run):
     answer = serve(loaded, together(noise(20000), noise(9000)), ["oh no", ""])
-    names = [name.encode() for name in early_run.metadata()["emotions"]]
+    names = [name.encode() for name in early_run.metadata().emotions]
     assert answer["emotions"].numpy().tolist() == [names, names]
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(axis=1), 1, atol=1e-6)
 
@@ -116,12 +116,12 @@ def test_a_batch_equals_one_by_one(loaded):
 @pytest.mark.parametrize("words", ["", "  \n"])
 def test_with_nothing_there_the_answer_is_the_training_prior(loaded, early_run, waveform, words):
     found = serve(loaded, waveform, [words, words])["probabilities"]
-    np.testing.assert_allclose(found, [early_run.metadata()["prior"]] * 2, atol=1e-6)
+    np.testing.assert_allclose(found, [early_run.metadata().prior] * 2, atol=1e-6)
 
 
 def test_the_features_signature_answers_like_serving_default(loaded, early_run):
     waveform, words = together(noise(20000), noise(9000)), ["oh no", ""]
-    front_end = audio.FrontEnd(**early_run.metadata()["front_end"])
+    front_end = audio.FrontEnd(**early_run.metadata().front_end)
     features = saved_model.raw_features(tf.constant(waveform), tf.constant(words), front_end, 64)
     found = loaded.signatures["features"](**features)["probabilities"]
     np.testing.assert_allclose(found, serve(loaded, waveform, words)["probabilities"], atol=1e-6)
@@ -208,10 +208,10 @@ def test_an_encoder_beside_frames_and_words_exports_all_their_inputs(
 
 def test_stored_clips_get_the_probabilities_of_predictions_csv(early_export, early_run):
     config, metadata = early_run.config(), early_run.metadata()
-    examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
+    examples = read_examples(Path(config.records), metadata.fold.validation, 30)
     model = Predictor(early_export)
     found = model(audio.pad_together([one.waveform for one in examples]), [one.transcript for one in examples])
-    columns = [f"probability_{emotion}" for emotion in metadata["emotions"]]
+    columns = [f"probability_{emotion}" for emotion in metadata.emotions]
     expected = early_run.predictions()[columns].to_numpy()
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-5)
 
@@ -249,7 +249,7 @@ def test_an_export_that_does_not_load_is_refused(text_run, tmp_path, monkeypatch
 def test_without_stored_waveforms_the_check_makes_some_and_says_so(text_run, tmp_path):
     run = Run(tmp_path / "text")
     shutil.copytree(text_run.folder, run.folder)
-    run.metadata_path.write_text(json.dumps(run.metadata() | {"has_waveform": False}))
+    run.write_metadata(dataclasses.replace(run.metadata(), has_waveform=False))
     assert "agrees with the run on 50 generated clips (none stored)" in export(run, run.export)
     assert sorted(path.name for path in run.export.iterdir()) == FILES
 
@@ -293,8 +293,8 @@ def test_records_of_words_alone_are_checked_on_their_sentences(goemotions_export
 
 def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions_export, goemotions_run):
     metadata = json.loads((goemotions_export[1] / "metadata.json").read_text())
-    fold = goemotions_run.metadata()["fold"]
-    examples = read_examples(Path(goemotions_run.config().records), fold["validation"], 100, fold["by"])
+    fold = goemotions_run.metadata().fold
+    examples = read_examples(Path(goemotions_run.config().records), fold.validation, 100, fold.by)
     sound = audio.pad_together([one.waveform for one in examples])
     probabilities, named, shares = Predictor(goemotions_export[1]).answer(sound, [one.transcript for one in examples])
     assert shares is None
@@ -326,8 +326,8 @@ def test_emotions_are_named_as_multilabel_decides(probabilities, expected):
 
 def leave_one_out(run):
     """Of each validation clip: waveform, and mean and deviation over the speaker's other clips, by numpy."""
-    fold, folder = run.metadata()["fold"], Path(run.config().records)
-    sounds = [one.waveform for one in read_examples(folder, fold["validation"], 30)]
+    fold, folder = run.metadata().fold, Path(run.config().records)
+    sounds = [one.waveform for one in read_examples(folder, fold.validation, 30)]
     clips = []
     for sound in sounds:
         log_mel, num_frames = audio.log_mel(audio.to_float(sound)[None], audio.FrontEnd())
@@ -338,7 +338,7 @@ def leave_one_out(run):
 
 def test_an_export_of_enrolled_speakers_answers_as_the_run_from_their_other_clips(enrolled_export, enrolled_run):
     sounds, means, deviations = leave_one_out(enrolled_run)
-    assert len(enrolled_run.metadata()["fold"]["validation"]) == 1
+    assert len(enrolled_run.metadata().fold.validation) == 1
     model = Predictor(enrolled_export)
     found = model(audio.pad_together(sounds), [""] * len(sounds), means, deviations)
     expected = enrolled_run.predictions().filter(like="probability_").to_numpy()
@@ -402,8 +402,8 @@ def test_an_export_that_sees_nothing_takes_no_frames(loaded):
 
 def test_stored_videos_get_the_probabilities_of_predictions_csv_whatever_is_left_out(seen_export, seen_run):
     config, metadata = seen_run.config(), seen_run.metadata()
-    examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
-    model, columns = Predictor(seen_export), [f"probability_{emotion}" for emotion in metadata["emotions"]]
+    examples = read_examples(Path(config.records), metadata.fold.validation, 30)
+    model, columns = Predictor(seen_export), [f"probability_{emotion}" for emotion in metadata.emotions]
     sound, words = audio.pad_together([one.waveform for one in examples]), [one.transcript for one in examples]
     frames = np.stack([to_array(one.images, model.seen) for one in examples])
     given = {

@@ -135,7 +135,7 @@ def test_what_a_model_does_not_use_is_named(model, tmp_path, monkeypatch):
 
 def test_everything_absent_is_the_training_prior(model, early_run):
     found = predict_one(model, None, "")["probabilities"]
-    prior = dict(zip(early_run.metadata()["emotions"], early_run.metadata()["prior"], strict=True))
+    prior = dict(zip(early_run.metadata().emotions, early_run.metadata().prior, strict=True))
     assert found == pytest.approx(prior, abs=1e-5)
 
 

@@ -164,14 +164,14 @@ def _examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.ndarray
 
     config, found = run.config(), run.metadata()
     stored = []
-    if found["has_waveform"] or not found["has_audio"] or metadata["video"]:
-        stored = read_examples(Path(config.records), found["fold"]["validation"], NUM_CHECKED, found["fold"]["by"])
+    if found.has_waveform or not found.has_audio or metadata["video"]:
+        stored = read_examples(Path(config.records), found.fold.validation, NUM_CHECKED, found.fold.by)
     # Where nothing is stored, or no longer, examples of words alone stand in; few rows repeat.
     stored = stored or [Example(np.zeros(0, np.int16), words, []) for words in _SENTENCES]
     chosen = [stored[index % len(stored)] for index in range(NUM_CHECKED)]
     waveforms, words = [one.waveform for one in chosen], [one.transcript for one in chosen]
-    kind = "stored clips" if found["has_audio"] or metadata["video"] else "stored sentences"
-    if found["has_audio"] and not found["has_waveform"]:
+    kind = "stored clips" if found.has_audio or metadata["video"] else "stored sentences"
+    if found.has_audio and not found.has_waveform:
         waveforms, kind = _noises(), "generated clips (none stored)"
     given = {"waveform": audio.pad_together(waveforms), "transcripts": np.array(words, object)}
     if settings := metadata["video"]:
