@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.result_files import commit, read_result, write_result
 from emotion_tf import export, fit
 from emotion_tf.config import AUDIO_MODELS, AudioConfig, Config, TrainingConfig
+from emotion_tf.runs.compatibility import inputs_of
 from emotion_tf.runs.folder import Run
 from pipelines.audio import SAMPLE_RATE
 from pipelines.command import import_tensorflow, run_command
@@ -81,7 +82,7 @@ def measure(records: Path, model: str, epochs: int, repetitions: int) -> dict[st
 
 
 def _answer(folder: Path) -> Callable[[], Any]:
-    """Makes a call that hears three seconds of noise."""
+    """Makes a call that classifies three seconds of noise."""
     import numpy as np
 
     from emotion_tf.serving import Predictor
@@ -98,9 +99,9 @@ def _step(config: Config, run: Run) -> Callable[[], Any]:
     from emotion_tf.training.train import make_model
 
     metadata, rng = run.metadata(), np.random.default_rng(0)
-    model = make_model(config, metadata, 100)
-    num_emotions = len(metadata["emotions"])
-    shape = (32, 256, metadata["front_end"]["mel_bins"])
+    model = make_model(config, metadata, inputs_of(run), 100)
+    num_emotions = len(metadata.emotions)
+    shape = (32, 256, metadata.front_end["mel_bins"])
     features = {"log_mel": rng.standard_normal(shape).astype(np.float32), "num_frames": np.full(32, 256, np.int32)}
     labels = np.eye(num_emotions, dtype=np.float32)[rng.integers(num_emotions, size=32)]
     return lambda: model.train_on_batch(features, labels)

@@ -41,10 +41,10 @@ def measure(folder: Path, repetitions: int) -> dict[str, Any]:
     from emotion_tf.training import train, training_data
 
     config, records = Config("audio", str(folder)), read_metadata(folder)
-    metadata, _ = checks.check(config)
-    steps = sum(metadata["training_counts"]) // config.training.batch_size
-    batches = iter(training_data.training_dataset(config, metadata, seed=0))
-    model = train.make_model(config, metadata, steps)
+    checked = checks.check(config)
+    steps = sum(checked.metadata.training_counts) // config.training.batch_size
+    batches = iter(training_data.training_dataset(config, checked.metadata, checked.inputs, seed=0))
+    model = train.make_model(config, checked.metadata, checked.inputs, steps)
     batch = next(batches)
     # Once unmeasured: the cache fills, the step is compiled.
     _clips_per_second(batches, steps), model.train_on_batch(*batch)

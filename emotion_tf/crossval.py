@@ -15,7 +15,7 @@ import multiprocessing.connection
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from emotion_tf.evaluate import evaluate, report
 from emotion_tf.fit import fit
 from emotion_tf.flags import add_data_arguments, add_model_arguments, config_of
 from emotion_tf.runs.folder import Run, Scored
+from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
 from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
@@ -88,13 +89,13 @@ class Fit:
     seed: int
     config: Config
     run: Run
-    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    metadata: RunMetadata | None = None
 
     log_path = property(lambda self: self.run.folder.with_name(self.run.folder.name + ".log"))
 
     def refuse_changed(self) -> None:
         """Makes sure that a finished fit was trained on these records and folds."""
-        if self.run.is_finished:
+        if self.run.is_finished and self.metadata:
             self.run.refuse_changed(self.metadata)
 
     @property
@@ -167,7 +168,7 @@ class Crossval(Scored):
     def _differing(self, config: Config, seeds: int) -> str:
         """Names what the cross-validation in the folder has otherwise; fewer seeds than asked for are no matter."""
         found, asked = self.settings(), json.loads(config.to_json())
-        before = _as_of_now(found.get("config", {}))
+        before = found.get("config", {})
         differing = [name for name in asked if before.get(name) != asked[name]]
         fewer = [f"number of seeds ({found['seeds']})"] if seeds < found.get("seeds", 0) else []
         return ", ".join(differing + fewer)
@@ -197,7 +198,7 @@ class Crossval(Scored):
             for seed in range(seeds):
                 one = self._fit(config, fold, seed)
                 if seed == 0 or config.sources:
-                    metadata, _ = check(one.config, index)
+                    metadata = check(one.config, index).metadata
                 fits.append(dataclasses.replace(one, metadata=metadata))
         return fits
 
@@ -228,14 +229,12 @@ class Crossval(Scored):
         predictions = _pooled(fits, splits)
         temperatures = predictions.pop("temperature")
         self.write_predictions(predictions)
-        # Fits of before there were predictions without a modality have none.
-        held = [set(found[split].get("without", {})) for found in scores for split in splits]
-        lesser = {name: _pooled(fits, splits, name) for name in sorted(set.intersection(*held))}
+        lesser = {name: _pooled(fits, splits, name) for name in sorted(scores[0][splits[0]].get("without", {}))}
         for modality, rows in lesser.items():
             self.write_predictions(rows.drop(columns="temperature"), modality)
-        emotions = fits[0].run.metadata()["emotions"]
+        emotions = fits[0].run.metadata().emotions
         marks = list(dict.fromkeys(mark for found in scores for mark in found["marks"]))
-        headline = fits[0].run.metadata()["headline"]
+        headline = fits[0].run.metadata().headline
         pooled: dict[str, Any] = {"marks": marks, "headline": headline, "fold_by_seed": {}}
         for split in splits:
             rows = predictions[predictions["split"] == split]
@@ -258,14 +257,6 @@ class Crossval(Scored):
         split = "test" if (predictions["split"] == "test").any() else "validation"
         headline = self.scores().get("headline", "unweighted_average_recall")
         return tables.fold_by_seed(predictions, emotions_of(predictions), split, headline)
-
-
-def _as_of_now(config: dict[str, Any]) -> dict[str, Any]:
-    """Completes a stored config with the defaults of settings that came later."""
-    try:
-        return json.loads(Config.from_json(json.dumps(config)).to_json())
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return config
 
 
 def _is_of_other_records(source: str, config: Config) -> bool:
@@ -378,9 +369,7 @@ def _say(bar: "tqdm", one: Fit, part: str, num_left: int) -> None:
     from emotion_tf.evaluation.metrics import HEADLINES
 
     if _is_done(one, part):
-        from emotion_tf.evaluation.metrics import HEADLINES
-
-        headline = one.run.metadata()["headline"]
+        headline = one.run.metadata().headline
         score = f"{HEADLINES[headline]} {one.run.scores()[part][headline]:.3f}"
         bar.write(f"fold {one.fold}, seed {one.seed}: {part} {score}; fits to go: {num_left}")
     else:

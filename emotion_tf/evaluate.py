@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.runs.audit import audit_cross_corpus, audit_run
-from emotion_tf.runs.compatibility import label_numbers, misfit
+from emotion_tf.runs.compatibility import label_targets, misfit
 from emotion_tf.runs.folder import Run, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.emotions import LABEL_MAPS
 from pipelines.files import write_json
-from pipelines.folds import Fold
 from pipelines.parsers import add_flag, command_parser
 from pipelines.records import Metadata, marks_of, read_index, read_metadata
 from pipelines.utterance import SPLITS
@@ -130,8 +129,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     from emotion_tf.reporting.plots import draw_scores
 
     config, metadata = run.config(), run.metadata()
-    index, fold = read_index(Path(config.records)), Fold(**metadata["fold"])
-    audit = audit_run(config, index, metadata, fold, f"fold {config.fold} of {config.folds}")
+    index = read_index(Path(config.records))
+    audit = audit_run(config, index, metadata, metadata.fold, f"fold {config.fold} of {config.folds}")
     write_json(run.audit_path, audit)
     model = run.model()
     marks = list(dict.fromkeys([*run.scores()["marks"], *audit["marks"]]))
@@ -139,9 +138,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     found, predictions = score_split(run, model, part)
     draw_scores(run.plots, predictions[""], found, run.temperature(), marks)
     for without, rows in predictions.items():
-        # A run of before there were predictions without a modality has none to keep.
-        has_before = not without or run.without_path(without).exists()
-        before = run.predictions(without) if has_before else rows[:0]
+        before = run.predictions(without)
         run.write_predictions(pd.concat([before[before["split"] != "test"], rows]), without)
     scores = run.scores()
     scores = scores | {"marks": marks, "test": found, "test_reads": scores["test_reads"] + 1}
@@ -169,7 +166,7 @@ def evaluate_cross_corpus(run: Run, records: Path, label_map: str) -> dict[str, 
     from emotion_tf.reporting.plots import draw_scores
 
     found, place = read_metadata(records), run.cross_corpus(records)
-    numbers = label_numbers(found, run.metadata()["emotions"], label_map, records)
+    numbers = _label_targets(run, found.emotions, label_map, records)
     index = read_index(records)
     audit = audit_cross_corpus(run, index, found.corpus, str(records))
     marks = list(dict.fromkeys([*audit["marks"], *marks_of(found)]))
@@ -197,6 +194,16 @@ def evaluate_cross_corpus(run: Run, records: Path, label_map: str) -> dict[str, 
     return place.scores()
 
 
+def _label_targets(run: Run, labels: list[str], label_map: str, records: Path) -> list[int | None]:
+    """Finds to which emotion of a run each label of other records leads; None: its utterances are left out."""
+    emotions = run.metadata().emotions
+    if label_map and set(labels) == set(emotions):
+        raise InputError(
+            f"--label-map {label_map} changes nothing, {records} have the labels of the run: leave it out."
+        )
+    return label_targets(labels, emotions, [label_map] if label_map else [], str(records), "the run")
+
+
 def _everything(
     run: Run, model: "keras.Model", records: Path, found: Metadata, index: "pd.DataFrame", numbers: list[int | None]
 ) -> "Split":
@@ -205,7 +212,7 @@ def _everything(
     from emotion_tf.models.inputs import audio_features_of, modalities_of
 
     config, metadata = run.config(), run.metadata()
-    if what := misfit(metadata, vars(found), ("front_end", "vocabulary_sha256", "encoder", "video")):
+    if what := misfit(metadata, found, ("front_end", "vocabulary_sha256", "encoder", "video")):
         raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
     if modalities_of(model) == ("audio",) and not found.has_audio:
         raise InputError(f"{records} hold no sound, and {run.folder} listens to nothing else: choose a run with text.")
@@ -213,11 +220,11 @@ def _everything(
         records,
         index["utterance_id"].tolist(),
         "test",
-        metadata["emotions"],
+        metadata.emotions,
         modalities_of(model),
         "utterance_id",
         numbers,
-        is_multi_label=metadata["is_multi_label"],
+        is_multi_label=metadata.is_multi_label,
         thresholds=run.thresholds(),
         audio_features=audio_features_of(model),
         max_tokens=config.training.max_tokens,

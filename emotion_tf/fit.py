@@ -1,8 +1,8 @@
 """Trains a model: `python -m emotion_tf.fit --branch audio|text|video|fusion`.
 
 Writes saved_models/<run>/: config.json, metadata.json, checkpoints/, model.keras, history.csv, tensorboard/, plots/,
-audit.json (what was checked of the fold), normalisation.json (statistics of the training split, where sound is
-normalised by them), calibration.json, predictions.csv and scores.json (of the validation split;
+audit.json (what was checked of the fold), normalisation.json (statistics of the training split, where audio features
+are normalised by them), calibration.json, predictions.csv and scores.json (of the validation split;
 `python -m emotion_tf.evaluate` reads the test split).
 A stopped run continues where it was when the same command runs again.
 """
@@ -10,19 +10,13 @@ A stopped run continues where it was when the same command runs again.
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from emotion_tf.config import Config
 from emotion_tf.flags import add_data_arguments, add_model_arguments, config_of
-from emotion_tf.runs.compatibility import (
-    audio_features_of,
-    normalisation_of,
-    tokenizer_of,
-)
 from emotion_tf.runs.folder import ROOT, Run, next_free
-from emotion_tf.training.checks import check, with_branches
+from emotion_tf.runs.metadata import RunMetadata
+from emotion_tf.training.checks import Checked, check, with_branches
 from pipelines import normalisation
 from pipelines.audio import FRAME_FEATURES
 from pipelines.command import InputError, import_tensorflow, run_command
@@ -30,6 +24,7 @@ from pipelines.files import write_json
 from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_metadata
 from pipelines.settings import Bounds, require
+from pipelines.utterance import SPLITS
 
 SEEDS = Bounds(0, 2**31, is_below=True)
 
@@ -80,17 +75,13 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
             raise InputError(f"{source} cannot be the run to write and one to start from: give another --run.")
     read_metadata(Path(config.records))  # Complains in no time; TensorFlow takes seconds.
     import_tensorflow()
-    metadata, audit = check(config)
+    checked = check(config)
     run.start(config, overwrite=overwrite)
-    _write_metadata(run, metadata)
-    write_json(run.audit_path, audit)
-    if tokenizer := tokenizer_of(config):
-        tokenizer.write(run.tokenizer_path)
-    _write_normalisation(run, metadata["fold"])
-    for source in audit["sources"]:
+    _write_facts(run, checked)
+    for source in checked.audit["sources"]:
         if count := source.get("validated_sentences"):
             print(f"{source['run']} was validated on {count} of the test sentences", flush=True)
-    print(f"{run.folder}: {_describe(config, metadata)}", flush=True)
+    print(f"{run.folder}: {_describe(config, checked.metadata)}", flush=True)
     from emotion_tf.training import train
 
     if config.is_late:
@@ -99,38 +90,46 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
         train.train(run)
 
 
-def _write_normalisation(run: Run, fold: Mapping[str, Any]) -> None:
-    """Fits statistics of the training split, or takes them over from the runs to join; once a run."""
-    config = run.config()
-    if run.normalisation_path.exists():
-        return
-    found = normalisation_of(config)
-    # Pictures of samples show log_mel, whatever is heard.
-    names = [name for name in FRAME_FEATURES if name in ("log_mel", *audio_features_of(config))]
+def _write_facts(run: Run, checked: Checked) -> None:
+    """Writes what is known of a run before its training, and makes sure that a run to go on with is the same.
+
+    Raises:
+      InputError: The run was started on other records or folds.
+    """
+    if run.metadata_path.exists():
+        run.refuse_changed(checked.metadata)
+    run.write_metadata(checked.metadata)
+    write_json(run.audit_path, checked.audit)
+    if checked.inputs.tokenizer:
+        checked.inputs.tokenizer.write(run.tokenizer_path)
+    if not run.normalisation_path.exists():
+        _write_normalisation(run, checked)
+
+
+def _write_normalisation(run: Run, checked: Checked) -> None:
+    """Fits statistics of the training split, or takes over those of the runs to join, where there are any."""
+    config, found = run.config(), checked.inputs.normalisation
     if config.normalise != "clip":
-        found = normalisation.fit(Path(config.records), config.normalise, names, fold["train"], fold["by"])
+        # Pictures of samples show log_mel, whatever the model reads.
+        names = [name for name in FRAME_FEATURES if name in ("log_mel", *checked.inputs.audio_features)]
+        fold = checked.metadata.fold
+        found = normalisation.fit(Path(config.records), config.normalise, names, fold.train, fold.by)
     if found:
         write_json(run.normalisation_path, dataclasses.asdict(found))
     if found and found.num_alone:
         print(f"{found.num_alone} utterances are their speaker's only ones: training statistics stand in", flush=True)
 
 
-def _write_metadata(run: Run, metadata: dict[str, Any]) -> None:
-    """Writes metadata.json of a run, or makes sure that a run to go on with was started on these records."""
-    if run.metadata_path.exists():
-        run.refuse_changed(metadata)
-    write_json(run.metadata_path, metadata)
-
-
-def _describe(config: Config, metadata: Mapping[str, Any]) -> str:
-    fold = metadata["fold"]
-    unit = {"speaker": "speakers: ", "utterance_id": "utterances: "}.get(fold["by"], "published splits: ")
-    parts = unit + ", ".join(f"{len(fold[split])} {split}" for split in ("train", "validation", "test"))
-    absent = f"; {len(fold['absent'])} listed speakers absent: {', '.join(fold['absent'])}" if fold["absent"] else ""
-    marks = f" [{', '.join(metadata['marks'])}]" if metadata["marks"] else ""
+def _describe(config: Config, metadata: RunMetadata) -> str:
+    """Says in a line what is trained, on what, and how large the splits are."""
+    fold = metadata.fold
+    unit = {"speaker": "speakers: ", "utterance_id": "utterances: "}.get(fold.by, "published splits: ")
+    sizes = unit + ", ".join(f"{len(getattr(fold, split))} {split}" for split in SPLITS)
+    absent = f"; {len(fold.absent)} listed speakers absent: {', '.join(fold.absent)}" if fold.absent else ""
+    marks = f" [{', '.join(metadata.marks)}]" if metadata.marks else ""
     what = f"{config.fusion} fusion" if config.branch == "fusion" else config.branch
-    count = f"; {metadata['num_training']} training utterances" if fold["by"] == "published_split" else ""
-    return f"{what} on {metadata['corpus']}{marks}, {config.folds} fold {config.fold}, {parts}{absent}{count}"
+    count = f"; {metadata.num_training} training utterances" if fold.by == "published_split" else ""
+    return f"{what} on {metadata.corpus}{marks}, {config.folds} fold {config.fold}, {sizes}{absent}{count}"
 
 
 if __name__ == "__main__":

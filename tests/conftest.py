@@ -17,7 +17,7 @@ from pipelines.emotions import GOEMOTIONS
 from pipelines.records import decode_workers, writer
 from pipelines.video import VideoSettings
 
-LONGEST = ("test_crossval.py", "test_export.py", "test_training.py")
+LONGEST = ("test_crossval.py", "test_export.py", "test_train.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -191,6 +191,24 @@ def make_config(three_speaker_records):
             training=TrainingConfig(epochs=epochs, batch_size=batch_size, num_frames=num_frames, **training),
             **values,
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_run_metadata():
+    """From some facts to the metadata of a run, as if it had been trained."""
+    from emotion_tf.runs.metadata import RunMetadata
+    from pipelines.folds import Fold
+
+    def make(**values):
+        facts = {"corpus": "mine", "marks": [], "emotions": ["calm", "sad"], "is_multi_label": False}
+        facts |= {"has_audio": True, "headline": "unweighted_average_recall", "modalities": ("audio",)}
+        facts |= {"audio_features": ("log_mel",), "front_end": {"mel_bins": 64}, "acoustic": [], "encoder": None}
+        facts |= {"video": None, "vocabulary_sha256": "v", "tokenizer": {"preset": "", "sha256": "v"}}
+        facts |= {"transcript_source": "script", "longest_frames": 9, "has_waveform": False}
+        facts |= {"fold": Fold(("01",), ("02",), ("03",)), "training_counts": [1, 3], "num_training": 4}
+        return RunMetadata(**facts | {"prior": [0.25, 0.75]} | values)
 
     return make
 

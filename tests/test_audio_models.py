@@ -1,6 +1,7 @@
 """Tests of audio models: squeeze-and-excitation, windows of EfficientNet, several features, fusion, and a whole run."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -168,11 +169,11 @@ def test_every_audio_model_starts_early_fusion_and_joins_late_fusion(model, monk
     trained = request.getfixturevalue(model) if model == "efficientnet" else build(audio)
     text = build(Config("text", "x", text=TextConfig(4, (4,), 4, 6)))
     monkeypatch.setattr(Run, "model", lambda run: trained)
-    monkeypatch.setattr(Run, "metadata", lambda run: {"emotions": ["of", "another", "corpus"]})
+    monkeypatch.setattr(Run, "metadata", lambda run: SimpleNamespace(emotions=["of", "another", "corpus"]))
     early = Config("fusion", "x", fusion="early", init_audio="x", join="cross_attention", audio=audio.audio)
     early = dataclasses.replace(early, text=TextConfig(4, (4,), 4, 6))
     joined = build_model(early, WIDTHS, VOCABULARY_SIZE, PRIOR)
-    transfer.start_from(joined, early, ["a", "b", "c"])
+    transfer.load_branches(joined, early, ["a", "b", "c"])
     for layer in (layer for layer in trained.layers if layer.name.startswith("audio_")):
         for one, other in zip(joined.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)

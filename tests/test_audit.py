@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,20 +10,20 @@ import pytest
 from emotion_tf.config import Config, TrainingConfig
 from emotion_tf.runs.audit import audit_cross_corpus, audit_run
 from emotion_tf.runs.folder import Run
-from pipelines import files, folds, records
+from pipelines import folds, records
 from pipelines.audio import FrontEnd
 from pipelines.command import InputError
 from pipelines.folds import Fold
 
 FOLD = Fold(("a", "b"), ("c",), ("d",))
-METADATA = {"corpus": "mine", "vocabulary_sha256": "v"}
+FACTS = {"corpus": "mine", "vocabulary_sha256": "v", "is_multi_label": False, "has_audio": True, "video": None}
 
 
 class House:
     """A folder of records and runs, as small as they can be."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, make_run_metadata):
+        self.folder, self.make_run_metadata = folder, make_run_metadata
 
     def write_records(self, name, rows, corpus="mine"):
         """Writes records of rows; each is a dict with an utterance_id and whatever is not its default."""
@@ -48,15 +49,14 @@ class House:
         """Writes a finished run as far as an audit reads it."""
         run = Run(self.folder / name)
         run.start(Config("audio", str(folder), **values))
-        facts = {"corpus": corpus, "marks": list(marks), "fold": dataclasses.asdict(fold)}
-        files.write_json(run.metadata_path, facts)
+        run.write_metadata(self.make_run_metadata(corpus=corpus, marks=list(marks), fold=fold))
         run.write_scores({})
         return run
 
 
 @pytest.fixture
-def house(tmp_path):
-    return House(tmp_path)
+def house(tmp_path, make_run_metadata):
+    return House(tmp_path, make_run_metadata)
 
 
 @pytest.fixture
@@ -78,10 +78,9 @@ def text_rows(**sentences):
 
 
 def audit(folder, *sources, fold=FOLD):
-    config = Config(
-        "fusion", str(folder), folds="lj5", fold=3, fusion="late", runs=tuple(str(s.folder) for s in sources)
-    )
-    return audit_run(config, records.read_index(folder), METADATA, fold, "fold 3 of lj5")
+    values = {"fusion": "late", "runs": tuple(str(source.folder) for source in sources)} if sources else {}
+    config = Config("fusion", str(folder), folds="lj5", fold=3, **values)
+    return audit_run(config, records.read_index(folder), SimpleNamespace(**FACTS), fold, "fold 3 of lj5")
 
 
 def audit_other(run, folder, corpus="mine"):
@@ -89,16 +88,17 @@ def audit_other(run, folder, corpus="mine"):
 
 
 def test_an_audit_says_what_it_found_and_can_be_written_as_json(ours):
-    found = audit_run(Config("audio", str(ours), folds="lj5", fold=3), records.read_index(ours), METADATA, FOLD, "x")
+    found = audit(ours)
     assert json.loads(json.dumps(found)) == found
     assert (found["folds"], found["fold"], found["by"], found["left_out"]) == ("lj5", 3, "speaker", 0)
-    assert found["parts"]["train"] == {"speakers": ["a", "b"], "num_utterances": 4}
+    assert found["splits"]["train"] == {"speakers": ["a", "b"], "num_utterances": 4}
     assert (found["sources"], found["marks"]) == ([], [])
     assert found["overlaps"] == dict.fromkeys(("speakers", "trials", "recordings", "videos", "sentences"), 0)
 
 
-def test_every_fitted_number_names_the_part_that_it_came_from(ours, house):
-    alone = audit_run(Config("audio", str(ours)), records.read_index(ours), METADATA, FOLD, "x")["fitted"]
+def test_every_fitted_number_names_the_split_that_it_came_from(ours, house):
+    config, facts = Config("audio", str(ours)), SimpleNamespace(**FACTS)
+    alone = audit_run(config, records.read_index(ours), facts, FOLD, "x")["fitted"]
     for name in ("class_weights", "prior", "weights"):
         assert alone[name] == "training split, 4 utterances"
     for name in ("kept_epoch", "temperature"):
@@ -122,8 +122,8 @@ def test_every_fitted_number_names_the_part_that_it_came_from(ours, house):
 )
 def test_words_alone_say_whether_emotions_weigh_and_where_thresholds_come_from(ours, training, is_multi_label, weighs):
     config = Config("text", str(ours), training=TrainingConfig(**training))
-    metadata = METADATA | {"has_audio": False, "is_multi_label": is_multi_label}
-    fitted = audit_run(config, records.read_index(ours), metadata, FOLD, "x")["fitted"]
+    facts = SimpleNamespace(**FACTS | {"has_audio": False, "is_multi_label": is_multi_label})
+    fitted = audit_run(config, records.read_index(ours), facts, FOLD, "x")["fitted"]
     assert fitted["class_weights"] == ("training split, 4 utterances" if weighs else "none")
     assert fitted["thresholds"] == ("validation split, 2 utterances" if is_multi_label else "none")
 
@@ -138,16 +138,18 @@ def test_a_run_of_the_same_fold_may_be_fused_and_hands_on_its_marks(ours, house)
     found = audit(ours, run)
     assert found["marks"] == ["paired"]
     checked = "speakers, trials and recordings"
-    assert found["sources"] == [{"run": str(run.folder), "known_test_speakers": [], "checked": checked}]
+    assert found["sources"] == [{"run": str(run.folder), "shared_speakers": [], "checked": checked}]
 
 
 @pytest.mark.parametrize(
-    ("fold", "part"),
+    ("fold", "split"),
     [(Fold(("a", "d"), ("c",), ("b",)), "train"), (Fold(("a", "b"), ("d",), ("c",)), "validation")],
 )
-def test_a_source_that_knows_a_test_speaker_stops(ours, house, fold, part):
+def test_a_source_that_was_fitted_on_a_test_speaker_stops(ours, house, fold, split):
     run = house.write_run("run", ours, fold)
-    message = f"{run.folder} has speaker d in its {part} part, whom this fold tests, for instance with d0 there and d0"
+    message = (
+        f"{run.folder} has speaker d in its {split} split, whom this fold tests, for instance with d0 there and d0"
+    )
     with pytest.raises(InputError, match=message):
         audit(ours, run)
 
@@ -159,27 +161,27 @@ def test_the_source_of_a_source_counts(ours, house):
         audit(ours, good)
 
 
-def test_sources_that_start_from_each_other_are_looked_at_once(ours, house):
+def test_sources_that_start_from_each_other_are_checked_once(ours, house):
     one = house.write_run("one", ours, FOLD, init_audio=str(house.folder / "other"))
     other = house.write_run("other", ours, FOLD, init_audio=str(one.folder))
     assert [entry["run"] for entry in audit(ours, one)["sources"]] == [str(one.folder), str(other.folder)]
 
 
-def test_a_source_that_is_gone_is_told_and_marked(ours, house):
+def test_a_source_that_is_gone_is_named_and_marked(ours, house):
     run = house.write_run("run", ours, FOLD, init_audio=str(house.folder / "gone"))
     found = audit(ours, run)
     assert found["sources"][1]["checked"] == "nothing (the run is gone)"
     assert found["marks"] == ["source-unchecked"]
 
 
-def test_records_made_anew_of_fewer_speakers_hide_nobody(ours, house):
-    known = Fold((FOLD.test[0],), FOLD.validation, FOLD.train)
+def test_records_prepared_anew_with_fewer_speakers_hide_no_speaker(ours, house):
+    swapped = Fold((FOLD.test[0],), FOLD.validation, FOLD.train)
     fewer = house.write_records("fewer", rows_of(FOLD.validation))
     with pytest.raises(InputError, match=f"has speaker {FOLD.test[0]} in its train split"):
-        audit(ours, house.write_run("run", fewer, known))
+        audit(ours, house.write_run("run", fewer, swapped))
 
 
-def test_a_source_whose_records_are_gone_is_held_to_its_lists(ours, house):
+def test_a_source_whose_records_are_gone_is_checked_by_the_lists_of_its_fold(ours, house):
     gone = house.folder / "gone"
     good = house.write_run("good", gone, FOLD)
     assert audit(ours, good)["sources"][0]["checked"] == "speakers (its records are gone)"
@@ -199,7 +201,7 @@ def test_records_that_became_those_of_another_corpus_are_gone(ours, house):
     assert found["sources"][0]["checked"] == "speakers (its records are gone)"
 
 
-def test_the_same_speaker_of_another_corpus_is_somebody_else_but_a_copied_file_is_not(ours, house):
+def test_a_speaker_of_the_same_name_in_another_corpus_is_another_but_a_copied_file_is_the_same(ours, house):
     others = house.write_records("others", rows_of("abcd", "-other-"), corpus="another")
     fold = Fold(("a", "d"), ("c",), ("b",))
     run = house.write_run("run", others, fold, corpus="another")
@@ -224,19 +226,19 @@ def test_silence_is_no_copy(ours, house):
     run = house.write_run(
         "run", house.write_records("silent", rows_of("abc", "-", **silent), "another"), FOLD, corpus="another"
     )
-    assert audit(ours, run)["sources"][0]["known_test_speakers"] == []
+    assert audit(ours, run)["sources"][0]["shared_speakers"] == []
 
 
 def test_under_random_the_same_fold_may_be_fused_and_another_may_not(house):
     rows = rows_of("abcdefgh", transcript="Kids are talking")
-    # Twins, which the fold itself may have in two parts: marked there, and no leak of a source.
+    # Twins, which the fold itself may have in two splits: marked there, and no leak of a source.
     folder = house.write_records("ours", [row | {"trial": row["utterance_id"][0]} for row in rows])
     index = records.read_index(folder)
     one, other = (folds.make_folds("random", index, seed=seed)[0] for seed in (0, 1))
     found = audit(folder, house.write_run("one", folder, one), fold=one)
     assert found["marks"] == ["speaker-leaking", "text-overlap 1"]
     assert found["sources"][0]["checked"] == "utterances, trials and recordings"
-    with pytest.raises(InputError, match=r"has \w\d in its (train|validation) part, which this fold tests"):
+    with pytest.raises(InputError, match=r"has \w\d in its (train|validation) split, which this fold tests"):
         audit(folder, house.write_run("other", folder, other), fold=one)
 
 
@@ -248,7 +250,7 @@ def test_where_there_are_no_speakers_a_trained_sentence_stops_and_a_validated_on
     run = house.write_run("run", folder, published, corpus="text", marks=["text-overlap 5", "paired"])
     found = audit(ours, run)
     assert [entry["validated_sentences"] for entry in found["sources"]] == [1]
-    assert found["marks"] == ["paired"]  # Sentences that its own fold repeats are no fault of this one.
+    assert found["marks"] == ["paired"]  # Sentences that its own fold repeats say nothing of this one.
     trained = text_rows(x=("train", "i feel great"), y=("validation", "Well"), z=("test", "No"))
     run = house.write_run("bad", house.write_records("trained", trained, "text"), published, corpus="text")
     with pytest.raises(
@@ -266,11 +268,11 @@ def test_sentences_that_a_published_fold_repeats_itself_are_marked_and_may_be_fu
     assert found["marks"] == ["text-overlap 1"]
 
 
-def test_a_run_may_be_scored_on_what_it_never_saw(ours, house):
+def test_a_run_may_be_scored_on_what_it_was_not_fitted_on(ours, house):
     others = house.write_records("others", rows_of("ef"))
     run = house.write_run("run", ours, FOLD, marks=["synthetic", "speaker-leaking", "text-overlap 5"])
     found = audit_other(run, others)
-    assert found["parts"] == {"test": {"speakers": ["e", "f"], "num_utterances": 4}}
+    assert found["splits"] == {"test": {"speakers": ["e", "f"], "num_utterances": 4}}
     # How the run's own fold leaks says nothing of other records.
     assert found["marks"] == ["synthetic"]
     assert found["sources"][0]["checked"] == "speakers, trials and recordings"
@@ -286,23 +288,23 @@ def test_a_run_may_be_scored_on_what_it_never_saw(ours, house):
         (rows_of("x", audio_sha256="a1"), "another", "has a1 in its train split, the same samples as x0"),
     ],
 )
-def test_a_run_is_not_scored_on_records_that_it_knows(ours, house, rows, corpus, message):
+def test_a_run_is_not_scored_on_records_that_it_was_fitted_on(ours, house, rows, corpus, message):
     run = house.write_run("run", ours, FOLD)
     with pytest.raises(InputError, match=message):
         audit_other(run, house.write_records("others", rows, corpus), corpus)
 
 
-def test_nor_on_what_its_sources_know(ours, house):
+def test_nor_on_what_its_sources_were_fitted_on(ours, house):
     source = house.write_run("source", ours, Fold(("a", "d"), ("c",), ("b",)))
     run = house.write_run("run", ours, FOLD, init_audio=str(source.folder))
     with pytest.raises(InputError, match=f"{source.folder} has speaker d in its train split"):
         audit_other(run, house.write_records("others", rows_of("d", "-new-")))
 
 
-def test_scores_on_other_words_carry_the_sentences_that_were_known(ours, house):
+def test_scores_on_other_sentences_are_marked_by_those_that_the_run_was_fitted_on(ours, house):
     published = Fold(("train",), ("validation",), ("test",), by="published_split")
-    known = text_rows(x=("train", "Thanks"), y=("validation", "So"), z=("test", "Well"))
-    run = house.write_run("run", house.write_records("known", known, "text"), published, corpus="text")
+    fitted = text_rows(x=("train", "Thanks"), y=("validation", "So"), z=("test", "Well"))
+    run = house.write_run("run", house.write_records("fitted", fitted, "text"), published, corpus="text")
     others = house.write_records("others", text_rows(p=("", "thanks"), q=("", "so"), r=("", "well")), "other text")
     assert audit_other(run, others, "other text")["marks"] == ["text-overlap 2"]
 
@@ -312,4 +314,4 @@ def test_records_that_runs_share_are_read_once(ours, house, monkeypatch):
     index = records.read_index(ours)
     monkeypatch.setattr("emotion_tf.runs.audit.read_index", lambda folder: pytest.fail("read again"))
     config = Config("fusion", str(ours), fusion="late", runs=tuple(str(run.folder) for run in runs))
-    assert len(audit_run(config, index, METADATA, FOLD, "x")["sources"]) == 2
+    assert len(audit_run(config, index, SimpleNamespace(**FACTS), FOLD, "x")["sources"]) == 2

@@ -66,7 +66,7 @@ def test_a_batch_is_predicted_as_its_utterances_one_by_one(predictor):
 
 def test_with_everything_absent_probabilities_are_the_training_prior(predictor, early_run):
     found = predictor.predict().probabilities
-    prior = dict(zip(early_run.metadata()["emotions"], early_run.metadata()["prior"], strict=True))
+    prior = dict(zip(early_run.metadata().emotions, early_run.metadata().prior, strict=True))
     assert found == pytest.approx(prior, abs=1e-5)
 
 

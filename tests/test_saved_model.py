@@ -90,7 +90,7 @@ def test_signatures_are_the_same_where_the_run_lacks_a_modality(text_export, loa
 
 def test_emotions_are_the_names_in_every_row_and_probabilities_add_up(loaded, early_run):
     found = serve(loaded, together(noise(20000), noise(9000)), ["oh no", ""])
-    names = [name.encode() for name in early_run.metadata()["emotions"]]
+    names = [name.encode() for name in early_run.metadata().emotions]
     assert found["emotions"].numpy().tolist() == [names, names]
     np.testing.assert_allclose(found["probabilities"].numpy().sum(axis=1), 1, atol=1e-6)
 
@@ -117,7 +117,7 @@ def test_a_batch_equals_one_by_one(loaded):
 @pytest.mark.parametrize("transcript", ["", "  \n"])
 def test_with_everything_absent_probabilities_are_the_training_prior(loaded, early_run, waveform, transcript):
     found = serve(loaded, waveform, [transcript, transcript])["probabilities"]
-    np.testing.assert_allclose(found, [early_run.metadata()["prior"]] * 2, atol=1e-6)
+    np.testing.assert_allclose(found, [early_run.metadata().prior] * 2, atol=1e-6)
 
 
 def to_features(run, metadata, waveform, transcripts):
@@ -212,13 +212,13 @@ def test_encoder_states_beside_frames_and_text_export_all_their_inputs(
 
 def test_stored_clips_get_the_probabilities_of_predictions_csv(early_export, early_run):
     config, metadata = early_run.config(), early_run.metadata()
-    examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
+    examples = read_examples(Path(config.records), metadata.fold.validation, 30)
     waveforms, transcripts = (
         audio.pad_together([one.waveform for one in examples]),
         [one.transcript for one in examples],
     )
     found = Predictor(early_export).predict_batch(waveforms, transcripts).probabilities
-    columns = [f"probability_{emotion}" for emotion in metadata["emotions"]]
+    columns = [f"probability_{emotion}" for emotion in metadata.emotions]
     expected = early_run.predictions()[columns].to_numpy()
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-5)
 
@@ -244,7 +244,7 @@ def test_records_of_text_alone_are_compared_on_their_sentences(goemotions_export
 
 def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions_export, goemotions_run):
     metadata = json.loads((goemotions_export[1] / "metadata.json").read_text())
-    fold = goemotions_run.metadata()["fold"]
+    fold = goemotions_run.metadata().fold
     examples = read_examples(Path(goemotions_run.config().records), fold["validation"], 100, fold["by"])
     waveforms, transcripts = (
         audio.pad_together([one.waveform for one in examples]),
@@ -280,7 +280,7 @@ def test_emotions_are_named_as_multilabel_decides(probabilities, expected):
 
 def leave_one_out(run):
     """Of each validation clip: waveform, and mean and deviation over the speaker's other clips, by numpy."""
-    fold, folder = run.metadata()["fold"], Path(run.config().records)
+    fold, folder = run.metadata().fold, Path(run.config().records)
     waveforms = [one.waveform for one in read_examples(folder, fold["validation"], 30)]
     clips = []
     for waveform in waveforms:
@@ -292,7 +292,7 @@ def leave_one_out(run):
 
 def test_an_export_of_enrolled_speakers_predicts_as_the_run_from_their_other_clips(enrolled_export, enrolled_run):
     waveforms, means, deviations = leave_one_out(enrolled_run)
-    assert len(enrolled_run.metadata()["fold"]["validation"]) == 1
+    assert len(enrolled_run.metadata().fold["validation"]) == 1
     given = audio.pad_together(waveforms), [""] * len(waveforms)
     predict = Predictor(enrolled_export).predict_batch
     found = predict(*given, speaker_mean=means, speaker_std=deviations).probabilities
@@ -358,8 +358,8 @@ def test_an_export_that_reads_no_video_takes_no_frames(loaded):
 
 def test_stored_videos_get_the_probabilities_of_predictions_csv_whatever_is_left_out(seen_export, seen_run):
     config, metadata = seen_run.config(), seen_run.metadata()
-    examples = read_examples(Path(config.records), metadata["fold"]["validation"], 30)
-    predictor, columns = Predictor(seen_export), [f"probability_{emotion}" for emotion in metadata["emotions"]]
+    examples = read_examples(Path(config.records), metadata.fold.validation, 30)
+    predictor, columns = Predictor(seen_export), [f"probability_{emotion}" for emotion in metadata.emotions]
     waveforms, transcripts = (
         audio.pad_together([one.waveform for one in examples]),
         [one.transcript for one in examples],

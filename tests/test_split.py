@@ -56,7 +56,7 @@ def probabilities_of(predictions):
 
 def test_a_part_holds_its_utterances_with_speaker_label_and_groups(text_run, three_speakers):
     part = split_of(text_run, "test", ("text",))
-    [speaker] = text_run.metadata()["fold"]["test"]
+    [speaker] = text_run.metadata().fold.test
     rows = part.utterances.set_index("utterance_id")
     wanted = {one.utterance_id: one for one in three_speakers.utterances if one.speaker == speaker}
     assert set(rows.index) == set(wanted)
@@ -85,9 +85,9 @@ def test_the_loss_is_the_mean_negative_log_likelihood(text_run, model):
 
 
 def test_the_temperature_is_fitted_on_the_validation_part_alone(text_run):
-    found, fold = json.loads(text_run.calibration_path.read_text()), text_run.metadata()["fold"]
+    found, fold = json.loads(text_run.calibration_path.read_text()), text_run.metadata().fold
     assert (found["fitted_on"], found["num_utterances"]) == ("validation", 30)
-    assert found["speakers"] == fold["validation"]
+    assert found["speakers"] == list(fold.validation)
     assert found["negative_log_likelihood_after"] < found["negative_log_likelihood_before"]
     scored = text_run.scores()["validation"]
     assert found["negative_log_likelihood_after"] == pytest.approx(scored["negative_log_likelihood"], abs=1e-5)
@@ -163,9 +163,9 @@ def test_labels_without_a_target_are_left_out_and_the_others_renumbered(text_run
     numbers = [3, None, 2, 1, *range(4, 8)]
     part = Split(
         Path(config.records),
-        metadata["fold"]["test"],
+        metadata.fold.test,
         "test",
-        metadata["emotions"],
+        metadata.emotions,
         ("text",),
         label_numbers=numbers,
         max_tokens=config.training.max_tokens,
@@ -311,14 +311,14 @@ def test_the_test_part_is_decided_with_the_thresholds_of_the_run(goemotions_run)
 
 
 def mapped(run, numbers, emotions, *, is_multi_label):
-    config, fold = run.config(), run.metadata()["fold"]
+    config, fold = run.config(), run.metadata().fold
     return Split(
         Path(config.records),
-        fold["test"],
+        fold.test,
         "test",
         emotions,
         ("text",),
-        fold["by"],
+        fold.by,
         label_numbers=numbers,
         is_multi_label=is_multi_label,
     )
@@ -342,8 +342,8 @@ def test_a_map_leads_sets_of_labels_to_sets(goemotions_run):
 
 
 def test_a_model_of_several_emotions_reads_records_of_one(text_run):
-    config, fold = text_run.config(), text_run.metadata()["fold"]
-    emotions = text_run.metadata()["emotions"]
-    part = Split(Path(config.records), fold["test"], "test", emotions, ("text",), is_multi_label=True)
+    config, fold = text_run.config(), text_run.metadata().fold
+    emotions = text_run.metadata().emotions
+    part = Split(Path(config.records), fold.test, "test", emotions, ("text",), is_multi_label=True)
     assert part.labels.sum(axis=1).tolist() == [1] * 30
     assert labels_of(part) == labels_of(split_of(text_run, "test", ("text",)))

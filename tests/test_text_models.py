@@ -18,7 +18,7 @@ from emotion_tf.export import export
 from emotion_tf.fit import fit, main
 from emotion_tf.models.build import build_model
 from emotion_tf.models.late_fusion import late_fusion
-from emotion_tf.runs.compatibility import tokenizer_of
+from emotion_tf.runs.compatibility import inputs_of, resolve
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.predictor import Predictor
 from emotion_tf.training.checks import with_branches
@@ -109,7 +109,7 @@ def test_a_dataset_cuts_stored_transcripts_by_a_given_tokenizer(three_speaker_re
 def test_a_run_keeps_its_tokenizer_and_says_which_it_is(preset_run):
     kept = preset_run.tokenizer()
     assert kept.pieces()[:5] == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    assert preset_run.metadata()["tokenizer"] == {"preset": kept.preset, "sha256": kept.sha256}
+    assert preset_run.metadata().tokenizer == {"preset": kept.preset, "sha256": kept.sha256}
     audit = json.loads(preset_run.audit_path.read_text())
     assert audit["fitted"]["vocabulary"].startswith(f"of the preset {kept.preset}")
 
@@ -141,15 +141,15 @@ def test_a_run_is_scored_exported_and_averaged_when_its_preset_is_gone(preset_ru
 def test_runs_of_several_tokenizers_cannot_be_averaged(preset_run, text_run, make_config):
     config = make_config("fusion", fusion="late", runs=(str(preset_run.folder), str(text_run.folder)))
     with pytest.raises(InputError, match="cut words by several tokenizers"):
-        tokenizer_of(config)
+        resolve(config, text_run.metadata())
 
 
 def test_a_text_run_starts_the_text_branch_of_another_label_set(text_run, make_config, monkeypatch):
     from emotion_tf.training import train
 
     config = with_branches(make_config("text", init_text=str(text_run.folder)))
-    metadata = text_run.metadata() | {"emotions": ["a", "b"], "prior": PRIOR}
-    model, trained = train.make_model(config, metadata, 1), text_run.model()
+    metadata = dataclasses.replace(text_run.metadata(), emotions=["a", "b"], prior=PRIOR)
+    model, trained = train.make_model(config, metadata, resolve(config, metadata), 1), text_run.model()
     for layer in model.layers:
         if layer.name.startswith("text_"):
             for one, other in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights(), strict=True):
@@ -162,19 +162,20 @@ def test_a_preset_learns_at_its_own_rate_and_a_frozen_one_not_at_all(make_config
     from emotion_tf.training import train
 
     tuned = dataclasses.replace(make_config("text"), text=text_config("distilbert", tiny_preset, preset_rate=1e-4))
-    optimizer = train.make_model(tuned, text_run.metadata(), 1).optimizer
+    metadata = text_run.metadata()
+    optimizer = train.make_model(tuned, metadata, resolve(tuned, metadata), 1).optimizer
     assert list(optimizer.multipliers.values()) == pytest.approx([5e-2] * len(optimizer.multipliers))
     frozen = dataclasses.replace(tuned, text=text_config("distilbert", tiny_preset, freeze=True))
-    assert train.make_model(frozen, text_run.metadata(), 1).optimizer.multipliers == {}
+    assert train.make_model(frozen, metadata, resolve(frozen, metadata), 1).optimizer.multipliers == {}
 
 
-def test_a_preset_that_a_branch_brings_is_slower_than_at_its_own_rate(make_config, tiny_preset):
+def test_a_preset_of_a_loaded_branch_learns_at_a_share_of_its_own_rate(make_config, tiny_preset):
     from emotion_tf.training import optimizer, transfer
 
     tuned = make_config("text", freeze_epochs=1, release_rate=0.1, init_text="x")
     tuned = dataclasses.replace(tuned, text=text_config("distilbert", tiny_preset, preset_rate=1e-4))
     model = build_model(tuned, {}, VOCABULARY_SIZE, PRIOR)
-    transfer.freeze(model, tuned)
+    transfer.freeze_branches(model, tuned)
     optimizer.compile_model(model, tuned, 7, keras.losses.CategoricalCrossentropy())
     multipliers = model.optimizer.multipliers
     backbone = {variable.path for variable in model.get_layer("text_backbone").trainable_variables}
@@ -200,7 +201,7 @@ def test_weights_that_cannot_be_read_get_a_sentence(make_config, tiny_preset, te
     (folder / "model.weights.h5").write_bytes(b"no weights")
     config = dataclasses.replace(make_config("text"), text=text_config("distilbert", str(folder)))
     with pytest.raises(InputError, match="cannot read the weights of the preset"):
-        train.make_model(config, text_run.metadata(), 1)
+        train.make_model(config, text_run.metadata(), inputs_of(text_run), 1)
 
 
 def test_a_preset_that_cannot_be_read_gets_a_sentence_before_a_run_begins(make_config, tiny_preset, tmp_path):

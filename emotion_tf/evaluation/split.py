@@ -222,19 +222,19 @@ def split_of(
     """
     config, metadata = run.config(), run.metadata()
     records = Path(config.records)
-    if what := misfit(metadata, vars(read_metadata(records))):
+    if what := misfit(metadata, read_metadata(records)):
         raise InputError(
             f"{records} were made with another {what} since {run.folder} was trained: prepare them as before."
         )
-    fold = metadata["fold"]
+    fold = metadata.fold
     return Split(
         records,
-        fold[split],
+        getattr(fold, split),
         split,
-        metadata["emotions"],
+        metadata.emotions,
         modalities,
-        fold["by"],
-        is_multi_label=metadata["is_multi_label"],
+        fold.by,
+        is_multi_label=metadata.is_multi_label,
         thresholds=run.thresholds() if run.is_finished else None,
         audio_features=audio_features,
         max_tokens=config.training.max_tokens,

@@ -33,16 +33,16 @@ def export_metadata(run: Run, model: "keras.Model") -> dict[str, Any]:
 
     found = run.metadata()
     names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
-    facts = {name: found[name] for name in (*names, "video")}
+    facts = {name: getattr(found, name) for name in (*names, "video")}
     thresholds = run.thresholds()
-    hop_seconds = found["front_end"]["hop_seconds"]
+    hop_seconds = found.front_end["hop_seconds"]
     return facts | {
         "run": run.folder.name,
         "normalise": _mode(run.normalisation()),
-        "thresholds": None if thresholds is None else dict(zip(found["emotions"], thresholds.tolist(), strict=True)),
+        "thresholds": None if thresholds is None else dict(zip(found.emotions, thresholds.tolist(), strict=True)),
         "sample_rate": audio.SAMPLE_RATE,
         "max_tokens": run.config().training.max_tokens,
-        "longest_seconds": round(found["longest_frames"] * hop_seconds, 2),
+        "longest_seconds": round(found.longest_frames * hop_seconds, 2),
         "modalities": list(modalities_of(model)),
         "has_shares": shares_model(model) is not None,
         "audio_features": list(audio_features_of(model)) or ["log_mel"],

@@ -101,9 +101,9 @@ def _raw_examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.nda
 
     found, chosen = run.metadata(), _stored_examples(run, metadata)
     waveforms, kind = [one.waveform for one in chosen], "stored sentences"
-    if found["has_audio"] or metadata["video"]:
+    if found.has_audio or metadata["video"]:
         kind = "stored clips"
-    if found["has_audio"] and not found["has_waveform"]:
+    if found.has_audio and not found.has_waveform:
         waveforms, kind = _noises(), "generated clips (none stored)"
     transcripts = np.array([one.transcript for one in chosen], object)
     given = {"waveforms": audio.pad_together(waveforms), "transcripts": transcripts}
@@ -121,9 +121,9 @@ def _stored_examples(run: Run, metadata: dict[str, Any]) -> "list[Example]":
     from pipelines.records import Example, read_examples
 
     found, stored = run.metadata(), []
-    if found["has_waveform"] or not found["has_audio"] or metadata["video"]:
-        records, fold = Path(run.config().records), found["fold"]
-        stored = read_examples(records, fold["validation"], NUM_CHECKED, fold["by"])
+    if found.has_waveform or not found.has_audio or metadata["video"]:
+        records, fold = Path(run.config().records), found.fold
+        stored = read_examples(records, fold.validation, NUM_CHECKED, fold.by)
     stored = stored or [Example(np.zeros(0, np.int16), sentence, []) for sentence in _SENTENCES]
     return [stored[index % len(stored)] for index in range(NUM_CHECKED)]
 

@@ -144,8 +144,8 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _unit(part: Mapping[str, Any]) -> str:
-    """What the intervals are over: scores of earlier versions tell it by their speakers."""
-    return part.get("unit") or ("speaker" if part["speakers"] else "utterance")
+    """What the intervals are over: "speaker", "dialogue" or "utterance"."""
+    return part["unit"]
 
 
 def _num_units(part: Mapping[str, Any]) -> int:

@@ -1,20 +1,21 @@
-"""Whether a score could be believed: the fold, the runs that a run starts from or fuses, what was fitted on what.
+"""Whether the scores of a run can be believed: its fold, its sources, and what was fitted on which split.
 
-The fold itself is audited by `pipelines.folds.audit`; here its test split is held against everything that the sources
-of a run, and their own sources, were trained or validated on. What comes of it is a run's audit.json.
+The fold itself is audited by `pipelines.folds.audit`. Here its test split is compared with the utterances that the
+sources of a run, and their own sources, were trained or validated on. A run's audit.json holds the result.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
 from emotion_tf.models.late_rules import FITTED
 from emotion_tf.runs.folder import Run
+from emotion_tf.runs.metadata import RunMetadata
 from pipelines import folds
 from pipelines.command import InputError
-from pipelines.records import read_index, read_metadata
+from pipelines.records import Metadata, read_index, read_metadata
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _FOLD_MARKS = ("speaker-leaking", "text-overlap")
 
 UNCHECKED = "source-unchecked"
-"""A run that a score rests on, or its records, are gone: nobody can say what it knows."""
+"""A run that a score rests on, or its records, are gone: what it was trained on cannot be compared with the test."""
 
 _PLURALS = {"speaker": "speakers", "utterance_id": "utterances", "published_split": "published splits"}
 _SAME = {
@@ -35,33 +36,33 @@ _SAME = {
 
 
 @dataclasses.dataclass(frozen=True)
-class _Exam:
-    """What is tested, and how a leak into it is told.
+class _TestSplit:
+    """The utterances that a score is of, and the words for a leak into them.
 
     Attributes:
       test: The rows of the test split, as `folds.comparable` gives them.
-      own: Those of the fold's own training and validation splits. What the test split shares with them is the fold's
-        doing, which its own audit stopped or marked, and no leak of a source.
+      fitted: Those of the training and validation splits of the same fold. What the test split shares with them was
+        stopped or marked by the audit of the fold, and is no leak of a source.
       corpus: Name of their corpus.
-      unit: "speaker" or "utterance_id": what no source may know of the same corpus.
+      unit: "speaker" or "utterance_id": what sources on the same corpus must not share with the test split.
       indices: Folder of records -> its rows, None where they are gone; filled as they are read.
-      where, tests, advice: Parts of the sentence about a leak.
-      stops_on_sentences: Whether a source that was trained on a test sentence stops; else it counts.
+      where, owner, advice: Parts of the sentence about a leak; owner is followed by what the test split holds.
+      stops_on_sentences: Whether a source that was trained on a test sentence stops the run; else it is counted.
       records: Folder of the tested records, for advice on a source of another corpus.
     """
 
     test: "pd.DataFrame"
-    own: "pd.DataFrame"
+    fitted: "pd.DataFrame"
     corpus: str
     unit: str
     indices: "dict[Path, pd.DataFrame | None]"
     where: str
-    tests: str
+    owner: str
     advice: str
     stops_on_sentences: bool
     records: str = ""
 
-    def rows(self, folder: Path, corpus: str) -> "pd.DataFrame | None":
+    def rows_of(self, folder: Path, corpus: str) -> "pd.DataFrame | None":
         """Reads the rows of other records; None where they are gone, or became those of another corpus."""
         folder = folder.resolve()
         if folder not in self.indices:
@@ -72,55 +73,58 @@ class _Exam:
                 self.indices[folder] = None
         return self.indices[folder]
 
-    def met(self, known: "pd.DataFrame", column: str) -> "pd.DataFrame":
-        """Picks the known rows whose value of a column stands in the test split, and in no other split of the fold."""
-        return known[known[column].isin(set(self.test[column]) - set(self.own[column]) - {""})]
+    def leaks(self, rows: "pd.DataFrame", column: str) -> "pd.DataFrame":
+        """Picks the rows whose value of a column stands in the test split, and in no other split of the fold."""
+        return rows[rows[column].isin(set(self.test[column]) - set(self.fitted[column]) - {""})]
 
-    def stop_on(self, run: Run, met: "pd.DataFrame", column: str) -> None:
+    def stop_on(self, run: Run, leaks: "pd.DataFrame", column: str) -> None:
         """Names a leak by its first pair of utterances."""
-        known = met.iloc[0]
-        test_id = self.test.loc[self.test[column] == known[column], "utterance_id"].iloc[0]
-        split = f"in its {known['split']} split"
-        num_more = met[column].nunique() - 1
-        more = f" (and {num_more} more)" if num_more else ""
+        first, num_more = leaks.iloc[0], leaks[column].nunique() - 1
+        test_id = self.test.loc[self.test[column] == first[column], "utterance_id"].iloc[0]
+        split = f"in its {first['split']} split"
         if column == "speaker":
-            pair = f"for instance with {known['utterance_id']} there and {test_id} here"
-            what = f"speaker {known['speaker']} {split}, whom {self.tests}, {pair}"
+            pair = f"for instance with {first['utterance_id']} there and {test_id} here"
+            what = f"speaker {first['speaker']} {split}, whom {self.owner}, {pair}"
         elif column == "utterance_id":
-            what = f"{test_id} {split}, which {self.tests}"
+            what = f"{test_id} {split}, which {self.owner}"
         else:
-            what = f"{known['utterance_id']} {split}, {_SAME[column]} as {test_id}, which {self.tests}"
-        advice, corpus = self.advice, run.metadata()["corpus"]
-        if column == "sentence" and corpus != self.corpus:
-            advice = (
-                "the score would be of what is known already, so prepare"
-                f" {corpus} again with --exclude-sentences {self.records} and train on that"
-            )
-        raise InputError(f"{self.where}: {run.folder} has {what}{more}; {advice}.")
+            what = f"{first['utterance_id']} {split}, {_SAME[column]} as {test_id}, which {self.owner}"
+        more = f" (and {num_more} more)" if num_more else ""
+        raise InputError(f"{self.where}: {run.folder} has {what}{more}; {self._advice_for(run, column)}.")
+
+    def _advice_for(self, run: Run, column: str) -> str:
+        corpus = run.metadata().corpus
+        if column != "sentence" or corpus == self.corpus:
+            return self.advice
+        return (
+            "the score would be of what the model was trained on, so prepare"
+            f" {corpus} again with --exclude-sentences {self.records} and train on that"
+        )
 
 
 def audit_run(
-    config: Config, index: "pd.DataFrame", metadata: Mapping[str, Any], fold: folds.Fold, where: str
+    config: Config, index: "pd.DataFrame", facts: Metadata | RunMetadata, fold: folds.Fold, where: str
 ) -> dict[str, Any]:
-    """Audits a fold and the sources of a run: whatever they were trained or validated on may not be tested.
+    """Audits a fold and the sources of a run: nothing that they were trained or validated on may be tested.
 
     Args:
-      config: Of the run; its `sources` and, recursively, theirs are looked at.
+      config: Of the run; its `sources` and, recursively, theirs are compared.
       index: Its records, as `pipelines.records.read_index` gives them.
-      metadata: Of the records or the run: "corpus" and "vocabulary_sha256" are read.
+      facts: Of the records, or of the run.
       fold: Of the run.
       where: Names the fold in a sentence, for instance "fold 0 of lj5".
 
     Returns:
       What audit.json holds: folds, fold, by, splits, left_out and overlaps of the fold; sources, each {"run",
-      "known_test_speakers", "checked"} and, where sentences count, "validated_sentences"; marks; fitted.
+      "shared_speakers" (with the test split), "checked"} and, where sentences count, "validated_sentences"; marks;
+      fitted.
 
     Raises:
       InputError: A fold or a source that makes the score unbelievable.
     """
     found = folds.audit(fold, index, where)
-    exam = _exam_of(config, index, metadata, fold, where) if config.sources else None
-    sources, marks = _check_sources(exam, _with_sources(config)) if exam else ([], [])
+    split = _test_split(config, index, facts.corpus, fold, where) if config.sources else None
+    sources, marks = _check_sources(split, _all_sources(config)) if split else ([], [])
     return {
         "folds": config.folds,
         "fold": config.fold,
@@ -130,7 +134,7 @@ def audit_run(
         "overlaps": found.overlaps,
         "sources": sources,
         "marks": list(dict.fromkeys([*found.marks, *marks])),
-        "fitted": _fitted(config, metadata, found),
+        "fitted": _fitted(config, facts, found),
     }
 
 
@@ -138,7 +142,7 @@ def audit_cross_corpus(run: Run, index: "pd.DataFrame", corpus: str, where: str)
     """Audits a run that is to be scored on every utterance of other records.
 
     Args:
-      run: A finished run; it and its sources may know none of the records.
+      run: A finished run; neither it nor its sources may have been trained or validated on the records.
       index: The other records.
       corpus: Name of their corpus.
       where: Names run and records in a sentence.
@@ -151,22 +155,22 @@ def audit_cross_corpus(run: Run, index: "pd.DataFrame", corpus: str, where: str)
     """
     rows = folds.comparable(index)
     speakers = sorted(set(index["speaker"]) - {""})
-    exam = _Exam(
+    split = _TestSplit(
         test=rows,
-        own=rows[:0],
+        fitted=rows[:0],
         corpus=corpus,
         unit="speaker" if speakers else "utterance_id",
         indices={},
         where=where,
-        tests="these records hold",
-        advice="the score would be of what is known already, so choose records of others",
+        owner="these records hold",
+        advice="the score would be of what the model was trained on, so choose records of others",
         stops_on_sentences=False,
     )
-    sources, marks = _check_sources(exam, [run.require_finished(), *_with_sources(run.config())])
+    sources, marks = _check_sources(split, [run.require_finished(), *_all_sources(run.config())])
     return {
         "folds": None,
         "fold": None,
-        "by": exam.unit,
+        "by": split.unit,
         "splits": {"test": {"speakers": speakers, "num_utterances": len(index)}},
         "left_out": 0,
         "overlaps": {},
@@ -176,68 +180,71 @@ def audit_cross_corpus(run: Run, index: "pd.DataFrame", corpus: str, where: str)
     }
 
 
-def _exam_of(config: Config, index: "pd.DataFrame", metadata: Mapping[str, Any], fold: folds.Fold, where: str) -> _Exam:
+def _test_split(config: Config, index: "pd.DataFrame", corpus: str, fold: folds.Fold, where: str) -> _TestSplit:
     rows = folds.comparable(index)
     splits = fold.splits(rows)
-    return _Exam(
+    return _TestSplit(
         test=rows[splits == "test"],
-        own=rows[splits.isin(["train", "validation"])],
-        corpus=metadata["corpus"],
+        fitted=rows[splits.isin(["train", "validation"])],
+        corpus=corpus,
         unit="speaker" if fold.by == "speaker" else "utterance_id",
         indices={Path(config.records).resolve(): rows},
         where=where,
-        tests="this fold tests",
-        advice="the score would be of what is known already, so choose a run of the same fold",
+        owner="this fold tests",
+        advice="the score would be of what the model was trained on, so choose a run of the same fold",
         stops_on_sentences=True,
         records=config.records,
     )
 
 
-def _with_sources(config: Config) -> list[Run]:
+def _all_sources(config: Config) -> list[Run]:
     """Lists the sources of a run, their sources, and so on, each once."""
     found: dict[Path, Run] = {}
     pending = list(config.sources)
     while pending:
         run = Run(Path(pending.pop(0)))
-        if found.setdefault(run.folder.resolve(), run) is run and _is_there(run):
+        if found.setdefault(run.folder.resolve(), run) is run and _exists(run):
             pending += run.config().sources
     return list(found.values())
 
 
-def _is_there(run: Run) -> bool:
+def _exists(run: Run) -> bool:
     return run.config_path.exists() and run.metadata_path.exists()
 
 
-def _check_sources(exam: _Exam, runs: Iterable[Run]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Holds each run against the test split.
+def _check_sources(split: _TestSplit, runs: Iterable[Run]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compares what each run was trained or validated on with the test split.
 
     Returns:
       One entry of audit.json a run, and the marks that come of them.
     """
     entries, marks = [], []
     for run in runs:
-        if not _is_there(run):
-            entries.append({"run": str(run.folder), "known_test_speakers": [], "checked": "nothing (the run is gone)"})
-            marks.append(UNCHECKED)
-            continue
-        entry, new = _check(exam, run)
+        gone = (_entry(run, [], "nothing (the run is gone)"), [UNCHECKED])
+        entry, new = _check_source(split, run) if _exists(run) else gone
         entries.append(entry)
         marks += new
     return entries, list(dict.fromkeys(marks))
 
 
-def _check(exam: _Exam, run: Run) -> tuple[dict[str, Any], list[str]]:
-    known, columns, checked = _known(exam, run)
+def _entry(run: Run, speakers: list[str], checked: str) -> dict[str, Any]:
+    return {"run": str(run.folder), "shared_speakers": speakers, "checked": checked}
+
+
+def _check_source(split: _TestSplit, run: Run) -> tuple[dict[str, Any], list[str]]:
+    """Stops on what a run shares with the test split; returns its entry of audit.json and its marks."""
+    rows, columns, checked = _fitted_rows(split, run)
     for column in columns:
-        met = exam.met(known, column)
-        if len(met):
-            exam.stop_on(run, met, column)
-    is_same = run.metadata()["corpus"] == exam.corpus
-    speakers = sorted(set(known["speaker"]) & set(exam.test["speaker"]) - {""}) if is_same else []
-    entry: dict[str, Any] = {"run": str(run.folder), "known_test_speakers": speakers, "checked": checked}
-    marks = _inherited(run, exam, is_same) + ["speaker-leaking"] * bool(speakers) + [UNCHECKED] * (not columns)
-    if len(known) and not (_has_speakers(known) and _has_speakers(exam.test)):
-        marks += _check_sentences(exam, run, known, entry)
+        leaks = split.leaks(rows, column)
+        if len(leaks):
+            split.stop_on(run, leaks, column)
+    is_same_corpus = run.metadata().corpus == split.corpus
+    speakers = sorted(set(rows["speaker"]) & set(split.test["speaker"]) - {""}) if is_same_corpus else []
+    entry = _entry(run, speakers, checked)
+    marks = [*_inherited_marks(run, split, is_same_corpus), *["speaker-leaking"] * bool(speakers)]
+    marks += [UNCHECKED] * (not columns)
+    if len(rows) and not (_has_speakers(rows) and _has_speakers(split.test)):
+        marks += _check_sentences(split, run, rows, entry)
     return entry, marks
 
 
@@ -245,57 +252,60 @@ def _has_speakers(rows: "pd.DataFrame") -> bool:
     return bool((rows["speaker"] != "").any())
 
 
-def _known(exam: _Exam, run: Run) -> "tuple[pd.DataFrame, Sequence[str], str]":
-    """Finds what a run was trained or validated on.
+def _fitted_rows(split: _TestSplit, run: Run) -> "tuple[pd.DataFrame, Sequence[str], str]":
+    """Finds the utterances that a run was trained or validated on.
 
     Returns:
-      Its rows with their split, the columns to compare, and words for them.
+      Their rows with their split, the columns to compare, and words for what is compared.
     """
     import pandas as pd
 
     metadata = run.metadata()
-    rows = exam.rows(Path(run.config().records), metadata["corpus"])
-    is_same = metadata["corpus"] == exam.corpus
-    fold = folds.Fold(**metadata["fold"])
-    columns: tuple[str, ...] = (*((exam.unit, "trial") if is_same else ()), "recording", "pictures")
-    checked = f"{_PLURALS[exam.unit]}, trials and recordings" if is_same else "recordings (another corpus)"
-    if rows is not None and is_same:
-        # Its records may have been made anew of fewer speakers since: its lists say whom it knows.
-        rows = pd.concat([rows, exam.own, exam.test]).drop_duplicates("utterance_id")
+    rows = split.rows_of(Path(run.config().records), metadata.corpus)
+    is_same_corpus = metadata.corpus == split.corpus
+    columns: tuple[str, ...] = (*((split.unit, "trial") if is_same_corpus else ()), "recording", "pictures")
+    checked = f"{_PLURALS[split.unit]}, trials and recordings" if is_same_corpus else "recordings (another corpus)"
+    if rows is not None and is_same_corpus:
+        # Its records may have been prepared anew with fewer speakers since: its fold still lists them all.
+        rows = pd.concat([rows, split.fitted, split.test]).drop_duplicates("utterance_id")
+    elif rows is None and is_same_corpus:
+        rows, columns = pd.concat([split.fitted, split.test]), (split.unit,)
+        checked = f"{_PLURALS[metadata.fold.by]} (its records are gone)"
     elif rows is None:
-        rows, columns = (pd.concat([exam.own, exam.test]), (exam.unit,)) if is_same else (exam.test[:0], ())
-        checked = f"{_PLURALS[fold.by] if is_same else 'nothing'} (its records are gone)"
-    known = rows.assign(split=fold.splits(rows))
-    return known[known["split"].isin(["train", "validation"])], columns, checked
+        rows, columns, checked = split.test[:0], (), "nothing (its records are gone)"
+    rows = rows.assign(split=metadata.fold.splits(rows))
+    return rows[rows["split"].isin(["train", "validation"])], columns, checked
 
 
-def _check_sentences(exam: _Exam, run: Run, known: "pd.DataFrame", entry: dict[str, Any]) -> list[str]:
-    """Compares sentences, where a corpus has no speakers to compare: a trained one stops, validated ones count."""
-    met = exam.met(known, "sentence")
-    trained = met[met["split"] == "train"]
-    if len(trained) and exam.stops_on_sentences:
-        exam.stop_on(run, trained, "sentence")
-    entry["validated_sentences"] = met.loc[met["split"] == "validation", "sentence"].nunique()
-    overlap = 0 if exam.stops_on_sentences else met["sentence"].nunique()
+def _check_sentences(split: _TestSplit, run: Run, rows: "pd.DataFrame", entry: dict[str, Any]) -> list[str]:
+    """Compares sentences where a corpus has no speakers to compare, and returns marks.
+
+    A sentence that the run was trained on stops it; those that it was validated on are counted in its entry.
+    """
+    leaks = split.leaks(rows, "sentence")
+    trained = leaks[leaks["split"] == "train"]
+    if len(trained) and split.stops_on_sentences:
+        split.stop_on(run, trained, "sentence")
+    entry["validated_sentences"] = leaks.loc[leaks["split"] == "validation", "sentence"].nunique()
+    overlap = 0 if split.stops_on_sentences else leaks["sentence"].nunique()
     return [f"text-overlap {overlap}"] * bool(overlap)
 
 
-def _inherited(run: Run, exam: _Exam, is_same: bool) -> list[str]:
+def _inherited_marks(run: Run, split: _TestSplit, is_same_corpus: bool) -> list[str]:
     """Reads the marks of a source, those of its fold only where it is one of the same corpus."""
-    marks = run.metadata().get("marks", [])
-    if exam.stops_on_sentences and is_same:
+    marks = run.metadata().marks
+    if split.stops_on_sentences and is_same_corpus:
         return marks
     return [mark for mark in marks if not mark.startswith(_FOLD_MARKS)]
 
 
-def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) -> dict[str, str]:
-    """Says where every number comes from that was fitted on data, or could have been."""
+def _fitted(config: Config, facts: Metadata | RunMetadata, found: folds.Findings) -> dict[str, str]:
+    """Says on which split every number was fitted that was fitted on data, or could have been."""
     training = f"training split, {found.splits['train']['num_utterances']} utterances"
     validation = f"validation split, {found.splits['validation']['num_utterances']} utterances"
     start = f", starting from {', '.join(config.sources)}" if config.sources else ""
-    is_multi_label = metadata.get("is_multi_label", False)
-    has_clips = metadata.get("has_audio", True) or metadata.get("video") is not None
-    weighs = config.training.weight_power(has_clips=has_clips, is_multi_label=is_multi_label)
+    has_clips = facts.has_audio or facts.video is not None
+    weighs = config.training.weight_power(has_clips=has_clips, is_multi_label=facts.is_multi_label)
     late = f"none trained; those of {', '.join(config.sources)}"
     return {
         "class_weights": training if weighs and not config.is_late else "none",
@@ -303,10 +313,10 @@ def _fitted(config: Config, metadata: Mapping[str, Any], found: folds.Findings) 
         "weights": late if config.is_late else training + start,
         "kept_epoch": "none" if config.is_late else validation,
         "temperature": validation,
-        "thresholds": validation if is_multi_label else "none",
+        "thresholds": validation if facts.is_multi_label else "none",
         "rule": validation if config.rule in FITTED else "none",
         "normalisation": _normalisation(config, training),
-        "vocabulary": _vocabulary(config, metadata),
+        "vocabulary": _vocabulary(config, facts),
         "front_end": "nothing fitted: fixed settings",
     }
 
@@ -319,9 +329,9 @@ def _normalisation(config: Config, training: str) -> str:
     return training if config.normalise == "training" else "nothing fitted: each clip by its own mean and deviation"
 
 
-def _vocabulary(config: Config, metadata: Mapping[str, Any]) -> str:
+def _vocabulary(config: Config, facts: Metadata | RunMetadata) -> str:
     if config.is_late:
         return f"those of {', '.join(config.sources)}"
     if "text" in config.modalities and config.text.model == "distilbert":
         return f"of the preset {config.text.preset}, fixed; its sha256 stands in metadata.json"
-    return f"training split of GoEmotions, fixed, sha256 {metadata['vocabulary_sha256']}"
+    return f"training split of GoEmotions, fixed, sha256 {facts.vocabulary_sha256}"

@@ -1,16 +1,19 @@
-"""What a config needs of its records and of the runs that it starts from or joins, and whether they fit together."""
+"""What a model reads, resolved once, and whether a run, records and their label sets fit together."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emotion_tf.config import AUDIO_FEATURES, MODALITIES, Config
 from emotion_tf.runs.folder import Run
+from emotion_tf.runs.metadata import RunMetadata
 from pipelines import text
 from pipelines.command import InputError
-from pipelines.emotions import LABEL_MAPS, LabelMap
+from pipelines.emotions import LABEL_MAPS
 from pipelines.normalisation import Normalisation
 from pipelines.records import Metadata
+from pipelines.records.metadata import widths_of
 
 _FACTS = {
     "emotions": "label set",
@@ -22,144 +25,168 @@ _FACTS = {
 }
 
 
-def misfit(run: Mapping[str, Any], records: Mapping[str, Any], facts: Sequence[str] = tuple(_FACTS)) -> str:
+@dataclasses.dataclass(frozen=True)
+class RunInputs:
+    """What the model of a run reads.
+
+    Attributes:
+      modalities: Some of `MODALITIES`, in that order.
+      audio_features: Some of `AUDIO_FEATURES`, in that order; none where it reads no audio.
+      tokenizer: Of its token ids; None: those of the records.
+      normalisation: Statistics that bring audio features to one scale; None: each clip is normalised by itself, or they
+        are not fitted yet.
+      widths: Feature of audio -> its columns, video_frames -> height, width and channels of a frame: of what it reads,
+        as far as the records hold it.
+    """
+
+    modalities: tuple[str, ...]
+    audio_features: tuple[str, ...]
+    tokenizer: text.Tokenizer | None
+    normalisation: Normalisation | None
+    widths: Mapping[str, Any]
+
+
+def resolve(config: Config, facts: Metadata | RunMetadata) -> RunInputs:
+    """Finds what the model of a config reads: what the config says, or what the runs read that late fusion joins.
+
+    Args:
+      config: Of a run to come; the runs that it starts from or joins are finished.
+      facts: Of its records, or of the run itself.
+
+    Raises:
+      InputError: A source that cannot be read, runs of several tokenizers or ways to normalise, or a preset that cannot
+        be read.
+    """
+    if not config.is_late:
+        features = config.audio.features if "audio" in config.modalities else ()
+        widths = _widths(facts, config.modalities, features)
+        return RunInputs(config.modalities, features, _tokenizer(config), None, widths)
+    sources = {source: inputs_of(Run(Path(source))) for source in config.runs}
+    modalities = _union(MODALITIES, [source.modalities for source in sources.values()])
+    features = _union(AUDIO_FEATURES, [source.audio_features for source in sources.values()])
+    normalisation = _joined_normalisation(sources)
+    widths = _widths(facts, modalities, features)
+    return RunInputs(modalities, features, _joined_tokenizer(sources), normalisation, widths)
+
+
+def inputs_of(run: Run) -> RunInputs:
+    """Finds what the model of a started run reads, by the files of the run alone: its sources may be gone."""
+    metadata = run.metadata()
+    widths = _widths(metadata, metadata.modalities, metadata.audio_features)
+    return RunInputs(metadata.modalities, metadata.audio_features, run.tokenizer(), run.normalisation(), widths)
+
+
+def _union(order: Sequence[str], found: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(name for name in order if any(name in names for names in found))
+
+
+def _widths(
+    facts: Metadata | RunMetadata, modalities: Sequence[str], audio_features: Sequence[str]
+) -> Mapping[str, Any]:
+    frames = ("video_frames",) if "video" in modalities else ()
+    return {name: width for name, width in widths_of(vars(facts)).items() if name in (*audio_features, *frames)}
+
+
+def _tokenizer(config: Config) -> text.Tokenizer | None:
+    """Finds the tokenizer of a config's own text branch: of the run that it starts from, or of its preset."""
+    if config.init_text:
+        return Run(Path(config.init_text)).tokenizer()
+    is_preset = "text" in config.modalities and config.text.model == "distilbert"
+    return text.preset_tokenizer(config.text.preset) if is_preset else None
+
+
+def _joined_tokenizer(sources: Mapping[str, RunInputs]) -> text.Tokenizer | None:
+    """Finds the one tokenizer of the runs that late fusion joins; they all get the same token ids."""
+    found = [source.tokenizer for source in sources.values() if "text" in source.modalities]
+    if len({tokenizer and tokenizer.sha256 for tokenizer in found}) > 1:
+        raise InputError(f"{', '.join(sources)} cut words by several tokenizers: join runs of one of them.")
+    return found[0] if found else None
+
+
+def _joined_normalisation(sources: Mapping[str, RunInputs]) -> Normalisation | None:
+    """Joins the statistics of the runs that late fusion joins; they all get the same audio features."""
+    found = {run: source.normalisation for run, source in sources.items() if "audio" in source.modalities}
+    modes = {run: one.mode if one else "clip" for run, one in found.items()}
+    if len(set(modes.values())) > 1:
+        named = ", ".join(f"{run} (--normalise {mode})" for run, mode in modes.items())
+        raise InputError(f"{named} read audio features on several scales: join runs of one --normalise.")
+    joined: Normalisation | None = None
+    for one in filter(None, found.values()):
+        if joined and any(one.mean[name] != joined.mean[name] for name in set(one.mean) & set(joined.mean)):
+            raise InputError(f"{', '.join(found)} have statistics of different training splits: join runs of one fold.")
+        joined = joined.with_features_of(one) if joined else one
+    return joined
+
+
+def misfit(run: RunMetadata, records: Metadata, facts: Sequence[str] = tuple(_FACTS)) -> str:
     """Names what keeps a run from records; empty where nothing does.
 
     Args:
       run, records: The metadata of both.
       facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "encoder", "video".
     """
-    # A run that names no encoder hears none, and one that names no video sees none.
-    compared = [name for name in facts if name not in ("encoder", "video") or run.get(name) is not None]
-    return next((_FACTS[name] for name in compared if run[name] != records[name]), "")
+    # A run that names no encoder, or no video, reads none and fits records with any.
+    compared = [name for name in facts if name not in ("encoder", "video") or getattr(run, name) is not None]
+    return next((_FACTS[name] for name in compared if getattr(run, name) != getattr(records, name)), "")
 
 
-def targets_of(
-    run: Mapping[str, Any], fusion: Mapping[str, Any], label_maps: Sequence[str], source: str
-) -> list[int | None] | None:
-    """Finds where the labels of a run lead to that joins a late fusion.
+def label_targets(
+    labels: Sequence[str], emotions: Sequence[str], label_maps: Sequence[str], source: str, target: str
+) -> list[int | None]:
+    """Finds to which emotion of another label set each label leads: to the one of its name, or by a map.
 
     Args:
-      run: Its metadata: "emotions" and "is_multi_label" are read.
-      fusion: That of the fusion, or of the records that it is for.
-      label_maps: Names of maps that may be taken.
-      source: Names the run in a sentence.
+      labels: The label set to lead from.
+      emotions: The label set to lead to, in label order.
+      label_maps: Names of the maps that may be used.
+      source, target: Name whose the labels and the emotions are in a sentence.
 
     Returns:
-      Of each label the number of an emotion, None for nowhere; None where the run answers as the fusion does.
+      Of each label the number of an emotion, None for a label to leave out.
 
     Raises:
-      InputError: No map leads from these labels to those emotions.
+      InputError: The names differ, and none of the maps leads from these labels to those emotions.
     """
-    labels, emotions = run["emotions"], fusion["emotions"]
-    if labels == emotions and run["is_multi_label"] == fusion["is_multi_label"]:
-        return None
-    if fusion["is_multi_label"]:
-        raise InputError(f"{source} names other emotions than these records, or one an utterance: leave it out.")
     if set(labels) == set(emotions):
         return [emotions.index(label) for label in labels]
-    fitting = [name for name, found in LABEL_MAPS.items() if _leads(found, labels, emotions)]
-    for name in fitting:
-        if name in label_maps:
-            return LABEL_MAPS[name].numbers(labels)
+    reasons = {name: _why_not(name, labels, emotions) for name in LABEL_MAPS}
+    fitting = [name for name, reason in reasons.items() if not reason]
+    if chosen := [name for name in fitting if name in label_maps]:
+        return LABEL_MAPS[chosen[0]].numbers(labels)
+    given = "".join(f"; {name} {reasons[name]}" for name in label_maps)
     raise InputError(
-        f"{source} names {', '.join(labels)}, and these records {', '.join(emotions)}: name a map between them"
-        f" (--label-map {'|'.join(fitting) or 'NAME; none leads from those to these'})."
+        f"the labels of {source} are {', '.join(labels)}, those of {target} {', '.join(emotions)}: name a map between"
+        f" them (--label-map {'|'.join(fitting) or 'NAME; none leads from those to these'}{given})."
     )
 
 
-def _leads(chosen: LabelMap, labels: Sequence[str], emotions: Sequence[str]) -> bool:
-    return chosen.emotions == tuple(emotions) and set(labels) <= set(chosen.targets)
+def _why_not(label_map: str, labels: Sequence[str], emotions: Sequence[str]) -> str:
+    """Says why a map does not lead from labels to emotions; empty where it does."""
+    if LABEL_MAPS[label_map].emotions != tuple(emotions):
+        return f"leads to {', '.join(LABEL_MAPS[label_map].emotions)}"
+    unknown = [label for label in labels if label not in LABEL_MAPS[label_map].targets]
+    return f"does not know {', '.join(unknown)}" if unknown else ""
 
 
-def audio_features_of(config: Config) -> tuple[str, ...]:
-    """Finds the features of sound that the model of a config hears: its own, or those of the runs that it joins."""
-    if config.is_late:
-        found = {name for source in config.runs for name in audio_features_of(Run(Path(source)).config())}
-        return tuple(name for name in AUDIO_FEATURES if name in found)
-    return config.audio.features if "audio" in config.modalities else ()
+def late_targets(
+    run: RunMetadata, fusion: Metadata | RunMetadata, label_maps: Sequence[str], source: str
+) -> list[int | None] | None:
+    """Finds to which emotion of a late fusion each label of a run leads that it joins.
 
-
-def tokenizer_of(config: Config) -> text.Tokenizer | None:
-    """Finds the tokenizer of a config's text branch: of the runs that it rests on, or of its preset.
-
-    Returns:
-      None where a model reads the token ids of the records.
-
-    Raises:
-      InputError: Runs of several tokenizers, or a preset that cannot be read.
-    """
-    if config.init_text or config.runs:
-        sources = [Run(Path(source)) for source in ([config.init_text] if config.init_text else config.runs)]
-        found = [run.tokenizer() for run in sources if "text" in run.config().modalities]
-        if len({one and one.sha256 for one in found}) > 1:
-            raise InputError(f"{', '.join(config.runs)} cut words by several tokenizers: join runs of one of them.")
-        return found[0] if found else None
-    is_preset = "text" in config.modalities and config.text.model == "distilbert"
-    return text.preset_tokenizer(config.text.preset) if is_preset else None
-
-
-def normalisation_of(config: Config) -> Normalisation | None:
-    """Joins how the runs of a late fusion bring sound to one scale, for they hear the same features.
+    Args:
+      run: The metadata of the run.
+      fusion: That of the fusion, or of the records that it is for.
+      label_maps: Names of the maps that may be used.
+      source: Names the run in a sentence.
 
     Returns:
-      None where each clip is normalised by itself.
+      As `label_targets`; None where the run has the very labels of the fusion.
 
     Raises:
-      InputError: Runs that would hear one clip on several scales.
+      InputError: As `label_targets`; a run that differs in any way from a fusion of several emotions an utterance.
     """
-    found = {run: run.normalisation() for run in map(Run, map(Path, config.runs)) if hears(run.config())}
-    modes = {run: one.mode if one else "clip" for run, one in found.items()}
-    if len(set(modes.values())) > 1:
-        named = ", ".join(f"{run.folder} (--normalise {mode})" for run, mode in modes.items())
-        raise InputError(f"{named} hear one clip on several scales: join runs of one --normalise.")
-    joined: Normalisation | None = None
-    for one in filter(None, found.values()):
-        if joined and any(one.mean[name] != joined.mean[name] for name in set(one.mean) & set(joined.mean)):
-            named = ", ".join(str(run.folder) for run in found)
-            raise InputError(f"{named} have statistics of different training splits: join runs of one fold.")
-        joined = joined.with_features_of(one) if joined else one
-    return joined
-
-
-def hears(config: Config) -> bool:
-    """Whether a run of a config listens to sound."""
-    return "audio" in modalities_of(config)
-
-
-def reads(config: Config) -> bool:
-    """Whether a run of a config reads words."""
-    return "text" in modalities_of(config)
-
-
-def modalities_of(config: Config) -> tuple[str, ...]:
-    """Tells what the model of a config hears, reads and sees: its own, or what the runs do that it joins."""
-    if config.is_late:
-        found = {name for source in config.runs for name in modalities_of(Run(Path(source)).config())}
-        return tuple(name for name in MODALITIES if name in found)
-    return config.modalities
-
-
-def label_numbers(found: Metadata, emotions: list[str], label_map: str, records: Path) -> list[int | None]:
-    """Leads from the labels of records to those of a run; None: left out."""
-    if not label_map and found.emotions == emotions:
-        return list(range(len(emotions)))
-    if not label_map:
-        leading = {name: chosen for name, chosen in LABEL_MAPS.items() if list(chosen.emotions) == emotions}
-        fitting = [name for name, chosen in leading.items() if set(found.emotions) <= set(chosen.targets)]
-        raise InputError(
-            f"{records} have the labels {', '.join(found.emotions)}, and the run {', '.join(emotions)}: name a map"
-            f" between them (--label-map {'|'.join(fitting) or 'NAME; none leads from those to these'})."
-        )
-    chosen = LABEL_MAPS[label_map]
-    if list(chosen.emotions) != emotions:
-        raise InputError(
-            f"--label-map {label_map} leads to {', '.join(chosen.emotions)}, and the run knows {', '.join(emotions)}:"
-            " choose another."
-        )
-    unknown = [label for label in found.emotions if label not in chosen.targets]
-    if unknown:
-        raise InputError(
-            f"--label-map {label_map} does not know the label {', '.join(unknown)} of {records}: choose another."
-        )
-    return chosen.numbers(found.emotions)
+    if (run.emotions, run.is_multi_label) == (fusion.emotions, fusion.is_multi_label):
+        return None
+    if fusion.is_multi_label:
+        raise InputError(f"{source} names other emotions than these records, or one an utterance: leave it out.")
+    return label_targets(run.emotions, fusion.emotions, label_maps, source, "these records")

@@ -1,4 +1,4 @@
-"""The files of a run: who may start in its folder, and how its parts are read and written."""
+"""The folder of a run: when a run may start in it, and how its files are read and written."""
 
 import dataclasses
 import json
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
+from emotion_tf.runs.metadata import RunMetadata, read_run_metadata
 from pipelines import text
 from pipelines.command import InputError
 from pipelines.files import read_json, write_csv, write_json
 from pipelines.normalisation import Normalisation
-from pipelines.records.metadata import widths_of
 
 if TYPE_CHECKING:
     import keras
@@ -23,16 +23,6 @@ ROOT = Path("saved_models")
 
 AGAIN = "train again with --overwrite"
 """What mends the files of a run."""
-
-_OLDER = {
-    "is_multi_label": False,
-    "has_audio": True,
-    "headline": "unweighted_average_recall",
-    "acoustic": [],
-    "encoder": None,
-    "video": None,
-}
-"""What holds for runs that were trained before metadata.json said so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +118,13 @@ class Run(Scored):
         for path in sorted(self.folder.iterdir(), key=lambda path: order.get(path, 0)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def refuse_changed(self, metadata: Mapping[str, Any]) -> None:
+    def refuse_changed(self, metadata: RunMetadata) -> None:
         """Makes sure that this run was started on the records and folds of some metadata.
 
         Raises:
-          InputError: Others than those.
+          InputError: Others than those, or another version of this program started it.
         """
-        if self.metadata() != json.loads(json.dumps(metadata)):
+        if self.metadata() != metadata:
             raise InputError(
                 f"the records or folds changed since {self.folder} was started: give another --run, or --overwrite to"
                 " train anew."
@@ -149,7 +139,7 @@ class Run(Scored):
         """Returns the run itself.
 
         Raises:
-          InputError: No run, or one whose training has not ended.
+          InputError: No run, one whose training has not ended, or one that another version of this program trained.
         """
         if (self.folder / "crossval.json").exists():
             raise InputError(
@@ -159,23 +149,38 @@ class Run(Scored):
             raise InputError(f"{self.folder} holds no run (config.json is missing): name a folder that fit made.")
         if not self.is_finished:
             raise InputError(f"{self.folder} is not finished: run the same python -m emotion_tf.fit command again.")
+        self.metadata()  # Complains where another version trained it, before another file seems corrupt.
         return self
 
     def config(self) -> Config:
-        """Reads config.json."""
+        """Reads config.json.
+
+        Raises:
+          InputError: A file that is missing or corrupt, or of a run that another version of this program trained.
+        """
         try:
             return Config.from_json(self.config_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{self.folder} holds no run (config.json is missing): name one that fit made.") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if self.metadata_path.exists():
+                self.metadata()  # Complains where another version wrote both.
             raise InputError(f"{self.config_path} is corrupt ({error}): train again with --overwrite.") from None
 
-    def metadata(self) -> dict[str, Any]:
-        """Reads metadata.json: facts of the records, the fold, the training prior, the marks of the scores."""
-        return _OLDER | read_json(self.metadata_path, AGAIN)
+    def metadata(self) -> RunMetadata:
+        """Reads metadata.json: facts of the records, the fold, the training prior, the marks of the scores.
+
+        Raises:
+          InputError: A file that is missing or corrupt, or of a run that another version of this program trained.
+        """
+        return read_run_metadata(self.metadata_path)
+
+    def write_metadata(self, metadata: RunMetadata) -> None:
+        """Writes metadata.json."""
+        write_json(self.metadata_path, metadata.to_json())
 
     def temperature(self) -> float:
-        """Reads what the logits were divided by."""
+        """Reads what the logits are divided by."""
         return read_json(self.calibration_path, AGAIN)["temperature"]
 
     def thresholds(self) -> "np.ndarray | None":
@@ -183,20 +188,20 @@ class Run(Scored):
         import numpy as np
 
         found = read_json(self.calibration_path, AGAIN).get("thresholds")
-        return None if found is None else np.array([found[emotion] for emotion in self.metadata()["emotions"]])
+        return None if found is None else np.array([found[emotion] for emotion in self.metadata().emotions])
 
     def tokenizer(self) -> text.Tokenizer | None:
         """Reads the tokenizer of a preset, whose folder may be gone; None: the token ids of the records are read."""
         return text.read_tokenizer(self.tokenizer_path) if self.tokenizer_path.exists() else None
 
     def normalisation(self) -> Normalisation | None:
-        """Reads the statistics that bring sound to one scale; None: each clip is normalised by itself."""
+        """Reads the statistics that bring audio features to one scale; None: each clip is normalised by itself."""
         if not self.normalisation_path.exists():
             return None
         values = read_json(self.normalisation_path, AGAIN)
         try:
             found = Normalisation(**values)
-            widths = widths_of(self.metadata())
+            widths = self.metadata().widths
             for name, mean in found.mean.items():
                 if not len(mean) == len(found.std[name]) == widths[name] or not min(found.std[name]) > 0:
                     raise ValueError(f"{name} has {widths[name]} columns and as many deviations above 0")
@@ -205,7 +210,7 @@ class Run(Scored):
             raise InputError(f"{self.normalisation_path} is corrupt ({error}): train again with --overwrite.") from None
 
     def cross_corpus(self, records: Path) -> Scored:
-        """Names the folder for scores on other records."""
+        """Names the folder for scores on other records, cross_corpus/<name of their folder>/."""
         return Scored(self.folder / "cross_corpus" / records.resolve().name)
 
     def model(self) -> "keras.Model":

@@ -1,4 +1,4 @@
-"""Finds out before a training whether it may be trained, and what is known of its data."""
+"""Finds out before a training whether a config may be trained, what its model reads, and what is known of its data."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,36 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import MAX_POSITIONS, Config
 from emotion_tf.runs.audit import audit_run
-from emotion_tf.runs.compatibility import (
-    audio_features_of,
-    hears,
-    misfit,
-    modalities_of,
-    normalisation_of,
-    reads,
-    targets_of,
-    tokenizer_of,
-)
+from emotion_tf.runs.compatibility import RunInputs, late_targets, misfit, resolve
 from emotion_tf.runs.folder import Run
+from emotion_tf.runs.metadata import RunMetadata
 from pipelines import folds, normalisation, text
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS
 from pipelines.records import Metadata, marks_of, read_index, read_metadata
-from pipelines.records.metadata import widths_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def check(config: Config, index: "pd.DataFrame | None" = None) -> tuple[dict[str, Any], dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What is known of a config that may be trained.
+
+    Attributes:
+      inputs: What its model reads.
+      metadata: What metadata.json of the run holds.
+      audit: What audit.json of the run holds.
+    """
+
+    inputs: RunInputs
+    metadata: RunMetadata
+    audit: dict[str, Any]
+
+
+def check(config: Config, index: "pd.DataFrame | None" = None) -> Checked:
     """Finds out whether a config may be trained, and what is known of its data before.
 
     Args:
       config: What to train on what.
       index: Of the records, where they were read before.
-
-    Returns:
-      What metadata.json and audit.json of the run hold.
 
     Raises:
       InputError: Records, folds, runs or settings that do not fit together, or a score that could not be believed.
@@ -49,39 +52,32 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> tuple[dict[str
     for source in config.sources:
         _check_source(config, source, records)
     _check_rule(config, records)
-    normalisation_of(config)
-    _check_features(config, records)
-    _check_words(config)
-    audit = audit_run(config, index, vars(records), fold, f"fold {config.fold} of {config.folds}")
-    metadata = run_metadata(config, records, fold, index)
-    metadata["marks"] = list(dict.fromkeys([*metadata["marks"], *audit["marks"]]))
-    tokenizer = tokenizer_of(config) or text.own_tokenizer()
-    metadata["tokenizer"] = {"preset": tokenizer.preset, "sha256": tokenizer.sha256}
-    return metadata, audit
+    inputs = resolve(config, records)
+    _check_features(config, inputs)
+    _check_tokens(config, inputs)
+    audit = audit_run(config, index, records, fold, f"fold {config.fold} of {config.folds}")
+    return Checked(inputs, _metadata(config, inputs, records, fold, index, audit["marks"]), audit)
 
 
 def _check_source(config: Config, source: str, records: Metadata) -> None:
     """Refuses a run that does not fit these records: to start a branch from, or whole, to be joined."""
     run = Run(Path(source)).require_finished()
     found = run.metadata()
+    if found.video and not records.video:
+        raise InputError(f"{config.records} hold no video: prepare them with --video-frames.")
     # A branch that goes on brings no label set: its head is new. The corpus of one to be joined may be another.
     of_branches = {"audio": ("front_end", "encoder"), "text": ("vocabulary_sha256",), "video": ("video",)}
     facts = {init: of_branches[modality] for modality, init in config.inits.items()}
-    if what := misfit(found, vars(records), facts.get(source) or _facts_of(run)):
+    of_modalities = [fact for modality in found.modalities for fact in of_branches[modality]]
+    if what := misfit(found, records, facts.get(source) or of_modalities):
         raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
     if source in config.runs:
-        targets_of(found, vars(records), config.label_maps, source)
+        late_targets(found, records, config.label_maps, source)
     mode = run.config().normalise
     if source == config.init_audio and mode != config.normalise:
         raise InputError(f"{source} was trained with --normalise {mode}, not {config.normalise}: give the same.")
-    if config.control == "permuted-labels" and config.control not in found["marks"]:
+    if config.control == "permuted-labels" and config.control not in found.marks:
         raise InputError(f"{source} was trained on true labels: start a run of permuted labels from such runs.")
-
-
-def _facts_of(run: Run) -> tuple[str, ...]:
-    """Names what the records of a late fusion must have in common with those of a run that it joins."""
-    of_sound, of_words = ("front_end", "encoder"), ("vocabulary_sha256",)
-    return (of_sound if hears(run.config()) else ()) + (of_words if reads(run.config()) else ()) + ("video",)
 
 
 def _check_rule(config: Config, records: Metadata) -> None:
@@ -90,20 +86,22 @@ def _check_rule(config: Config, records: Metadata) -> None:
         raise InputError(
             f"--rule {config.rule} needs one emotion an utterance, and {config.records} hold several: choose another."
         )
-    labels = [Run(Path(source)).metadata()["emotions"] for source in config.runs]
+    label_sets = [Run(Path(source)).metadata().emotions for source in config.runs]
+    differing = [labels for labels in label_sets if labels != records.emotions]
     for name in config.label_maps:
-        if not any(set(of_run) <= set(LABEL_MAPS[name].targets) and of_run != records.emotions for of_run in labels):
+        if not any(set(labels) <= set(LABEL_MAPS[name].targets) for labels in differing):
             raise InputError(f"--label-map {name} is for none of {', '.join(config.runs)}: leave it out.")
 
 
 def _check_records(config: Config, records: Metadata) -> None:
-    """Refuses what cannot be trained on records without sound, or with several emotions an utterance."""
-    if not records.has_audio and "audio" in config.modalities and not config.is_late:
-        held, branch = ("no sound", "video") if records.video else ("words alone, no sound", "text")
-        raise InputError(f"{config.records} hold {held}: train --branch {branch} on them.")
-    if "audio" in config.modalities and not config.is_late:
-        _check_sound(config, records)
-    if "video" in modalities_of(config) and records.video is None:
+    """Refuses branches on what the records do not hold, and class weights for several emotions an utterance."""
+    modalities = () if config.is_late else config.modalities
+    if "audio" in modalities and not records.has_audio:
+        found, branch = ("no audio", "video") if records.video else ("text alone, no audio", "text")
+        raise InputError(f"{config.records} hold {found}: train --branch {branch} on them.")
+    if "audio" in modalities:
+        _check_audio(config, records)
+    if "video" in modalities and not records.video:
         raise InputError(f"{config.records} hold no video: prepare them with --video-frames.")
     if records.is_multi_label and config.training.class_weights in ("balanced", "root"):
         raise InputError(
@@ -112,8 +110,8 @@ def _check_records(config: Config, records: Metadata) -> None:
         )
 
 
-def _check_sound(config: Config, records: Metadata) -> None:
-    """Refuses what a training on sound asks for and its features, or its records, do not allow."""
+def _check_audio(config: Config, records: Metadata) -> None:
+    """Refuses what a training of an audio branch asks for and its features, or its records, do not allow."""
     if config.training.changes_waveforms and "encoder" in config.audio.features:
         raise InputError(
             "--speed, --noise-snr-db and --gain-db change waveforms, and --audio-features encoder are stored once:"
@@ -133,14 +131,13 @@ def _check_sound(config: Config, records: Metadata) -> None:
         normalisation.require_speakers(Path(config.records), records)
 
 
-def _check_features(config: Config, records: Metadata) -> None:
-    """Refuses features of sound that the records do not hold, or fewer columns than a network halves."""
-    widths, heard = widths_of(vars(records)), audio_features_of(config)
-    for name in heard:
-        if name not in widths:
+def _check_features(config: Config, inputs: RunInputs) -> None:
+    """Refuses audio features that the records do not hold, or fewer columns than a network halves."""
+    for name in inputs.audio_features:
+        if name not in inputs.widths:
             flag = "--encoder whisper" if name == "encoder" else "--acoustic"
             raise InputError(f"{config.records} hold no {name} features: prepare them with {flag}.")
-    columns = sum(widths[name] for name in heard if name != "encoder")
+    columns = sum(inputs.widths[name] for name in inputs.audio_features if name != "encoder")
     if columns and not config.is_late and columns < config.audio.least_columns:
         raise InputError(
             f"--audio-model {config.audio.model} needs {config.audio.least_columns} columns or more, and"
@@ -149,13 +146,13 @@ def _check_features(config: Config, records: Metadata) -> None:
         )
 
 
-def _check_words(config: Config) -> None:
-    """Refuses more words, or other pieces, than a model has places for."""
+def _check_tokens(config: Config, inputs: RunInputs) -> None:
+    """Refuses more token ids, or other pieces, than a text model has embeddings for."""
     if "text" not in config.modalities or config.is_late or config.text.model not in ("transformer", "distilbert"):
         return
-    tokenizer, longest = tokenizer_of(config) or text.own_tokenizer(), MAX_POSITIONS
+    tokenizer, longest = inputs.tokenizer or text.own_tokenizer(), MAX_POSITIONS
     if config.text.model == "distilbert":
-        longest, num_pieces = _places_of(config.text.preset)
+        longest, num_pieces = _sizes_of(config.text.preset)
         if num_pieces < tokenizer.vocabulary_size:
             raise InputError(
                 f"the preset {config.text.preset} has {tokenizer.vocabulary_size} pieces and {num_pieces} embeddings:"
@@ -168,7 +165,8 @@ def _check_words(config: Config) -> None:
         )
 
 
-def _places_of(preset: str) -> tuple[int, int]:
+def _sizes_of(preset: str) -> tuple[int, int]:
+    """Returns how many token ids a preset reads, and how many pieces it has embeddings for."""
     from emotion_tf.models.branches.text import places_of
 
     try:
@@ -179,10 +177,10 @@ def _places_of(preset: str) -> tuple[int, int]:
 
 
 def with_branches(config: Config) -> Config:
-    """Takes over models, widths and normalisation of the runs that branches start from, or words that joined runs read.
+    """Completes a config by its sources: branches and normalisation of the runs to start from, tokens of those to join.
 
     Raises:
-      InputError: Runs to join that read unlike shares of a transcript.
+      InputError: Sources that are no finished runs or of another branch; runs to join of different --max-tokens.
     """
     found = {modality: _branch_config(source, modality) for modality, source in config.inits.items()}
     if config.init_audio:
@@ -193,17 +191,18 @@ def with_branches(config: Config) -> Config:
 
 
 def _max_tokens(runs: Sequence[str]) -> int:
-    """Tells how many token ids the runs of a late fusion read; 0 where none reads any."""
-    configs = {source: Run(Path(source)).require_finished().config() for source in runs}
-    found = {source: config.training.max_tokens for source, config in configs.items() if reads(config)}
+    """Returns how many token ids the runs of a late fusion read; 0 where none reads text."""
+    finished = {source: Run(Path(source)).require_finished() for source in runs}
+    reading = {source: run for source, run in finished.items() if "text" in run.metadata().modalities}
+    found = {source: run.config().training.max_tokens for source, run in reading.items()}
     if len(set(found.values())) > 1:
         named = ", ".join(f"{source} {number}" for source, number in found.items())
-        raise InputError(f"--max-tokens differs ({named}): join runs that read as much of a transcript.")
+        raise InputError(f"--max-tokens differs ({named}): join runs that read as many token ids of a transcript.")
     return max(found.values(), default=0)
 
 
 def _branch_config(source: str, modality: str) -> Any:
-    """Takes over model and widths of the run that a branch starts from."""
+    """Returns the part of the config of a run that describes the branch to start from."""
     run = Run(Path(source)).require_finished()
     if run.config().branch != modality:
         raise InputError(
@@ -212,13 +211,50 @@ def _branch_config(source: str, modality: str) -> Any:
     return getattr(run.config(), modality)
 
 
-def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd.DataFrame") -> dict[str, Any]:
-    """Collects the facts that a run is read with: records, fold, and what was counted on its training split.
+def _metadata(
+    config: Config, inputs: RunInputs, records: Metadata, fold: folds.Fold, index: "pd.DataFrame", marks: Sequence[str]
+) -> RunMetadata:
+    """Collects the facts that a run is read with; marks are those that the audit found.
 
     Raises:
-      InputError: An emotion that no training speaker has.
+      InputError: An emotion that no training utterance has.
     """
-    by_recall = (records.has_audio or records.video is not None) and not records.is_multi_label
+    counts, num_training = _training_counts(config, records, fold, index)
+    tokenizer = inputs.tokenizer or text.own_tokenizer()
+    return RunMetadata(
+        corpus=records.corpus,
+        marks=list(dict.fromkeys([*marks_of(records), *_marks(config), *marks])),
+        emotions=records.emotions,
+        is_multi_label=records.is_multi_label,
+        has_audio=records.has_audio,
+        headline="unweighted_average_recall" if _is_scored_by_recall(records) else "macro_f1",
+        modalities=inputs.modalities,
+        audio_features=inputs.audio_features,
+        front_end=records.front_end,
+        acoustic=records.acoustic,
+        encoder=records.encoder if "encoder" in inputs.audio_features else None,
+        video=records.video if "video" in inputs.modalities else None,
+        vocabulary_sha256=records.vocabulary_sha256,
+        tokenizer={"preset": tokenizer.preset, "sha256": tokenizer.sha256},
+        transcript_source=records.transcript_source,
+        longest_frames=records.longest_frames,
+        has_waveform=records.has_waveform,
+        fold=fold,
+        training_counts=counts,
+        num_training=num_training,
+        prior=[count / num_training for count in counts],
+    )
+
+
+def _is_scored_by_recall(records: Metadata) -> bool:
+    """Whether UAR is the headline, as for clips of one emotion each; else macro-F1 is."""
+    return (records.has_audio or records.video is not None) and not records.is_multi_label
+
+
+def _training_counts(
+    config: Config, records: Metadata, fold: folds.Fold, index: "pd.DataFrame"
+) -> tuple[list[int], int]:
+    """Counts the labels of each emotion, and the utterances, of the training split."""
     labels = index["labels"][fold.splits(index) == "train"]
     found = labels.explode().value_counts()
     counts = [int(found.get(number, 0)) for number in range(len(records.emotions))]
@@ -226,29 +262,9 @@ def run_metadata(config: Config, records: Metadata, fold: folds.Fold, index: "pd
     if missing:
         raise InputError(
             f"the training split of {config.folds} fold {config.fold} has no utterance of {', '.join(missing)}:"
-            f" choose other folds, or prepare more {'speakers' if by_recall else 'sentences'}."
+            f" choose other folds, or prepare more {'speakers' if _is_scored_by_recall(records) else 'sentences'}."
         )
-    return {
-        "corpus": records.corpus,
-        "marks": marks_of(records) + _marks(config),
-        "emotions": records.emotions,
-        "is_multi_label": records.is_multi_label,
-        "has_audio": records.has_audio,
-        "headline": "unweighted_average_recall" if by_recall else "macro_f1",
-        "front_end": records.front_end,
-        "acoustic": records.acoustic,
-        # A model that hears none fits records with any.
-        "encoder": records.encoder if "encoder" in audio_features_of(config) else None,
-        "video": records.video if "video" in modalities_of(config) else None,
-        "vocabulary_sha256": records.vocabulary_sha256,
-        "transcript_source": records.transcript_source,
-        "longest_frames": records.longest_frames,
-        "has_waveform": records.has_waveform,
-        "fold": dataclasses.asdict(fold),
-        "training_counts": counts,
-        "num_training": len(labels),
-        "prior": [count / len(labels) for count in counts],
-    }
+    return counts, len(labels)
 
 
 def _marks(config: Config) -> list[str]:

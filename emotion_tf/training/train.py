@@ -1,31 +1,31 @@
 """One training with stock Keras, and late fusion, which trains nothing. The work of `python -m emotion_tf.fit`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import pandas as pd
-from tqdm import tqdm
+import tensorflow as tf
 
 from emotion_tf.config import Config
 from emotion_tf.evaluation.rule_fitting import fit_stacker, fit_weights
 from emotion_tf.evaluation.split import Split, score_split, split_of
 from emotion_tf.models.build import build_model
-from emotion_tf.models.inputs import audio_features_of, modalities_of
 from emotion_tf.models.late_fusion import late_fusion, stack
 from emotion_tf.models.late_rules import FITTED
 from emotion_tf.reporting import boxes, diagram, plots, tables
 from emotion_tf.reporting.samples import draw_frames, samples
-from emotion_tf.runs.compatibility import targets_of, tokenizer_of
+from emotion_tf.runs.compatibility import RunInputs, inputs_of, late_targets
 from emotion_tf.runs.folder import Run
+from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training import callbacks
-from emotion_tf.training.optimizer import compile_model, loss_of
+from emotion_tf.training.optimizer import compile_model, make_loss
 from emotion_tf.training.training_data import training_dataset
-from emotion_tf.training.transfer import freeze, start_from
+from emotion_tf.training.transfer import freeze_branches, load_branches
 from pipelines import text
 from pipelines.command import InputError, progress_bar
 from pipelines.files import replacing, write_json
-from pipelines.records.metadata import widths_of
 
 
 def train(run: Run) -> None:
@@ -34,103 +34,40 @@ def train(run: Run) -> None:
     Raises:
       InputError: A loss that is no number, or a corrupt checkpoint.
     """
-    config, metadata = run.config(), run.metadata()
+    config, metadata, inputs = run.config(), run.metadata(), inputs_of(run)
     keras.utils.set_random_seed(config.seed)
-    steps = -(-metadata["num_training"] // config.training.batch_size)
-    model = make_model(config, metadata, steps)
+    steps, epochs = -(-metadata.num_training // config.training.batch_size), config.training.epochs
+    model = make_model(config, metadata, inputs, steps)
     columns = diagram.early(model, config) if config.join else diagram.single(model, config)
     _draw_graph(run, columns, "early fusion" if config.join else f"{config.modalities[0]} branch")
-    part = split_of(run, "validation", modalities_of(model), audio_features_of(model))
-    validation = callbacks.Validation(
-        run,
-        part.predict,
-        metadata["emotions"],
-        config.training.patience,
-        metadata["headline"],
-        metadata["is_multi_label"],
-    )
+    split = split_of(run, "validation", inputs.modalities, inputs.audio_features)
+    validation = _validation(run, config, metadata, split)
     validation.set_model(model)
     first_epoch = validation.resume()
     if first_epoch:
         print(f"{run.folder}: goes on with epoch {first_epoch + 1}", flush=True)
-    if first_epoch < config.training.epochs and not validation.is_out_of_patience(first_epoch - 1):
-        epochs = config.training.epochs
-        with progress_bar(steps * epochs, "training", "step", initial=steps * first_epoch, leave=False) as bar:
-            model.fit(
-                training_dataset(config, metadata, config.seed + first_epoch, run.normalisation()),
-                steps_per_epoch=steps,
-                epochs=epochs,
-                initial_epoch=first_epoch,
-                verbose=0,
-                shuffle=False,
-                callbacks=_callbacks(run, config, metadata, validation, bar),
-            )
+    if first_epoch < epochs and not validation.is_out_of_patience(first_epoch - 1):
+        dataset = training_dataset(config, metadata, inputs, config.seed + first_epoch)
+        boards = _tensorboard(run, config, metadata, inputs, validation)
+        _fit(validation, boards, dataset, steps, range(first_epoch, epochs))
     validation.load_best()
-    _finish(run, model, part, pd.DataFrame(validation.history))
+    _finish(run, model, split, pd.DataFrame(validation.history))
 
 
-def fuse(run: Run) -> None:
-    """Joins the trained models of a started run by its rule, fits that where it needs to; writes model and scores.
-
-    Raises:
-      InputError: A rule to be fitted, and no utterance of the validation split that all models have input for.
-    """
-    config, metadata = run.config(), run.metadata()
-    sources, emotions, rule = [Run(Path(source)) for source in config.runs], metadata["emotions"], config.rule or "mean"
-    models = {f"run_{number}": source.model() for number, source in enumerate(sources)}
-    targets = [targets_of(one.metadata(), metadata, config.label_maps, str(one.folder)) for one in sources]
-    stacked = stack(models, len(emotions), targets)
-    part = split_of(run, "validation", modalities_of(stacked), audio_features_of(stacked))
-    fitted, about = _fit_rule(rule, stacked, part) if rule in FITTED else ({}, {})
-    write_json(run.fusion_path, {"rule": rule, "runs": list(config.runs), **about, **fitted})
-    if "weights" in fitted:
-        named = ", ".join(f"{weight:.2f} {name}" for weight, name in zip(fitted["weights"], config.runs, strict=True))
-        print(f"{run.folder}: weights {named}", flush=True)
-    model = late_fusion(models, metadata["prior"], rule, metadata["is_multi_label"], targets, fitted)
-    listed = {f"{number + 1}: {one.folder.name}": models[f"run_{number}"] for number, one in enumerate(sources)}
-    _draw_graph(run, diagram.late(model, listed, fitted.get("weights", ())), "late fusion")
-    _finish(run, model, part, None)
-
-
-def _draw_graph(run: Run, columns: boxes.Columns, what: str) -> None:
-    plots.save(boxes.draw(columns, f"{run.folder.name}: {what}"), run.plots / "graph.png")
-
-
-def _fit_rule(rule: str, stacked: keras.Model, part: Split) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fits a late rule on the utterances of a part that every model has input for.
-
-    Returns:
-      What `rules.combine` takes, as lists, and what fusion.json says of the fit.
-    """
-    probabilities, is_present = part.outputs(stacked)
-    counts = is_present.all(axis=1)
-    if not counts.any():
-        raise InputError(
-            f"--rule {rule} is fitted on {part.split} utterances with every modality, and there are none: choose a rule"
-            " that needs no fit."
-        )
-    given, labels, speakers = probabilities[counts], part.labels[counts], part.utterances["speaker"][counts]
-    about = {"fitted_on": part.split, "num_utterances": len(labels), "speakers": sorted(set(speakers) - {""})}
-    if rule == "weighted":
-        return {"weights": fit_weights(given, labels).tolist()}, about
-    kernel, bias = fit_stacker(given, labels, speakers.tolist() if speakers.any() else None)
-    return {"kernel": kernel.tolist(), "bias": bias.tolist()}, about
-
-
-def make_model(config: Config, metadata: dict[str, Any], steps: int) -> keras.Model:
+def make_model(config: Config, metadata: RunMetadata, inputs: RunInputs, steps: int) -> keras.Model:
     """Builds and compiles the model of a config; trained branches that it starts from are in place.
 
     Args:
       config: What to build and how to train it.
       metadata: Of the run.
+      inputs: What the model reads.
       steps: Steps an epoch.
     """
-    tokenizer = tokenizer_of(config) or text.own_tokenizer()
-    facts = (tokenizer.vocabulary_size, metadata["prior"], metadata["is_multi_label"])
-    model = _build(config, widths_of(metadata), *facts)
-    start_from(model, config, metadata["emotions"])
-    freeze(model, config)
-    compile_model(model, config, steps, loss_of(config.training, metadata))
+    vocabulary_size = (inputs.tokenizer or text.own_tokenizer()).vocabulary_size
+    model = _build(config, inputs.widths, vocabulary_size, metadata.prior, metadata.is_multi_label)
+    load_branches(model, config, metadata.emotions)
+    freeze_branches(model, config)
+    compile_model(model, config, steps, make_loss(config.training, metadata))
     return model
 
 
@@ -145,33 +82,111 @@ def _build(config: Config, *facts: Any) -> keras.Model:
         raise InputError(f"cannot read the weights of the preset {config.text.preset}: {reason}.") from error
 
 
-def _callbacks(
-    run: Run, config: Config, metadata: dict[str, Any], validation: callbacks.Validation, bar: tqdm
+def _validation(run: Run, config: Config, metadata: RunMetadata, split: Split) -> callbacks.Validation:
+    return callbacks.Validation(
+        run,
+        split.predict,
+        metadata.emotions,
+        config.training.patience,
+        metadata.headline,
+        metadata.is_multi_label,
+    )
+
+
+def _tensorboard(
+    run: Run, config: Config, metadata: RunMetadata, inputs: RunInputs, validation: callbacks.Validation
 ) -> list[keras.callbacks.Callback]:
-    """Validation first: the others show what it adds to the logs."""
-    pictures = callbacks.Pictures(run, validation, metadata["emotions"], config.training.confusion_every)
+    """Makes the callbacks that write to TensorBoard, and writes samples before the first epoch."""
+    pictures = callbacks.Pictures(run, validation, metadata.emotions, config.training.confusion_every)
     pictures.set_model(validation.model)
     if not validation.history:
-        pictures.write_samples(config, samples(config, metadata, run.normalisation()))
-    progress = callbacks.Progress(validation, config.training.epochs, bar)
-    return [validation, keras.callbacks.TensorBoard(run.tensorboard, write_graph=False), pictures, progress]
+        pictures.write_samples(config, samples(config, metadata, inputs))
+    return [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False), pictures]
 
 
-def write_model(model: keras.Model, path: Path) -> None:
-    """Writes a model as a .keras file."""
-    with replacing(path) as temporary:
-        model.save(temporary)
+def _fit(
+    validation: callbacks.Validation,
+    boards: Sequence[keras.callbacks.Callback],
+    dataset: tf.data.Dataset,
+    steps: int,
+    epochs: range,
+) -> None:
+    """Trains for some epochs, under a bar over all steps from the first epoch on."""
+    total = steps * epochs.stop
+    with progress_bar(total, "training", "step", initial=steps * epochs.start, leave=False) as bar:
+        validation.model.fit(
+            dataset,
+            steps_per_epoch=steps,
+            epochs=epochs.stop,
+            initial_epoch=epochs.start,
+            verbose=0,
+            shuffle=False,
+            # Validation first: the others show what it adds to the logs.
+            callbacks=[validation, *boards, callbacks.Progress(validation, epochs.stop, bar)],
+        )
 
 
-def _finish(run: Run, model: keras.Model, part: Split, history: pd.DataFrame | None) -> None:
-    """Calibrates and writes the model, and what the validation split says of it; scores.json, the end, comes last."""
-    write_json(run.calibration_path, part.calibrate(model))
+def fuse(run: Run) -> None:
+    """Joins the trained models of a started run by its rule, fits that where it needs to; writes model and scores.
+
+    Raises:
+      InputError: A rule to be fitted, and no utterance of the validation split that all models have input for.
+    """
+    config, metadata, inputs = run.config(), run.metadata(), inputs_of(run)
+    sources, rule = [Run(Path(source)) for source in config.runs], config.rule or "mean"
+    models = {f"run_{number}": source.model() for number, source in enumerate(sources)}
+    targets = [late_targets(one.metadata(), metadata, config.label_maps, str(one.folder)) for one in sources]
+    split = split_of(run, "validation", inputs.modalities, inputs.audio_features)
+    fitted: dict[str, Any] = {}
+    about: dict[str, Any] = {}
+    if rule in FITTED:
+        fitted, about = _fit_rule(rule, stack(models, len(metadata.emotions), targets), split)
+    write_json(run.fusion_path, {"rule": rule, "runs": list(config.runs), **about, **fitted})
+    if "weights" in fitted:
+        named = ", ".join(f"{weight:.2f} {name}" for weight, name in zip(fitted["weights"], config.runs, strict=True))
+        print(f"{run.folder}: weights {named}", flush=True)
+    model = late_fusion(models, metadata.prior, rule, metadata.is_multi_label, targets, fitted)
+    listed = {f"{number + 1}: {one.folder.name}": models[f"run_{number}"] for number, one in enumerate(sources)}
+    _draw_graph(run, diagram.late(model, listed, fitted.get("weights", ())), "late fusion")
+    _finish(run, model, split)
+
+
+def _fit_rule(rule: str, stacked: keras.Model, split: Split) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fits a late rule on the utterances of a split that every model has input for.
+
+    Returns:
+      What `late_rules.combine` takes, as lists, and what fusion.json says of the fit.
+    """
+    probabilities, is_present = split.outputs(stacked)
+    is_complete = is_present.all(axis=1)
+    if not is_complete.any():
+        raise InputError(
+            f"--rule {rule} is fitted on {split.split} utterances with every modality, and there are none: choose a"
+            " rule that needs no fit."
+        )
+    probabilities, labels = probabilities[is_complete], split.labels[is_complete]
+    speakers = split.utterances["speaker"][is_complete]
+    about = {"fitted_on": split.split, "num_utterances": len(labels), "speakers": sorted(set(speakers) - {""})}
+    if rule == "weighted":
+        return {"weights": fit_weights(probabilities, labels).tolist()}, about
+    kernel, bias = fit_stacker(probabilities, labels, speakers.tolist() if speakers.any() else None)
+    return {"kernel": kernel.tolist(), "bias": bias.tolist()}, about
+
+
+def _draw_graph(run: Run, columns: boxes.Columns, what: str) -> None:
+    plots.save(boxes.draw(columns, f"{run.folder.name}: {what}"), run.plots / "graph.png")
+
+
+def _finish(run: Run, model: keras.Model, split: Split, history: pd.DataFrame | None = None) -> None:
+    """Calibrates, writes and scores a model; scores.json, which says that the run is finished, comes last."""
+    metadata = run.metadata()
+    marks, headline = metadata.marks, metadata.headline
+    write_json(run.calibration_path, split.calibrate(model))
     # Without the optimizer. What is scored is the model that was validated: its predictions are traced already.
     write_model(keras.Model(model.input, model.output, name=model.name), run.model_path)
-    scores, predictions = score_split(run, model, part)
-    marks, headline = run.metadata()["marks"], run.metadata()["headline"]
+    scores, predictions = score_split(run, model, split)
     plots.draw_scores(run.plots, predictions[""], scores, run.temperature(), marks)
-    if "video" in modalities_of(model):
+    if "video" in metadata.modalities:
         draw_frames(run)
     if history is not None:
         plots.save(plots.curves(history, scores["chance"][headline]), run.plots / "curves.png")
@@ -179,3 +194,9 @@ def _finish(run: Run, model: keras.Model, part: Split, history: pd.DataFrame | N
         run.write_predictions(rows, without)
     run.write_scores({"marks": marks, "headline": headline, "validation": scores, "test_reads": 0})
     print(tables.headline(scores, f"{run.folder} validation", marks, headline), flush=True)
+
+
+def write_model(model: keras.Model, path: Path) -> None:
+    """Writes a model as a .keras file."""
+    with replacing(path) as temporary:
+        model.save(temporary)

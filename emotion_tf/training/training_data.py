@@ -3,37 +3,40 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from emotion_tf.config import Config, TrainingConfig
 from emotion_tf.evaluation.split import shuffled_in_training
-from emotion_tf.runs.compatibility import tokenizer_of
+from emotion_tf.runs.compatibility import RunInputs
+from emotion_tf.runs.metadata import RunMetadata
 from pipelines import text
 from pipelines.audio import FrontEnd
 from pipelines.augment import ImageAugment, MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
 from pipelines.dataset import make_dataset
-from pipelines.normalisation import Normalisation
 
 
-def training_dataset(
-    config: Config, metadata: dict[str, Any], seed: int, normalisation: Normalisation | None = None
-) -> tf.data.Dataset:
+def training_dataset(config: Config, metadata: RunMetadata, inputs: RunInputs, seed: int) -> tf.data.Dataset:
     """Streams the training split without end, as `model.fit` takes it: features, one- or multi-hot labels, weights.
 
-    The weights, where there are any, give each emotion the same in sum. Order, crops, masks and mixtures differ from
-    epoch to epoch, and are the same for the same seed; it becomes TensorFlow's global seed.
+    There are weights where each emotion is to have the same in sum, or nearer to it. Order, crops, masks and mixtures
+    differ from epoch to epoch.
+
+    Args:
+      config: Of the run.
+      metadata: Of the run.
+      inputs: What the model reads.
+      seed: The same one gives the same batches; it becomes TensorFlow's global seed.
     """
     tf.random.set_seed(seed)
-    num_frames = _num_frames(config.training, metadata)
-    training, num_emotions = config.training, len(metadata["emotions"])
+    training, num_emotions = config.training, len(metadata.emotions)
+    num_frames, tokenizer = _num_frames(training, metadata), inputs.tokenizer or text.own_tokenizer()
     dataset = make_dataset(
         Path(config.records),
-        metadata["fold"]["train"],
+        metadata.fold.train,
         config.modalities,
-        by=metadata["fold"]["by"],
+        by=metadata.fold.by,
         shuffled=shuffled_in_training(config.control),
         batch_size=training.batch_size,
         training=True,
@@ -42,13 +45,13 @@ def training_dataset(
         num_video_frames=training.video_frames,
         max_tokens=training.max_tokens,
         class_weights=_class_weights(training, metadata),
-        augment=_augment(config, num_frames),
+        augment=_augment(config, num_frames, tokenizer),
         change_waveform=_change_waveform(training, metadata),
-        normalisation=normalisation,
-        tokenizer=tokenizer_of(config),
+        normalisation=inputs.normalisation,
+        tokenizer=inputs.tokenizer,
         seed=seed,
     )
-    if not metadata["is_multi_label"]:
+    if not metadata.is_multi_label:
         dataset = dataset.map(lambda features, label, *weight: (features, tf.one_hot(label, num_emotions), *weight))
     mixes = training.mixup > 0 and config.modalities == ("audio",)
     dataset = dataset.map(MixUp(training.mixup)) if mixes else dataset
@@ -56,21 +59,21 @@ def training_dataset(
     return dataset.repeat()
 
 
-def _num_frames(training: TrainingConfig, metadata: dict[str, Any]) -> int:
-    """Tells the window of training clips: no longer than the longest, where they stay as they are."""
+def _num_frames(training: TrainingConfig, metadata: RunMetadata) -> int:
+    """Returns the frames that clips are cropped or padded to: no more than the longest has, unless speed changes it."""
     if training.changes_waveforms:
         return training.num_frames
-    return min(training.num_frames, max(1, metadata["longest_frames"]) + training.time_shift)
+    return min(training.num_frames, max(1, metadata.longest_frames) + training.time_shift)
 
 
-def _change_waveform(training: TrainingConfig, metadata: dict[str, Any]) -> WaveformChange | None:
-    trim_db = FrontEnd(**metadata["front_end"]).silence_db
+def _change_waveform(training: TrainingConfig, metadata: RunMetadata) -> WaveformChange | None:
+    trim_db = FrontEnd(**metadata.front_end).silence_db
     changes = WaveformChange(training.speed, training.noise_snr_db, training.gain_db, trim_db)
     return changes if training.changes_waveforms else None
 
 
-def _augment(config: Config, num_frames: int) -> Callable[[Tensors], Tensors] | None:
-    """Joins what is done to one training example; None where nothing is."""
+def _augment(config: Config, num_frames: int, tokenizer: text.Tokenizer) -> Callable[[Tensors], Tensors] | None:
+    """Joins the augmentations of one training example; None where there are none."""
     training = config.training
     steps: list[Callable[[Tensors], Tensors]] = []
     if "audio" in config.modalities and training.time_shift:
@@ -80,19 +83,19 @@ def _augment(config: Config, num_frames: int) -> Callable[[Tensors], Tensors] | 
         steps.append(SpecAugment(**{name: getattr(training, name) for name in names}))
     shares = (training.word_dropout, training.word_swap, training.word_mask)
     if "text" in config.modalities and any(shares):
-        steps.append(TextAugment(tokenizer_of(config) or text.own_tokenizer(), *shares))
+        steps.append(TextAugment(tokenizer, *shares))
     if "video" in config.modalities:
         of_images = ("flip", "shift", "brightness", "cutout")
         steps.append(ImageAugment(**{name: getattr(training, f"image_{name}") for name in of_images}))
     return (lambda example: functools.reduce(lambda done, step: step(done), steps, example)) if steps else None
 
 
-def _class_weights(training: TrainingConfig, metadata: dict[str, Any]) -> dict[int, float] | None:
+def _class_weights(training: TrainingConfig, metadata: RunMetadata) -> dict[int, float] | None:
     """Weighs each emotion by a power of its rarity, utterances by 1 on average; None: each utterance the same."""
-    has_clips, is_multi_label = metadata["has_audio"] or metadata.get("video") is not None, metadata["is_multi_label"]
-    power = training.weight_power(has_clips=has_clips, is_multi_label=is_multi_label)
-    if is_multi_label or not power:
+    has_clips = metadata.has_audio or metadata.video is not None
+    power = training.weight_power(has_clips=has_clips, is_multi_label=metadata.is_multi_label)
+    if metadata.is_multi_label or not power:
         return None
-    counts = np.array(metadata["training_counts"])
+    counts = np.array(metadata.training_counts)
     weights = counts**-power
     return dict(enumerate((weights * counts.sum() / (weights * counts).sum()).tolist()))

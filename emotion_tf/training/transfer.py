@@ -1,4 +1,4 @@
-"""Starts a model from trained branches, and freezes them."""
+"""Starts the branches of a model from those of trained runs, and freezes them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,10 +12,16 @@ from emotion_tf.models.head import HEAD
 from emotion_tf.runs.folder import Run
 
 
-def start_from(model: keras.Model, config: Config, emotions: Sequence[str]) -> None:
-    """Copies the weights of trained branches, for early fusion with what they answer alone to the same emotions.
+def load_branches(model: keras.Model, config: Config, emotions: Sequence[str]) -> None:
+    """Copies the weights of trained branches into a model.
 
-    Then the join adds nothing at first: so fused, branches start as the product of their calibrated answers.
+    In early fusion a branch of the same label set brings its calibrated head, too, and the head of the join is zero:
+    the model starts as the product of the probabilities of its branches.
+
+    Args:
+      model: Built of the config.
+      config: Its `inits` name the runs.
+      emotions: The label set of the model, in label order.
     """
     for modality, source in config.inits.items():
         run = Run(Path(source))
@@ -23,41 +29,50 @@ def start_from(model: keras.Model, config: Config, emotions: Sequence[str]) -> N
         for layer in model.layers:
             if layer.name.startswith(f"{modality}_") and layer.weights:
                 layer.set_weights(trained.get_layer(layer.name).get_weights())
-        if config.join and run.metadata()["emotions"] == emotions and run.config().modalities == (modality,):
-            _start_head(model, trained, modality)
+        if config.join and run.metadata().emotions == emotions and run.config().modalities == (modality,):
+            _load_head(model, trained, modality)
 
 
-def _start_head(model: keras.Model, trained: keras.Model, modality: str) -> None:
-    """Copies what a branch answers alone, calibrated, and silences what the join adds."""
+def _load_head(model: keras.Model, trained: keras.Model, modality: str) -> None:
+    """Copies the head of a trained branch, divided by its temperature, and makes the head of the join zero."""
     temperature = float(trained.get_layer("logits").temperature)
-    answer = [weights / temperature for weights in trained.get_layer(HEAD).get_weights()]
-    model.get_layer(branch_head(modality)).set_weights(answer)
+    calibrated = [weights / temperature for weights in trained.get_layer(HEAD).get_weights()]
+    model.get_layer(branch_head(modality)).set_weights(calibrated)
     join = model.get_layer(HEAD)
     join.set_weights([np.zeros_like(weights) for weights in join.get_weights()])
 
 
-def started_layers(model: keras.Model, config: Config) -> list[keras.Layer]:
-    """Finds the layers of the branches that start from trained runs."""
+def loaded_layers(model: keras.Model, config: Config) -> list[keras.Layer]:
+    """Returns the layers of the branches that start from trained runs.
+
+    Args:
+      model: Built of the config.
+      config: Its `inits` name the runs.
+    """
     prefixes = tuple(f"{modality}_" for modality in config.inits)
     return [layer for layer in model.layers if layer.name.startswith(prefixes)]
 
 
-def freeze(model: keras.Model, config: Config) -> None:
-    """Takes out of training what never changes: started branches, or the batch normalisation of those released later.
+def freeze_branches(model: keras.Model, config: Config) -> None:
+    """Makes layers of loaded branches untrainable: all where they are frozen throughout, else batch normalisation.
 
-    Its statistics move without any gradient, so freezing is not done with rates alone; and they stay as they are after
-    the release, as is usual in fine-tuning.
+    The statistics of batch normalisation move without any gradient, so the optimizer cannot freeze them. They stay as
+    they are after the branches are unfrozen, as is usual in fine-tuning.
+
+    Args:
+      model: Changed in place.
+      config: `freeze_epochs` of its training; 0: nothing is frozen.
     """
     if not config.training.freeze_epochs:
         return
-    is_released = config.training.freeze_epochs < config.training.epochs
-    for layer in with_inner(started_layers(model, config)):
-        if not is_released or isinstance(layer, keras.layers.BatchNormalization):
+    is_throughout = config.training.freeze_epochs >= config.training.epochs
+    for layer in with_nested(loaded_layers(model, config)):
+        if is_throughout or isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
 
 
-def with_inner(layers: Sequence[keras.Layer]) -> Iterator[keras.Layer]:
-    """Yields layers, and those inside of the models among them."""
+def with_nested(layers: Sequence[keras.Layer]) -> Iterator[keras.Layer]:
+    """Yields layers, each followed by the layers inside of it where it is a model."""
     for layer in layers:
         yield layer
-        yield from with_inner(getattr(layer, "layers", ()))
+        yield from with_nested(getattr(layer, "layers", ()))

@@ -1,18 +1,18 @@
-"""Tests of emotion_tf.runs.folder: who may start in a folder, and how the parts of a run are read."""
+"""Tests of emotion_tf.runs.folder: when a run may start in a folder, and how its files are read."""
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from emotion_tf.config import Config, TrainingConfig
-from emotion_tf.runs import folder as run_module
-from emotion_tf.runs.compatibility import misfit
+from emotion_tf.runs import folder as folder_module
 from emotion_tf.runs.folder import Run, next_free
+from pipelines import files
 from pipelines.command import InputError
-from pipelines.files import write_csv
 
 CONFIG = Config("audio", "data/records/x")
 OTHER = dataclasses.replace(CONFIG, seed=1, training=TrainingConfig(epochs=3))
@@ -59,7 +59,7 @@ def test_overwrite_replaces_a_run(finished):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_of_something_else_is_left_alone(tmp_path, overwrite):
+def test_a_folder_of_other_files_is_left_alone(tmp_path, overwrite):
     (tmp_path / "thesis.txt").write_text("x")
     with pytest.raises(InputError, match="holds files that are no run"):
         Run(tmp_path).start(CONFIG, overwrite=overwrite)
@@ -85,6 +85,36 @@ def test_a_corrupt_config_gets_a_sentence(started, content):
     started.config_path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=r"config\.json is corrupt"):
         started.config()
+
+
+def written_before(run, metadata):
+    """A finished run as versions without a run_version wrote it."""
+    files.write_json(run.metadata_path, {key: v for key, v in metadata.to_json().items() if key != "run_version"})
+    run.write_scores({"test_reads": 0})
+    return run
+
+
+def test_a_run_of_another_version_is_refused_before_its_other_files_seem_corrupt(started, make_run_metadata):
+    run = written_before(started, make_run_metadata())
+    run.config_path.write_text('{"branch": "audio", "a_setting_of_before": 1}')
+    sentence = r"metadata\.json is of a run that another version .* \(it has no run_version, .*: train it again"
+    for read in (run.require_finished, run.metadata, run.config):
+        with pytest.raises(InputError, match=sentence):
+            read()
+
+
+def test_an_unfinished_run_of_another_version_does_not_go_on(started, make_run_metadata):
+    written_before(started, make_run_metadata())
+    started.scores_path.unlink()
+    with pytest.raises(InputError, match="another version of this program trained"):
+        started.refuse_changed(make_run_metadata())
+
+
+def test_a_run_does_not_go_on_with_other_facts(started, make_run_metadata):
+    started.write_metadata(make_run_metadata())
+    started.refuse_changed(make_run_metadata())
+    with pytest.raises(InputError, match="the records or folds changed since"):
+        started.refuse_changed(make_run_metadata(prior=[0.5, 0.5]))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +154,7 @@ def test_speakers_keep_their_leading_zero(started):
 
 def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
     path = tmp_path / "history.csv"
-    write_csv(path, pd.DataFrame({"epoch": [0]}))
+    files.write_csv(path, pd.DataFrame({"epoch": [0]}))
 
     def fail(self, path, **settings):
         path.write_text("half")
@@ -132,13 +162,13 @@ def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypa
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
     with pytest.raises(OSError, match="No space"):
-        write_csv(path, pd.DataFrame({"epoch": [0, 1]}))
+        files.write_csv(path, pd.DataFrame({"epoch": [0, 1]}))
     assert path.read_text() == "epoch\n0\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_bare_command_goes_on_with_its_own_unfinished_run_or_takes_the_next_number(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "ROOT", tmp_path)
+    monkeypatch.setattr(folder_module, "ROOT", tmp_path)
     assert next_free("x-audio", CONFIG) == tmp_path / "x-audio-1"
     Run(tmp_path / "x-audio-1").start(CONFIG)
     Run(tmp_path / "x-audio-1").write_scores({})
@@ -160,14 +190,13 @@ def test_scores_are_json(finished):
     assert json.loads(finished.scores_path.read_text()) == finished.scores()
 
 
-def test_one_emotion_an_utterance_does_not_fit_several():
-    one = {"emotions": ["joy"], "is_multi_label": False, "front_end": {}, "vocabulary_sha256": "a", "encoder": None}
-    assert misfit(one, dict(one)) == ""
-    assert misfit(one, one | {"is_multi_label": True}) == "number of emotions an utterance (one, or several)"
-    assert misfit(one, one | {"is_multi_label": True}, ["vocabulary_sha256"]) == ""
-
-
-def test_records_of_any_encoder_fit_a_run_that_hears_none():
-    one, states = {"encoder": None}, {"encoder": {"kind": "whisper", "layer": 2}}
-    assert misfit(one, states, ["encoder"]) == misfit(states, states, ["encoder"]) == ""
-    assert misfit(states, one, ["encoder"]) == misfit(states, {"encoder": {"layer": 1}}, ["encoder"]) == "encoder"
+def test_a_corrupt_file_of_statistics_gets_a_sentence(enrolled_run, tmp_path):
+    run, whole = Run(tmp_path), json.loads(enrolled_run.normalisation_path.read_text())
+    shutil.copy(enrolled_run.metadata_path, run.metadata_path)
+    cut = {"mean": {"log_mel": whole["mean"]["log_mel"][1:]}}
+    zero = {"std": {"log_mel": [0.0] * len(whole["mean"]["log_mel"])}}
+    changes = (cut, zero, {"std": {}}, {"mean": []}, {"mean": {"chroma": [1.0]}})
+    for content in ("{", "{}", "[]", *(json.dumps(whole | change) for change in changes)):
+        run.normalisation_path.write_text(content)
+        with pytest.raises(InputError, match=r"normalisation\.json is (missing or )?corrupt .* --overwrite"):
+            run.normalisation()

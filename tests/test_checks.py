@@ -1,0 +1,299 @@
+"""Tests of emotion_tf.training.checks: what is refused before a run begins, and what is known of it then."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from emotion_tf.config import AudioConfig, VideoConfig
+from emotion_tf.runs.folder import Run
+from emotion_tf.training import checks
+from emotion_tf.training.checks import check, with_branches
+from pipelines import records
+from pipelines.command import InputError
+from pipelines.video import VideoSettings
+
+
+def changed_records(source, folder, **values):
+    """A copy of records that differ in metadata.json."""
+    shutil.copytree(source, folder)
+    metadata = json.loads((folder / "metadata.json").read_text())
+    (folder / "metadata.json").write_text(json.dumps(metadata | values))
+    return folder
+
+
+def early(make_config, **values):
+    return make_config("fusion", fusion="early", **values)
+
+
+def late(make_config, *runs, **values):
+    return make_config("fusion", fusion="late", runs=tuple(str(run.folder) for run in runs), **values)
+
+
+def test_metadata_holds_the_fold_and_the_prior_of_its_training_split(audio_run, three_speaker_records):
+    metadata, found = audio_run.metadata(), records.read_metadata(three_speaker_records)
+    assert sum(len(getattr(metadata.fold, split)) for split in ("train", "validation", "test")) == 3
+    counts = found.emotion_counts(metadata.fold.train)
+    assert metadata.training_counts == counts
+    assert metadata.prior == pytest.approx([count / sum(counts) for count in counts])
+
+
+def test_metadata_of_several_emotions_counts_labels_and_utterances_apart(goemotions_run):
+    metadata = goemotions_run.metadata()
+    assert (metadata.is_multi_label, metadata.has_audio, metadata.headline) == (True, False, "macro_f1")
+    assert metadata.num_training == 168
+    assert sum(metadata.training_counts) == 168 + 28
+    assert metadata.prior == pytest.approx([7 / 168] * 28)
+    assert sum(metadata.prior) > 1
+
+
+def test_metadata_of_clips_of_one_emotion_each_ranks_by_recall(audio_run):
+    metadata = audio_run.metadata()
+    found = (metadata.is_multi_label, metadata.has_audio, metadata.headline)
+    assert found == (False, True, "unweighted_average_recall")
+    assert metadata.num_training == sum(metadata.training_counts)
+
+
+def test_the_marks_of_the_transcripts_are_those_of_the_run(tmp_path, make_config, three_speaker_records):
+    changed = changed_records(three_speaker_records, tmp_path / "records", transcript_source="simulated")
+    assert check(make_config("text", records=str(changed))).metadata.marks == ["synthetic", "label-leaking"]
+
+
+def test_permuted_labels_start_from_no_run_of_true_ones(make_config, audio_run):
+    """What was learned from true labels would show."""
+    with pytest.raises(InputError, match="was trained on true labels: start a run of permuted labels from such runs"):
+        check(early(make_config, control="permuted-labels", init_audio=str(audio_run.folder)))
+
+
+def test_a_run_of_another_branch_cannot_start_a_branch(make_config, text_run):
+    with pytest.raises(InputError, match="is a run of the branch text: give one of --branch audio"):
+        with_branches(early(make_config, init_audio=str(text_run.folder)))
+
+
+def test_an_unfinished_run_cannot_start_a_branch(make_config, tmp_path):
+    Run(tmp_path / "begun").start(make_config("audio"))
+    with pytest.raises(InputError, match="begun is not finished"):
+        with_branches(early(make_config, init_audio=str(tmp_path / "begun")))
+
+
+def test_a_run_of_another_version_cannot_start_a_branch(make_config, audio_run, tmp_path):
+    run = Run(tmp_path / "before")
+    shutil.copytree(audio_run.folder, run.folder)
+    values = json.loads(run.metadata_path.read_text())
+    del values["run_version"]
+    run.metadata_path.write_text(json.dumps(values))
+    for completed in (with_branches, check):
+        with pytest.raises(InputError, match="is of a run that another version of this program trained"):
+            completed(early(make_config, init_audio=str(run.folder)))
+
+
+def test_a_branch_takes_over_the_widths_of_the_run_it_starts_from(make_config, audio_run):
+    config = dataclasses.replace(early(make_config, init_audio=str(audio_run.folder)), audio=AudioConfig())
+    assert with_branches(config).audio == audio_run.config().audio == AudioConfig((4,), 4, 4)
+
+
+def test_a_video_branch_goes_on_in_early_fusion_with_its_own_sizes(video_run, make_config):
+    config = early(make_config, modalities=("audio", "video"), init_video=str(video_run.folder))
+    config = dataclasses.replace(config, video=VideoConfig((9,)))
+    assert with_branches(config).video == video_run.config().video
+    with pytest.raises(InputError, match=r"--init-audio .* is a run of the branch video: give one of --branch audio"):
+        with_branches(dataclasses.replace(config, init_audio=str(video_run.folder)))
+
+
+def test_a_branch_takes_over_the_normalisation_of_the_run_it_starts_from(enrolled_run, audio_run, make_config):
+    assert with_branches(early(make_config, init_audio=str(enrolled_run.folder))).normalise == "enrolled"
+    with pytest.raises(InputError, match="was trained with --normalise clip, not training: give the same"):
+        check(early(make_config, init_audio=str(audio_run.folder), normalise="training"))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"front_end": {"mel_bins": 32}}, "has another front end than these records"),
+        (
+            {"emotions": ["neutral", "calm", "happy", "sad", "angry", "fearful", "surprised", "bored"]},
+            "none leads from those to these",
+        ),
+        ({"vocabulary_sha256": "other"}, "has another vocabulary than these records"),
+    ],
+)
+def test_a_run_on_records_that_do_not_fit_is_not_joined(
+    tmp_path, make_config, three_speaker_records, audio_run, text_run, values, sentence
+):
+    changed = changed_records(three_speaker_records, tmp_path / "records", **values)
+    with pytest.raises(InputError, match=sentence):
+        check(late(make_config, audio_run, text_run, records=str(changed)))
+
+
+def test_a_branch_may_go_on_under_other_labels_but_not_on_other_inputs(
+    tmp_path, make_config, three_speaker_records, audio_run, text_run
+):
+    emotions = ["neutral", "calm", "happy", "sad", "angry", "fearful", "surprised", "disgust"]
+    changed = changed_records(three_speaker_records, tmp_path / "records", emotions=emotions, vocabulary_sha256="other")
+    config = early(make_config, records=str(changed), init_audio=str(audio_run.folder))
+    assert check(config).metadata.emotions == emotions
+    with pytest.raises(InputError, match="has another vocabulary than these records"):
+        check(make_config("text", records=str(changed), init_text=str(text_run.folder)))
+
+
+def test_a_run_that_was_fitted_on_a_test_speaker_is_refused(tmp_path, make_config, audio_run):
+    fold = audio_run.metadata().fold
+    swapped = [{"train": fold.test, "validation": fold.validation, "test": fold.train}]
+    (tmp_path / "folds.json").write_text(json.dumps(swapped))
+    with pytest.raises(InputError, match="in its train split, whom this fold tests"):
+        check(early(make_config, folds=str(tmp_path / "folds.json"), init_audio=str(audio_run.folder)))
+
+
+def test_a_run_that_was_fitted_on_a_video_of_a_test_speaker_is_refused(video_run, video_records, make_config):
+    values = {"modalities": ("audio", "video"), "init_video": str(video_run.folder), "fold_seed": 1}
+    with pytest.raises(InputError, match="whom this fold tests"):
+        check(early(make_config, records=str(video_records), **values))
+
+
+@pytest.mark.parametrize(
+    ("fold", "sentence"),
+    [
+        ({"train": ["01"], "validation": ["02"], "test": []}, "has no test speakers"),
+        ({"train": ["01"], "validation": ["02"], "test": ["99"]}, "99"),
+        ({"train": ["01"], "validation": ["02"], "test": ["02"]}, "is in validation and in test"),
+    ],
+)
+def test_a_fold_that_cannot_be_believed_is_refused(tmp_path, make_config, fold, sentence):
+    (tmp_path / "folds.json").write_text(json.dumps([fold]))
+    with pytest.raises(InputError, match=sentence):
+        check(make_config("audio", folds=str(tmp_path / "folds.json")))
+
+
+def test_an_emotion_without_training_clips_is_named(make_config, three_speaker_records, monkeypatch):
+    index = records.read_index(three_speaker_records)
+    monkeypatch.setattr(checks, "read_index", lambda folder: index[index["label"] != 1])
+    with pytest.raises(InputError, match="the training split of holdout fold 0 has no utterance of calm"):
+        check(make_config("audio"))
+
+
+@pytest.mark.parametrize(
+    ("audio", "sentence"),
+    [
+        ({"features": ("log_mel", "acoustic")}, "hold no acoustic features: prepare them with --acoustic"),
+        ({"features": ("mfcc",)}, "hold no mfcc features: prepare them with --acoustic"),
+        ({"features": ("encoder",)}, "hold no encoder features: prepare them with --encoder"),
+        (
+            {"channels": (2,) * 7},
+            "--audio-model cnn_attention needs 127 columns or more, and .* hold 64: prepare them with more --mel-bins",
+        ),
+    ],
+)
+@pytest.mark.parametrize("branch", ["audio", "fusion"])
+def test_a_branch_that_the_records_cannot_feed_is_refused(make_config, branch, audio, sentence):
+    config = make_config(branch, fusion="early" if branch == "fusion" else "")
+    with pytest.raises(InputError, match=sentence):
+        check(dataclasses.replace(config, audio=AudioConfig(**audio)))
+
+
+@pytest.mark.parametrize("branch", ["audio", "fusion"])
+def test_records_of_text_alone_train_no_branch_on_audio(goemotions_records, make_config, branch):
+    values = {"records": str(goemotions_records), "folds": "published"}
+    with pytest.raises(InputError, match="hold text alone, no audio: train --branch text on them"):
+        check(make_config(branch, fusion="early" if branch == "fusion" else "", **values))
+
+
+def test_records_of_text_alone_train_early_fusion_of_text_alone(goemotions_records, make_config):
+    values = {"records": str(goemotions_records), "folds": "published", "modalities": ("text",)}
+    assert not check(early(make_config, **values)).metadata.has_audio
+
+
+def test_records_without_video_train_no_branch_on_video(make_config, audio_run, video_run):
+    sentence = "hold no video: prepare them with --video-frames"
+    values = {"modalities": ("text", "video")}
+    configs = (make_config("video"), early(make_config, **values), late(make_config, audio_run, video_run))
+    for config in configs:
+        with pytest.raises(InputError, match=sentence):
+            check(config)
+
+
+def test_a_run_of_video_says_which_frames_it_reads_and_refuses_others(
+    seen_speakers, video_run, video_records, make_config, prepared
+):
+    assert video_run.metadata().video == {"num_frames": 4, "size": 32, "is_colour": False}
+    assert video_run.metadata().headline == "unweighted_average_recall"
+    assert (video_run.plots / "frames.png").exists()
+    others = prepared("video-48", seen_speakers, video=VideoSettings(4, 48))
+    values = {"modalities": ("audio", "video"), "init_video": str(video_run.folder)}
+    with pytest.raises(InputError, match=r"has another choice of video frames .* than these records"):
+        check(early(make_config, records=str(others), **values))
+
+
+def test_several_emotions_have_no_class_weights(goemotions_records, make_config):
+    config = make_config("text", records=str(goemotions_records), folds="published", class_weights="balanced")
+    with pytest.raises(InputError, match="--class-weights balanced needs one emotion an utterance"):
+        check(config)
+
+
+@pytest.mark.parametrize("field", ["speed", "noise_snr_db", "gain_db"])
+def test_records_without_waveforms_have_none_to_change(make_config, three_speaker_records, tmp_path, field):
+    changed = str(changed_records(three_speaker_records, tmp_path / "bare", has_waveform=False))
+    with pytest.raises(InputError, match=r"bare hold none: prepare them again with --store-waveform"):
+        check(make_config("audio", records=changed, **{field: 0.2}))
+    check(make_config("text", records=changed, **{field: 0.2}))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"gain_db": 3}, "change waveforms, and --audio-features encoder are stored once"),
+        ({"normalise": "training"}, "--normalise training changes nothing for --audio-features encoder"),
+    ],
+)
+def test_states_of_an_encoder_stay_as_they_are(make_config, values, sentence):
+    config = make_config("audio", **values)
+    with pytest.raises(InputError, match=sentence):
+        check(dataclasses.replace(config, audio=AudioConfig(features=("encoder",))))
+
+
+def test_records_without_speakers_enrol_none(tmp_path, make_config, three_speaker_records):
+    nameless = changed_records(three_speaker_records, tmp_path / "records", counts={"": {}})
+    with pytest.raises(InputError, match="name no speakers, and --normalise enrolled rests on a speaker's other clips"):
+        check(make_config("audio", records=str(nameless), normalise="enrolled"))
+
+
+def test_late_fusion_takes_runs_of_another_corpus_through_a_named_map(make_config, audio_run, goemotions_run):
+    runs = (audio_run, goemotions_run)
+    with pytest.raises(InputError, match=r"name a map between them \(--label-map goemotions-ravdess\)"):
+        check(late(make_config, *runs))
+    assert check(late(make_config, *runs, label_maps=("goemotions-ravdess",))).inputs.modalities == ("audio", "text")
+    with pytest.raises(InputError, match="--label-map meld-seven is for none of"):
+        check(late(make_config, *runs, label_maps=("goemotions-ravdess", "meld-seven")))
+
+
+def test_a_run_of_one_emotion_an_utterance_does_not_join_those_of_several(
+    make_config, goemotions_records, goemotions_run, text_run
+):
+    values = {"records": str(goemotions_records), "folds": "published"}
+    with pytest.raises(InputError, match="names other emotions than these records, or one an utterance"):
+        check(late(make_config, goemotions_run, text_run, **values))
+    for rule in ("vote", "stacker"):
+        with pytest.raises(InputError, match=f"--rule {rule} needs one emotion an utterance"):
+            check(late(make_config, goemotions_run, goemotions_run, rule=rule, **values))
+
+
+def test_late_fusion_reads_as_many_tokens_as_its_runs(make_config, text_run, audio_run, tmp_path):
+    assert with_branches(late(make_config, text_run, audio_run)).training.max_tokens == 64
+    longer = Run(tmp_path / "longer")
+    shutil.copytree(text_run.folder, longer.folder)
+    config = text_run.config()
+    training = dataclasses.replace(config.training, max_tokens=9)
+    longer.config_path.write_text(dataclasses.replace(config, training=training).to_json())
+    assert with_branches(late(make_config, longer, audio_run)).training.max_tokens == 9
+    with pytest.raises(InputError, match="--max-tokens differs"):
+        with_branches(late(make_config, text_run, longer))
+
+
+def test_late_fusion_reads_audio_on_one_scale(make_config, enrolled_run, audio_run, text_run):
+    with pytest.raises(
+        InputError, match=r"\(--normalise enrolled\), .* \(--normalise clip\) read audio features on se"
+    ):
+        check(late(make_config, enrolled_run, audio_run))
+    checked = check(late(make_config, text_run, enrolled_run))
+    assert checked.inputs.normalisation == enrolled_run.normalisation()
+    assert "enrolled speaker" in checked.metadata.marks
