@@ -29,8 +29,9 @@ def recordings(three_speakers):
 
 
 def frames_of(path):
-    log_mel, num_frames = audio.log_mel(audio.to_float(audio.decode(path))[None], audio.FrontEnd())
-    return log_mel.numpy()[0, : int(num_frames[0])].astype(np.float64)
+    waveform = audio.to_float(audio.decode(path))[None]
+    features, num_frames = audio.frame_features(waveform, audio.FrontEnd(), ["log_mel"])
+    return features["log_mel"].numpy()[0, : int(num_frames[0])].astype(np.float64)
 
 
 def test_enrolled_recordings_normalise_the_clip_as_numpy_says(predictor, recordings):
