@@ -76,13 +76,13 @@ def measure(records: Path, model: str, epochs: int, repetitions: int) -> dict[st
             "training_seconds_of_processors": round(worked, 1),
             "validation_unweighted_average_recall": run.scores()["validation"]["unweighted_average_recall"],
             "export_difference": float(worst[1]) if worst else None,
-            "milliseconds_a_clip": round(_milliseconds(_answer(Path(folder) / "export"), 3 * repetitions), 1),
+            "milliseconds_a_clip": round(_milliseconds(_prediction(Path(folder) / "export"), 3 * repetitions), 1),
             "milliseconds_a_step": round(_milliseconds(_step(config, run), repetitions)),
         }
 
 
-def _answer(folder: Path) -> Callable[[], Any]:
-    """Makes a call that classifies three seconds of noise."""
+def _prediction(folder: Path) -> Callable[[], Any]:
+    """Makes a call that predicts the emotion of three seconds of noise."""
     import numpy as np
 
     from emotion_tf.serving import Predictor

@@ -79,16 +79,12 @@ def _transcripts(files: Sequence[Path], given: Sequence[str]) -> list[str]:
 
 
 def _whisper_settings(arguments: argparse.Namespace) -> WhisperSettings | None:
-    """Returns the settings of whisper, or None where it is not to transcribe.
-
-    Raises:
-      InputError: Flags that contradict each other.
-    """
+    """Returns which whisper transcribes, or None where words are given."""
     flags = [name for name in ("whisper_model", "device", "language") if getattr(arguments, name) is not None]
     if flags and not arguments.transcribe:
         raise InputError(f"--{flags[0].replace('_', '-')} belongs to --transcribe: add that, or leave this out.")
     if arguments.transcribe and arguments.transcript:
-        raise InputError("--transcript gives a transcript and --transcribe makes one: leave one of both out.")
+        raise InputError("--transcript gives the words and --transcribe finds them: leave one of both out.")
     return WhisperSettings.of(arguments) if arguments.transcribe else None
 
 

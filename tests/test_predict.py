@@ -128,7 +128,7 @@ def test_whisper_transcribes_where_it_is_asked_to(predict, tmp_path, whisper_che
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--transcribe", "--transcript", "oh"), "--transcript gives a transcript and --transcribe makes one"),
+        (("--transcribe", "--transcript", "oh"), "--transcript gives the words and --transcribe finds them"),
         (("--whisper-model", "tiny"), "--whisper-model belongs to --transcribe: add that, or leave this out"),
         (("--language", "de"), "--language belongs to --transcribe"),
     ],

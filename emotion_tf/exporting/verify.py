@@ -50,7 +50,7 @@ def verify_export(run: Run, model: "keras.Model", metadata: dict[str, Any], expo
     import numpy as np
 
     if metadata["encoder"]:
-        features, source = _stored_features(run, model, metadata["modalities"]), "stored clips"
+        features, source = _stored_features(run, model), "stored clips"
         given = {name: values.numpy() for name, values in features.items()}
     else:
         given, source = _raw_examples(run, metadata)
@@ -72,14 +72,15 @@ def _absences(modalities: Sequence[str]) -> "Iterator[tuple[str, np.ndarray]]":
         yield modality, np.arange(NUM_CHECKED) // 2**number % 2 > 0
 
 
-def _stored_features(run: Run, model: "keras.Model", modalities: Sequence[str]) -> "dict[str, tf.Tensor]":
+def _stored_features(run: Run, model: "keras.Model") -> "dict[str, tf.Tensor]":
     """Reads inputs of the signature `features` from the validation split, padding of a batch among them."""
     import tensorflow as tf
 
     from emotion_tf.evaluation.split import split_of, take_away
     from emotion_tf.models.inputs import audio_features_of, modalities_of
 
-    validation = split_of(run, "validation", modalities_of(model), audio_features_of(model))
+    modalities = modalities_of(model)
+    validation = split_of(run, "validation", modalities, audio_features_of(model))
     stored = next(iter(validation.features))
     # Fewer where the validation split is small: the rows repeat.
     rows = tf.range(NUM_CHECKED) % len(stored["num_steps"])
