@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.evaluation.joined_predictions import Fit, Joined, fit_set_of, fuse, join, listed
+from emotion_tf.evaluation.joined_predictions import Fit, Joined, enumeration, fit_set_of, fuse, join
 from emotion_tf.models import late_rules
 from emotion_tf.runs.folder import Scored
 from pipelines.command import InputError, make_folder, run_command
@@ -118,7 +118,7 @@ def _fit_facts(fit: Fit, joined: Joined) -> dict[str, Any]:
 
 
 def report(joined: Joined, rule: str, fits: Sequence[Fit], fit_set: Joined, fused: "pd.DataFrame") -> str:
-    """Says what was joined and fitted, and draws the scores of each file and of the fused rows, a table a part."""
+    """Says what was joined and fitted, and draws the scores of each file and of the fused rows, a table a split."""
     from emotion_tf.reporting import tables
 
     blocks = [_counted(joined)]
@@ -127,12 +127,12 @@ def report(joined: Joined, rule: str, fits: Sequence[Fit], fit_set: Joined, fuse
     blocks += [text for text in (_fitted(joined, rule, fits), _warnings(joined, fits, fit_set)) if text]
     scores = _scores(joined, rule, fused)
     splits = [split for split in SPLITS if all(split in found for found in scores.values())]
-    return "\n\n".join([*blocks, *(f"{split} part\n{tables.comparison(scores, split)}" for split in splits)])
+    return "\n\n".join([*blocks, *(f"{split} split\n{tables.comparison(scores, split)}" for split in splits)])
 
 
 def _counted(joined: Joined) -> str:
     alone = ", ".join(f"{path} {number}" for path, number in zip(joined.paths, joined.num_alone, strict=True))
-    return f"{len(joined)} rows stand in every file, joined by {listed(joined.key)}; without partner: {alone}"
+    return f"{len(joined)} rows stand in every file, joined by {enumeration(joined.key)}; without partner: {alone}"
 
 
 def _fitted(joined: Joined, rule: str, fits: Sequence[Fit]) -> str:

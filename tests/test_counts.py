@@ -1,16 +1,16 @@
-"""Tests of emotion_tf.evaluation.counts: sums whose scores are known in closed form."""
+"""Tests of emotion_tf.evaluation.counts: sums whose scores are known in closed form, or by scikit-learn."""
 
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.metrics
 
 from emotion_tf.evaluation import counts
-from emotion_tf.runs.predictions import PREFIX
 
 
 @pytest.fixture(name="predictions")
 def fixture_predictions():
-    """Four sentences of two dialogues, each in two seeds; nobody is named."""
+    """Four sentences of two dialogues, each in two seeds, without speakers."""
     rows = [(f"u{number}", f"d{number // 2}", seed) for seed in (0, 1) for number in range(4)]
     table = pd.DataFrame(rows, columns=["utterance_id", "dialogue", "seed"])
     return table.assign(speaker="", label=["joy", "joy", "fear", "joy"] * 2)
@@ -61,23 +61,14 @@ def test_calibration_error_weighs_the_gap_of_a_bin_by_its_clips():
 
 def test_columns_are_summed_at_their_places():
     units, seeds = np.array([0, 0, 1]), np.array([1, 1, 0])
-    sums = counts.summed([np.array([1.0, 2.0, 4.0]), np.ones(3)], (2, 2), units, seeds)
+    sums = counts.add_up([np.array([1.0, 2.0, 4.0]), np.ones(3)], (2, 2), units, seeds)
     np.testing.assert_array_equal(sums, [[[0, 0], [3, 2]], [[4, 1], [0, 0]]])
-
-
-def test_a_measure_is_the_mean_over_seeds_and_its_interval_holds_it():
-    losses = np.array([[[unit + seed, 1] for seed in (0, 2)] for unit in range(20)])  # Seed means 9.5 and 11.5.
-    found = counts.measured({"loss": losses}, {"loss": ("loss", counts.mean_loss), "other": ("no table", np.sum)})
-    assert set(found) == {"loss", "loss_interval"}
-    assert found["loss"] == pytest.approx(10.5)
-    low, high = found["loss_interval"]
-    assert 5 < low < 10.5 < high < 16
 
 
 def test_counts_are_of_one_seed(predictions):
     emotions = ("fear", "joy", "grief")
     truths = np.array([[label == emotion for emotion in emotions] for label in predictions["label"]])
-    found = counts.about(predictions, truths, emotions)
+    found = counts.sample_of(predictions, truths, emotions)
     assert found["counts"] == {"fear": 1, "joy": 3, "grief": 0}
     assert (found["num_utterances"], found["unit"], found["num_units"], found["num_seeds"]) == (4, "dialogue", 2, 2)
 
@@ -88,18 +79,65 @@ def test_an_emotion_that_does_not_occur_has_no_scores():
     assert absent == {"precision": None, "recall": None, "f1": None, "count": 0}
 
 
-def test_the_area_under_the_curve_is_the_share_of_pairs_in_order(predictions):
-    ranks = [0.1, 0.6, 0.5, 0.9]  # One of the three joys lies below the fear.
-    table = predictions.assign(**{PREFIX + "joy": ranks * 2, PREFIX + "grief": 0.5})
-    truths = np.stack([table["label"] == "joy", np.zeros(8, bool)], axis=1)
-    found = counts.with_areas({"joy": {"f1": 1.0}, "grief": {}}, table, truths)
-    assert found["area_under_curve"] == pytest.approx(2 / 3)
-    assert found["per_emotion"]["joy"] == {"f1": 1.0, "area_under_curve": pytest.approx(2 / 3)}
-    assert found["per_emotion"]["grief"] == {"area_under_curve": None}
+def codes(names):
+    """Rows of one-hot memberships of sad and angry."""
+    return np.array([[name == emotion for emotion in ("sad", "angry")] for name in names])
 
 
-def test_groups_leave_out_blanks_and_columns_that_are_not_there(predictions):
-    table = predictions.assign(sex=["female", "male", "", None] * 2)
-    assert counts.by_group(table, lambda rows: {"count": len(rows)}) == {
-        "sex": {"female": {"count": 2}, "male": {"count": 2}}
-    }
+def test_the_worked_example_of_two_speakers_and_three_clips():
+    """As the docstring of the module has it."""
+    speakers, seeds = np.array([0, 0, 1]), np.zeros(3, int)
+    table = counts.count_emotions(codes(["sad", "angry", "angry"]), codes(["sad", "sad", "angry"]), speakers, seeds)
+    np.testing.assert_array_equal(table[:, 0], [[[1, 1, 2], [0, 1, 0]], [[0, 0, 0], [1, 1, 1]]])
+    [total] = table.sum(axis=0)
+    assert counts.unweighted_average_recall(total) == 0.75
+    assert counts.accuracy(total) == pytest.approx(2 / 3)
+    assert counts.unweighted_average_recall(2 * table[1, 0]) == 1
+
+
+def test_a_clip_counts_as_much_as_its_weight():
+    weights, zeros = np.array([[0.5], [0.25], [1]]), np.zeros(3, int)
+    table = counts.count_emotions(codes(["sad"] * 3), codes(["sad", "sad", "angry"]), zeros, zeros, weights)
+    np.testing.assert_array_equal(table, [[[[0.75, 1.75, 0.75], [0, 0, 1]]]])
+
+
+def test_an_emotion_that_does_not_occur_counts_for_nothing():
+    table = np.array([[3, 4, 3], [2, 4, 3], [0, 0, 2]])
+    assert counts.unweighted_average_recall(table) == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert counts.accuracy(table) == pytest.approx(5 / 8)
+    assert counts.macro_f1(table) == pytest.approx((6 / 7 + 4 / 7) / 2)
+
+
+@pytest.mark.parametrize("name", counts.SCORES)
+def test_many_tables_at_once_score_like_each_alone(name):
+    tables = np.random.default_rng(0).integers(0, 5, (7, 4, 3))
+    tables[..., 1:] += tables[..., :1]
+    np.testing.assert_allclose(counts.SCORES[name](tables), [counts.SCORES[name](table) for table in tables])
+
+
+@pytest.mark.parametrize("is_multi_label", [False, True])
+def test_chance_and_majority_are_scored_by_scikit_learn(is_multi_label):
+    """The majority class is 4 of 6 joys; chance of several emotions is every emotion, always."""
+    labelled = np.array([[1, 0, 0]] * 4 + [[0, 1, 0], [is_multi_label, 1, 0]], bool)
+    names, emotions = ("macro_f1", "micro_f1", "weighted_f1"), ("joy", "fear", "grief")
+    found = counts.chance_and_majority(labelled.sum(axis=0), 6, emotions, (names, names), is_multi_label=is_multi_label)
+    assert found["majority"].pop("emotion") == "joy"
+    always = {"chance": np.ones((6, 3), bool), "majority": np.eye(3, dtype=bool)[np.zeros(6, int)]}
+    for system in ("chance", "majority")[not is_multi_label :]:
+        for name in names:
+            of = [0, 1] if name == "macro_f1" else [0, 1, 2]
+            expected = sklearn.metrics.f1_score(
+                labelled[:, of], always[system][:, of], average=name.removesuffix("_f1"), zero_division=0
+            )
+            assert found[system][name] == pytest.approx(expected), (system, name)
+
+
+def test_chance_of_one_emotion_each_is_that_of_guessing_evenly_what_occurs():
+    names = ("unweighted_average_recall", "accuracy", "macro_f1")
+    labelled, emotions = np.array([9, 1, 0]), ("calm", "sad", "angry")
+    found = counts.chance_and_majority(labelled, 10, emotions, (names, names), is_multi_label=False)
+    assert found["chance"] == pytest.approx(
+        {"unweighted_average_recall": 0.5, "accuracy": 0.5, "macro_f1": (0.9 / 1.4 + 0.1 / 0.6) / 2}
+    )
+    assert found["majority"]["accuracy"] == 0.9
+    assert found["majority"]["unweighted_average_recall"] == 0.5

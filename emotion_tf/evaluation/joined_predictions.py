@@ -60,9 +60,9 @@ class Joined:
     @property
     def probabilities(self) -> np.ndarray:
         """[num_rows, num_files, num_emotions]."""
-        from emotion_tf.evaluation.counts import probabilities_of
+        from emotion_tf.runs.predictions import emotion_probabilities
 
-        return np.stack([probabilities_of(table)[list(self.emotions)].to_numpy() for table in self.tables], axis=1)
+        return np.stack([emotion_probabilities(table)[list(self.emotions)] for table in self.tables], axis=1)
 
     @property
     def memberships(self) -> np.ndarray:
@@ -92,8 +92,8 @@ class Fit:
       speakers: Theirs.
       parameters: What `late_rules.combine` takes.
       strength: Inverse strength of the stacker's penalty.
-      never_named: Emotions that the stacker has seen no utterance of.
-      thresholds: [num_emotions] from which probability on each emotion is named; None: the most probable alone is.
+      never_named: Emotions that no utterance is labelled with, which the stacker never predicts.
+      thresholds: [num_emotions] from which probability on each emotion is predicted; None: the most probable alone is.
     """
 
     place: Mapping[str, int]
@@ -139,7 +139,7 @@ def join(paths: Sequence[Path]) -> Joined:
         common = common[common.isin(table.index)]
     if not len(common):
         raise InputError(
-            f"No row stands in every file, joined by {listed(key)}: fuse predictions of the same utterances."
+            f"No row stands in every file, joined by {enumeration(key)}: fuse predictions of the same utterances."
         )
     rows = tuple(table.loc[common].reset_index(drop=True) for table in indexed)
     num_alone = tuple(len(table) - len(common) for table in tables)
@@ -163,20 +163,12 @@ def _check_emotions(paths: Sequence[Path], tables: "Sequence[pd.DataFrame]") -> 
 
 def _check_agreement(paths: Sequence[Path], tables: "Sequence[pd.DataFrame]", column: str) -> None:
     """Refuses two labels, or two speakers, of one utterance; a file that names no speakers contradicts none."""
-    import pandas as pd
+    from emotion_tf.runs.predictions import find_disagreement
 
-    rows = pd.concat(
-        [table[["utterance_id", column]].assign(file=path) for path, table in zip(paths, tables, strict=True)]
-    )
-    rows = rows[rows[column] != ""]
-    rows["sorted"] = rows[column].str.split("|").map(sorted).str.join("|") if column == "label" else rows[column]
-    seen = rows.drop_duplicates(["utterance_id", "sorted"])
-    twice = seen[seen["utterance_id"].duplicated(keep=False)]
-    if len(twice):
-        one, other = twice[twice["utterance_id"] == twice["utterance_id"].iloc[0]].to_dict("records")[:2]
+    named = {str(path): table[table[column] != ""] for path, table in zip(paths, tables, strict=True)}
+    if found := find_disagreement(named, column):
         raise InputError(
-            f"Utterance {one['utterance_id']} has the {column} '{one[column]}' in {one['file']} and"
-            f" '{other[column]}' in {other['file']}: fuse predictions of the same corpus."
+            f"Utterance {found.utterance_id} has the {column} {found}: fuse predictions of the same corpus."
         )
 
 
@@ -231,7 +223,7 @@ def _check_alike(joined: Joined, found: Joined) -> None:
         raise InputError(f"{one} and {other} have other label sets: give --fit-on predictions of the same emotions.")
     if joined.key != found.key:
         raise InputError(
-            f"{one} is joined by {listed(joined.key)}, and {other} by {listed(found.key)}: give the files of"
+            f"{one} is joined by {enumeration(joined.key)}, and {other} by {enumeration(found.key)}: give the files of"
             " --fit-on the same columns fold and seed."
         )
 
@@ -239,7 +231,7 @@ def _check_alike(joined: Joined, found: Joined) -> None:
 def _complain_of_no_fit_set(rule: str, place: Mapping[str, int], found: Joined) -> None:
     of = "".join(f" of {column} {value}" for column, value in place.items())
     raise InputError(
-        f"No row{of} with split=validation stands in each of {listed(found.paths)}, and --rule {rule} is fitted on"
+        f"No row{of} with split=validation stands in each of {enumeration(found.paths)}, and --rule {rule} is fitted on"
         " such rows: name files that hold them with --fit-on, or choose a rule without weights."
     )
 
@@ -294,7 +286,7 @@ def _fit(rule: str, place: Mapping[str, int], rows: Joined) -> Fit:
         data = rows.probabilities, truths.argmax(axis=1), speakers
         strength = rule_fitting.choose_strength(*data)
         parameters = dict(zip(("kernel", "bias"), rule_fitting.fit_stacker(*data, strength), strict=True))
-        fit = dataclasses.replace(fit, parameters=parameters, strength=strength, never_named=_unseen(rows))
+        fit = dataclasses.replace(fit, parameters=parameters, strength=strength, never_named=_without_label(rows))
     if rows.is_multi_label:
         from emotion_tf.evaluation.multilabel import fit_thresholds
 
@@ -302,7 +294,7 @@ def _fit(rule: str, place: Mapping[str, int], rows: Joined) -> Fit:
     return fit
 
 
-def _unseen(rows: Joined) -> tuple[str, ...]:
+def _without_label(rows: Joined) -> tuple[str, ...]:
     return tuple(np.array(rows.emotions)[~rows.memberships.any(axis=0)].tolist())
 
 
@@ -327,7 +319,7 @@ def _table(rows: Joined, probabilities: np.ndarray, fit: Fit) -> "pd.DataFrame":
 
 
 def _marks(path: Path, table: "pd.DataFrame") -> tuple[str, ...]:
-    """What the file shows against itself, and what the scores of the run carry whose predictions it holds."""
+    """What the scores of the run carry whose predictions the file holds, and what its rows show themselves."""
     from emotion_tf.runs.predictions import leaks
 
     run = Scored(path.parent)
@@ -335,6 +327,6 @@ def _marks(path: Path, table: "pd.DataFrame") -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(run.scores().get("marks", []) if is_of_run else []), *leaks(table)]))
 
 
-def listed(names: Sequence[Any]) -> str:
+def enumeration(names: Sequence[Any]) -> str:
     """For example "fold, seed and split"."""
     return " and ".join(filter(None, [", ".join(map(str, names[:-1])), str(names[-1])]))
