@@ -107,11 +107,11 @@ def _fit_rule(rule: str, stacked: keras.Model, part: Split) -> tuple[dict[str, A
     counts = is_present.all(axis=1)
     if not counts.any():
         raise InputError(
-            f"--rule {rule} is fitted on {part.split} utterances with every modality, and there are none: choose a rule"
+            f"--rule {rule} is fitted on {part.name} utterances with every modality, and there are none: choose a rule"
             " that needs no fit."
         )
     given, labels, speakers = probabilities[counts], part.labels[counts], part.utterances["speaker"][counts]
-    about = {"fitted_on": part.split, "num_utterances": len(labels), "speakers": sorted(set(speakers) - {""})}
+    about = {"fitted_on": part.name, "num_utterances": len(labels), "speakers": sorted(set(speakers) - {""})}
     if rule == "weighted":
         return {"weights": fit_weights(given, labels).tolist()}, about
     kernel, bias = fit_stacker(given, labels, speakers.tolist() if speakers.any() else None)
