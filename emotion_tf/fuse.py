@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from emotion_tf.evaluation.joined_predictions import Fit, Joined, enumeration, fit_set_of, fuse, join
 from emotion_tf.models import late_rules
 from emotion_tf.runs.folder import Scored
+from emotion_tf.runs.prediction_files import file_of, first_repeated, unique_names
 from pipelines.command import InputError, make_folder, run_command
 from pipelines.files import write_csv, write_json
 from pipelines.utterance import SPLITS
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FUSED.csv", help="also writes FUSED.json")
     arguments = parser.parse_args(argv)
-    paths, fit_on = _files(arguments.predictions), _files(arguments.fit_on or [])
+    paths, fit_on = (tuple(map(file_of, files or [])) for files in (arguments.predictions, arguments.fit_on))
     _check_flags(paths, fit_on, arguments.output)
     joined = join(paths)
     fit_set = fit_set_of(joined, arguments.rule, fit_on)
@@ -59,10 +60,6 @@ def main(argv: list[str] | None = None) -> None:
     print(report(joined, arguments.rule, fits, fit_set, fused))
 
 
-def _files(paths: Sequence[Path]) -> tuple[Path, ...]:
-    return tuple(path / "predictions.csv" if path.is_dir() else path for path in paths)
-
-
 def _check_flags(paths: Sequence[Path], fit_on: Sequence[Path], output: Path) -> None:
     if len(paths) < 2:
         raise InputError(f"Nothing to fuse {paths[0]} with: give --predictions two files or more.")
@@ -71,9 +68,8 @@ def _check_flags(paths: Sequence[Path], fit_on: Sequence[Path], output: Path) ->
             f"--fit-on names {len(fit_on)} and --predictions {len(paths)} files: name as many, in the same order."
         )
     for flag, files in (("--predictions", paths), ("--fit-on", fit_on)):
-        for index, file in enumerate(files):
-            if file.resolve() in [other.resolve() for other in files[:index]]:
-                raise InputError(f"{file} is named twice: give {flag} each file once.")
+        if twice := first_repeated(files):
+            raise InputError(f"{files[twice]} is named twice: give {flag} each file once.")
     _check_output(output, {file.resolve() for file in (*paths, *fit_on)})
 
 
@@ -186,7 +182,7 @@ def _scores(joined: Joined, rule: str, fused: "pd.DataFrame") -> dict[str, dict[
 def _names(paths: Sequence[Path]) -> list[str]:
     """Gives each file the shortest name that is its own; the predictions of a run are called as the run is."""
     short = [path.resolve().parent.name if path.name == "predictions.csv" else path.stem for path in paths]
-    return [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
+    return unique_names(paths, short)
 
 
 if __name__ == "__main__":

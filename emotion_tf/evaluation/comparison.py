@@ -10,6 +10,7 @@ import numpy as np
 
 from emotion_tf.evaluation.counts import SCORES, UAR
 from emotion_tf.runs.folder import Scored
+from emotion_tf.runs.prediction_files import file_of, first_repeated, unique_names
 from pipelines.command import InputError
 
 if TYPE_CHECKING:
@@ -78,14 +79,11 @@ def read_entries(paths: Sequence[Path]) -> list[Entry]:
     Raises:
       InputError: Fewer than two, one twice, no predictions, or different label sets.
     """
-    files = [path / "predictions.csv" if path.is_dir() else path for path in paths]
-    if len(files) < 2:
+    if len(paths) < 2:
         raise InputError(f"Nothing to compare {paths[0]} with: name two runs or more.")
-    for index, file in enumerate(files):
-        if file.resolve() in [other.resolve() for other in files[:index]]:
-            raise InputError(f"{paths[index]} is named twice: name each run once.")
-    short = [path.resolve().name if path.is_dir() else path.stem for path in paths]
-    names = [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
+    if twice := first_repeated([file_of(path) for path in paths]):
+        raise InputError(f"{paths[twice]} is named twice: name each run once.")
+    names = unique_names(paths, [path.resolve().name if path.is_dir() else path.stem for path in paths])
     entries = [_read(name, path) for name, path in zip(names, paths, strict=True)]
     _check_label_sets(entries)
     return entries
@@ -110,12 +108,12 @@ def _read(name: str, path: Path) -> Entry:
 
 def _check_label_sets(entries: Sequence[Entry]) -> None:
     """Refuses entries of different label sets; without probabilities a file shows only the emotions that occur."""
-    from emotion_tf.runs.predictions import emotions_of
+    from emotion_tf.runs.predictions import emotions_of, probability_columns
 
     known = set().union(*(emotions_of(entry.predictions) for entry in entries))
     for entry in entries:
-        is_complete = any(column.startswith("probability_") for column in entry.predictions)
-        if is_complete and (missing := sorted(known - set(emotions_of(entry.predictions)))):
+        missing = sorted(known - set(emotions_of(entry.predictions)))
+        if missing and probability_columns(entry.predictions):
             raise InputError(
                 f"{entry.name} does not know {', '.join(missing)}, which another run does:"
                 " compare runs of the same label set."

@@ -49,7 +49,7 @@ class Joined:
         return dataclasses.replace(self, tables=tuple(table[is_chosen] for table in self.tables))
 
     def fits(self) -> "Iterator[tuple[dict[str, int], Joined]]":
-        """Yields each fold and seed, as far as the files tell them, and its rows."""
+        """Yields each fold and seed, as far as the files have such columns, and its rows."""
         columns = list(self.key[2:])
         if not columns:
             yield {}, self
@@ -148,10 +148,10 @@ def join(paths: Sequence[Path]) -> Joined:
 
 
 def _check_emotions(paths: Sequence[Path], tables: "Sequence[pd.DataFrame]") -> None:
-    from emotion_tf.runs.predictions import PREFIX, emotions_of
+    from emotion_tf.runs.predictions import PREFIX, emotions_of, probability_columns
 
     for path, table in zip(paths, tables, strict=True):
-        if not any(column.startswith(PREFIX) for column in table):
+        if not probability_columns(table):
             raise InputError(f"{path} has no probabilities to fuse: add a column {PREFIX}NAME for each emotion.")
         differing = sorted(set(emotions_of(table)) ^ set(emotions_of(tables[0])))
         if differing:
@@ -210,7 +210,7 @@ def fit_set_of(joined: Joined, rule: str, fit_on: Sequence[Path] = ()) -> Joined
     if rule in late_rules.FITTED or fit_on:
         for place, _ in joined.fits():
             if not len(fit_set.where(**place)):
-                _complain_of_no_fit_set(rule, place, found)
+                _refuse_without_fit_set(rule, place, found)
     if fit_on:
         _check_test(joined, fit_set)
     return fit_set
@@ -228,7 +228,7 @@ def _check_alike(joined: Joined, found: Joined) -> None:
         )
 
 
-def _complain_of_no_fit_set(rule: str, place: Mapping[str, int], found: Joined) -> None:
+def _refuse_without_fit_set(rule: str, place: Mapping[str, int], found: Joined) -> None:
     of = "".join(f" of {column} {value}" for column, value in place.items())
     raise InputError(
         f"No row{of} with split=validation stands in each of {enumeration(found.paths)}, and --rule {rule} is fitted on"
@@ -306,15 +306,15 @@ def _combined(rows: Joined, rule: str, parameters: Mapping[str, np.ndarray]) -> 
 
 def _table(rows: Joined, probabilities: np.ndarray, fit: Fit) -> "pd.DataFrame":
     """Makes the rows of predictions.csv of one fold and seed."""
-    from emotion_tf.evaluation.multilabel import decide, joined
+    from emotion_tf.evaluation.multilabel import decide, with_names
     from emotion_tf.runs.predictions import predictions_table
 
     first, memberships = rows.tables[0], rows.memberships
-    about = first.assign(speaker=rows.speakers, label=memberships.argmax(axis=1))
-    table = predictions_table(about, probabilities, rows.emotions, first["split"])
+    utterances = first.assign(speaker=rows.speakers, label=memberships.argmax(axis=1))
+    table = predictions_table(utterances, probabilities, rows.emotions, first["split"])
     if fit.thresholds is not None:
-        named = {"label": memberships, "predicted": decide(probabilities, fit.thresholds)}
-        table = table.assign(**{column: joined(sets, rows.emotions) for column, sets in named.items()})
+        predicted = decide(probabilities, fit.thresholds)
+        table = with_names(table, rows.emotions, label=memberships, predicted=predicted)
     return table.assign(**fit.place)
 
 

@@ -38,6 +38,19 @@ def joined(memberships: np.ndarray, emotions: Sequence[str]) -> list[str]:
     return [SEPARATOR.join(compress(emotions, row)) for row in memberships.tolist()]
 
 
+def with_names(
+    table: pd.DataFrame, emotions: Sequence[str], *, label: np.ndarray, predicted: np.ndarray
+) -> pd.DataFrame:
+    """Writes sets of emotions into the columns label and predicted of predictions.csv.
+
+    Args:
+      table: One row an utterance.
+      emotions: The label set, in label order.
+      label, predicted: bool [num_utterances, num_emotions].
+    """
+    return table.assign(label=joined(label, emotions), predicted=joined(predicted, emotions))
+
+
 def fit_thresholds(probabilities: np.ndarray, memberships: np.ndarray) -> np.ndarray:
     """Finds for each emotion the threshold of the best F1 on the utterances given.
 

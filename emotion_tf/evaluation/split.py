@@ -24,7 +24,7 @@ from pipelines.dataset import make_dataset
 from pipelines.records import read_metadata
 
 _BATCH, _TEXT_BATCH = 32, 256
-"""Utterances that are predicted together; those of words alone are small."""
+"""Utterances that are predicted together; those of text alone are small."""
 
 _SHUFFLED = {"shuffled-audio": "audio", "shuffled-transcripts": "transcripts", "shuffled-video": "video"}
 
@@ -115,8 +115,8 @@ class Split:
             probabilities = probabilities_of(logits, is_multi_label=self.is_multi_label)
         table = predictions_table(self.utterances, probabilities, self.emotions, self.name)
         if self.is_multi_label:
-            sets = {"label": self.memberships, "predicted": self._decide(probabilities)}
-            table = table.assign(**{column: multilabel.joined(found, self.emotions) for column, found in sets.items()})
+            predicted = self._decide(probabilities)
+            table = multilabel.with_names(table, self.emotions, label=self.memberships, predicted=predicted)
         return table, loss
 
     def _decide(self, probabilities: np.ndarray) -> np.ndarray:
