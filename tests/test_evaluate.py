@@ -19,11 +19,12 @@ from pipelines.command import InputError
 from pipelines.corpora import manifest
 from pipelines.emotions import LABEL_MAPS, RAVDESS
 from pipelines.files import write_json
+from pipelines.records import writer
 
 
 @pytest.fixture
 def run(text_run, tmp_path):
-    """A finished run whose test split nobody has read."""
+    """A finished run whose test split was not read yet."""
     shutil.copytree(text_run.folder, tmp_path / "text")
     return Run(tmp_path / "text")
 
@@ -120,12 +121,12 @@ def test_the_audit_of_the_fold_is_written_again(run):
     run.audit_path.unlink()
     evaluate(run.folder)
     audit, fold = json.loads(run.audit_path.read_text()), run.metadata()["fold"]
-    assert {name: part["speakers"] for name, part in audit["parts"].items()} == {
+    assert {name: split["speakers"] for name, split in audit["splits"].items()} == {
         name: fold[name] for name in ("train", "validation", "test")
     }
 
 
-def test_a_fold_with_a_speaker_in_two_parts_is_not_scored(run):
+def test_a_fold_with_a_speaker_in_two_splits_is_not_scored(run):
     metadata = run.metadata()
     metadata["fold"]["test"] = metadata["fold"]["train"]
     run.metadata_path.write_text(json.dumps(metadata))
@@ -253,19 +254,19 @@ def test_flags_that_do_not_fit_get_a_sentence(flags, sentence):
 
 @pytest.fixture(scope="module")
 def make_other(tmp_path_factory):
-    """From a name and labels to records of a manifest: other speakers, other sound, one clip a label and speaker."""
+    """From a name and labels to records of a manifest: other speakers, other audio, one clip a label and speaker."""
 
     def make(name, labels, emotions=None, **front_end):
         folder = tmp_path_factory.mktemp("other")
         rng = np.random.default_rng(len(name))
         with (folder / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "emotion", "speaker", "transcript"])
+            table = csv.writer(file)
+            table.writerow(["path", "emotion", "speaker", "transcript"])
             for speaker in ("anna", "ben", "cleo"):
                 for label in labels:
                     path = folder / f"{speaker}-{label}.wav"
                     soundfile.write(path, 0.1 * rng.standard_normal(8000), 16000)
-                    writer.writerow([path.name, label, speaker, f"{speaker} says {label}"])
+                    table.writerow([path.name, label, speaker, f"{speaker} says {label}"])
         corpus = manifest.read(folder / f"{name}.csv", tuple(emotions or labels))
         writer.prepare(writer.Preparation(corpus, folder / name, audio.FrontEnd(**front_end)), 1)
         return folder / name
@@ -291,7 +292,7 @@ def test_every_utterance_of_other_records_is_scored_below_the_run(run, other, ca
     assert set(predictions["speaker"]) == {"anna", "ben", "cleo"}
     assert list(predictions["label"]) == [name.split("-")[1] for name in predictions["utterance_id"]]
     audit = json.loads((place.folder / "audit.json").read_text())
-    assert audit["parts"]["test"] == {"speakers": ["anna", "ben", "cleo"], "num_utterances": 6}
+    assert audit["splits"]["test"] == {"speakers": ["anna", "ben", "cleo"], "num_utterances": 6}
     assert audit["sources"][0]["run"] == str(run.folder)
     assert (place.plots / "confusion-test.png").exists()
     assert (run.scores_path.read_text(), run.predictions_path.read_text()) == before
@@ -325,7 +326,7 @@ def test_stored_scores_of_other_records_or_another_map_are_not_passed_off(run, o
 
 
 def test_a_run_is_not_scored_on_records_that_it_was_trained_on(run, three_speaker_records):
-    with pytest.raises(InputError, match=r"has speaker \d\d in its (train|validation) part, whom these records hold"):
+    with pytest.raises(InputError, match=r"has speaker \d\d in its (train|validation) split, whom these records hold"):
         evaluate(run.folder, "--records", three_speaker_records)
     assert not run.cross_corpus(three_speaker_records).folder.exists()
 
