@@ -120,7 +120,7 @@ def test_chance_and_majority_are_scored_by_scikit_learn(is_multi_label):
     """The majority class is 4 of 6 joys; chance of several emotions is every emotion, always."""
     labelled = np.array([[1, 0, 0]] * 4 + [[0, 1, 0], [is_multi_label, 1, 0]], bool)
     names, emotions = ("macro_f1", "micro_f1", "weighted_f1"), ("joy", "fear", "grief")
-    found = counts.chance_and_majority(labelled.sum(axis=0), 6, emotions, (names, names), is_multi_label=is_multi_label)
+    found = counts.chance_and_majority(labelled.sum(axis=0), 6, emotions, names, names, is_multi_label=is_multi_label)
     assert found["majority"].pop("emotion") == "joy"
     always = {"chance": np.ones((6, 3), bool), "majority": np.eye(3, dtype=bool)[np.zeros(6, int)]}
     for system in ("chance", "majority")[not is_multi_label :]:
@@ -135,7 +135,7 @@ def test_chance_and_majority_are_scored_by_scikit_learn(is_multi_label):
 def test_chance_of_one_emotion_each_is_that_of_guessing_evenly_what_occurs():
     names = ("unweighted_average_recall", "accuracy", "macro_f1")
     labelled, emotions = np.array([9, 1, 0]), ("calm", "sad", "angry")
-    found = counts.chance_and_majority(labelled, 10, emotions, (names, names), is_multi_label=False)
+    found = counts.chance_and_majority(labelled, 10, emotions, names, names, is_multi_label=False)
     assert found["chance"] == pytest.approx(
         {"unweighted_average_recall": 0.5, "accuracy": 0.5, "macro_f1": (0.9 / 1.4 + 0.1 / 0.6) / 2}
     )

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emotion_tf.evaluation.counts import SCORES, UAR
+from emotion_tf.evaluation.counts import (
+    SCORES,
+    UAR,
+    chance_and_majority,
+    codes_of,
+    count_emotions,
+    unit_of,
+    units_of,
+)
 from emotion_tf.runs.folder import Scored
 from emotion_tf.runs.prediction_files import file_of, first_repeated, unique_names
 from pipelines.command import InputError
@@ -159,7 +167,6 @@ def pair_up(entries: Sequence[Entry], split: str) -> Pairing:
     """
     import pandas as pd
 
-    from emotion_tf.evaluation.counts import unit_of, units_of
     from emotion_tf.runs.predictions import emotions_of, is_multi_label
 
     rows = {entry.name: entry.predictions[entry.predictions["split"] == split] for entry in entries}
@@ -187,7 +194,6 @@ def pair_up(entries: Sequence[Entry], split: str) -> Pairing:
 
 def _count(rows: "pd.DataFrame", units: "pd.Series", emotions: Sequence[str]) -> np.ndarray:
     """Counts as `count_emotions` does; an utterance weighs 1 in each seed, in however many folds it is."""
-    from emotion_tf.evaluation.counts import codes_of, count_emotions
     from emotion_tf.evaluation.multilabel import memberships
 
     labelled, predicted = (memberships(rows[column], emotions) for column in ("label", "predicted"))
@@ -228,14 +234,20 @@ def compare(entries: Sequence[Entry], pairing: Pairing, split: str, metric: str 
       What compare.json holds, the sentences left out. Scores and differences are shares in [-1, 1]; of a pair `first`
       has the higher score.
     """
-    from emotion_tf.evaluation.counts import chance_and_majority
     from emotion_tf.evaluation.uncertainty import holm, smallest_p
 
     pairs = [_difference(entries, pairing, metric, *pair) for pair in itertools.combinations(range(len(entries)), 2)]
     for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
         pair["p_holm"] = adjusted
     smallest = smallest_p(len(pairing.totals), of_exchanges=metric != UAR)
-    labelled, names = pairing.totals.sum(axis=0), ([metric], [metric, pairing.second])
+    proportions = chance_and_majority(
+        pairing.totals.sum(axis=0),
+        pairing.num_utterances,
+        pairing.emotions,
+        [metric],
+        [metric, pairing.second],
+        is_multi_label=pairing.is_multi_label,
+    )
     return {
         "split": split,
         "metric": metric,
@@ -244,9 +256,7 @@ def compare(entries: Sequence[Entry], pairing: Pairing, split: str, metric: str 
         "num_units": len(pairing.totals),
         "num_utterances": pairing.num_utterances,
         "num_left_out": pairing.num_left_out,
-        **chance_and_majority(
-            labelled, pairing.num_utterances, pairing.emotions, names, is_multi_label=pairing.is_multi_label
-        ),
+        **proportions,
         "smallest_p": smallest,
         "smallest_p_holm": min(1.0, smallest * len(pairs)),
         "runs": [_score(*found, metric, pairing.second) for found in zip(entries, pairing.tables, strict=True)],

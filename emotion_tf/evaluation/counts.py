@@ -163,7 +163,8 @@ def chance_and_majority(
     labelled: np.ndarray,
     num_utterances: float,
     emotions: Sequence[str],
-    names: tuple[Sequence[str], Sequence[str]],
+    of_chance: Sequence[str],
+    of_majority: Sequence[str],
     *,
     is_multi_label: bool,
 ) -> dict[str, Any]:
@@ -176,7 +177,8 @@ def chance_and_majority(
       labelled: [num_emotions] utterances that are labelled with each.
       num_utterances: All of them.
       emotions: The label set, in label order.
-      names: The scores of `SCORES` to take of chance, and those of the majority class.
+      of_chance: Names of `SCORES` to take of chance.
+      of_majority: Names of `SCORES` to take of the majority class.
       is_multi_label: Whether utterances may have several emotions.
     """
     commonest, occurs = int(labelled.argmax()), labelled > 0
@@ -185,8 +187,8 @@ def chance_and_majority(
     is_commonest = np.arange(len(labelled)) == commonest
     majority = np.stack([is_commonest * labelled, labelled, is_commonest * num_utterances], axis=-1)
     return {
-        "chance": {name: float(SCORES[name](chance)) for name in names[0]},
-        "majority": {"emotion": emotions[commonest]} | {name: float(SCORES[name](majority)) for name in names[1]},
+        "chance": {name: float(SCORES[name](chance)) for name in of_chance},
+        "majority": {"emotion": emotions[commonest]} | {name: float(SCORES[name](majority)) for name in of_majority},
     }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -38,9 +38,17 @@ MULTI_LABEL_MEASURES: Measures = {
 }
 """The same where utterances may have several emotions."""
 
-_PROPORTIONS = (UAR, "macro_f1"), ("accuracy", UAR, "macro_f1", "weighted_f1")
-_MULTI_LABEL_PROPORTIONS = ("macro_f1", "micro_f1"), ("macro_f1", "micro_f1")
-"""Which scores are taken of chance, and which of the majority class."""
+
+class _Names(NamedTuple):
+    """Which scores are taken of chance, of the majority class, and of each member of a group."""
+
+    chance: tuple[str, ...]
+    majority: tuple[str, ...]
+    members: tuple[str, ...]
+
+
+_NAMES = _Names((UAR, "macro_f1"), ("accuracy", UAR, "macro_f1", "weighted_f1"), (UAR, "accuracy"))
+_MULTI_LABEL_NAMES = _Names(("macro_f1", "micro_f1"), ("macro_f1", "micro_f1"), ("macro_f1", "micro_f1"))
 
 SHARES = tuple(tenths / 10 for tenths in range(10, 0, -1))
 """Of the clips, the most confident first, whose selective accuracy is taken."""
@@ -74,7 +82,7 @@ def scores(
       out; chance is to predict every emotion always.
     """
     is_multi = is_multi_label(predictions)
-    measures = MULTI_LABEL_MEASURES if is_multi else MEASURES
+    measures, names = (MULTI_LABEL_MEASURES, _MULTI_LABEL_NAMES) if is_multi else (MEASURES, _NAMES)
     units, seeds = counts.units_of(predictions), codes_of(predictions, "seed")
     labelled, probabilities = memberships(predictions["label"], emotions), emotion_probabilities(predictions)
     tables = _label_tables(predictions, emotions, units, seeds)
@@ -82,22 +90,15 @@ def scores(
         tables |= _probability_tables(predictions, probabilities, units, seeds)
     found = scores_of(tables, measures) | counts.sample_of(predictions, labelled, emotions)
     found |= counts.chance_and_majority(
-        labelled.sum(axis=0),
-        len(labelled),
-        emotions,
-        _MULTI_LABEL_PROPORTIONS if is_multi else _PROPORTIONS,
-        is_multi_label=is_multi,
+        labelled.sum(axis=0), len(labelled), emotions, names.chance, names.majority, is_multi_label=is_multi
     )
     found["per_emotion"] = counts.per_emotion(tables["counts"].sum(axis=0), emotions)
-    in_groups = ("macro_f1", "micro_f1") if is_multi else (UAR, "accuracy")
-    found["by"] = by_group(predictions, lambda rows: _plain_scores(rows, emotions, in_groups))
-    if is_multi:
-        found["is_multi_label"] = True
+    found["by"] = by_group(predictions, lambda rows: _plain_scores(rows, emotions, names.members))
+    found |= {"is_multi_label": True} if is_multi else {}
     if probabilities.empty:
         return found
     found |= with_areas(found["per_emotion"], predictions, labelled)
-    if not is_multi:
-        found["selective_accuracy"] = selective(predictions)
+    found |= {} if is_multi else {"selective_accuracy": selective(predictions)}
     if temperature is not None:
         before = uncalibrated(probabilities, temperature, is_multi_label=is_multi)
         found["uncalibrated"] = scores_of(_probability_tables(predictions, before, units, seeds), measures)
