@@ -1,11 +1,11 @@
-"""Changes one thing at a time about sound: `python -m benchmarks.audio_ablation --source data/ravdess`.
+"""Changes one setting of the audio branch at a time: `python -m benchmarks.audio_ablation --source data/ravdess`.
 
 Each setting differs from the default of `prepare` and `fit` in one thing, and is trained like it: 7 epochs on crops of
 1.3 seconds, on the training speakers of lj5 folds 1 and 2 (counted from 0), with 2 seeds. Scores are those of the
 validation speakers; no test split is read. So short a training favours what learns fast over what regularises, and the
 kept epoch is the best on the very speakers that are scored, of every setting alike.
-What is said in frames or bands follows where these change: crops and masks keep their length in seconds and their share
-of the bands. A hop of 40 ms comes with a window of 40 ms, for a hop cannot be longer than the window.
+Settings in frames or bands follow where these change: crops and masks keep their seconds and their share of the bands.
+A hop of 40 ms comes with a window of 40 ms, for a hop cannot be longer than the window.
 Records and runs go to --work (default: data/ablation). A stopped command goes on where it was when it is given again; a
 finished fit is never trained again. Prints a table, writes results/audio_ablation.json beside this file.
 """
@@ -27,6 +27,7 @@ from benchmarks.result_files import write_result
 from emotion_tf import crossval, flags
 from emotion_tf.config import Config
 from emotion_tf.evaluation import comparison
+from emotion_tf.evaluation.counts import UAR
 from emotion_tf.evaluation.uncertainty import holm
 from emotion_tf.runs.folder import Run
 from pipelines import prepare
@@ -264,8 +265,8 @@ def _validation_rows(fits: Sequence[crossval.Fit]) -> "pd.DataFrame":
 
 
 def _about(setting: Setting, fits: Sequence[crossval.Fit]) -> dict[str, Any]:
-    """Tells of a setting what needs no other; `minutes` is of the median fit, TensorFlow's start aside."""
-    scores = {one.run.folder.name: one.run.scores()["validation"][comparison.UAR] for one in fits}
+    """Describes a setting by itself; `minutes` is of the median fit, TensorFlow's start aside."""
+    scores = {one.run.folder.name: one.run.scores()["validation"][UAR] for one in fits}
     # config.json is the first file of a run, scores.json the last.
     seconds = [one.run.scores_path.stat().st_mtime - one.run.config_path.stat().st_mtime for one in fits]
     return {
@@ -295,7 +296,7 @@ def difference(default: "pd.DataFrame", other: "pd.DataFrame") -> dict[str, Any]
       default, other: Rows of predictions.csv of the validation split, with a column seed.
 
     Returns:
-      The difference, what each speaker says of it (averaged over seeds), and its 95 % interval and p-value by
+      The difference, the share of each speaker in it (averaged over seeds), and its 95 % interval and p-value by
       Student's t over speakers; the interval is None for a single one.
     """
     entries = [comparison.Entry(name, Path(), rows) for name, rows in (("default", default), ("other", other))]
@@ -312,8 +313,8 @@ def difference(default: "pd.DataFrame", other: "pd.DataFrame") -> dict[str, Any]
 def t_test(values: np.ndarray) -> dict[str, Any]:
     """Takes the 95 % interval of a mean over speakers, and the p-value of a mean of 0.
 
-    A bootstrap over four speakers has no more to say than the least and the greatest of them; t leans on their
-    differences being normal instead.
+    A bootstrap over four speakers shows no more than the least and the greatest of them; t assumes instead that their
+    differences are normal.
     """
     if len(values) < 2:
         return {"interval": None, "p": 1.0}

@@ -1,13 +1,13 @@
-"""Tells what fusion is worth: `python -m benchmarks.fusion --records data/records/ravdess-paired`.
+"""Measures what fusion adds to its branches: `python -m benchmarks.fusion --records data/records/ravdess-paired`.
 
-Cross-validates audio alone, words alone, every rule of late and every join of early fusion over the same folds, early
+Cross-validates audio alone, text alone, every rule of late and every join of early fusion over the same folds, early
 fusion with modality dropout, and fusion under the control of shuffled transcripts. All early fusions start from the
 branches of their fold. `paired` transcripts are the bench: two noisy and independent modalities; on `script` nothing
 can be gained. The test split of every fit is read once, when all are trained; which system is called the best, and
 which branch the better one, the validation split says, but of rules that are fitted on it, whose scores there are too
 good. Differences are over speakers, by `emotion_tf.compare`.
 Folders go to --work (default: data/fusion/<records>). A stopped command goes on where it was when it is given again.
-Prints a table, and adds what it found to results/fusion.json beside this file, under the source of words.
+Prints a table, and adds what it found to results/fusion.json beside this file, under the transcript source.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.result_files import commit, read_result, write_result
 from emotion_tf import crossval
 from emotion_tf.evaluation import comparison
+from emotion_tf.evaluation.counts import UAR
 from emotion_tf.models.late_rules import FITTED, RULES
 from emotion_tf.runs.folder import Scored
 from pipelines.command import run_command
@@ -54,10 +55,10 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     work = arguments.work or Path("data/fusion") / arguments.records.resolve().name
     names = list(dict.fromkeys([*BRANCHES, *arguments.systems]))
-    for part in ("validation", "test"):
+    for split in ("validation", "test"):
         for name in names:
-            print(f"--- {name}, {part} part", flush=True)
-            crossval.main(_command(name, arguments, work, part))
+            print(f"--- {name}, {split} split", flush=True)
+            crossval.main(_command(name, arguments, work, split))
     found = results({name: Scored(work / name) for name in names})
     source = read_metadata(arguments.records).transcript_source
     flags = {name: SYSTEMS[name] for name in names}
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--records", type=Path, required=True, help="of sound and words")
+    parser.add_argument("--records", type=Path, required=True, help="of audio and text")
     parser.add_argument("--work", type=Path, help="of the runs (default: data/fusion/<records>)")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="NAME",
                         help=f"beside the branches, of {', '.join(SYSTEMS)} (default: all)")  # fmt: skip
@@ -78,12 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(name: str, arguments: argparse.Namespace, work: Path, part: str) -> list[str]:
+def _command(name: str, arguments: argparse.Namespace, work: Path, split: str) -> list[str]:
     """Writes the command line of a system for `emotion_tf.crossval`."""
     flags = SYSTEMS[name].format(**{branch: work / branch for branch in BRANCHES}).split()
     flags += ["--epochs", str(arguments.audio_epochs)] if name == "audio" else []
     shared = ["--records", str(arguments.records), "--folds", arguments.folds, "--seeds", str(arguments.seeds)]
-    return [*flags, *shared, "--split", part, "--run", str(work / name)]
+    return [*flags, *shared, "--split", split, "--run", str(work / name)]
 
 
 def results(systems: Mapping[str, Scored]) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def results(systems: Mapping[str, Scored]) -> dict[str, Any]:
       differences are shares in [-1, 1].
     """
     scores = {name: system.scores() for name, system in systems.items()}
-    by_validation = {name: found["validation"][comparison.UAR] for name, found in scores.items()}
+    by_validation = {name: found["validation"][UAR] for name, found in scores.items()}
     better = max(BRANCHES, key=lambda name: by_validation[name])
     fitted = {f"late-{rule}" for rule in FITTED}
     fused = [name for name in systems if name not in (*BRANCHES, *fitted) and not name.endswith("shuffled")]
@@ -103,8 +104,8 @@ def results(systems: Mapping[str, Scored]) -> dict[str, Any]:
         test = scores[name]["test"]
         found[name] = {
             "validation": by_validation[name],
-            "test": test[comparison.UAR],
-            "interval": test[f"{comparison.UAR}_interval"],
+            "test": test[UAR],
+            "interval": test[f"{UAR}_interval"],
             "expected_calibration_error": test["expected_calibration_error"],
             "speakers": len(test["by"]["speaker"]),
             "marks": scores[name]["marks"],
@@ -120,10 +121,10 @@ def _without(system: Scored, systems: Mapping[str, Scored]) -> dict[str, Any]:
     rest = {"audio": "text", "text": "audio"}
     return {
         modality: {
-            "test": part[comparison.UAR],
+            "test": scores[UAR],
             "above_branch": difference(system.without_path(modality), systems[rest[modality]].folder),
         }
-        for modality, part in system.scores()["test"]["without"].items()
+        for modality, scores in system.scores()["test"]["without"].items()
     }
 
 
@@ -136,9 +137,9 @@ def difference(one: Path, other: Path) -> dict[str, Any]:
     entries = comparison.read_entries([one, other])
     [pair] = comparison.compare(entries, comparison.pair_up(entries, "test"), "test")["pairs"]
     sign = 1 if pair["first"] == entries[0].name else -1
-    interval = pair[f"{comparison.UAR}_interval"]
+    interval = pair[f"{UAR}_interval"]
     ends = None if interval is None else sorted(sign * end for end in interval)
-    return {"difference": sign * pair[comparison.UAR], "interval": ends, "p": pair["p"]}
+    return {"difference": sign * pair[UAR], "interval": ends, "p": pair["p"]}
 
 
 def table(found: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ import pandas as pd
 
 from benchmarks.result_files import write_result
 from emotion_tf.evaluation import metrics, uncertainty
+from emotion_tf.evaluation.counts import NUM_BINS, SCORES
 from emotion_tf.runs.predictions import PREFIX
 from pipelines.command import run_command
 
@@ -69,10 +70,10 @@ def population() -> dict[str, float]:
     of_emotions = [_clip_scores(ease + spread * z) for ease in EASE]
     recall, loss = (np.array([density @ found[key] for found in of_emotions]) for key in ("hits", "loss"))
     shares = CLIPS / CLIPS.sum()
-    gaps = np.zeros(metrics.NUM_BINS)
+    gaps = np.zeros(NUM_BINS)
     for share, found in zip(shares, of_emotions, strict=True):
-        bins = np.ceil(found["confidence"] * metrics.NUM_BINS).astype(int) - 1
-        gaps += share * np.bincount(bins, density * (found["hits"] - found["confidence"]), metrics.NUM_BINS)
+        bins = np.ceil(found["confidence"] * NUM_BINS).astype(int) - 1
+        gaps += share * np.bincount(bins, density * (found["hits"] - found["confidence"]), NUM_BINS)
     return dict(
         zip(MEASURES, map(float, (recall.mean(), shares @ recall, shares @ loss, np.abs(gaps).sum())), strict=True)
     )
@@ -102,17 +103,24 @@ def simulate(num_speakers: int, rng: np.random.Generator) -> dict[str, np.ndarra
     clips = _clip_scores(log_odds)  # [num_speakers, 60]
     predicted = np.where(clips["hits"], emotion, (emotion + 1) % len(CLIPS))
     speaker = np.arange(num_speakers)[:, None]
-    counts = np.zeros((num_speakers, len(CLIPS), len(CLIPS)))
-    np.add.at(counts, (speaker, emotion, predicted), 1)
-    bins = np.zeros((num_speakers, metrics.NUM_BINS, 3))
+    confusions = np.zeros((num_speakers, len(CLIPS), len(CLIPS)))
+    np.add.at(confusions, (speaker, emotion, predicted), 1)
+    bins = np.zeros((num_speakers, NUM_BINS, 3))
     values = np.stack([np.ones_like(clips["loss"]), clips["hits"], clips["confidence"]], axis=-1)
-    np.add.at(bins, (speaker, np.ceil(clips["confidence"] * metrics.NUM_BINS).astype(int) - 1), values)
+    np.add.at(bins, (speaker, np.ceil(clips["confidence"] * NUM_BINS).astype(int) - 1), values)
     losses = np.stack([clips["loss"].sum(axis=1), np.full(num_speakers, len(emotion))], axis=-1)
-    return {"confusion": counts, "likelihood": losses, "bins": bins}
+    return {"confusion": confusions, "likelihood": losses, "bins": bins}
+
+
+def counts_of(confusions: np.ndarray) -> np.ndarray:
+    """Takes hits, labels and predictions of confusions: [..., num_emotions, num_emotions] -> [..., num_emotions, 3]."""
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    return np.stack([hits, confusions.sum(axis=-1), confusions.sum(axis=-2)], axis=-1)
 
 
 def speaker_intervals(tables: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
     """Takes the intervals as `metrics.scores` does."""
+    tables = {**tables, "counts": counts_of(tables["confusion"])}
 
     def value(sums: Mapping[str, np.ndarray], name: str) -> np.ndarray:
         table, measure = metrics.MEASURES[name]
@@ -126,8 +134,8 @@ def clip_intervals(tables: Mapping[str, np.ndarray], seed: int) -> dict[str, Any
     total = tables["confusion"].sum(axis=0)
     num_clips = int(total.sum())
     draws = np.random.default_rng(seed).multinomial(num_clips, total.ravel() / num_clips, CLIP_RESAMPLES)
-    confusions = draws.reshape(-1, *total.shape)
-    return {name: np.quantile(metrics.MEASURES[name][1](confusions), [0.025, 0.975]) for name in MEASURES[:2]}
+    table = counts_of(draws.reshape(-1, *total.shape))
+    return {name: np.quantile(SCORES[name](table), [0.025, 0.975]) for name in MEASURES[:2]}
 
 
 def time_scores(repetitions: int) -> float:

@@ -1,10 +1,10 @@
 """Sets text runs beside TF-IDF and logistic regression: `benchmarks/text_baseline.py --records DIR [--runs RUN...]`.
 
-DIR holds records with a published split. Unigrams and bigrams of words and marks, a logistic regression (one an emotion
-where utterances carry several), its strength chosen on the validation split by weighted F1 (macro-F1 with thresholds
-fitted there, where utterances carry several); the test split is scored by the code that scores runs. --runs are runs or
-crossvals whose test split was read. Writes saved_models/<records>-tfidf.csv, which evaluate and compare read like the
-predictions of a run, and results/text_baseline-<records>.json beside this file.
+DIR holds records with a published split. Unigrams and bigrams of words and punctuation, a logistic regression (one an
+emotion where utterances have several), its strength chosen on the validation split by weighted F1 (macro-F1 with
+thresholds fitted there, where utterances have several); the test split is scored by the code that scores runs. --runs
+are runs or crossvals whose test split was read. Writes saved_models/<records>-tfidf.csv, which evaluate and compare
+read like the predictions of a run, and results/text_baseline-<records>.json beside this file.
 """
 
 import argparse
@@ -63,18 +63,18 @@ def baseline(folder: Path) -> tuple[pd.DataFrame, float]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     metadata, rows = read_metadata(folder), _read(folder)
-    parts = {split: rows[rows["split"] == split] for split in SPLITS}
-    if any(part.empty for part in parts.values()):
+    splits = {split: rows[rows["split"] == split] for split in SPLITS}
+    if any(utterances.empty for utterances in splits.values()):
         raise InputError(f"{folder} has no published split: name records of a corpus that has one.")
-    # Marks are words, too: without "!" and "?" MELD reads nine points less.
-    marks = r"(?u)\w+|[^\w\s]"
+    # Punctuation counts as words, too: without "!" and "?" MELD reads nine points less.
+    token = r"(?u)\w+|[^\w\s]"
     words = TfidfVectorizer(
-        ngram_range=(1, 2), min_df=2, sublinear_tf=True, strip_accents="unicode", token_pattern=marks
+        ngram_range=(1, 2), min_df=2, sublinear_tf=True, strip_accents="unicode", token_pattern=token
     )
-    words.fit(parts["train"]["transcript"])
-    fitted = {strength: _fit(words.transform(parts["train"]["transcript"]), parts["train"], metadata, strength)
+    words.fit(splits["train"]["transcript"])
+    fitted = {strength: _fit(words.transform(splits["train"]["transcript"]), splits["train"], metadata, strength)
               for strength in STRENGTHS}  # fmt: skip
-    tables = {c: [_predict(model, words, parts[s], metadata) for s in SPLITS[1:]] for c, model in fitted.items()}
+    tables = {c: [_predict(model, words, splits[s], metadata) for s in SPLITS[1:]] for c, model in fitted.items()}
     decided = {c: _decide(validation, test, metadata) for c, (validation, test) in tables.items()}
     measure = "macro_f1" if metadata.is_multi_label else "weighted_f1"
     best = max(STRENGTHS, key=lambda strength: _scores(decided[strength][0], folder)[measure])

@@ -2,8 +2,8 @@
 
 Each RUN is the folder of a run or of a crossval, or a CSV file in the format of predictions.csv, of any toolkit.
 Prints the scores of each, and for each pair the difference with its 95 % interval over speakers, the p-value of a
-permutation test over speakers, before and after Holm's correction, and a plain sentence. Where nobody is named,
-dialogues or utterances take the place of speakers.
+permutation test over speakers, before and after Holm's correction, and a plain sentence. Where no speakers are named,
+dialogues or utterances take their place.
 `--split validation|test` chooses the split, `--metric uar|macro_f1|weighted_f1` the score (default: the one that the
 runs put first), `--output FOLDER` writes compare.json and compare.png there.
 """
@@ -13,17 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from emotion_tf.evaluation.comparison import (
-    UAR,
-    choose_metric,
-    choose_split,
-    compare,
-    counted,
-    pair_up,
-    ranged,
-    read_entries,
-    written_p,
-)
+from emotion_tf.evaluation.comparison import choose_metric, choose_split, compare, pair_up, read_entries
+from emotion_tf.evaluation.counts import TITLES, UAR
+from emotion_tf.reporting.wording import format_count, format_interval, format_p, with_sentences
 from pipelines.command import InputError, run_command
 from pipelines.files import write_json
 from pipelines.parsers import add_flag, command_parser
@@ -43,9 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.output and arguments.output.exists() and not arguments.output.is_dir():
         raise InputError(f"{arguments.output} is a file: give --output a folder.")
     entries = read_entries(arguments.runs)
-    part = choose_split(entries, arguments.split)
+    split = choose_split(entries, arguments.split)
     metric = choose_metric(entries, METRICS.get(arguments.metric))
-    compared = compare(entries, pair_up(entries, part), part, metric)
+    compared = with_sentences(compare(entries, pair_up(entries, split), split, metric))
     if arguments.output:
         write(compared, arguments.output)
     print(report(compared))
@@ -65,13 +57,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def report(compared: dict[str, Any]) -> str:
-    """Draws the scores, the differences and the sentences of what `compare` returned."""
+    """Draws the scores, the differences and the sentences of what compare.json holds."""
     from emotion_tf.reporting.tables import align
 
-    units = counted(compared["num_units"], compared["unit"])
-    head = f"{compared['split']} part: {counted(compared['num_utterances'], 'utterance')} that every run has"
+    head = f"{compared['split']} split: {format_count(compared['num_utterances'], 'utterance')} that every run has"
     if compared["unit"] != "utterance":
-        head += f", of {units}"
+        head += f", of {format_count(compared['num_units'], compared['unit'])}"
     else:
         head += ", which name no speakers, so that each counts on its own"
     if compared["num_left_out"]:
@@ -81,8 +72,6 @@ def report(compared: dict[str, Any]) -> str:
 
 
 def _score_rows(compared: dict[str, Any]) -> list[tuple[str, ...]]:
-    from emotion_tf.evaluation.metrics import TITLES
-
     majority, unit, metric, second = (compared[name] for name in ("majority", "unit", "metric", "second"))
     head = (TITLES[metric], "95 %", "chance", TITLES[second], f"majority ({majority['emotion']})", f"{unit}s", "seeds")
     rows: list[tuple[str, ...]] = [("run", *head, "marks")]
@@ -91,7 +80,7 @@ def _score_rows(compared: dict[str, Any]) -> list[tuple[str, ...]]:
             (
                 run["name"],
                 f"{run[metric]:.3f}",
-                ranged(run[f"{metric}_interval"], unit, scale=1, digits=3),
+                format_interval(run[f"{metric}_interval"], unit, scale=1, digits=3),
                 f"{compared['chance'][metric]:.3f}",
                 f"{run[second]:.3f}",
                 f"{majority[second]:.3f}",
@@ -104,8 +93,6 @@ def _score_rows(compared: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _pair_rows(compared: dict[str, Any]) -> list[tuple[str, ...]]:
-    from emotion_tf.evaluation.metrics import TITLES
-
     metric, second = compared["metric"], compared["second"]
     rows: list[tuple[str, ...]] = [("difference in points", TITLES[metric], "95 %", "p", "p (Holm)", TITLES[second])]
     for pair in compared["pairs"]:
@@ -113,9 +100,9 @@ def _pair_rows(compared: dict[str, Any]) -> list[tuple[str, ...]]:
             (
                 f"{pair['first']} - {pair['second']}",
                 f"{100 * pair[metric]:+.1f}",
-                ranged(pair[f"{metric}_interval"], compared["unit"]),
-                written_p(pair["p"]),
-                written_p(pair["p_holm"]),
+                format_interval(pair[f"{metric}_interval"], compared["unit"]),
+                format_p(pair["p"]),
+                format_p(pair["p_holm"]),
                 f"{100 * pair[second]:+.1f}",
             )
         )

@@ -1,6 +1,6 @@
 """Trains every fold with several seeds: `python -m emotion_tf.crossval --branch audio --folds lj5 --seeds 3 --run DIR`.
 
-Each fit is a run in DIR/fold-F-seed-S/, made by a process of its own, whose words go to DIR/fold-F-seed-S.log. DIR gets
+Each fit is a run in DIR/fold-F-seed-S/, made by a process of its own, which prints to DIR/fold-F-seed-S.log. DIR gets
 crossval.json, predictions.csv (all folds and seeds together), scores.json and plots/. --init-* and --runs take
 cross-validations and use the same fold and seed of each; --init-* also take one run on other records, from which every
 fit starts. A stopped command goes on where it was when it is given again; a fit that was interrupted starts again from
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
 from emotion_tf.evaluate import evaluate, report
+from emotion_tf.evaluation.counts import HEADLINES
 from emotion_tf.fit import fit
 from emotion_tf.flags import add_data_arguments, add_model_arguments, config_of
 from emotion_tf.runs.folder import Run, Scored
@@ -283,24 +284,24 @@ def _pooled(fits: Sequence[Fit], splits: Sequence[str], without: str = "") -> "p
 
 
 def side_by_side() -> int:
-    """Tells how many fits to train at once where nobody says: one where they share a GPU."""
+    """Returns how many fits train at once by default: one where they share a GPU."""
     import tensorflow as tf
 
     return 1 if tf.config.list_physical_devices("GPU") else min(MOST_SIDE_BY_SIDE, processes.num_cores())
 
 
-def run_all(fits: Sequence[Fit], part: str, num_processes: int) -> None:
+def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
     """Runs what is not done yet, a process each, and shows the time left.
 
     Args:
       fits: Which, all of as many epochs.
-      part: To score: "validation" or "test".
+      split: To score: "validation" or "test".
       num_processes: Fits side by side.
 
     Raises:
       InputError: A fit failed; those beside it come to their end first.
     """
-    waiting = collections.deque(one for one in fits if not _is_done(one, part))
+    waiting = collections.deque(one for one in fits if not _is_done(one, split))
     working: dict[Any, tuple[multiprocessing.process.BaseProcess, Fit]] = {}
     failures: list[tuple[Fit, int]] = []
     epochs = fits[0].config.training.epochs
@@ -310,13 +311,13 @@ def run_all(fits: Sequence[Fit], part: str, num_processes: int) -> None:
         try:
             while working or (waiting and not failures):
                 while waiting and not failures and len(working) < num_processes:
-                    process, one = _start(waiting.popleft(), part, threads)
+                    process, one = _start(waiting.popleft(), split, threads)
                     working[process.sentinel] = (process, one)
                 for sentinel in multiprocessing.connection.wait(list(working), timeout=2):
                     process, one = working.pop(sentinel)
                     process.join()
                     failures += [(one, process.exitcode)] if process.exitcode else []
-                    _say(bar, one, part, len(waiting) + len(working))
+                    _say(bar, one, split, len(waiting) + len(working))
                 at_work = [one for _, one in working.values()]
                 bar.update(sum(one.epochs_done for one in fits if one.run.is_finished or one in at_work) - bar.n)
         finally:
@@ -335,43 +336,41 @@ def _failure(one: Fit, exit_code: int) -> str:
     return f"{one.run.folder} failed ({one.log_path}): {reason}"
 
 
-def _is_done(one: Fit, part: str) -> bool:
-    return one.run.is_finished and part in one.run.scores()
+def _is_done(one: Fit, split: str) -> bool:
+    return one.run.is_finished and split in one.run.scores()
 
 
-def _start(one: Fit, part: str, threads: int) -> tuple[multiprocessing.process.BaseProcess, Fit]:
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(one, part, threads), daemon=True)
+def _start(one: Fit, split: str, threads: int) -> tuple[multiprocessing.process.BaseProcess, Fit]:
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(one, split, threads), daemon=True)
     with processes.ctrl_c_held():
         process.start()
     return process, one
 
 
-def _work(one: Fit, part: str, threads: int) -> None:
+def _work(one: Fit, split: str, threads: int) -> None:
     """Trains and scores one fit; the whole life of a process."""
     processes.end_with_parent()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = str(threads)
-    # The words of a finished training stay; one that was interrupted starts anew, and so does its log.
+    # The output of a finished training stays; one that was interrupted starts anew, and so does its log.
     with one.log_path.open("a" if one.run.is_finished else "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    sys.exit(run_command(lambda _: _fit_and_score(one, part)))
+    sys.exit(run_command(lambda _: _fit_and_score(one, split)))
 
 
-def _fit_and_score(one: Fit, part: str) -> None:
+def _fit_and_score(one: Fit, split: str) -> None:
     if not one.run.is_finished:
         fit(one.config, one.run, overwrite=one.run.config_path.exists())
-    if part not in one.run.scores():
+    if split not in one.run.scores():
         evaluate(one.run)
 
 
-def _say(bar: "tqdm", one: Fit, part: str, num_left: int) -> None:
-    from emotion_tf.evaluation.metrics import HEADLINES
-
-    if _is_done(one, part):
+def _say(bar: "tqdm", one: Fit, split: str, num_left: int) -> None:
+    if _is_done(one, split):
         headline = one.run.metadata().headline
-        score = f"{HEADLINES[headline]} {one.run.scores()[part][headline]:.3f}"
-        bar.write(f"fold {one.fold}, seed {one.seed}: {part} {score}; fits to go: {num_left}")
+        score = f"{HEADLINES[headline]} {one.run.scores()[split][headline]:.3f}"
+        bar.write(f"fold {one.fold}, seed {one.seed}: {split} {score}; fits to go: {num_left}")
     else:
         bar.write(f"fold {one.fold}, seed {one.seed} failed: {one.log_path}")
 

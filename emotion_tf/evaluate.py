@@ -100,7 +100,7 @@ def _comparison(scores: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def report(name: str, scores: Mapping[str, Any]) -> str:
-    """Writes all there is to say of the scores of one run, or of one file of predictions."""
+    """Writes the scores of one run, or of one file of predictions, as lines and tables."""
     from emotion_tf.reporting import tables
 
     splits = [split for split in SPLITS if split in scores]
@@ -134,8 +134,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     write_json(run.audit_path, audit)
     model = run.model()
     marks = list(dict.fromkeys([*run.scores()["marks"], *audit["marks"]]))
-    part = split_of(run, "test", modalities_of(model), audio_features_of(model))
-    found, predictions = score_split(run, model, part)
+    split = split_of(run, "test", modalities_of(model), audio_features_of(model))
+    found, predictions = score_split(run, model, split)
     draw_scores(run.plots, predictions[""], found, run.temperature(), marks)
     for without, rows in predictions.items():
         before = run.predictions(without)
@@ -171,10 +171,10 @@ def evaluate_cross_corpus(run: Run, records: Path, label_map: str) -> dict[str, 
     audit = audit_cross_corpus(run, index, found.corpus, str(records))
     marks = list(dict.fromkeys([*audit["marks"], *marks_of(found)]))
     model = run.model()
-    part = _everything(run, model, records, found, index, numbers)
-    scores, predictions = score_split(run, model, part)
+    split = _whole_records(run, model, records, found, index, numbers)
+    scores, predictions = score_split(run, model, split)
     draw_scores(place.plots, predictions[""], scores, run.temperature(), marks)
-    by_f1 = part.is_multi_label or not (found.has_audio or found.video)
+    by_f1 = split.is_multi_label or not (found.has_audio or found.video)
     before = place.scores() if place.scores_path.exists() else {}
     reads = before["test_reads"] if before.get("records") == str(records) else 0
     write_json(place.folder / "audit.json", audit)
@@ -186,7 +186,7 @@ def evaluate_cross_corpus(run: Run, records: Path, label_map: str) -> dict[str, 
             "headline": "macro_f1" if by_f1 else "unweighted_average_recall",
             "records": str(records),
             "label_map": label_map,
-            "dropped": _dropped(index, found.emotions, numbers, part.is_multi_label),
+            "dropped": _dropped(index, found.emotions, numbers, split.is_multi_label),
             "test": scores,
             "test_reads": reads + 1,
         }
@@ -204,10 +204,10 @@ def _label_targets(run: Run, labels: list[str], label_map: str, records: Path) -
     return label_targets(labels, emotions, [label_map] if label_map else [], str(records), "the run")
 
 
-def _everything(
+def _whole_records(
     run: Run, model: "keras.Model", records: Path, found: Metadata, index: "pd.DataFrame", numbers: list[int | None]
 ) -> "Split":
-    """Makes one part of all utterances of other records whose labels a run knows."""
+    """Makes one split of all utterances of other records whose labels a run knows."""
     from emotion_tf.evaluation.split import Split, shuffled_in_scoring
     from emotion_tf.models.inputs import audio_features_of, modalities_of
 
@@ -215,8 +215,8 @@ def _everything(
     if what := misfit(metadata, found, ("front_end", "vocabulary_sha256", "encoder", "video")):
         raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
     if modalities_of(model) == ("audio",) and not found.has_audio:
-        raise InputError(f"{records} hold no sound, and {run.folder} listens to nothing else: choose a run with text.")
-    part = Split(
+        raise InputError(f"{records} hold no audio, and {run.folder} reads nothing else: choose a run with text.")
+    split = Split(
         records,
         index["utterance_id"].tolist(),
         "test",
@@ -233,9 +233,9 @@ def _everything(
         shuffled=shuffled_in_scoring(config.control),
         seed=config.seed,
     )
-    if not len(part.utterances):
+    if not len(split.utterances):
         raise InputError(f"{records} hold no utterance with a label of {run.folder}: choose another --label-map.")
-    return part
+    return split
 
 
 def _dropped(
@@ -245,14 +245,14 @@ def _dropped(
 
     Utterances that a map leaves several emotions count under "two or more emotions" where a run knows one each.
     """
-    counts: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
     for of_utterance in index["labels"]:
         targets = {numbers[label] for label in of_utterance} - {None}
         if not targets:
-            counts["|".join(labels[label] for label in of_utterance)] += 1
+            dropped["|".join(labels[label] for label in of_utterance)] += 1
         elif len(targets) > 1 and not is_multi_label:
-            counts["two or more emotions"] += 1
-    return dict(counts)
+            dropped["two or more emotions"] += 1
+    return dict(dropped)
 
 
 def _score_file(path: Path, output: Path | None) -> str:

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.evaluation.joined_predictions import Fit, Joined, fit_set_of, fuse, join, listed
+from emotion_tf.evaluation.joined_predictions import Fit, Joined, enumeration, fit_set_of, fuse, join
 from emotion_tf.models import late_rules
 from emotion_tf.runs.folder import Scored
+from emotion_tf.runs.prediction_files import file_of, first_repeated, unique_names
 from pipelines.command import InputError, make_folder, run_command
 from pipelines.files import write_csv, write_json
 from pipelines.parsers import add_flag, command_parser
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
       InputError: Files that cannot be read or joined, or a rule that they do not serve.
     """
     arguments = make_parser().parse_args(argv)
-    paths, fit_on = _files(arguments.predictions), _files(arguments.fit_on or [])
+    paths, fit_on = (tuple(map(file_of, files or [])) for files in (arguments.predictions, arguments.fit_on))
     _check_flags(paths, fit_on, arguments.output)
     joined = join(paths)
     fit_set = fit_set_of(joined, arguments.rule, fit_on)
@@ -61,10 +62,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _files(paths: Sequence[Path]) -> tuple[Path, ...]:
-    return tuple(path / "predictions.csv" if path.is_dir() else path for path in paths)
-
-
 def _check_flags(paths: Sequence[Path], fit_on: Sequence[Path], output: Path) -> None:
     if len(paths) < 2:
         raise InputError(f"Nothing to fuse {paths[0]} with: give --predictions two files or more.")
@@ -73,9 +70,8 @@ def _check_flags(paths: Sequence[Path], fit_on: Sequence[Path], output: Path) ->
             f"--fit-on names {len(fit_on)} and --predictions {len(paths)} files: name as many, in the same order."
         )
     for flag, files in (("--predictions", paths), ("--fit-on", fit_on)):
-        for index, file in enumerate(files):
-            if file.resolve() in [other.resolve() for other in files[:index]]:
-                raise InputError(f"{file} is named twice: give {flag} each file once.")
+        if twice := first_repeated(files):
+            raise InputError(f"{files[twice]} is named twice: give {flag} each file once.")
     _check_output(output, {file.resolve() for file in (*paths, *fit_on)})
 
 
@@ -120,7 +116,7 @@ def _fit_facts(fit: Fit, joined: Joined) -> dict[str, Any]:
 
 
 def report(joined: Joined, rule: str, fits: Sequence[Fit], fit_set: Joined, fused: "pd.DataFrame") -> str:
-    """Says what was joined and fitted, and draws the scores of each file and of the fused rows, a table a part."""
+    """Says what was joined and fitted, and draws the scores of each file and of the fused rows, a table a split."""
     from emotion_tf.reporting import tables
 
     blocks = [_counted(joined)]
@@ -129,12 +125,12 @@ def report(joined: Joined, rule: str, fits: Sequence[Fit], fit_set: Joined, fuse
     blocks += [text for text in (_fitted(joined, rule, fits), _warnings(joined, fits, fit_set)) if text]
     scores = _scores(joined, rule, fused)
     splits = [split for split in SPLITS if all(split in found for found in scores.values())]
-    return "\n\n".join([*blocks, *(f"{split} part\n{tables.comparison(scores, split)}" for split in splits)])
+    return "\n\n".join([*blocks, *(f"{split} split\n{tables.comparison(scores, split)}" for split in splits)])
 
 
 def _counted(joined: Joined) -> str:
     alone = ", ".join(f"{path} {number}" for path, number in zip(joined.paths, joined.num_alone, strict=True))
-    return f"{len(joined)} rows stand in every file, joined by {listed(joined.key)}; without partner: {alone}"
+    return f"{len(joined)} rows stand in every file, joined by {enumeration(joined.key)}; without partner: {alone}"
 
 
 def _fitted(joined: Joined, rule: str, fits: Sequence[Fit]) -> str:
@@ -188,7 +184,7 @@ def _scores(joined: Joined, rule: str, fused: "pd.DataFrame") -> dict[str, dict[
 def _names(paths: Sequence[Path]) -> list[str]:
     """Gives each file the shortest name that is its own; the predictions of a run are called as the run is."""
     short = [path.resolve().parent.name if path.name == "predictions.csv" else path.stem for path in paths]
-    return [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
+    return unique_names(paths, short)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def rows_of(hits):
     return pd.DataFrame(rows)
 
 
-def test_every_setting_is_understood_and_differs_from_the_default_in_sound_alone(ablation):
+def test_every_setting_is_understood_and_differs_from_the_default_in_audio_alone(ablation):
     configs = {
         name: ablation.config_of(one, Path(one.records), ablation.EPOCHS) for name, one in ablation.SETTINGS.items()
     }

@@ -22,7 +22,7 @@ def flags(three_speaker_records):
     """Three folds of one speaker each, one epoch a fit."""
     chosen = {"branch": "text", "records": three_speaker_records, "folds": "group-kfold", "num-folds": 3}
     chosen |= {"epochs": 1, "max-tokens": 4, "batch-size": 30, "processes": 2}
-    return [part for name, value in chosen.items() for part in (f"--{name}", str(value))]
+    return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +100,13 @@ def test_pooled_predictions_are_those_of_the_fits_with_fold_and_seed_at_the_very
 
 def test_pooled_scores_are_of_all_utterances_together_each_with_its_own_temperature(whole):
     scores, table = whole.scores(), whole.predictions()
-    part = scores["validation"]
+    found = scores["validation"]
     assert (scores["marks"], scores["test_reads"]) == (["synthetic"], 0)
-    assert (part["num_utterances"], part["speakers"]) == (90, ["01", "02", "03"])
-    assert part["accuracy"] == pytest.approx((table["label"] == table["predicted"]).mean())
+    assert (found["num_utterances"], found["speakers"]) == (90, ["01", "02", "03"])
+    assert found["accuracy"] == pytest.approx((table["label"] == table["predicted"]).mean())
     fits = [whole.run(fold, 0).scores()["validation"]["uncalibrated"] for fold in range(3)]
     before = np.mean([fit["negative_log_likelihood"] for fit in fits])
-    assert part["uncalibrated"]["negative_log_likelihood"] == pytest.approx(before, abs=1e-4)
+    assert found["uncalibrated"]["negative_log_likelihood"] == pytest.approx(before, abs=1e-4)
     assert (whole.plots / "confusion-validation.png").exists()
 
 
@@ -156,7 +156,7 @@ def test_part_test_reads_every_test_part_once(mended, flags, capsys, without_pro
     assert "epoch 1/" in (mended.folder / "fold-0-seed-0.log").read_text()  # Reading leaves the words of training.
 
 
-def test_choosing_goes_on_after_the_test_parts_were_read(mended, flags, without_processes):
+def test_choosing_goes_on_after_the_test_splits_were_read(mended, flags, without_processes):
     main(["--run", str(mended.folder), *flags, "--split", "validation"])
     assert "test" in mended.scores()
 
@@ -176,7 +176,7 @@ def test_a_fit_that_fails_names_its_log_and_its_sentence_and_the_others_are_kept
 
 @pytest.fixture
 def one(tmp_path):
-    """A fit that nobody runs."""
+    """A fit that is never run."""
     config = Config("text", "x")
     return Fit(0, 0, config, Crossval(tmp_path).run(0, 0))
 
@@ -213,7 +213,7 @@ def test_another_config_is_refused_by_name(whole, flags, without_processes, extr
 
 
 def test_the_part_to_score_is_no_part_of_the_config(whole):
-    assert "part" not in json.loads(whole.config_path.read_text())["config"]
+    assert "split" not in json.loads(whole.config_path.read_text())["config"]
 
 
 def test_more_seeds_may_follow_and_fewer_may_not(whole, tmp_path):

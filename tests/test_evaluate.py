@@ -24,7 +24,7 @@ from pipelines.records import writer
 
 @pytest.fixture
 def run(text_run, tmp_path):
-    """A finished run whose test split nobody has read."""
+    """A finished run whose test split was not read yet."""
     shutil.copytree(text_run.folder, tmp_path / "text")
     return Run(tmp_path / "text")
 
@@ -125,7 +125,7 @@ def test_the_audit_of_the_fold_is_written_again(run):
     }
 
 
-def test_a_fold_with_a_speaker_in_two_parts_is_not_scored(run):
+def test_a_fold_with_a_speaker_in_two_splits_is_not_scored(run):
     metadata = run.metadata()
     fold = dataclasses.replace(metadata.fold, test=metadata.fold.train)
     run.write_metadata(dataclasses.replace(metadata, fold=fold))
@@ -253,7 +253,7 @@ def test_flags_that_do_not_fit_get_a_sentence(flags, sentence):
 
 @pytest.fixture(scope="module")
 def make_other(tmp_path_factory):
-    """From a name and labels to records of a manifest: other speakers, other sound, one clip a label and speaker."""
+    """From a name and labels to records of a manifest: other speakers, other audio, one clip a label and speaker."""
 
     def make(name, labels, emotions=None, **front_end):
         folder = tmp_path_factory.mktemp("other")
@@ -325,7 +325,7 @@ def test_stored_scores_of_other_records_or_another_map_are_not_passed_off(run, o
 
 
 def test_a_run_is_not_scored_on_records_that_it_was_trained_on(run, three_speaker_records):
-    with pytest.raises(InputError, match=r"has speaker \d\d in its (train|validation) part, whom these records hold"):
+    with pytest.raises(InputError, match=r"has speaker \d\d in its (train|validation) split, whom these records hold"):
         evaluate(run.folder, "--records", three_speaker_records)
     assert not run.cross_corpus(three_speaker_records).folder.exists()
 

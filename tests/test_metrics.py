@@ -9,15 +9,16 @@ import scipy.special
 import sklearn.metrics
 
 from emotion_tf.evaluation import metrics
+from emotion_tf.evaluation.counts import mean_loss
 from emotion_tf.runs.predictions import PREFIX, predictions_table
 
 EMOTIONS = ("calm", "happy", "sad", "angry")
-SEEN = EMOTIONS[:3]
+PRESENT = EMOTIONS[:3]
 COLUMNS = [PREFIX + emotion for emotion in EMOTIONS]
 
 
 def make(seed=0, num_clips=100, num_speakers=5):
-    """Random predictions of the same clips for every seed, better than chance; nobody is angry."""
+    """Random predictions of the same clips for every seed, better than chance; none is angry."""
     labels = np.random.default_rng(99).integers(0, 3, num_clips)
     logits = np.random.default_rng(seed).normal(0, 1.5, (num_clips, 4)) + 1.5 * np.eye(4)[labels]
     utterances = pd.DataFrame(
@@ -57,27 +58,14 @@ def test_confusion_rows_are_labels():
     np.testing.assert_array_equal(metrics.confusion(table, EMOTIONS), expected)
 
 
-def test_an_emotion_that_does_not_occur_counts_for_nothing():
-    confusion = np.array([[3, 1, 0], [0, 2, 2], [0, 0, 0]])
-    assert metrics.unweighted_average_recall(confusion) == pytest.approx((3 / 4 + 2 / 4) / 2)
-    assert metrics.accuracy(confusion) == pytest.approx(5 / 8)
-    assert metrics.macro_f1(confusion) == pytest.approx((6 / 7 + 4 / 7) / 2)
-
-
-def test_many_confusions_at_once_score_like_each_alone():
-    confusions = np.random.default_rng(0).integers(0, 5, (7, 4, 4))
-    for score in (metrics.unweighted_average_recall, metrics.accuracy, metrics.macro_f1):
-        np.testing.assert_allclose(score(confusions), [score(confusion) for confusion in confusions])
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_hits_agree_with_scikit_learn(seed):
     predictions = make(seed)
     scores, label, predicted = metrics.scores(predictions, EMOTIONS), predictions["label"], predictions["predicted"]
     precision, recall, f1, counts = sklearn.metrics.precision_recall_fscore_support(
-        label, predicted, labels=SEEN, zero_division=0
+        label, predicted, labels=PRESENT, zero_division=0
     )
-    for index, emotion in enumerate(SEEN):
+    for index, emotion in enumerate(PRESENT):
         found = scores["per_emotion"][emotion]
         expected = {"precision": precision[index], "recall": recall[index], "f1": f1[index], "count": counts[index]}
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
@@ -91,8 +79,8 @@ def test_hits_agree_with_scikit_learn(seed):
 def test_probabilities_agree_with_scikit_learn(seed):
     predictions = make(seed)
     scores, label, probabilities = metrics.scores(predictions, EMOTIONS), predictions["label"], predictions[COLUMNS]
-    areas = [sklearn.metrics.roc_auc_score(label == emotion, predictions[PREFIX + emotion]) for emotion in SEEN]
-    found = [scores["per_emotion"][emotion]["area_under_curve"] for emotion in SEEN]
+    areas = [sklearn.metrics.roc_auc_score(label == emotion, predictions[PREFIX + emotion]) for emotion in PRESENT]
+    found = [scores["per_emotion"][emotion]["area_under_curve"] for emotion in PRESENT]
     assert found == pytest.approx(areas, abs=1e-9)
     assert scores["area_under_curve"] == pytest.approx(np.mean(areas), abs=1e-9)
     in_order = probabilities[sorted(COLUMNS)]
@@ -108,7 +96,7 @@ def test_an_emotion_that_does_not_occur_has_no_scores_of_its_own(predictions):
     assert metrics.scores(predictions, EMOTIONS)["per_emotion"]["angry"] == {**nothing, "count": 0}
 
 
-def test_a_part_of_one_emotion_has_no_area():
+def test_a_split_of_one_emotion_has_no_area():
     scores = metrics.scores(hand_made([0.9, 0.8], [True, True]), ("calm", "sad"))
     assert scores["area_under_curve"] is None
     assert scores["unweighted_average_recall"] == 1
@@ -166,13 +154,6 @@ def test_a_temperature_of_one_changes_nothing(predictions):
     scores = metrics.scores(predictions, EMOTIONS, 1.0)
     for name, value in scores["uncalibrated"].items():
         assert value == pytest.approx(scores[name])
-
-
-def test_temperatures_find_their_rows_by_index(predictions):
-    temperatures = pd.Series(np.linspace(0.5, 2, 100))
-    part = predictions[::2]
-    expected = metrics.uncalibrated(part[COLUMNS], temperatures[::2])
-    pd.testing.assert_frame_equal(metrics.uncalibrated(part[COLUMNS], temperatures[::-1]), expected)
 
 
 def test_selective_accuracy_in_closed_form():
@@ -247,9 +228,9 @@ def test_scores_are_broken_down_by_the_groups_that_there_are(predictions):
     assert set(found) == {"speaker", "sex"}
     assert set(found["sex"]) == {"female"}
     rows = predictions[predictions["sex"] == "female"]
-    part = metrics.scores(rows, EMOTIONS)
+    half = metrics.scores(rows, EMOTIONS)
     names = ("unweighted_average_recall", "accuracy", "num_utterances")
-    assert found["sex"]["female"] == {name: part[name] for name in names}
+    assert found["sex"]["female"] == {name: half[name] for name in names}
     assert found["speaker"]["03"]["num_utterances"] == 20
 
 
@@ -263,11 +244,11 @@ def test_predictions_without_probabilities_have_no_scores_of_them(predictions):
 
 
 def test_two_speakers_give_no_interval(predictions):
-    part = metrics.scores(predictions[predictions["speaker"] < "02"], EMOTIONS, 2.0)
-    assert part["accuracy_interval"] is part["brier_interval"] is part["uncalibrated"]["brier_interval"] is None
+    half = metrics.scores(predictions[predictions["speaker"] < "02"], EMOTIONS, 2.0)
+    assert half["accuracy_interval"] is half["brier_interval"] is half["uncalibrated"]["brier_interval"] is None
 
 
-def test_where_nobody_is_named_utterances_are_resampled(predictions):
+def test_without_speakers_utterances_are_resampled(predictions):
     found = metrics.scores(predictions.assign(speaker=""), EMOTIONS)
     expected = metrics.scores(predictions.assign(speaker=predictions["utterance_id"]), EMOTIONS)
     assert found["speakers"] == []
@@ -276,15 +257,15 @@ def test_where_nobody_is_named_utterances_are_resampled(predictions):
         assert found[f"{name}_interval"] == expected[f"{name}_interval"]
 
 
-def test_where_nobody_is_named_dialogues_are_resampled(predictions):
+def test_without_speakers_dialogues_are_resampled(predictions):
     dialogues = predictions.assign(dialogue=predictions["speaker"], speaker="")
     found, expected = metrics.scores(dialogues, EMOTIONS), metrics.scores(predictions, EMOTIONS)
     assert [(of["unit"], of["num_units"]) for of in (found, expected)] == [("dialogue", 5), ("speaker", 5)]
     for name in metrics.MEASURES:
         assert found[f"{name}_interval"] == expected[f"{name}_interval"]
-    for dialogue in ("", None):  # One that is not told: no dialogue can be resampled.
-        untold = dialogues.assign(dialogue=dialogues["dialogue"].mask(dialogues.index == 3, dialogue))
-        assert metrics.scores(untold, EMOTIONS)["unit"] == "utterance"
+    for dialogue in ("", None):  # One that is missing: no dialogue can be resampled.
+        incomplete = dialogues.assign(dialogue=dialogues["dialogue"].mask(dialogues.index == 3, dialogue))
+        assert metrics.scores(incomplete, EMOTIONS)["unit"] == "utterance"
 
 
 def test_a_quick_score_is_that_of_the_scores(predictions):
@@ -301,7 +282,7 @@ def test_chance_of_macro_f1_is_what_guessing_gets():
 
 def test_curves_are_those_of_scikit_learn(predictions):
     curves = metrics.roc(predictions, EMOTIONS)
-    assert tuple(curves) == SEEN
+    assert tuple(curves) == PRESENT
     area = metrics.scores(predictions, EMOTIONS)["per_emotion"]["sad"]["area_under_curve"]
     assert sklearn.metrics.auc(*curves["sad"]) == pytest.approx(area)
 
@@ -309,3 +290,30 @@ def test_curves_are_those_of_scikit_learn(predictions):
 def test_scores_are_json(seeds):
     scores = metrics.scores(seeds, EMOTIONS, 2.0)
     assert json.loads(json.dumps(scores, allow_nan=False))["num_seeds"] == 2
+
+
+def test_a_measure_is_the_mean_over_seeds_and_its_interval_holds_it():
+    losses = np.array([[[unit + seed, 1] for seed in (0, 2)] for unit in range(20)])  # Seed means 9.5 and 11.5.
+    found = metrics.scores_of({"loss": losses}, {"loss": ("loss", mean_loss), "other": ("no table", np.sum)})
+    assert set(found) == {"loss", "loss_interval"}
+    assert found["loss"] == pytest.approx(10.5)
+    low, high = found["loss_interval"]
+    assert 5 < low < 10.5 < high < 16
+
+
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_order():
+    ranks = [0.1, 0.6, 0.5, 0.9]  # One of the three joys lies below the fear.
+    table = pd.DataFrame({"label": ["joy", "joy", "fear", "joy"] * 2, "seed": [0] * 4 + [1] * 4})
+    table = table.assign(**{PREFIX + "joy": ranks * 2, PREFIX + "grief": 0.5})
+    truths = np.stack([table["label"] == "joy", np.zeros(8, bool)], axis=1)
+    found = metrics.with_areas({"joy": {"f1": 1.0}, "grief": {}}, table, truths)
+    assert found["area_under_curve"] == pytest.approx(2 / 3)
+    assert found["per_emotion"]["joy"] == {"f1": 1.0, "area_under_curve": pytest.approx(2 / 3)}
+    assert found["per_emotion"]["grief"] == {"area_under_curve": None}
+
+
+def test_groups_leave_out_blanks_and_columns_that_are_not_there(predictions):
+    table = predictions[:8].drop(columns="speaker").assign(sex=["female", "male", "", None] * 2)
+    assert metrics.by_group(table, lambda rows: {"count": len(rows)}) == {
+        "sex": {"female": {"count": 2}, "male": {"count": 2}}
+    }

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from test_comparison import compared_hits, random_hits
 
 from emotion_tf.evaluation import metrics
 from emotion_tf.reporting import plots
@@ -188,3 +189,10 @@ def test_strips_show_at_most_16_frames_and_how_each_box_was_found():
     patches = [axes.patches[0] for axes in figure.axes]
     assert len(patches) == 16
     assert [patch.get_linestyle() for patch in patches[:2]] == [":", "-"]
+
+
+def test_a_comparison_has_a_line_for_each_run_and_pair():
+    compared = compared_hits({name: random_hits(6, seed=seed) for seed, name in enumerate("abc")})
+    scores, differences = plots.forest(compared).axes[:2]
+    assert [label.get_text() for label in scores.get_yticklabels()] == ["a", "b", "c"]
+    assert len(differences.get_yticks()) == 3

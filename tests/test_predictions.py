@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.runs.predictions: anyone's table, and a sentence with the line where it cannot be scored."""
+"""Tests of emotion_tf.runs.predictions: tables of any toolkit, and a sentence with the line of what is wrong."""
 
 import itertools
 
@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emotion_tf.runs.predictions import GROUPS, emotions_of, is_multi_label, leaks, predictions_table, read_predictions
+from emotion_tf.runs.predictions import (
+    GROUPS,
+    emotion_probabilities,
+    emotions_of,
+    find_disagreement,
+    is_multi_label,
+    leaks,
+    predictions_table,
+    probability_columns,
+    read_predictions,
+)
 from pipelines.command import InputError
 from pipelines.files import write_csv
 
@@ -163,7 +173,7 @@ def test_a_speaker_leaks_within_a_fit_only(fits):
     assert leaks(pd.DataFrame(rows)) == ["speaker-leaking"]
 
 
-def test_nobody_leaks_where_nobody_is_named():
+def test_no_speaker_leaks_where_none_is_named():
     assert leaks(pd.DataFrame({"speaker": ["", ""], "split": ["train", "test"]})) == []
 
 
@@ -204,3 +214,35 @@ def test_rounded_probabilities_are_made_to_sum_to_one(tmp_path):
     table = read_predictions(path)
     np.testing.assert_allclose(table["probability_sad"], [0.5 / 0.99, 0.25])
     np.testing.assert_allclose(table["probability_calm"], [0.49 / 0.99, 0.75])
+
+
+def test_probabilities_are_called_by_their_emotions(utterances, probabilities):
+    table = predictions_table(utterances, probabilities, EMOTIONS, "test")
+    assert probability_columns(table) == [f"probability_{emotion}" for emotion in EMOTIONS]
+    assert list(emotion_probabilities(table)) == list(EMOTIONS)
+    np.testing.assert_array_equal(emotion_probabilities(table), probabilities)
+    assert emotion_probabilities(table[HEADER.split(",")]).empty
+
+
+def rows(*labels, speaker="01"):
+    return pd.DataFrame({"utterance_id": [f"u{n}" for n in range(len(labels))], "label": labels, "speaker": speaker})
+
+
+def test_two_labels_of_one_utterance_are_a_disagreement():
+    found = find_disagreement({"one": rows("sad", "calm"), "two": rows("sad", "angry"), "three": rows("calm")}, "label")
+    assert (found.utterance_id, str(found)) == ("u0", "'sad' in one and 'calm' in three")
+    found = find_disagreement({"one": rows("sad", "calm"), "two": rows("sad", "angry")}, "label")
+    assert (found.utterance_id, str(found)) == ("u1", "'calm' in one and 'angry' in two")
+    speakers = find_disagreement({"one": rows("sad"), "two": rows("sad", speaker="02")}, "speaker")
+    assert str(speakers) == "'01' in one and '02' in two"
+
+
+def test_a_table_can_disagree_with_itself():
+    crossval = pd.concat([rows("sad"), rows("calm")])
+    assert str(find_disagreement({"crossval": crossval}, "label")) == "'sad' in crossval and 'calm' in crossval"
+
+
+def test_the_order_of_several_labels_is_no_disagreement():
+    assert find_disagreement({"one": rows("sad|calm"), "two": rows("calm|sad")}, "label") is None
+    found = find_disagreement({"one": rows("sad|calm"), "two": rows("sad")}, "label")
+    assert str(found) == "'sad|calm' in one and 'sad' in two"

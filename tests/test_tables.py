@@ -13,7 +13,7 @@ EMOTIONS = ("calm", "happy", "sad", "angry")
 
 @pytest.fixture
 def predictions():
-    """100 predictions of five speakers; nobody is angry."""
+    """100 predictions of five speakers; none is angry."""
     rng = np.random.default_rng(0)
     utterances = pd.DataFrame(
         {
@@ -27,7 +27,7 @@ def predictions():
 
 
 @pytest.fixture
-def part(predictions):
+def scores(predictions):
     return metrics.scores(predictions, EMOTIONS)
 
 
@@ -40,95 +40,95 @@ def cells(table):
     return [line.split() for line in table.splitlines()]
 
 
-def test_the_headline_names_chance_majority_marks_and_few_speakers(part):
-    line = tables.headline(part, "x test", ["synthetic"])
-    majority = part["majority"]
-    assert line.startswith(f"x test: UAR {part['unweighted_average_recall']:.3f} [")
+def test_the_headline_names_chance_majority_marks_and_few_speakers(scores):
+    line = tables.headline(scores, "x test", ["synthetic"])
+    majority = scores["majority"]
+    assert line.startswith(f"x test: UAR {scores['unweighted_average_recall']:.3f} [")
     assert "] (chance 0.333), accuracy " in line
     assert f"] (majority class {majority['emotion']} {majority['accuracy']:.3f}), " in line
     assert line.endswith("100 clips of 5 speakers [synthetic] [few speakers]")
     assert "\n" not in line
 
 
-def test_ten_speakers_are_not_few(part):
+def test_ten_speakers_are_not_few(scores):
     names = [f"{number:02}" for number in range(10)]
-    assert tables.headline({**part, "speakers": names}, "x").endswith("clips of 10 speakers")
+    assert tables.headline({**scores, "speakers": names}, "x").endswith("clips of 10 speakers")
 
 
 def test_the_headline_of_one_speaker_has_no_interval(predictions):
-    part = metrics.scores(predictions[predictions["speaker"] == "00"], EMOTIONS)
-    line = tables.headline(part, "x")
+    scores = metrics.scores(predictions[predictions["speaker"] == "00"], EMOTIONS)
+    line = tables.headline(scores, "x")
     assert line.count("[too few speakers]") == 2
     assert line.endswith("20 clips of 1 speaker [few speakers]")
 
 
 def test_a_corpus_without_speakers_says_so_and_is_not_called_small(predictions):
-    part = metrics.scores(predictions.assign(speaker=""), EMOTIONS)
-    assert tables.headline(part, "x").endswith("100 clips of unknown speakers")
-    assert cells(tables.comparison({"a": {"marks": [], "test": part}}, "test"))[1][-2:] == ["-", "-"]
+    scores = metrics.scores(predictions.assign(speaker=""), EMOTIONS)
+    assert tables.headline(scores, "x").endswith("100 clips of unknown speakers")
+    assert cells(tables.comparison({"a": {"marks": [], "test": scores}}, "test"))[1][-2:] == ["-", "-"]
 
 
-def test_seeds_are_told_where_there_are_several(part):
-    several = {**part, "num_seeds": 3}
+def test_seeds_are_counted_where_there_are_several(scores):
+    several = {**scores, "num_seeds": 3}
     assert "speakers, mean of 3 seeds [few speakers]" in tables.headline(several, "x")
-    runs = {"a": {"marks": [], "test": part}, "b": {"marks": [], "test": several}}
+    runs = {"a": {"marks": [], "test": scores}, "b": {"marks": [], "test": several}}
     assert [row[-2:] for row in cells(tables.comparison(runs, "test"))] == [["seeds", "marks"], ["1", "-"], ["3", "-"]]
     assert "seeds" not in tables.comparison({"a": runs["a"]}, "test")
 
 
-def test_a_comparison_has_chance_and_majority_beside_the_scores_and_a_line_a_run(part):
-    runs = {"a": {"marks": ["x", "y"], "test": part}, "longer": {"marks": [], "test": part}}
+def test_a_comparison_has_chance_and_majority_beside_the_scores_and_a_line_a_run(scores):
+    runs = {"a": {"marks": ["x", "y"], "test": scores}, "longer": {"marks": [], "test": scores}}
     head, first, second = tables.comparison(runs, "test").splitlines()
     assert " ".join(head.split()) == "run UAR 95 % chance accuracy majority macro-F1 clips speakers marks"
-    low, high = part["unweighted_average_recall_interval"]
-    expected = f"{part['unweighted_average_recall']:.3f} [{low:.3f}, {high:.3f}] 0.333 {part['accuracy']:.3f}"
-    expected += f" {part['majority']['accuracy']:.3f} {part['macro_f1']:.3f} 100 5"
+    low, high = scores["unweighted_average_recall_interval"]
+    expected = f"{scores['unweighted_average_recall']:.3f} [{low:.3f}, {high:.3f}] 0.333 {scores['accuracy']:.3f}"
+    expected += f" {scores['majority']['accuracy']:.3f} {scores['macro_f1']:.3f} 100 5"
     assert first.split() == ["a", *expected.split(), "x,", "y"]
     assert second.split() == ["longer", *expected.split(), "-"]
     assert len(head) == len(first) == len(second)
 
 
-def test_an_emotion_that_does_not_occur_has_no_scores(part):
-    head, *rows = cells(tables.per_emotion(part))
+def test_an_emotion_that_does_not_occur_has_no_scores(scores):
+    head, *rows = cells(tables.per_emotion(scores))
     assert head == ["emotion", "precision", "recall", "F1", "AUC", "clips"]
     assert [row[0] for row in rows] == list(EMOTIONS)
-    calm = part["per_emotion"]["calm"]
+    calm = scores["per_emotion"]["calm"]
     expected = [shown(calm[name]) for name in ("precision", "recall", "f1", "area_under_curve")]
     assert rows[0][1:] == [*expected, str(calm["count"])]
     assert rows[3][2:] == ["-", "-", "-", "0"]
 
 
-def test_each_group_has_a_table_with_a_line_a_member(part):
-    by_speaker, by_statement = map(cells, tables.groups(part).split("\n\n"))
+def test_each_group_has_a_table_with_a_line_a_member(scores):
+    by_speaker, by_statement = map(cells, tables.groups(scores).split("\n\n"))
     assert by_speaker[0] == ["speaker", "UAR", "accuracy", "clips"]
-    assert [row[0] for row in by_speaker[1:]] == part["speakers"]
-    found = part["by"]["statement"]["kids"]
+    assert [row[0] for row in by_speaker[1:]] == scores["speakers"]
+    found = scores["by"]["statement"]["kids"]
     expected = ["kids", shown(found["unweighted_average_recall"]), shown(found["accuracy"]), "30"]
     assert by_statement[0][0] == "statement"
     assert expected in by_statement[1:]
 
 
-def test_calibration_is_told_before_and_after(predictions, part):
+def test_calibration_is_shown_before_and_after(predictions, scores):
     names = ("negative_log_likelihood", "brier", "expected_calibration_error")
-    nll, brier, ece = (shown(part[name]) for name in names)
-    assert tables.calibration(part) == f"NLL {nll}, Brier {brier}, ECE {ece}"
-    part = metrics.scores(predictions, EMOTIONS, temperature=2.0)
-    before = [f"({part['uncalibrated'][name]:.3f} before calibration)" for name in names]
+    nll, brier, ece = (shown(scores[name]) for name in names)
+    assert tables.calibration(scores) == f"NLL {nll}, Brier {brier}, ECE {ece}"
+    scores = metrics.scores(predictions, EMOTIONS, temperature=2.0)
+    before = [f"({scores['uncalibrated'][name]:.3f} before calibration)" for name in names]
     expected = f"NLL {nll} {before[0]}, Brier {brier} {before[1]}, ECE {ece} {before[2]}"
-    assert tables.calibration(part) == expected
+    assert tables.calibration(scores) == expected
 
 
-def test_selective_accuracy_starts_with_that_of_all_clips(part):
-    line = tables.selective(part)
-    assert line.startswith(f"accuracy on the most confident 100% {part['accuracy']:.3f}, 80% ")
-    assert line.endswith(f"20% {part['selective_accuracy']['0.2']:.3f}")
+def test_selective_accuracy_starts_with_that_of_all_clips(scores):
+    line = tables.selective(scores)
+    assert line.startswith(f"accuracy on the most confident 100% {scores['accuracy']:.3f}, 80% ")
+    assert line.endswith(f"20% {scores['selective_accuracy']['0.2']:.3f}")
 
 
-def test_without_probabilities_nothing_is_told_of_them(predictions):
+def test_without_probabilities_nothing_is_shown_of_them(predictions):
     bare = predictions.drop(columns=[column for column in predictions if column.startswith("probability_")])
-    part = metrics.scores(bare, EMOTIONS)
-    assert (tables.calibration(part), tables.selective(part)) == ("", "")
-    assert cells(tables.per_emotion(part))[0] == ["emotion", "precision", "recall", "F1", "clips"]
+    scores = metrics.scores(bare, EMOTIONS)
+    assert (tables.calibration(scores), tables.selective(scores)) == ("", "")
+    assert cells(tables.per_emotion(scores))[0] == ["emotion", "precision", "recall", "F1", "clips"]
 
 
 def test_fits_of_a_crossval_stand_in_folds_and_seeds_with_their_means():
@@ -172,17 +172,18 @@ def test_the_headline_of_several_emotions_is_macro_f1_of_sentences(several):
 
 
 def test_the_headline_of_sentences_of_one_emotion_has_weighted_f1_beside_it(predictions):
-    part = metrics.scores(predictions.assign(speaker=""), EMOTIONS)
-    line = tables.headline(part, "x", (), "macro_f1")
-    assert line.startswith(f"x: macro-F1 {part['macro_f1']:.3f} [")
-    assert f", weighted F1 {part['weighted_f1']:.3f} [" in line
-    assert (
-        f"(majority class {part['majority']['emotion']} {part['majority']['weighted_f1']:.3f}), 100 sentences" in line
-    )
+    scores = metrics.scores(predictions.assign(speaker=""), EMOTIONS)
+    line = tables.headline(scores, "x", (), "macro_f1")
+    assert line.startswith(f"x: macro-F1 {scores['macro_f1']:.3f} [")
+    assert f", weighted F1 {scores['weighted_f1']:.3f} [" in line
+    majority = scores["majority"]
+    assert f"(majority class {majority['emotion']} {majority['weighted_f1']:.3f}), 100 sentences" in line
 
 
-def test_clips_without_speakers_are_said_to_be_so(part):
-    assert tables.headline(part | {"unit": "utterance", "speakers": []}, "x").endswith("100 clips of unknown speakers")
+def test_scores_of_earlier_versions_are_shown_too(scores):
+    old = {name: value for name, value in scores.items() if name not in ("unit", "num_units", "weighted_f1")}
+    assert tables.headline(old, "x") == tables.headline(scores, "x")
+    assert tables.headline(old | {"speakers": []}, "x").endswith("100 clips of unknown speakers")
 
 
 def test_a_comparison_shows_macro_f1_where_it_is_the_headline(several):
@@ -201,9 +202,9 @@ def test_several_emotions_have_groups_without_recall(several):
     ]
 
 
-def test_sentences_of_one_emotion_each_are_not_called_clips(part):
-    assert cells(tables.per_emotion(part, "macro_f1"))[0][-1] == "sentences"
-    assert all(cells(table)[0][-1] == "sentences" for table in tables.groups(part, "macro_f1").split("\n\n"))
+def test_sentences_of_one_emotion_each_are_not_called_clips(scores):
+    assert cells(tables.per_emotion(scores, "macro_f1"))[0][-1] == "sentences"
+    assert all(cells(table)[0][-1] == "sentences" for table in tables.groups(scores, "macro_f1").split("\n\n"))
 
 
 def test_fits_of_several_emotions_show_macro_f1():

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from emotion_tf.evaluation import uncertainty
-from emotion_tf.evaluation.metrics import accuracy, unweighted_average_recall
+from emotion_tf.evaluation.counts import accuracy, unweighted_average_recall
 from emotion_tf.evaluation.uncertainty import (
     exchange_p,
     holm,
@@ -17,10 +17,10 @@ from emotion_tf.evaluation.uncertainty import (
 
 
 def speakers(rates, num_clips=50, seed=0):
-    """Confusions [num_speakers, 2, 2] of speakers who are understood at these rates."""
+    """Counts [num_speakers, 2, 3] of speakers whose clips, all of the first emotion, are right at these rates."""
     hits = np.random.default_rng(seed).binomial(num_clips, rates)
-    zeros = np.zeros_like(hits)
-    return np.stack([np.stack([hits, num_clips - hits], -1), np.stack([zeros, zeros], -1)], -2)
+    zeros, clips = np.zeros_like(hits), np.full_like(hits, num_clips)
+    return np.stack([np.stack([hits, clips, hits], -1), np.stack([zeros, zeros, clips - hits], -1)], -2)
 
 
 def test_one_speaker_says_nothing_about_others():
@@ -29,68 +29,71 @@ def test_one_speaker_says_nothing_about_others():
 
 
 def test_the_same_seed_gives_the_same_interval():
-    confusions = speakers([0.4, 0.5, 0.9])
-    assert speaker_interval(confusions, accuracy) == speaker_interval(confusions, accuracy)
+    table = speakers([0.4, 0.5, 0.9])
+    assert speaker_interval(table, accuracy) == speaker_interval(table, accuracy)
 
 
 def test_speakers_who_are_all_alike_leave_no_doubt():
-    low, high = speaker_interval(np.tile([[3, 1], [0, 4]], (6, 1, 1)), accuracy)
+    low, high = speaker_interval(np.tile([[3, 4, 3], [4, 4, 5]], (6, 1, 1)), accuracy)
     assert low == high == pytest.approx(7 / 8)
 
 
 def test_it_is_wider_than_the_plain_percentiles():
-    confusions = speakers([0.3, 0.5, 0.6, 0.7, 0.9])
+    table = speakers([0.3, 0.5, 0.6, 0.7, 0.9])
     rng = np.random.default_rng(0)
     draws = rng.multinomial(5, np.full(5, 0.2), 10_000)
-    plain = np.quantile(accuracy(np.einsum("rs,sij->rij", draws, confusions)), [0.025, 0.975])
-    low, high = speaker_interval(confusions, accuracy)
+    plain = np.quantile(accuracy(np.einsum("rs,sij->rij", draws, table)), [0.025, 0.975])
+    low, high = speaker_interval(table, accuracy)
     assert low < plain[0] < plain[1] < high
 
 
 def test_clips_of_one_speaker_count_as_one():
     """Ten times the clips of the same speakers leave the interval as it is."""
-    confusions = speakers([0.3, 0.5, 0.6, 0.7, 0.9])
-    np.testing.assert_allclose(speaker_interval(confusions, accuracy), speaker_interval(10 * confusions, accuracy))
+    table = speakers([0.3, 0.5, 0.6, 0.7, 0.9])
+    np.testing.assert_allclose(speaker_interval(table, accuracy), speaker_interval(10 * table, accuracy))
 
 
-def test_it_agrees_with_scipy_but_for_the_width():
+def test_it_is_that_of_resampled_means_but_for_the_width():
     rates = np.random.default_rng(0).normal(0.6, 0.1, 20)
     low, high = speaker_interval(rates, lambda sums: sums / 20)
-    level = 1 - 2 * uncertainty._tail(20, 0.95)
-    reference = scipy.stats.bootstrap((rates,), np.mean, confidence_level=level, method="percentile", rng=0)
-    assert (low, high) == pytest.approx(tuple(reference.confidence_interval), abs=0.004)
+    tail = scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.975, 19) * np.sqrt(20 / 19))
+    means = np.random.default_rng(7).choice(rates, (10_000, 20)).mean(axis=1)
+    assert (low, high) == pytest.approx(np.quantile(means, [tail, 1 - tail]), abs=0.004)
     of_t = scipy.stats.t.interval(0.95, 19, rates.mean(), scipy.stats.sem(rates))
     assert (low, high) == pytest.approx(of_t, abs=0.008)
 
 
 def test_what_speakers_add_may_have_any_shape():
     """Means over seeds of seeds that are alike are those of one seed."""
-    confusions = speakers([0.3, 0.5, 0.6, 0.7, 0.9])
-    seeds = np.stack([confusions, confusions], axis=1)
+    table = speakers([0.3, 0.5, 0.6, 0.7, 0.9])
+    seeds = np.stack([table, table], axis=1)
     found = speaker_interval(seeds, lambda sums: accuracy(sums).mean(axis=-1))
-    assert found == pytest.approx(speaker_interval(confusions, accuracy))
+    assert found == pytest.approx(speaker_interval(table, accuracy))
 
 
-def test_all_statistics_see_the_same_resamples():
+def test_all_statistics_are_of_the_same_resamples():
     """The shares of hits and of misses are resampled alike: one interval mirrors the other."""
-    confusions = speakers([0.3, 0.5, 0.6, 0.7, 0.9])
+    table = speakers([0.3, 0.5, 0.6, 0.7, 0.9])
     found = speaker_intervals(
-        {"counts": confusions, "misses": 50 - confusions[:, 0, 0]},
+        {"counts": table, "misses": 50 - table[:, 0, 0]},
         {"hits": lambda sums: accuracy(sums["counts"]), "misses": lambda sums: sums["misses"] / 250},
     )
     assert found["misses"] == pytest.approx(tuple(1 - end for end in reversed(found["hits"])))
-    assert found["hits"] == speaker_interval(confusions, accuracy)
+    assert found["hits"] == speaker_interval(table, accuracy)
 
 
 def test_resamples_drawn_in_pieces_give_the_same_interval(monkeypatch):
-    confusions = speakers(np.linspace(0.3, 0.9, 30))
-    whole = speaker_interval(confusions, accuracy)
+    table = speakers(np.linspace(0.3, 0.9, 30))
+    whole = speaker_interval(table, accuracy)
     monkeypatch.setattr(uncertainty, "LARGEST_ARRAY", 7 * 30 * 4)
-    assert speaker_interval(confusions, accuracy) == pytest.approx(whole, abs=0.01)
+    assert speaker_interval(table, accuracy) == pytest.approx(whole, abs=0.01)
 
 
 def test_resamples_are_as_large_as_the_sample():
-    draws = uncertainty._draws(np.random.default_rng(0), 5000, 7)
+    resamples = []  # Speaker n adds 1 to the number n: sums are how often each was drawn.
+    speaker_interval(np.eye(7), lambda sums: resamples.append(sums) or sums[:, 0])
+    draws = np.concatenate(resamples)
+    assert draws.shape == (uncertainty.NUM_RESAMPLES, 7)
     assert (draws.sum(axis=1) == 7).all()
     np.testing.assert_allclose(draws.mean(axis=0), 1, atol=0.06)
     np.testing.assert_allclose(draws.var(axis=0), 6 / 7, atol=0.1)
@@ -106,8 +109,8 @@ def test_thousands_of_units_are_resampled():
 
 
 def test_speakers_who_lack_an_emotion_are_resampled_too():
-    confusions = np.array([[[3, 1], [0, 0]], [[2, 2], [0, 0]], [[4, 0], [1, 1]]])
-    low, high = speaker_interval(confusions, unweighted_average_recall)
+    table = np.array([[[3, 4, 3], [0, 0, 1]], [[2, 4, 2], [0, 0, 2]], [[4, 4, 5], [1, 2, 1]]])
+    low, high = speaker_interval(table, unweighted_average_recall)
     assert 0.5 <= low < high <= 0.75
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emotion_tf.probabilities import negative_log_likelihood
+from emotion_tf.probabilities import FLOOR, negative_log_likelihood, probabilities_of
 
 if TYPE_CHECKING:
     import keras
+    import pandas as pd
 
 COLDEST, HOTTEST = 0.1, 10.0
 """On a validation split that is all right, or all guessed, the likelihood has no best temperature inside."""
@@ -40,5 +41,30 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def set_temperature(model: "keras.Model", temperature: float) -> None:
-    """Makes a model of `emotion_tf.models.build` answer with logits divided by the temperature."""
+    """Lets a model of `emotion_tf.models.build` divide its logits by the temperature."""
     model.get_layer("logits").temperature.assign(temperature)
+
+
+def uncalibrated(
+    probabilities: "pd.DataFrame", temperature: "float | pd.Series", *, is_multi_label: bool = False
+) -> "pd.DataFrame":
+    """Undoes the division of logits by a temperature.
+
+    Args:
+      probabilities: One row an utterance, one column an emotion.
+      temperature: One number, or a Series with the index of `probabilities`.
+      is_multi_label: Whether they are a sigmoid for each emotion, not a softmax over all.
+
+    Returns:
+      Probabilities of the same utterances and emotions.
+    """
+    import pandas as pd
+
+    if isinstance(temperature, pd.Series):
+        temperature = temperature.reindex(probabilities.index)
+    logits = np.log(probabilities.clip(lower=FLOOR))
+    if is_multi_label:
+        logits -= np.log((1 - probabilities).clip(lower=FLOOR))
+    logits = logits.mul(temperature, axis=0)
+    before = probabilities_of(logits.to_numpy(), is_multi_label=is_multi_label)
+    return pd.DataFrame(before, probabilities.index, probabilities.columns)

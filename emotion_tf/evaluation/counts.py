@@ -1,95 +1,212 @@
-"""What each speaker, dialogue or utterance adds to a score: tables of which scores and their intervals come."""
+"""Tables of counts, one row a speaker, and the scores that come of their sums.
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeAlias
+A worked example of two speakers and three clips:
+
+    utterance_id  speaker  label  predicted
+    u1            01       sad    sad
+    u2            01       angry  sad
+    u3            02       angry  angry
+
+`count_emotions` makes a table [num_units, num_seeds, num_emotions, 3] of them. The three numbers of an emotion are its
+hits, the clips that are labelled with it and the clips that are predicted as it. Here, of a single seed:
+
+    speaker  sad        angry
+    01       [1, 1, 2]  [0, 1, 0]
+    02       [0, 0, 0]  [1, 1, 1]
+    sum      [1, 1, 2]  [1, 2, 1]
+
+Scores come of the sum. The recall of an emotion is its hits over its labels: 1 / 1 for sad, 1 / 2 for angry. Their mean
+is UAR, 0.75; all hits over all labels are accuracy, 2 / 3. Intervals resample rows, never clips: a resample that holds
+speaker 02 twice has the sum [0, 0, 0] and [2, 2, 2]. No clip of it is sad, so its UAR is the recall of angry alone, 1.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
-import sklearn.metrics
 
-from emotion_tf.evaluation.uncertainty import Tables, speaker_intervals
-from emotion_tf.runs.predictions import DIALOGUE, GROUPS, PREFIX
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUM_BINS = 15
 """Of equal width over (0, 1], as the literature on calibration has it."""
 
-Temperature: TypeAlias = float | pd.Series
-Measure: TypeAlias = Callable[[np.ndarray], np.ndarray]
-Measures: TypeAlias = Mapping[str, tuple[str, Measure]]
+UAR = "unweighted_average_recall"
+
+HEADLINES = {UAR: "UAR", "macro_f1": "macro-F1"}
+"""The scores that choose among epochs and stand first, and what they are called."""
+
+TITLES = HEADLINES | {"accuracy": "accuracy", "weighted_f1": "weighted F1", "micro_f1": "micro-F1"}
+"""Name of a score -> how a person writes it."""
+
+Score: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
-def unit_of(predictions: pd.DataFrame) -> str:
-    """Names what is resampled: "speaker", or "dialogue", or "utterance" where neither is told."""
+def unit_of(predictions: "pd.DataFrame") -> str:
+    """Names what is resampled: "speaker", or "dialogue", or "utterance" where the table names neither."""
+    from emotion_tf.runs.predictions import DIALOGUE
+
     if (predictions["speaker"] != "").any():
         return "speaker"
-    is_told = DIALOGUE in predictions and (predictions[DIALOGUE].fillna("") != "").all()
-    return "dialogue" if is_told else "utterance"
+    has_dialogues = DIALOGUE in predictions and (predictions[DIALOGUE].fillna("") != "").all()
+    return "dialogue" if has_dialogues else "utterance"
 
 
-def units_of(predictions: pd.DataFrame) -> np.ndarray:
-    """Numbers the speakers, dialogues or utterances, as `unit_of` tells: [num_rows] from 0."""
+def units_of(predictions: "pd.DataFrame") -> np.ndarray:
+    """Numbers the speakers, dialogues or utterances, as `unit_of` says: [num_rows] from 0."""
     unit = unit_of(predictions)
     return codes_of(predictions, "utterance_id" if unit == "utterance" else unit)
 
 
-def codes_of(predictions: pd.DataFrame, column: str) -> np.ndarray:
+def codes_of(predictions: "pd.DataFrame", column: str) -> np.ndarray:
     """Numbers the sorted values of a column from 0; all 0 where there is no such column."""
+    import pandas as pd
+
     if column not in predictions:
         return np.zeros(len(predictions), int)
     return pd.factorize(predictions[column], sort=True)[0]  # Sorted, so that the order of rows changes nothing.
 
 
-def nobody(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Units and seeds that tell no clips apart."""
-    return np.zeros(len(predictions), int), np.zeros(len(predictions), int)
+def add_up(columns: Sequence[np.ndarray], sizes: tuple[int, ...], *places: np.ndarray) -> np.ndarray:
+    """Sums numbers of clips, each clip at its place.
 
+    Args:
+      columns: [num_clips] each, or [num_clips, num_emotions] each.
+      sizes: How many places there are along each axis of them.
+      places: [num_clips] for each of `sizes`.
 
-def probabilities_of(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The columns of probabilities, named after their emotions."""
-    columns = [column for column in predictions if column.startswith(PREFIX)]
-    return predictions[columns].rename(columns=lambda column: column.removeprefix(PREFIX))
-
-
-def summed(columns: Sequence[np.ndarray], sizes: tuple[int, ...], *places: np.ndarray) -> np.ndarray:
-    """Sums columns [num_clips] of numbers of clips at the places of these clips: [*sizes, num_columns]."""
-    sums = np.zeros((*sizes, len(columns)))
-    np.add.at(sums, places, np.stack(columns, axis=-1))
+    Returns:
+      float64 [*sizes, num_columns], or [*sizes, num_emotions, num_columns].
+    """
+    numbers = np.stack(columns, axis=-1)
+    sums = np.zeros((*sizes, *numbers.shape[1:]))
+    np.add.at(sums, places, numbers)
     return sums
+
+
+def count_emotions(
+    labelled: np.ndarray,
+    predicted: np.ndarray,
+    units: np.ndarray,
+    seeds: np.ndarray,
+    weights: np.ndarray | float = 1.0,
+) -> np.ndarray:
+    """Counts hits, labels and predictions of each emotion.
+
+    Args:
+      labelled: bool [num_clips, num_emotions], which emotions each clip is labelled with.
+      predicted: bool [num_clips, num_emotions].
+      units: [num_clips] numbers of the speakers, dialogues or utterances that the clips belong to.
+      seeds: [num_clips] numbers of the seeds.
+      weights: What a clip counts as: one number, or [num_clips, 1].
+
+    Returns:
+      float64 [num_units, num_seeds, num_emotions, 3].
+    """
+    columns = [weights * column for column in (labelled & predicted, labelled, predicted)]
+    return add_up(columns, (units.max() + 1, seeds.max() + 1), units, seeds)
+
+
+def ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    """Divides; 0 where there is nothing to divide by."""
+    return np.divide(numerators, denominators, out=np.zeros(np.shape(denominators)), where=denominators > 0)
+
+
+def _mean_of_present(values: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Averages values [..., num_emotions] over the emotions that occur."""
+    is_present = labelled > 0
+    return (values * is_present).sum(axis=-1) / np.maximum(is_present.sum(axis=-1), 1)
+
+
+def unweighted_average_recall(table: np.ndarray) -> np.ndarray:
+    """Averages the recalls of the emotions that occur, each with the same weight: [..., num_emotions, 3] -> [...]."""
+    return _mean_of_present(ratio(table[..., 0], table[..., 1]), table[..., 1])
+
+
+def accuracy(table: np.ndarray) -> np.ndarray:
+    """Share of hits, where each clip has one emotion: [..., num_emotions, 3] -> [...]."""
+    return ratio(table[..., 0].sum(axis=-1), table[..., 1].sum(axis=-1))
+
+
+def f1(table: np.ndarray) -> np.ndarray:
+    """Harmonic means of precision and recall, 0 where there is neither: [..., 3] -> [...]."""
+    hits, labelled, predicted = np.moveaxis(table, -1, 0)
+    return 2 * hits / np.maximum(labelled + predicted, 1)
+
+
+def macro_f1(table: np.ndarray) -> np.ndarray:
+    """Averages F1 over the emotions that occur: [..., num_emotions, 3] -> [...]."""
+    return _mean_of_present(f1(table), table[..., 1])
+
+
+def weighted_f1(table: np.ndarray) -> np.ndarray:
+    """Averages F1 over emotions by their labels: [..., num_emotions, 3] -> [...]."""
+    return ratio((f1(table) * table[..., 1]).sum(axis=-1), table[..., 1].sum(axis=-1))
+
+
+def micro_f1(table: np.ndarray) -> np.ndarray:
+    """Takes F1 over all pairs of clip and emotion: [..., num_emotions, 3] -> [...]."""
+    return f1(table.sum(axis=-2))
+
+
+SCORES: dict[str, Score] = {
+    UAR: unweighted_average_recall,
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+    "micro_f1": micro_f1,
+}
+"""Name of a score -> from tables of counts [..., num_emotions, 3] to scores [...] in [0, 1]."""
+
+
+def chance_and_majority(
+    labelled: np.ndarray,
+    num_utterances: float,
+    emotions: Sequence[str],
+    of_chance: Sequence[str],
+    of_majority: Sequence[str],
+    *,
+    is_multi_label: bool,
+) -> dict[str, Any]:
+    """Scores two systems without any input, which put other scores into proportion.
+
+    Chance predicts each emotion that occurs equally often or, where utterances may have several, every emotion always.
+    The majority class is the commonest emotion, always.
+
+    Args:
+      labelled: [num_emotions] utterances that are labelled with each.
+      num_utterances: All of them.
+      emotions: The label set, in label order.
+      of_chance: Names of `SCORES` to take of chance.
+      of_majority: Names of `SCORES` to take of the majority class.
+      is_multi_label: Whether utterances may have several emotions.
+    """
+    commonest, occurs = int(labelled.argmax()), labelled > 0
+    rate = np.ones(len(labelled)) if is_multi_label else occurs / occurs.sum()
+    chance = np.stack([rate * labelled, labelled, rate * num_utterances], axis=-1)  # [num_emotions, 3]
+    is_commonest = np.arange(len(labelled)) == commonest
+    majority = np.stack([is_commonest * labelled, labelled, is_commonest * num_utterances], axis=-1)
+    return {
+        "chance": {name: float(SCORES[name](chance)) for name in of_chance},
+        "majority": {"emotion": emotions[commonest]} | {name: float(SCORES[name](majority)) for name in of_majority},
+    }
+
+
+def per_emotion(table: np.ndarray, emotions: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Scores each emotion from counts [num_seeds, num_emotions, 3]; None where it does not occur."""
+    hits, labelled, predicted = np.moveaxis(table, -1, 0)
+    scores = {"precision": ratio(hits, predicted), "recall": ratio(hits, labelled), "f1": f1(table)}
+    means, sizes = {name: values.mean(axis=0) for name, values in scores.items()}, labelled.mean(axis=0)
+    return {
+        emotion: {name: float(values[index]) if sizes[index] else None for name, values in means.items()}
+        | {"count": round(sizes[index])}
+        for index, emotion in enumerate(emotions)
+    }
 
 
 def bins_of(confidence: np.ndarray) -> np.ndarray:
     """Numbers of the bins that probabilities fall into; an edge belongs to the bin below it."""
     return np.searchsorted(np.arange(1, NUM_BINS) / NUM_BINS, confidence)
-
-
-def ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-    """Divides; 0 where there is nothing to divide by."""
-    return np.divide(numerators, denominators, out=np.zeros(denominators.shape), where=denominators > 0)
-
-
-def mean_of_present(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Averages values [..., num_emotions] over the emotions whose counts [..., num_emotions] are not 0."""
-    present = counts > 0
-    return (values * present).sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
-
-
-def f1(tallies: np.ndarray) -> np.ndarray:
-    """Harmonic means of precision and recall; 0 where there is nothing.
-
-    Args:
-      tallies: [..., 3] hits, utterances that carry the emotion, and utterances that are said to.
-
-    Returns:
-      [...] in [0, 1].
-    """
-    hits, carried, named = np.moveaxis(tallies, -1, 0)
-    return 2 * hits / np.maximum(carried + named, 1)
-
-
-def macro_f1(tallies: np.ndarray) -> np.ndarray:
-    """Averages F1 over the emotions that occur: [..., num_emotions, 3] -> [...]."""
-    return mean_of_present(f1(tallies), tallies[..., 1])
 
 
 def mean_loss(losses: np.ndarray) -> np.ndarray:
@@ -116,96 +233,21 @@ def expected_calibration_error(bins: np.ndarray) -> np.ndarray:
     return np.abs(hits - confidences).sum(axis=-1) / np.maximum(clips.sum(axis=-1), 1)
 
 
-def measured(by_unit: Tables, measures: Measures) -> dict[str, Any]:
-    """Takes the measures whose tables, [num_units, num_seeds, ...], are there, each with its interval over units."""
-
-    def mean_over_seeds(sums: Tables, table: str, measure: Measure) -> np.ndarray:
-        return measure(sums[table]).mean(axis=-1)
-
-    statistics = {
-        name: partial(mean_over_seeds, table=table, measure=measure)
-        for name, (table, measure) in measures.items()
-        if table in by_unit
-    }
-    sums = {name: table.sum(axis=0) for name, table in by_unit.items()}
-    intervals = speaker_intervals(by_unit, statistics)
-    return {
-        key: value
-        for name, statistic in statistics.items()
-        for key, value in ((name, float(statistic(sums))), (f"{name}_interval", intervals[name]))
-    }
-
-
-def about(predictions: pd.DataFrame, truths: np.ndarray, emotions: Sequence[str]) -> dict[str, Any]:
+def sample_of(predictions: "pd.DataFrame", labelled: np.ndarray, emotions: Sequence[str]) -> dict[str, Any]:
     """Counts what scores rest on.
 
     Args:
       predictions: Rows of predictions.csv.
-      truths: bool [num_rows, num_emotions], which emotions each row is labelled with.
+      labelled: bool [num_rows, num_emotions], which emotions each row is labelled with.
       emotions: The label set, in label order.
     """
     num_seeds = int(codes_of(predictions, "seed").max() + 1)
-    counts = [round(count / num_seeds) for count in truths.sum(axis=0)]
+    sizes = [round(size / num_seeds) for size in labelled.sum(axis=0)]
     return {
-        "counts": dict(zip(emotions, counts, strict=True)),
+        "counts": dict(zip(emotions, sizes, strict=True)),
         "num_utterances": int(predictions["utterance_id"].nunique()),
         "speakers": sorted({*predictions["speaker"]} - {""}),
         "unit": unit_of(predictions),
         "num_units": int(units_of(predictions).max() + 1),
         "num_seeds": num_seeds,
     }
-
-
-def per_emotion(tallies: np.ndarray, emotions: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Scores each emotion from tallies [num_seeds, num_emotions, 3]; None where it does not occur."""
-    hits, carried, named = np.moveaxis(tallies, -1, 0)
-    table = {"precision": ratio(hits, named), "recall": ratio(hits, carried), "f1": f1(tallies)}
-    means, counts = {name: values.mean(axis=0) for name, values in table.items()}, carried.mean(axis=0)
-    return {
-        emotion: {name: float(values[index]) if counts[index] else None for name, values in means.items()}
-        | {"count": round(counts[index])}
-        for index, emotion in enumerate(emotions)
-    }
-
-
-def with_areas(
-    scores: Mapping[str, Mapping[str, Any]], predictions: pd.DataFrame, truths: np.ndarray
-) -> dict[str, Any]:
-    """Adds the area under its ROC curve to the scores of each emotion, and gives the mean of these areas.
-
-    Args:
-      scores: Emotion -> its scores, in label order.
-      predictions: Rows of predictions.csv with probabilities; the areas of seeds are averaged.
-      truths: bool [num_rows, num_emotions], which emotions each row is labelled with.
-    """
-    seeds = codes_of(predictions, "seed")
-    areas = {name: _area(truths[:, i], predictions[PREFIX + name], seeds) for i, name in enumerate(scores)}
-    defined = [area for area in areas.values() if area is not None]
-    return {
-        "area_under_curve": float(np.mean(defined)) if defined else None,
-        "per_emotion": {name: {**numbers, "area_under_curve": areas[name]} for name, numbers in scores.items()},
-    }
-
-
-def _area(truth: np.ndarray, probability: pd.Series, seeds: np.ndarray) -> float | None:
-    """Mean over seeds of the area under the curve of one emotion against the rest; None where it has no curve."""
-    scores, rows = probability.to_numpy(), [seeds == seed for seed in range(seeds.max() + 1)]
-    areas = [sklearn.metrics.roc_auc_score(truth[i], scores[i]) for i in rows if 0 < truth[i].sum() < i.sum()]
-    return float(np.mean(areas)) if areas else None
-
-
-def by_group(
-    predictions: pd.DataFrame, score: Callable[[pd.DataFrame], dict[str, Any]]
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Scores the rows of each speaker, sex and so on, as far as the corpus tells: group -> member -> scores."""
-    return {column: table for column in GROUPS if (table := _by_member(predictions, score, column))}
-
-
-def _by_member(
-    predictions: pd.DataFrame, score: Callable[[pd.DataFrame], dict[str, Any]], column: str
-) -> dict[str, dict[str, Any]]:
-    """Scores the rows of each value of a column; nothing where there is no such column, or only blanks."""
-    if column not in predictions:
-        return {}
-    known = predictions[predictions[column].notna() & (predictions[column].astype(str) != "")]
-    return {str(name): score(rows) for name, rows in known.groupby(column)}

@@ -49,7 +49,7 @@ class Joined:
         return dataclasses.replace(self, tables=tuple(table[is_chosen] for table in self.tables))
 
     def fits(self) -> "Iterator[tuple[dict[str, int], Joined]]":
-        """Yields each fold and seed, as far as the files tell them, and its rows."""
+        """Yields each fold and seed, as far as the files have such columns, and its rows."""
         columns = list(self.key[2:])
         if not columns:
             yield {}, self
@@ -60,9 +60,9 @@ class Joined:
     @property
     def probabilities(self) -> np.ndarray:
         """[num_rows, num_files, num_emotions]."""
-        from emotion_tf.evaluation.counts import probabilities_of
+        from emotion_tf.runs.predictions import emotion_probabilities
 
-        return np.stack([probabilities_of(table)[list(self.emotions)].to_numpy() for table in self.tables], axis=1)
+        return np.stack([emotion_probabilities(table)[list(self.emotions)] for table in self.tables], axis=1)
 
     @property
     def memberships(self) -> np.ndarray:
@@ -92,8 +92,8 @@ class Fit:
       speakers: Theirs.
       parameters: What `late_rules.combine` takes.
       strength: Inverse strength of the stacker's penalty.
-      never_named: Emotions that the stacker has seen no utterance of.
-      thresholds: [num_emotions] from which probability on each emotion is named; None: the most probable alone is.
+      never_named: Emotions that no utterance is labelled with, which the stacker never predicts.
+      thresholds: [num_emotions] from which probability on each emotion is predicted; None: the most probable alone is.
     """
 
     place: Mapping[str, int]
@@ -139,7 +139,7 @@ def join(paths: Sequence[Path]) -> Joined:
         common = common[common.isin(table.index)]
     if not len(common):
         raise InputError(
-            f"No row stands in every file, joined by {listed(key)}: fuse predictions of the same utterances."
+            f"No row stands in every file, joined by {enumeration(key)}: fuse predictions of the same utterances."
         )
     rows = tuple(table.loc[common].reset_index(drop=True) for table in indexed)
     num_alone = tuple(len(table) - len(common) for table in tables)
@@ -148,10 +148,10 @@ def join(paths: Sequence[Path]) -> Joined:
 
 
 def _check_emotions(paths: Sequence[Path], tables: "Sequence[pd.DataFrame]") -> None:
-    from emotion_tf.runs.predictions import PREFIX, emotions_of
+    from emotion_tf.runs.predictions import PREFIX, emotions_of, probability_columns
 
     for path, table in zip(paths, tables, strict=True):
-        if not any(column.startswith(PREFIX) for column in table):
+        if not probability_columns(table):
             raise InputError(f"{path} has no probabilities to fuse: add a column {PREFIX}NAME for each emotion.")
         differing = sorted(set(emotions_of(table)) ^ set(emotions_of(tables[0])))
         if differing:
@@ -163,20 +163,12 @@ def _check_emotions(paths: Sequence[Path], tables: "Sequence[pd.DataFrame]") -> 
 
 def _check_agreement(paths: Sequence[Path], tables: "Sequence[pd.DataFrame]", column: str) -> None:
     """Refuses two labels, or two speakers, of one utterance; a file that names no speakers contradicts none."""
-    import pandas as pd
+    from emotion_tf.runs.predictions import find_disagreement
 
-    rows = pd.concat(
-        [table[["utterance_id", column]].assign(file=path) for path, table in zip(paths, tables, strict=True)]
-    )
-    rows = rows[rows[column] != ""]
-    rows["sorted"] = rows[column].str.split("|").map(sorted).str.join("|") if column == "label" else rows[column]
-    seen = rows.drop_duplicates(["utterance_id", "sorted"])
-    twice = seen[seen["utterance_id"].duplicated(keep=False)]
-    if len(twice):
-        one, other = twice[twice["utterance_id"] == twice["utterance_id"].iloc[0]].to_dict("records")[:2]
+    named = {str(path): table[table[column] != ""] for path, table in zip(paths, tables, strict=True)}
+    if found := find_disagreement(named, column):
         raise InputError(
-            f"Utterance {one['utterance_id']} has the {column} '{one[column]}' in {one['file']} and"
-            f" '{other[column]}' in {other['file']}: fuse predictions of the same corpus."
+            f"Utterance {found.utterance_id} has the {column} {found}: fuse predictions of the same corpus."
         )
 
 
@@ -218,7 +210,7 @@ def fit_set_of(joined: Joined, rule: str, fit_on: Sequence[Path] = ()) -> Joined
     if rule in late_rules.FITTED or fit_on:
         for place, _ in joined.fits():
             if not len(fit_set.where(**place)):
-                _complain_of_no_fit_set(rule, place, found)
+                _refuse_without_fit_set(rule, place, found)
     if fit_on:
         _check_test(joined, fit_set)
     return fit_set
@@ -231,15 +223,15 @@ def _check_alike(joined: Joined, found: Joined) -> None:
         raise InputError(f"{one} and {other} have other label sets: give --fit-on predictions of the same emotions.")
     if joined.key != found.key:
         raise InputError(
-            f"{one} is joined by {listed(joined.key)}, and {other} by {listed(found.key)}: give the files of"
+            f"{one} is joined by {enumeration(joined.key)}, and {other} by {enumeration(found.key)}: give the files of"
             " --fit-on the same columns fold and seed."
         )
 
 
-def _complain_of_no_fit_set(rule: str, place: Mapping[str, int], found: Joined) -> None:
+def _refuse_without_fit_set(rule: str, place: Mapping[str, int], found: Joined) -> None:
     of = "".join(f" of {column} {value}" for column, value in place.items())
     raise InputError(
-        f"No row{of} with split=validation stands in each of {listed(found.paths)}, and --rule {rule} is fitted on"
+        f"No row{of} with split=validation stands in each of {enumeration(found.paths)}, and --rule {rule} is fitted on"
         " such rows: name files that hold them with --fit-on, or choose a rule without weights."
     )
 
@@ -294,7 +286,7 @@ def _fit(rule: str, place: Mapping[str, int], rows: Joined) -> Fit:
         data = rows.probabilities, truths.argmax(axis=1), speakers
         strength = rule_fitting.choose_strength(*data)
         parameters = dict(zip(("kernel", "bias"), rule_fitting.fit_stacker(*data, strength), strict=True))
-        fit = dataclasses.replace(fit, parameters=parameters, strength=strength, never_named=_unseen(rows))
+        fit = dataclasses.replace(fit, parameters=parameters, strength=strength, never_named=_without_label(rows))
     if rows.is_multi_label:
         from emotion_tf.evaluation.multilabel import fit_thresholds
 
@@ -302,7 +294,7 @@ def _fit(rule: str, place: Mapping[str, int], rows: Joined) -> Fit:
     return fit
 
 
-def _unseen(rows: Joined) -> tuple[str, ...]:
+def _without_label(rows: Joined) -> tuple[str, ...]:
     return tuple(np.array(rows.emotions)[~rows.memberships.any(axis=0)].tolist())
 
 
@@ -314,20 +306,20 @@ def _combined(rows: Joined, rule: str, parameters: Mapping[str, np.ndarray]) -> 
 
 def _table(rows: Joined, probabilities: np.ndarray, fit: Fit) -> "pd.DataFrame":
     """Makes the rows of predictions.csv of one fold and seed."""
-    from emotion_tf.evaluation.multilabel import decide, joined
+    from emotion_tf.evaluation.multilabel import decide, with_names
     from emotion_tf.runs.predictions import predictions_table
 
     first, memberships = rows.tables[0], rows.memberships
-    about = first.assign(speaker=rows.speakers, label=memberships.argmax(axis=1))
-    table = predictions_table(about, probabilities, rows.emotions, first["split"])
+    utterances = first.assign(speaker=rows.speakers, label=memberships.argmax(axis=1))
+    table = predictions_table(utterances, probabilities, rows.emotions, first["split"])
     if fit.thresholds is not None:
-        named = {"label": memberships, "predicted": decide(probabilities, fit.thresholds)}
-        table = table.assign(**{column: joined(sets, rows.emotions) for column, sets in named.items()})
+        predicted = decide(probabilities, fit.thresholds)
+        table = with_names(table, rows.emotions, label=memberships, predicted=predicted)
     return table.assign(**fit.place)
 
 
 def _marks(path: Path, table: "pd.DataFrame") -> tuple[str, ...]:
-    """What the file shows against itself, and what the scores of the run carry whose predictions it holds."""
+    """What the scores of the run carry whose predictions the file holds, and what its rows show themselves."""
     from emotion_tf.runs.predictions import leaks
 
     run = Scored(path.parent)
@@ -335,6 +327,6 @@ def _marks(path: Path, table: "pd.DataFrame") -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(run.scores().get("marks", []) if is_of_run else []), *leaks(table)]))
 
 
-def listed(names: Sequence[Any]) -> str:
+def enumeration(names: Sequence[Any]) -> str:
     """For example "fold, seed and split"."""
     return " and ".join(filter(None, [", ".join(map(str, names[:-1])), str(names[-1])]))

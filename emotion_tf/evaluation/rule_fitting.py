@@ -15,8 +15,8 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 MIDDLE_STRENGTH = 0.01
 """Where no speaker can be left out to choose among them."""
 
-_MAX_PARTS = 20
-"""At most so many fits a strength: where there are more groups, several are left out together."""
+_MAX_FITS = 20
+"""Of each strength: where there are more groups, several are left out together."""
 
 _GAP = 1e-9
 """Nats an utterance that other weights must gain to be taken instead."""
@@ -104,12 +104,12 @@ def fit_stacker(
 
     The logarithms are standardised for the fit, and kernel and bias take them as they are. An emotion that no
     utterance carries gets no kernel and the bias log 1e-30, which is below the best logit of the others whatever the
-    runs say (theirs have mean 0): nothing was learned of it, so it is never named.
+    runs say (theirs have mean 0): nothing was learned of it, so it is never predicted.
 
     Args:
       probabilities: [num_utterances, num_runs, num_emotions]; every run is present.
       labels: [num_utterances] numbers.
-      groups: [num_utterances] speakers, to choose the strength by; None: nobody is named.
+      groups: [num_utterances] speakers, to choose the strength by; None: they are not known.
       strength: Inverse strength of the penalty (C of scikit-learn); None: what `choose_strength` finds.
 
     Returns:
@@ -132,7 +132,7 @@ def _regress(logs: np.ndarray, labels: np.ndarray, strength: float) -> tuple[np.
     from sklearn.linear_model import LogisticRegression
 
     middle, spread = logs.mean(axis=0), logs.std(axis=0)
-    spread[spread < 1e-6] = 1  # A constant column tells nothing, and rounding would be blown up.
+    spread[spread < 1e-6] = 1  # A constant column carries nothing, and rounding would be blown up.
     fitted = LogisticRegression(C=strength, solver="newton-cg", tol=1e-6, max_iter=1000).fit(
         (logs - middle) / spread, labels
     )
@@ -157,16 +157,16 @@ def choose_strength(probabilities: np.ndarray, labels: np.ndarray, groups: Seque
     """
     if groups is None or len(set(groups)) < 2:
         return MIDDLE_STRENGTH
-    parts = np.unique(np.asarray(groups), return_inverse=True)[1] % _MAX_PARTS
-    likelihoods = [_left_out(probabilities, labels, parts, strength) for strength in STRENGTHS]
+    left_out_in = np.unique(np.asarray(groups), return_inverse=True)[1] % _MAX_FITS
+    likelihoods = [_left_out(probabilities, labels, left_out_in, strength) for strength in STRENGTHS]
     return STRENGTHS[int(np.argmax(likelihoods))]
 
 
-def _left_out(probabilities: np.ndarray, labels: np.ndarray, parts: np.ndarray, strength: float) -> float:
-    """Sums the log-likelihood of each part under a stacker that was fitted on the others."""
+def _left_out(probabilities: np.ndarray, labels: np.ndarray, left_out_in: np.ndarray, strength: float) -> float:
+    """Sums the log-likelihoods of the utterances that each fit leaves out, [num_utterances] numbers of fits."""
     total = 0.0
-    for part in np.unique(parts):
-        rest, left = parts != part, parts == part
+    for number in np.unique(left_out_in):
+        rest, left = left_out_in != number, left_out_in == number
         kernel, bias = fit_stacker(probabilities[rest], labels[rest], None, strength)
         present = np.ones(probabilities[left].shape[:2])
         fused = combine(probabilities[left], present, "stacker", kernel=kernel, bias=bias)

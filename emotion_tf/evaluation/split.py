@@ -1,4 +1,4 @@
-"""One part of a fold before a model: predictions, and their scores."""
+"""One split of a fold: what a model predicts of it, and the scores of that."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import tensorflow as tf
 from emotion_tf.config import AudioConfig
 from emotion_tf.evaluation import metrics, multilabel
 from emotion_tf.evaluation.calibration import fit_temperature, set_temperature
-from emotion_tf.models.inputs import modalities_of
+from emotion_tf.models.inputs import any_of, modalities_of, presence
 from emotion_tf.models.late_fusion import shares_model
 from emotion_tf.probabilities import FLOOR, negative_log_likelihood, probabilities_of
 from emotion_tf.runs.compatibility import misfit
@@ -24,35 +24,35 @@ from pipelines.dataset import make_dataset
 from pipelines.records import read_metadata
 
 _BATCH, _TEXT_BATCH = 32, 256
-"""Utterances that are predicted together; those of words alone are small."""
+"""Utterances that are predicted together; those of text alone are small."""
 
 _SHUFFLED = {"shuffled-audio": "audio", "shuffled-transcripts": "transcripts", "shuffled-video": "video"}
 
 
 def shuffled_in_scoring(control: str) -> str:
-    """Tells what a control deals anew in validation and test, as `make_dataset` names it; empty: nothing."""
+    """Names what a control shuffles in validation and test, as `make_dataset` does; empty: nothing."""
     return _SHUFFLED.get(control, "")
 
 
 def shuffled_in_training(control: str) -> str:
-    """Tells what a control deals anew in training, as `make_dataset` names it; empty: nothing."""
+    """Names what a control shuffles in training, as `make_dataset` does; empty: nothing."""
     return {**_SHUFFLED, "permuted-labels": "labels"}.get(control, "")
 
 
 class Split:
-    """The utterances of one part, kept in memory to be predicted again and again.
+    """The utterances of one split, kept in memory to be predicted again and again.
 
     Args:
       records: Folder of the records.
       members: Which of them: values of the field `by`.
-      split: "train", "validation" or "test".
+      name: "train", "validation" or "test".
       emotions: The label set of the models to come.
-      modalities: What they listen to.
+      modalities: Which of audio, text and video they read.
       by: "speaker", "published_split" or "utterance_id".
       label_numbers: Label of the records -> label of the models, None for one to leave out; None: the same. An
-        utterance that keeps no label is left out; so is one of several, where the models know one an utterance.
+        utterance that keeps no label is left out; so is one that keeps several, where the models know one each.
       is_multi_label: Whether the models know several emotions an utterance; None: as the records do.
-      thresholds: From which probability on each emotion is named; None: fitted on this part, where that is needed.
+      thresholds: From which probability on each emotion is predicted; None: fitted on this split, where that is needed.
       options: Further arguments of `make_dataset`, such as audio_features.
     """
 
@@ -60,7 +60,7 @@ class Split:
         self,
         records: Path,
         members: Sequence[str],
-        split: str,
+        name: str,
         emotions: Sequence[str],
         modalities: Sequence[str],
         by: str = "speaker",
@@ -74,20 +74,20 @@ class Split:
             records, members, modalities, by=by, with_metadata=True, batch_size=batch_size, **options
         )
         found = read_metadata(records)
-        self.split, self.emotions, self.thresholds = split, emotions, thresholds
+        self.name, self.emotions, self.thresholds = name, emotions, thresholds
         self.is_multi_label = found.is_multi_label if is_multi_label is None else is_multi_label
         batches = [(labels.numpy(), _rows(about)) for _, labels, about in dataset]
         features = dataset.map(lambda features, label, about: features)
         self.features = features.apply(tf.data.experimental.assert_cardinality(len(batches)))
-        carried = _memberships(np.concatenate([labels for labels, _ in batches]), len(found.emotions))
-        carried = carried if label_numbers is None else _mapped(carried, label_numbers, len(emotions))
-        self.is_kept = carried.any(axis=1) if self.is_multi_label else carried.sum(axis=1) == 1
-        self.memberships = carried[self.is_kept]
+        labelled = _memberships(np.concatenate([labels for labels, _ in batches]), len(found.emotions))
+        labelled = labelled if label_numbers is None else _mapped(labelled, label_numbers, len(emotions))
+        self.is_kept = labelled.any(axis=1) if self.is_multi_label else labelled.sum(axis=1) == 1
+        self.memberships = labelled[self.is_kept]
         utterances = pd.DataFrame([row for _, rows in batches for row in rows])
         self.utterances = utterances[self.is_kept].reset_index(drop=True)
         self.utterances.insert(1, "label", self.memberships.argmax(axis=1))
-        is_present = np.concatenate([_is_present(batch) for batch in self.features])
-        self.is_present = is_present[self.is_kept]
+        is_present = [keras.ops.convert_to_numpy(any_of(presence(batch))) for batch in self.features]
+        self.is_present = np.concatenate(is_present)[self.is_kept]
 
     @property
     def labels(self) -> np.ndarray:
@@ -95,7 +95,7 @@ class Split:
         return self.memberships if self.is_multi_label else self.utterances["label"].to_numpy()
 
     def outputs(self, model: keras.Model, without: str = "") -> Any:
-        """Runs a model over the part, where asked for with one modality taken away from every utterance.
+        """Runs a model over the split, where asked for with one modality taken away from every utterance.
 
         Returns:
           As the model: arrays [num_utterances, ...].
@@ -113,10 +113,10 @@ class Split:
         with np.errstate(invalid="ignore"):  # The caller looks at the loss.
             loss = negative_log_likelihood(logits, self.labels)
             probabilities = probabilities_of(logits, is_multi_label=self.is_multi_label)
-        table = predictions_table(self.utterances, probabilities, self.emotions, self.split)
+        table = predictions_table(self.utterances, probabilities, self.emotions, self.name)
         if self.is_multi_label:
-            named = {"label": self.memberships, "predicted": self._decide(probabilities)}
-            table = table.assign(**{name: multilabel.joined(sets, self.emotions) for name, sets in named.items()})
+            predicted = self._decide(probabilities)
+            table = multilabel.with_names(table, self.emotions, label=self.memberships, predicted=predicted)
         return table, loss
 
     def _decide(self, probabilities: np.ndarray) -> np.ndarray:
@@ -126,13 +126,13 @@ class Split:
         return multilabel.decide(probabilities, thresholds)
 
     def calibrate(self, model: keras.Model) -> dict[str, Any]:
-        """Fits temperature and thresholds on this part and sets them; returns what calibration.json holds.
+        """Fits temperature and thresholds on this split and sets them; returns what calibration.json holds.
 
         Utterances without any input get the training prior as it is, and count for nothing here.
         """
         is_any = self.is_present.any()
-        counts = self.is_present if is_any else slice(None)
-        logits, labels = self.logits(model)[counts], self.labels[counts]
+        chosen = self.is_present if is_any else slice(None)
+        logits, labels = self.logits(model)[chosen], self.labels[chosen]
         temperature = fit_temperature(logits, labels) if is_any else 1.0
         set_temperature(model, temperature)
         thresholds = {}
@@ -143,7 +143,7 @@ class Split:
         return {
             "temperature": temperature,
             **thresholds,
-            "fitted_on": self.split,
+            "fitted_on": self.name,
             "num_utterances": len(labels),
             "speakers": sorted(set(self.utterances["speaker"]) - {""}),
             "negative_log_likelihood_before": negative_log_likelihood(logits, labels),
@@ -154,7 +154,7 @@ class Split:
 def take_away(
     features: Mapping[str, tf.Tensor], modality: str, where: np.ndarray | bool = True
 ) -> dict[str, tf.Tensor]:
-    """Makes a modality absent in a batch of features, as models see absence; the others stay.
+    """Makes a modality absent in a batch of features, as `emotion_tf.models.inputs.presence` finds it; others stay.
 
     Args:
       features: Of a batch.
@@ -173,19 +173,6 @@ def take_away(
     if modality == "video" and "video_frames" in features:
         changed["video_frames"] = tf.where(tf.reshape(where, (-1, 1, 1, 1, 1)), 0.0, features["video_frames"])
     return changed
-
-
-def _is_present(features: Mapping[str, tf.Tensor]) -> np.ndarray:
-    """Tells which utterances of a batch have any input, as `emotion_tf.models.inputs.presence` does: [batch] bool."""
-    present = np.zeros(len(next(iter(features.values()))), bool)
-    lengths = [features[name].numpy() for name in ("num_frames", "num_steps") if name in features][:1]
-    for length in lengths:
-        present |= length > 0
-    if "token_ids" in features:
-        present |= np.count_nonzero(features["token_ids"].numpy(), axis=1) > 1
-    if "video_frames" in features:
-        present |= (features["video_frames"].numpy() > 0).any(axis=(1, 2, 3, 4))
-    return present
 
 
 def _rows(about: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -215,7 +202,13 @@ def _mapped(memberships: np.ndarray, numbers: Sequence[int | None], num_emotions
 def split_of(
     run: Run, split: str, modalities: Sequence[str], audio_features: Sequence[str] = AudioConfig().features
 ) -> Split:
-    """Reads one part of a run's fold, under its control, as far as a model listens to it.
+    """Reads one split of a run's fold, under its control, as far as a model needs it.
+
+    Args:
+      run: Whose fold it is.
+      split: "train", "validation" or "test".
+      modalities: Which of audio, text and video the model reads.
+      audio_features: Which features of audio it reads.
 
     Raises:
       InputError: Records that are gone, or not those that the run was trained on.
@@ -245,39 +238,39 @@ def split_of(
     )
 
 
-def score_split(run: Run, model: keras.Model, part: Split) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """Predicts one part, and returns its scores and its rows of predictions.csv.
+def score_split(run: Run, model: keras.Model, split: Split) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """Predicts one split, and returns its scores and its rows of predictions.csv.
 
     Args:
       run: Whose model it is.
       model: Calibrated.
-      part: What to predict.
+      split: What to predict.
 
     Returns:
       Scores; of a model of several modalities `without` holds those with each of them taken away. And rows: under ""
       those of predictions.csv, under the name of a modality those without it.
     """
-    tables, modalities = {"": part.predict(model)[0]}, modalities_of(model)
+    tables, modalities = {"": split.predict(model)[0]}, modalities_of(model)
     if len(modalities) > 1:
-        tables |= {modality: part.predict(model, modality)[0] for modality in modalities}
-        tables[""] = _with_shares(tables, part, model)
-    scores = metrics.scores(tables[""], part.emotions, run.temperature())
+        tables |= {modality: split.predict(model, modality)[0] for modality in modalities}
+        tables[""] = _with_shares(tables, split, model)
+    scores = metrics.scores(tables[""], split.emotions, run.temperature())
     if len(modalities) > 1:
-        scores["without"] = {modality: metrics.scores(tables[modality], part.emotions) for modality in modalities}
+        scores["without"] = {modality: metrics.scores(tables[modality], split.emotions) for modality in modalities}
     return scores, tables
 
 
-def _with_shares(tables: Mapping[str, pd.DataFrame], part: Split, model: keras.Model) -> pd.DataFrame:
+def _with_shares(tables: Mapping[str, pd.DataFrame], split: Split, model: keras.Model) -> pd.DataFrame:
     """Adds to the rows of predictions.csv what each modality contributes.
 
     `share_<modality>` is its weight in the fusion, where there are weights; `change_without_<modality>` what the
     logarithm of the probability of the most probable emotion becomes more without it, in nats: below 0 where the
     modality speaks for that emotion.
     """
-    modalities, columns = modalities_of(model), [PREFIX + emotion for emotion in part.emotions]
+    modalities, columns = modalities_of(model), [PREFIX + emotion for emotion in split.emotions]
     new = {}
     if weights := shares_model(model):
-        new = {f"share_{name}": share for name, share in zip(modalities, part.outputs(weights).T, strict=True)}
+        new = {f"share_{name}": share for name, share in zip(modalities, split.outputs(weights).T, strict=True)}
     whole = _log_probabilities(tables[""][columns])
     rows, chosen = np.arange(len(whole)), whole.argmax(axis=1)
     for modality in modalities:

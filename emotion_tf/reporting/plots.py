@@ -1,4 +1,4 @@
-"""Pictures of a run: functions that draw one figure and return it, and `draw_scores`, which writes all of a part."""
+"""Pictures of a run: functions that draw one figure and return it, and `draw_scores`, which writes all of a split."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from emotion_tf.evaluation import metrics
+from emotion_tf.evaluation.counts import TITLES, UAR
 from pipelines.files import replacing
 
 
@@ -33,20 +34,20 @@ def curves(history: pd.DataFrame, chance: float) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     epochs = history["epoch"] + 1
-    # Points: the line of a single epoch would not be seen.
+    # Points: the line of a single epoch would be invisible.
     # It may lie above the other and be no worse: weights of rare emotions, smoothing and masks are in it.
     losses.plot(epochs, history["loss"], ".-", label="training (as weighted and masked)")
     losses.plot(epochs, history["val_loss"], ".-", label="validation")
     losses.set(xlabel="epoch", ylabel="loss (cross-entropy)", title="Loss")
     losses.legend()
-    name = metrics.UAR if f"val_{metrics.UAR}" in history else "macro_f1"
-    title, values = metrics.TITLES[name], history[f"val_{name}"]
+    name = UAR if f"val_{UAR}" in history else "macro_f1"
+    title, values = TITLES[name], history[f"val_{name}"]
     if "accuracy" in history:
         scores.plot(epochs, history["accuracy"], ".-", label="training accuracy (masked input)")
     scores.plot(epochs, values, ".-", color="tab:orange", label=f"validation {title}")
     scores.plot(epochs[values.idxmax()], values.max(), "o", color="tab:orange", label="kept")
     scores.axhline(chance, linestyle=":", color="grey", label="chance")
-    scores.set(xlabel="epoch", ylabel=title, title="Recall" if name == metrics.UAR else title, ylim=(0, 1))
+    scores.set(xlabel="epoch", ylabel=title, title="Recall" if name == UAR else title, ylim=(0, 1))
     scores.legend()
     for axes in (losses, scores):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -74,7 +75,7 @@ def per_emotion(scores: Mapping[str, Any], title: str) -> Figure:
     """Draws the F1 of each emotion as a bar with its precision and recall, the best above, and how often it occurs.
 
     Args:
-      scores: What `metrics.scores` says of a part.
+      scores: What `metrics.scores` says of a split.
       title: Above the picture.
     """
     found = {name: numbers for name, numbers in scores["per_emotion"].items() if numbers["count"]}
@@ -106,7 +107,7 @@ def spectrogram(log_mel: np.ndarray, title: str, hop_seconds: float) -> Figure:
 
 
 def frame_strips(strips: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
-    """Draws what was seen of videos, a row each: its frames, 16 of them at most, and the face box in them.
+    """Draws what a model reads of videos, a row each: its frames, 16 of them at most, and the face box in them.
 
     Args:
       strips: What stands before a row -> its frames [num_video_frames, height, width, channels] in [0, 1], and boxes
@@ -243,13 +244,13 @@ def shortened(name: str) -> str:
 def forest(compared: Mapping[str, Any]) -> Figure:
     """Draws the score of each run on the left, and the differences in points with their p-values on the right."""
     runs, pairs, metric = compared["runs"], compared["pairs"], compared["metric"]
-    title = metrics.TITLES[metric]
+    title = TITLES[metric]
     figure = Figure(figsize=(13, 1.8 + 0.45 * max(len(runs), len(pairs))), layout="constrained")
     scores, differences = figure.subplots(1, 2)
     _draw_rows(scores, runs, [_wrapped(run["name"], *(f"[{m}]" for m in run["marks"])) for run in runs], 1, metric)
     scores.axvline(compared["chance"][metric], linestyle=":", color="grey", label="chance")
     scores.set(
-        xlabel=f"{title} ({compared['split']} part, 95 % over {compared['unit']}s)", title="Scores", xlim=(0, None)
+        xlabel=f"{title} ({compared['split']} split, 95 % over {compared['unit']}s)", title="Scores", xlim=(0, None)
     )
     scores.legend()
     _draw_rows(differences, pairs, [_wrapped(f"{pair['first']} -", pair["second"]) for pair in pairs], 100, metric)
@@ -293,9 +294,9 @@ def draw_scores(
     temperature: metrics.Temperature | None,
     marks: Sequence[str],
 ) -> None:
-    """Writes all pictures of one part, <what>-<split>.png.
+    """Writes all pictures of one split, <what>-<split>.png.
 
-    They are confusion, speakers, roc, reliability and selective; of a multi-label part per-emotion, roc, reliability.
+    They are confusion, speakers, roc, reliability and selective; of a multi-label one per-emotion, roc, reliability.
 
     Args:
       folder: Where they go; it and the one above it name the scores in the titles.
@@ -317,13 +318,13 @@ def draw_scores(
 
 
 def _of_one(predictions: pd.DataFrame, scores: Mapping[str, Any], title: str) -> dict[str, Figure]:
-    """Draws what there is to see only where utterances have one emotion each."""
-    emotions, name = list(scores["counts"]), metrics.UAR if scores["unit"] == "speaker" else "macro_f1"
-    scored = f"{title}: {metrics.TITLES[name]} {scores[name]:.3f}"
+    """Draws what exists only where utterances have one emotion each."""
+    emotions, name = list(scores["counts"]), UAR if scores["unit"] == "speaker" else "macro_f1"
+    scored = f"{title}: {TITLES[name]} {scores[name]:.3f}"
     figures = {"confusion": confusion_matrix(metrics.confusion(predictions, emotions), emotions, scored)}
     by_speaker = {name: found for name, found in scores["by"].get("speaker", {}).items() if name}
     if by_speaker:
-        figures["speakers"] = speakers(by_speaker, scores["chance"][metrics.UAR], scored)
+        figures["speakers"] = speakers(by_speaker, scores["chance"][UAR], scored)
     if "selective_accuracy" in scores:
         figures["selective"] = selective(scores["selective_accuracy"], scores["majority"]["accuracy"], title)
     return figures

@@ -1,8 +1,9 @@
-"""predictions.csv: the one table that scores are read from, of our runs and of anyone's toolkit."""
+"""predictions.csv: the one table that scores are read from, of our runs and of any toolkit."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ def predictions_table(
         one row an utterance.
       probabilities: [num_utterances, num_emotions].
       emotions: Their names, in label order.
-      split: The part that they belong to.
+      split: The split that they belong to.
 
     Returns:
       Columns utterance_id, speaker, split, label, predicted (names), then probability_<emotion> in label order, then
@@ -64,6 +65,16 @@ def predictions_table(
     return table
 
 
+def probability_columns(predictions: pd.DataFrame) -> list[str]:
+    """Names the columns probability_<emotion>, in their order."""
+    return [column for column in predictions if column.startswith(PREFIX)]
+
+
+def emotion_probabilities(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Picks the columns of probabilities, and calls them by their emotions."""
+    return predictions[probability_columns(predictions)].rename(columns=lambda column: column.removeprefix(PREFIX))
+
+
 def is_multi_label(predictions: pd.DataFrame) -> bool:
     """Tells whether utterances may have several emotions: names are joined, or probabilities sum to other than 1."""
     return _is_joined(predictions) or bool((_distances(predictions) > _EXACT).any())
@@ -75,15 +86,45 @@ def _is_joined(predictions: pd.DataFrame) -> bool:
 
 def _distances(predictions: pd.DataFrame) -> pd.Series:
     """How far the probabilities of each row sum from 1; 0 where there are none."""
-    columns = [column for column in predictions if column.startswith(PREFIX)]
+    columns = probability_columns(predictions)
     return (predictions[columns].sum(axis=1) - 1).abs() if columns else pd.Series(0.0, predictions.index)
 
 
 def emotions_of(predictions: pd.DataFrame) -> tuple[str, ...]:
     """Names the label set: that of the probability columns in their order, else all labels and guesses, sorted."""
-    named = tuple(column.removeprefix(PREFIX) for column in predictions if column.startswith(PREFIX))
+    named = tuple(emotion_probabilities(predictions))
     cells = {*predictions["label"], *predictions["predicted"]}
     return named or tuple(sorted({name for cell in cells for name in cell.split(SEPARATOR)}))
+
+
+class Disagreement(NamedTuple):
+    """Two tables that call one utterance by two labels, or by two speakers; `values` holds their names and cells."""
+
+    utterance_id: str
+    values: tuple[tuple[str, str], tuple[str, str]]
+
+    def __str__(self) -> str:
+        return " and ".join(f"'{cell}' in {name}" for name, cell in self.values)
+
+
+def find_disagreement(tables: Mapping[str, pd.DataFrame], column: str) -> Disagreement | None:
+    """Finds the first utterance of which two rows disagree.
+
+    Args:
+      tables: Name of a table -> its rows of predictions.csv.
+      column: "label" or "speaker".
+    """
+    rows = pd.concat([table[["utterance_id", column]].assign(table=name) for name, table in tables.items()])
+    # In whatever order several labels stand, they are the same.
+    is_label = column == "label"
+    rows["cell"] = rows[column].str.split(SEPARATOR).map(sorted).str.join(SEPARATOR) if is_label else rows[column]
+    distinct = rows.drop_duplicates(["utterance_id", "cell"])
+    differing = distinct[distinct["utterance_id"].duplicated(keep=False)]
+    if differing.empty:
+        return None
+    first = differing["utterance_id"].iloc[0]
+    one, other, *_ = differing.loc[differing["utterance_id"] == first, ["table", column]].itertuples(index=False)
+    return Disagreement(first, (tuple(one), tuple(other)))
 
 
 def leaks(predictions: pd.DataFrame) -> list[str]:
@@ -95,13 +136,13 @@ def leaks(predictions: pd.DataFrame) -> list[str]:
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """Reads a table in the format of predictions.csv, whoever wrote it.
+    """Reads a table in the format of predictions.csv, from any toolkit.
 
     Args:
       path: UTF-8, comma-separated, with a header; columns in any order.
 
     Returns:
-      Text columns utterance_id, speaker (empty where nobody is named), split, label, predicted, and any others as
+      Text columns utterance_id, speaker (empty where no speakers are named), split, label, predicted, and any others as
       text; where they exist probability_<emotion> (float64) and fold, seed (int64). Several emotions of an utterance
       are joined by "|". The probabilities of a row sum to 1, but in a multi-label table.
 
@@ -204,7 +245,7 @@ def _whole_numbers(path: Path, cells: pd.Series) -> pd.Series:
 
 def _check_probabilities(path: Path, table: pd.DataFrame) -> None:
     """Turns the probability columns into numbers, in place."""
-    columns = [column for column in table if column.startswith(PREFIX)]
+    columns = probability_columns(table)
     for column in columns:
         numbers = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
         # Softmax in float32 comes out at 1.0000001 at times.
@@ -243,10 +284,10 @@ def _check_repetition(path: Path, table: pd.DataFrame) -> None:
 def _check_seeds(path: Path, table: pd.DataFrame) -> None:
     """Refuses seeds that hold different utterances: their mean would be of unlike things."""
     for split, rows in table.groupby("split"):
-        held = rows.groupby("seed")["utterance_id"].agg(lambda ids: frozenset(ids))
-        if held.nunique() > 1:
-            other = held[held != held.iloc[0]].index[0]
+        of_seeds = rows.groupby("seed")["utterance_id"].agg(lambda ids: frozenset(ids))
+        if of_seeds.nunique() > 1:
+            other = of_seeds[of_seeds != of_seeds.iloc[0]].index[0]
             raise InputError(
-                f"{path}: seeds {held.index[0]} and {other} hold different utterances in the {split} part:"
+                f"{path}: seeds {of_seeds.index[0]} and {other} hold different utterances in the {split} split:"
                 " give every seed the same ones."
             )

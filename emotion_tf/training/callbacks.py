@@ -19,8 +19,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from emotion_tf.config import Config
-from emotion_tf.evaluation import metrics, multilabel
-from emotion_tf.evaluation.metrics import HEADLINES
+from emotion_tf.evaluation import metrics
+from emotion_tf.evaluation.counts import HEADLINES
 from emotion_tf.reporting import plots
 from emotion_tf.runs.folder import Run
 from pipelines.command import InputError, is_disk_full
@@ -101,11 +101,10 @@ class Validation(keras.callbacks.Callback):
     def _scores(self, predictions: pd.DataFrame) -> dict[str, float]:
         """Scores an epoch; the confusion matrix, where each utterance has one emotion, stays for pictures."""
         if self.is_multi_label:
-            sets = (multilabel.memberships(predictions[name], self.emotions) for name in ("label", "predicted"))
-            return {"macro_f1": multilabel.macro_f1(*sets)}
+            return {"macro_f1": metrics.quick_score(predictions, self.emotions, "macro_f1")}
         self.confusion = metrics.confusion(predictions, self.emotions)
         names = ("accuracy", self.headline)
-        return {name: float(getattr(metrics, name)(self.confusion)) for name in names}
+        return {name: metrics.quick_score(predictions, self.emotions, name) for name in names}
 
     def _require_finite(self, epoch: int, *losses: float) -> None:
         """Stops before the weights of an epoch gone wrong are written."""

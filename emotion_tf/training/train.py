@@ -161,12 +161,12 @@ def _fit_rule(rule: str, stacked: keras.Model, split: Split) -> tuple[dict[str, 
     is_complete = is_present.all(axis=1)
     if not is_complete.any():
         raise InputError(
-            f"--rule {rule} is fitted on {split.split} utterances with every modality, and there are none: choose a"
+            f"--rule {rule} is fitted on {split.name} utterances with every modality, and there are none: choose a"
             " rule that needs no fit."
         )
     probabilities, labels = probabilities[is_complete], split.labels[is_complete]
     speakers = split.utterances["speaker"][is_complete]
-    about = {"fitted_on": split.split, "num_utterances": len(labels), "speakers": sorted(set(speakers) - {""})}
+    about = {"fitted_on": split.name, "num_utterances": len(labels), "speakers": sorted(set(speakers) - {""})}
     if rule == "weighted":
         return {"weights": fit_weights(probabilities, labels).tolist()}, about
     kernel, bias = fit_stacker(probabilities, labels, speakers.tolist() if speakers.any() else None)
