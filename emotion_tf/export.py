@@ -26,7 +26,8 @@ from pathlib import Path
 
 from emotion_tf.exporting.saved_model import export_metadata, write_saved_model
 from emotion_tf.exporting.verify import NUM_CHECKED, verify_export
-from emotion_tf.runs.folder import AGAIN, Run
+from emotion_tf.runs.folder import Run
+from emotion_tf.runs.metadata import AGAIN
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.files import read_json, write_json
 from pipelines.parsers import add_flag, command_parser

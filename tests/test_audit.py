@@ -69,7 +69,7 @@ def rows_of(speakers, prefix="", **fields):
 
 
 def text_rows(**sentences):
-    """Records without speakers and sound: utterance_id -> published split and sentence."""
+    """Records without speakers and audio: utterance_id -> published split and sentence."""
     return [
         {"utterance_id": name, "speaker": "", "audio_sha256": "", "log_mel": np.zeros((0, 64), np.float32)}
         | {"published_split": split, "transcript": words}

@@ -29,7 +29,7 @@ def model():
     return model
 
 
-def test_validation_sees_the_average_and_training_goes_on_with_the_weights(model):
+def test_validation_uses_the_average_and_training_goes_on_with_the_weights(model):
     with callbacks.averaged_weights(model):
         assert float(model.get_weights()[0][0, 0]) == 0.5
     assert float(model.get_weights()[0][0, 0]) == 1.0
@@ -119,20 +119,20 @@ def test_patience_counts_epochs_since_the_best(model, tmp_path):
 
 @pytest.fixture(scope="module")
 def boards(audio_run):
-    """What TensorBoard reads of a run: part -> events."""
-    boards = {part: EventAccumulator(str(audio_run.tensorboard / part)) for part in ("train", "validation")}
-    return {part: board.Reload() for part, board in boards.items()}
+    """What TensorBoard reads of a run: split -> events."""
+    boards = {split: EventAccumulator(str(audio_run.tensorboard / split)) for split in ("train", "validation")}
+    return {split: board.Reload() for split, board in boards.items()}
 
 
 def test_tensorboard_holds_loss_uar_and_rate_of_every_epoch(boards, audio_run):
-    for part, tag in (
+    for split, tag in (
         ("train", "epoch_loss"),
         ("train", "epoch_accuracy"),
         ("train", "epoch_learning_rate"),
         ("validation", "epoch_loss"),
         ("validation", "epoch_unweighted_average_recall"),
     ):
-        assert [event.step for event in boards[part].Tensors(tag)] == [0, 1], tag
+        assert [event.step for event in boards[split].Tensors(tag)] == [0, 1], tag
     found = [
         np.frombuffer(event.tensor_proto.tensor_content, np.float32)[0]
         for event in boards["validation"].Tensors("epoch_unweighted_average_recall")

@@ -348,6 +348,11 @@ def test_a_label_map_leads_to_the_labels_of_the_run_and_drops_are_counted(run, m
     assert {name.split("-")[1] for name in predictions["utterance_id"]} == {"ANG", "FEA"}
 
 
+def test_a_label_map_between_the_same_labels_is_refused(run, other):
+    with pytest.raises(InputError, match=r"--label-map tess-ravdess changes nothing, .* of the run: leave it out"):
+        evaluate(run.folder, "--records", other, "--label-map", "tess-ravdess")
+
+
 def test_several_emotions_are_left_out_where_a_run_knows_one():
     index = pd.DataFrame({"labels": [(0,), (0, 1), (0, 2), (2,), (1, 3)]})
     labels, numbers = ["anger", "annoyance", "joy", "calm"], [0, 0, 1, None]

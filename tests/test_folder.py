@@ -97,7 +97,7 @@ def written_before(run, metadata):
 def test_a_run_of_another_version_is_refused_before_its_other_files_seem_corrupt(started, make_run_metadata):
     run = written_before(started, make_run_metadata())
     run.config_path.write_text('{"branch": "audio", "a_setting_of_before": 1}')
-    sentence = r"metadata\.json is of a run that another version .* \(it has no run_version, .*: train it again"
+    sentence = r"metadata\.json is of a run that another version .* \(it has no run_version, .*: train again"
     for read in (run.require_finished, run.metadata, run.config):
         with pytest.raises(InputError, match=sentence):
             read()

@@ -67,6 +67,6 @@ def test_a_run_of_another_version_is_refused_with_what_to_do(make_run_metadata, 
     if version is None:
         del values["run_version"]
     (tmp_path / "metadata.json").write_text(json.dumps(values))
-    sentence = rf"metadata\.json is of a run that another .* \(it has {found}, .* {RUN_VERSION}\): train it again with"
+    sentence = rf"metadata\.json is of a run that another .* \(it has {found}, .* {RUN_VERSION}\): train again with"
     with pytest.raises(InputError, match=sentence):
         read_run_metadata(tmp_path / "metadata.json")

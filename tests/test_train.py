@@ -137,13 +137,13 @@ def test_frozen_branches_stay_to_the_last_bit_over_a_kill_and_then_learn(
     make_config, audio_run, text_run, tmp_path, monkeypatch
 ):
     sources = {"init_audio": str(audio_run.folder), "init_text": str(text_run.folder)}
-    run, seen = Run(tmp_path / "run"), []
+    run, weights = Run(tmp_path / "run"), []
     end = callbacks.Validation.on_epoch_end
 
     def look(self, epoch, logs):
-        seen.append(branch_weights(self.model))
+        weights.append(branch_weights(self.model))
         with callbacks.averaged_weights(self.model):
-            seen.append(branch_weights(self.model))
+            weights.append(branch_weights(self.model))
         end(self, epoch, logs)
 
     monkeypatch.setattr(callbacks.Validation, "on_epoch_end", look)
@@ -154,10 +154,10 @@ def test_frozen_branches_stay_to_the_last_bit_over_a_kill_and_then_learn(
             fit(config, run)
     fit(config, run)
     before = branch_weights(audio_run.model()) | branch_weights(text_run.model())
-    assert len(seen) == 6
-    for found in seen[:4]:
+    assert len(weights) == 6
+    for found in weights[:4]:
         assert all((found[name] == before[name]).all() for name in before)
-    for found in seen[4:]:
+    for found in weights[4:]:
         moved = {name for name in before if (found[name] != before[name]).any()}
         assert not [name for name in moved if "_norm" in name]
         assert len(moved) > 0.8 * len([name for name in before if "_norm" not in name])
@@ -190,7 +190,7 @@ def test_a_corrupt_checkpoint_gets_a_sentence(text_run, tmp_path, name, content)
     run.scores_path.unlink()
     [path] = run.checkpoints.glob(name) if "*" in name else [run.checkpoints / name]
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"is missing or corrupt \(.*\): train anew with --overwrite"):
+    with pytest.raises(InputError, match=r"is missing or corrupt \(.*\): train again with --overwrite"):
         fit(run.config(), run)
 
 

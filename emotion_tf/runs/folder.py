@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
-from emotion_tf.runs.metadata import RunMetadata, read_run_metadata
+from emotion_tf.runs.metadata import AGAIN, RunMetadata, read_run_metadata
 from pipelines import text
 from pipelines.command import InputError
 from pipelines.files import read_json, write_csv, write_json
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path("saved_models")
-
-AGAIN = "train again with --overwrite"
-"""What mends the files of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +124,7 @@ class Run(Scored):
         if self.metadata() != metadata:
             raise InputError(
                 f"the records or folds changed since {self.folder} was started: give another --run, or --overwrite to"
-                " train anew."
+                " train again."
             )
 
     @property
@@ -165,7 +162,7 @@ class Run(Scored):
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             if self.metadata_path.exists():
                 self.metadata()  # Complains where another version wrote both.
-            raise InputError(f"{self.config_path} is corrupt ({error}): train again with --overwrite.") from None
+            raise InputError(f"{self.config_path} is corrupt ({error}): {AGAIN}.") from None
 
     def metadata(self) -> RunMetadata:
         """Reads metadata.json: facts of the records, the fold, the training prior, the marks of the scores.
@@ -207,7 +204,7 @@ class Run(Scored):
                     raise ValueError(f"{name} has {widths[name]} columns and as many deviations above 0")
             return found
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise InputError(f"{self.normalisation_path} is corrupt ({error}): train again with --overwrite.") from None
+            raise InputError(f"{self.normalisation_path} is corrupt ({error}): {AGAIN}.") from None
 
     def cross_corpus(self, records: Path) -> Scored:
         """Names the folder for scores on other records, cross_corpus/<name of their folder>/."""

@@ -14,6 +14,10 @@ RUN_VERSION = 2
 """Of the files of a run: it rises with every change that earlier runs cannot be read with."""
 
 
+AGAIN = "train again with --overwrite"
+"""What mends the files of a run."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RunMetadata:
     """Facts of a run that its config does not hold; the keys of its metadata.json.
@@ -99,15 +103,15 @@ def read_run_metadata(path: Path) -> RunMetadata:
     Raises:
       InputError: A file that is missing or corrupt, or of a run that another version of this program trained.
     """
-    values = read_json(path, "train again with --overwrite")
+    values = read_json(path, AGAIN)
     version = values.get("run_version") if isinstance(values, dict) else None
     if isinstance(values, dict) and version != RUN_VERSION:
         found = "no run_version" if version is None else f"run_version {version}"
         raise InputError(
             f"{path} is of a run that another version of this program trained (it has {found}, and this one reads"
-            f" run_version {RUN_VERSION}): train it again with --overwrite."
+            f" run_version {RUN_VERSION}): {AGAIN}."
         )
     try:
         return RunMetadata.from_json(values)
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is corrupt ({error}): train again with --overwrite.") from None
+        raise InputError(f"{path} is corrupt ({error}): {AGAIN}.") from None

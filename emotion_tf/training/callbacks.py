@@ -23,6 +23,7 @@ from emotion_tf.evaluation import metrics
 from emotion_tf.evaluation.counts import HEADLINES
 from emotion_tf.reporting import plots
 from emotion_tf.runs.folder import Run
+from emotion_tf.runs.metadata import AGAIN
 from pipelines.command import InputError, is_disk_full
 from pipelines.files import replacing, write_csv, write_json
 
@@ -167,7 +168,7 @@ class Pictures(keras.callbacks.Callback):
         self.writer = tf.summary.create_file_writer(str(run.tensorboard / "validation"))
 
     def write_samples(self, config: Config, samples: Iterator[tuple[str, plots.Figure | None]]) -> None:
-        """Writes the model's graph, the config, and of each sample the words and, with sound, the spectrogram."""
+        """Writes the model's graph, the config, and of each sample the words and, with audio, the spectrogram."""
         specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in self.model.input.items()}
         inference = tf.function(lambda inputs: self.model(inputs, training=False)).get_concrete_function(specs)
         with self.writer.as_default(step=0):
@@ -238,7 +239,7 @@ def _sentence_if_corrupt(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is missing or corrupt ({reason}): train anew with --overwrite.") from None
+        raise InputError(f"{path} is missing or corrupt ({reason}): {AGAIN}.") from None
 
 
 def last_epoch(run: Run) -> int:

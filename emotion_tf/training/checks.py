@@ -65,7 +65,7 @@ def _check_source(config: Config, source: str, records: Metadata) -> None:
     found = run.metadata()
     if found.video and not records.video:
         raise InputError(f"{config.records} hold no video: prepare them with --video-frames.")
-    # A branch that goes on brings no label set: its head is new. The corpus of one to be joined may be another.
+    # A branch to start from may have another label set: its head is new. A run to join may be of another corpus.
     of_branches = {"audio": ("front_end", "encoder"), "text": ("vocabulary_sha256",), "video": ("video",)}
     facts = {init: of_branches[modality] for modality, init in config.inits.items()}
     of_modalities = [fact for modality in found.modalities for fact in of_branches[modality]]

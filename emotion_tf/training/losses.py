@@ -1,4 +1,4 @@
-"""What training makes small, beside Keras's own losses."""
+"""The loss of several emotions an utterance; for one emotion Keras has its own."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class RareWeightedCrossentropy(keras.losses.Loss):
-    """Binary cross-entropy in which utterances that carry a rare emotion weigh more, and probabilities stay honest.
+    """Binary cross-entropy in which utterances of a rare emotion weigh more, and probabilities stay calibrated.
 
     A weight w on the positives moves the best logit by log(w); that much is added to the logits here, so that those of
     the model are of the true probabilities.
 
     Args:
-      prior: Share of the training utterances that carry each emotion, in (0, 1).
+      prior: Share of the training utterances that have each emotion, in (0, 1).
       power: Of (1 - share) / share, which is the weight; 0: all weigh the same, 1: each emotion as much as its absence.
     """
 
@@ -28,8 +28,8 @@ class RareWeightedCrossentropy(keras.losses.Loss):
         shares = ops.clip(ops.convert_to_tensor(self.prior, "float32"), 1e-6, 1 - 1e-6)
         offset = self.power * ops.log((1 - shares) / shares)
         logits, y_true = y_pred + offset, ops.cast(y_true, y_pred.dtype)
-        carried, absent = ops.softplus(-logits), ops.softplus(logits)
-        return ops.mean(ops.exp(offset) * y_true * carried + (1 - y_true) * absent, axis=-1)
+        present, absent = ops.softplus(-logits), ops.softplus(logits)
+        return ops.mean(ops.exp(offset) * y_true * present + (1 - y_true) * absent, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "prior": self.prior, "power": self.power}
