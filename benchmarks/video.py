@@ -1,8 +1,8 @@
 """Measures how fast videos become frames of faces: `python -m benchmarks.video --source data/ravdess_video`.
 
 Decodes, searches and crops every video below --source, each --repetitions times, in as many processes as there are
-cores, as `python -m pipelines.prepare --video-frames` does, and tells how many seconds of video that is in one of the
-clock. Then one process reads --clips clips, one after the other, and its memory is looked at after each tenth of them.
+cores, as `python -m pipelines.prepare --video-frames` does, and divides the seconds of video by the seconds that it
+took. Then one process reads --clips clips, one after the other, and its memory is measured after each tenth of them.
 Prints a table, and writes results/video.json beside this file.
 """
 
@@ -81,7 +81,7 @@ def speed(paths: Sequence[Path], settings: VideoSettings, rounds: int) -> dict[s
 
 
 def memory(paths: Sequence[Path], settings: VideoSettings) -> dict[str, Any]:
-    """Reads clips one after the other in this process and looks at its resident memory, in MiB, ten times."""
+    """Reads clips one after the other in this process and measures its resident memory, in MiB, ten times."""
     every, megabytes = max(1, len(paths) // 10), []
     for number, path in enumerate(paths, 1):
         read_clip(path, path, settings)

@@ -340,8 +340,8 @@ def test_absent_recordings_have_no_frames_and_one_row_of_padding(tmp_path):
     (tmp_path / "mine.csv").write_text("path,emotion,speaker\na.wav,neutral,a\n")
     corpus = manifest.read(tmp_path / "mine.csv", ("neutral", "happy"))
     preparation = writer.Preparation(corpus, tmp_path, audio.FrontEnd())
-    summary = writer._Summary("", num_utterances=2, counts={"a": {"neutral": 2}})
-    metadata = writer._metadata(preparation, {"0.tfrecord": summary})
+    counters = writer.Counters(num_utterances=2, counts={"a": {"neutral": 2}})
+    metadata = writer._metadata(preparation, {"0.tfrecord": counters})
     assert metadata.shards["0.tfrecord"]["num_bytes"] == size
     records.write_metadata(tmp_path, metadata)
     ((features, _),) = make_dataset(tmp_path, ["a"], ["audio"])
