@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion_tf.evaluation.counts import UAR
 from emotion_tf.evaluation.joined_predictions import Fit, Joined, enumeration, fit_set_of, fuse, join
 from emotion_tf.models import late_rules
 from emotion_tf.runs.folder import Scored
@@ -168,7 +169,7 @@ def _scores(joined: Joined, rule: str, fused: "pd.DataFrame") -> dict[str, dict[
     """Scores the rows that every file has: name -> what `tables.comparison` takes."""
     from emotion_tf.evaluation import metrics
 
-    headline = "macro_f1" if joined.is_multi_label else metrics.UAR
+    headline = "macro_f1" if joined.is_multi_label else UAR
     named = {
         name: (table, marks)
         for name, table, marks in zip(_names(joined.paths), joined.tables, joined.marks, strict=True)
