@@ -349,6 +349,6 @@ def test_a_map_leads_sets_of_labels_to_sets(goemotions_run):
 def test_a_model_of_several_emotions_reads_records_of_one(text_run):
     config, fold = text_run.config(), text_run.metadata().fold
     emotions = text_run.metadata().emotions
-    split = Split(Path(config.records), fold["test"], "test", emotions, ("text",), is_multi_label=True)
+    split = Split(Path(config.records), fold.test, "test", emotions, ("text",), is_multi_label=True)
     assert split.labels.sum(axis=1).tolist() == [1] * 30
     assert labels_of(split) == labels_of(split_of(text_run, "test", ("text",)))

@@ -1,6 +1,6 @@
 """Tests of emotion_tf.exporting.verify: examples of every subset of modalities, and an export that disagrees."""
 
-import json
+import dataclasses
 import shutil
 
 import numpy as np
@@ -34,7 +34,7 @@ def test_an_export_that_does_not_load_is_refused(text_run, tmp_path, monkeypatch
 def test_without_stored_waveforms_noise_stands_in_and_the_sentence_says_so(text_run, tmp_path):
     run = Run(tmp_path / "text")
     shutil.copytree(text_run.folder, run.folder)
-    run.metadata_path.write_text(json.dumps(run.metadata() | {"has_waveform": False}))
+    run.write_metadata(dataclasses.replace(run.metadata(), has_waveform=False))
     assert "agrees with the run on 50 generated clips (none stored)" in export(run, run.export)
     assert [path.name for path in run.export.parent.glob(".export-*")] == []
 
