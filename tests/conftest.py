@@ -316,7 +316,7 @@ def enrolled_export(enrolled_run, exported):
 
 @pytest.fixture(scope="session")
 def make_whisper(tmp_path_factory):
-    """From a sentence to a whisper checkpoint, in whisper's own format, that hears this sentence in any sound."""
+    """From a sentence to a whisper checkpoint, in whisper's own format, that transcribes any sound to this sentence."""
     whisper = pytest.importorskip("whisper")
     import torch
     from whisper.tokenizer import get_tokenizer
@@ -344,7 +344,7 @@ def make_whisper(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whisper_checkpoint(make_whisper):
-    """A checkpoint that hears the first of RAVDESS's statements everywhere."""
+    """A checkpoint that transcribes any sound to the first of RAVDESS's statements."""
     return make_whisper("Kids are talking by the door.")
 
 
