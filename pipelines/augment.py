@@ -185,7 +185,9 @@ def add_noise(waveform: tf.Tensor, snr_db: tf.Tensor, seed: tf.Tensor, trim_db: 
 
 def _between_silent_ends(waveform: tf.Tensor, trim_db: float) -> tf.Tensor:
     """Tells the samples from the first loud block to the last one, no margin around them: [num_samples] bool."""
-    first, end = silence.loud_span(silence.block_energy(waveform)[tf.newaxis], trim_db)  # [1] each
+    energy = silence.block_energy(waveform)[tf.newaxis]  # [1, num_blocks]
+    lasting = silence.sustained(energy, tf.shape(energy)[1:], silence.BLOCKS_SUSTAINED)
+    first, end = silence.loud_span(lasting, trim_db)  # [1] each
     block = tf.range(tf.size(waveform)) // silence.BLOCK_LENGTH  # [num_samples], the block of each sample
     is_before_end = tf.cumsum(tf.abs(waveform), reverse=True) > 0
     return (block >= first) & (block < end) & is_before_end

@@ -93,7 +93,8 @@ def spoken_span(waveform: np.ndarray, trim_db: float = silence.TRIM_DB) -> tuple
       waveform: [num_samples] int16 at 16 kHz.
       trim_db: Where the silent ends begin: `FrontEnd.silence_db`.
     """
-    first, end = silence.loud_span_on_host(silence.block_energy_on_host(waveform), trim_db)
+    lasting = silence.sustained_on_host(silence.block_energy_on_host(waveform), silence.BLOCKS_SUSTAINED)
+    first, end = silence.loud_span_on_host(lasting, trim_db)
     if first == end:
         return None
     seconds = silence.BLOCK_LENGTH / SAMPLE_RATE

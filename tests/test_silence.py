@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 from pipelines import audio
@@ -35,6 +36,45 @@ def test_the_loud_span_reaches_from_the_first_loud_frame_to_the_last(energy, tri
 def test_each_clip_of_a_batch_has_a_threshold_of_its_own():
     first, end = silence.loud_span(tf.constant([[0.0, 1.0, 1e-4], [1e-4, 1e-5, 0.0], [0.0, 0.0, 0.0]]), 30.0)
     assert (first.numpy().tolist(), end.numpy().tolist()) == ([1, 0, 0], [2, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("energy", "width", "expected"),
+    [
+        ([0, 9, 9, 0, 0], 3, [0, 0, 0, 0, 0]),  # Two frames are over sooner than three.
+        ([0, 9, 8, 9, 0], 3, [0, 8, 8, 8, 0]),
+        ([9, 9, 9, 0, 0], 3, [9, 9, 9, 0, 0]),  # Beyond the ends there is nothing that could be softer.
+        ([9, 9], 5, [9, 9]),
+        ([1, 2, 50, 2, 1], 3, [1, 2, 2, 2, 1]),
+        ([4, 7, 2], 1, [4, 7, 2]),
+    ],
+)
+def test_what_is_over_sooner_is_cut_down_to_what_is_around_it(energy, width, expected):
+    longer = tf.constant([[*energy, *[99.0] * 4]], tf.float32)  # What stands behind the end is none of the clip.
+    found = silence.sustained(longer, tf.constant([len(energy)]), width)
+    assert found.numpy()[0].tolist() == [*expected, 0, 0, 0, 0]
+    assert silence.sustained_on_host(np.array(energy, float), width).tolist() == expected
+
+
+@pytest.mark.parametrize(("length", "width"), [(1, 3), (2, 7), (50, 5), (200, 7)])
+def test_graph_and_host_keep_the_same_and_scipy_opens_so_too(length, width):
+    energy = np.random.default_rng(length).random(length)
+    on_host = silence.sustained_on_host(energy, width)
+    found = silence.sustained(tf.constant(energy[np.newaxis]), tf.constant([length]), width)
+    np.testing.assert_allclose(found[0], on_host, rtol=1e-12)
+    eroded = scipy.ndimage.minimum_filter1d(energy, width, mode="constant", cval=np.inf)
+    np.testing.assert_allclose(
+        on_host, scipy.ndimage.maximum_filter1d(eroded, width, mode="constant", cval=-np.inf), rtol=1e-12
+    )
+
+
+def test_the_width_is_that_of_fifty_milliseconds_and_a_window_and_odd():
+    assert [silence.sustained_width(*sizes) for sizes in ((0.01, 0.025), (0.016, 0.032), (0.04, 0.04), (0.1, 0.1))] == [
+        7,
+        5,
+        3,
+        1,
+    ]
 
 
 def test_energy_is_that_of_whole_blocks_without_their_offset():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.audio.silence import MARGIN_SECONDS, TRIM_DB, loud_span
+from pipelines.audio.silence import MARGIN_SECONDS, TRIM_DB, loud_span, sustained, sustained_width
 from pipelines.audio.waveform import SAMPLE_RATE
 from pipelines.command import InputError
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 LONGEST_FRAME_SECONDS = 4.0
 LONGEST_FFT = 2**16
+
+LEAST_LEVEL = 1e-6
+"""Softer clips hold rounding and no sound: about 20 dB below the least that 16 bits can say."""
 
 LEAST_STD = 0.1
 """Log-mels that vary less are divided by this: what hardly varies is not to be blown up."""
@@ -37,7 +40,8 @@ class FrontEnd:
       mel_bins: Bands of the mel filter bank (Slaney's scale and area normalisation, librosa's default).
       min_hz: Lower edge of the lowest band.
       max_hz: Upper edge of the highest band, at most half the sample rate.
-      log_offset: Added before the logarithm; silence reads log(log_offset).
+      log_offset: Added before the logarithm to magnitudes that are divided by the clip's level; silence reads
+        log(log_offset). 1e-3: what is softer than the clip by more than 60 dB is silence, whatever its gain.
       trim_db: Silent ends are cut off, which are softer than the loudest frame by more than this; None: nothing is cut.
 
     Raises:
@@ -50,7 +54,7 @@ class FrontEnd:
     mel_bins: int = 64
     min_hz: float = 50.0
     max_hz: float = 8000.0
-    log_offset: float = 1e-5
+    log_offset: float = 1e-3
     trim_db: float | None = TRIM_DB
 
     def __post_init__(self) -> None:
@@ -149,11 +153,11 @@ def mel_matrix(front_end: FrontEnd) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """A batch of waveforms cut into frames and transformed, its silent ends still there.
+    """A batch of waveforms at one level, cut into frames and transformed, its silent ends still there.
 
     Attributes:
-      waveform: [batch, num_samples] float32, one frame long at least.
-      frames: [batch, max_frames, frame_length] samples, no window over them.
+      waveform: [batch, num_samples] float32, one frame long at least; divided by the clip's level, as all below.
+      frames: [batch, max_frames, frame_length] samples without their mean, no window over them.
       magnitude: [batch, max_frames, fft_length // 2 + 1].
       log_mel: [batch, max_frames, mel_bins], natural logarithm.
       num_all: [batch] int32, frames of each clip; 0 where it is absent.
@@ -185,40 +189,70 @@ class Analysis:
 
 
 def analyse(waveform: tf.Tensor, front_end: FrontEnd) -> Analysis:
-    """Cuts waveforms [batch, num_samples] into frames, transforms these, and finds the silent ends."""
+    """Cuts waveforms [batch, num_samples] into frames, transforms these, brings all to one level, finds silent ends."""
     import tensorflow as tf
 
     frame_length, hop_length = front_end.frame_length, front_end.hop_length
-    # Trailing zeros are padding.
-    positions = tf.range(1, tf.shape(waveform)[1] + 1)  # [num_samples]
-    num_samples = tf.reduce_max(tf.where(waveform != 0.0, positions, 0), axis=1)  # [batch]
-    num_all = 1 + tf.maximum(num_samples - frame_length, 0) // hop_length  # [batch]
-    num_all = tf.where(num_samples > 0, num_all, 0)
+    num_all = _count_frames(waveform, frame_length, hop_length)  # [batch]
     waveform = tf.pad(waveform, [[0, 0], [0, tf.maximum(frame_length - tf.shape(waveform)[1], 0)]])
     frames = tf.signal.frame(waveform, frame_length, hop_length)  # [batch, max_frames, frame_length]
+    # An offset is no sound; a window would spread it over the lowest bands. What drifts slowly goes with it.
+    frames -= tf.reduce_mean(frames, axis=2, keepdims=True)
     # Periodic, which the Hann window of tf.signal is not where its length is odd.
     window = tf.signal.hann_window(frame_length + 1, periodic=False)[:-1]  # [frame_length]
     spectrum = tf.signal.rfft(frames * window, [front_end.num_fft])  # [batch, max_frames, fft_length // 2 + 1], complex
     magnitude = tf.abs(spectrum)  # [batch, max_frames, fft_length // 2 + 1]
     mel = tf.einsum("btf,fm->btm", magnitude, mel_matrix(front_end))  # [batch, max_frames, mel_bins]
-    log_mel = tf.math.log(mel + front_end.log_offset)  # [batch, max_frames, mel_bins]
-    if front_end.trim_db is None:
-        first, num_frames = tf.zeros_like(num_all), num_all  # [batch] each
-    else:
-        first, num_frames = _kept_span(mel, num_all, front_end.trim_db, front_end.hop_seconds)  # [batch] each
-    return Analysis(waveform, frames, magnitude, log_mel, num_all, first, num_frames)
+    lasting, level = _level(mel, num_all, front_end)  # [batch, max_frames], [batch, 1, 1]
+    num_all = tf.where(level[:, 0, 0] > LEAST_LEVEL, num_all, 0)
+    level = tf.maximum(level, LEAST_LEVEL)
+    log_mel = tf.math.log(mel / level + front_end.log_offset)  # [batch, max_frames, mel_bins]
+    first, num_frames = _kept_span(lasting, num_all, front_end)  # [batch] each
+    return Analysis(waveform / level[:, 0], frames / level, magnitude / level, log_mel, num_all, first, num_frames)
 
 
-def _kept_span(mel: tf.Tensor, num_all: tf.Tensor, trim_db: float, hop_seconds: float) -> tuple[tf.Tensor, tf.Tensor]:
+def _count_frames(waveform: tf.Tensor, frame_length: int, hop_length: int) -> tf.Tensor:
+    """Counts the frames of each clip, [batch] int32; trailing zeros are padding, and zeros alone an absent clip."""
+    import tensorflow as tf
+
+    positions = tf.range(1, tf.shape(waveform)[1] + 1)  # [num_samples]
+    num_samples = tf.reduce_max(tf.where(waveform != 0.0, positions, 0), axis=1)  # [batch]
+    num_frames = 1 + tf.maximum(num_samples - frame_length, 0) // hop_length  # [batch]
+    return tf.where(num_samples > 0, num_frames, 0)
+
+
+def _level(mel: tf.Tensor, num_all: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Tensor]:
+    """Measures how loud each clip is: the loudest of its sounds that last.
+
+    Args:
+      mel: [batch, max_frames, mel_bins] magnitude.
+      num_all: [batch] int32, frames of each clip.
+      front_end: The settings.
+
+    Returns:
+      Energy over the bands of what lasts, [batch, max_frames]; and the root of its maximum, [batch, 1, 1].
+    """
+    import tensorflow as tf
+
+    # Energy of the mel bands rather than of the samples: a rumble below min_hz is not speech.
+    energy = tf.reduce_sum(tf.square(mel), axis=2)  # [batch, max_frames]
+    energy = tf.where(tf.sequence_mask(num_all, tf.shape(mel)[1]), energy, 0.0)
+    width = sustained_width(front_end.hop_seconds, front_end.frame_seconds)
+    lasting = sustained(energy, num_all, width)  # [batch, max_frames]
+    # A clip in which nothing lasts, such as clicks between zeros, is measured by what there is.
+    lasting = tf.where(tf.reduce_any(lasting > 0.0, axis=1, keepdims=True), lasting, energy)
+    return lasting, tf.sqrt(tf.reduce_max(lasting, axis=1))[:, tf.newaxis, tf.newaxis]
+
+
+def _kept_span(lasting: tf.Tensor, num_all: tf.Tensor, front_end: FrontEnd) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the frames that trimming leaves: the first one [batch] and how many [batch]."""
     import tensorflow as tf
 
-    # Energy of the mel bands rather than of the samples: an offset or a rumble below min_hz is not speech.
-    energy = tf.reduce_sum(tf.square(mel), axis=2)  # [batch, max_frames]
-    energy = tf.where(tf.sequence_mask(num_all, tf.shape(mel)[1]), energy, 0.0)
-    first, end = loud_span(energy, trim_db)  # [batch] each
-    margin = round(MARGIN_SECONDS / hop_seconds)
-    first = tf.maximum(first - margin, 0)
+    if front_end.trim_db is None:
+        return tf.zeros_like(num_all), num_all
+    first, end = loud_span(lasting, front_end.trim_db)  # [batch] each
+    margin = round(MARGIN_SECONDS / front_end.hop_seconds)
+    first = tf.minimum(tf.maximum(first - margin, 0), num_all)
     # Where a clip is only inaudible (below the lowest band), no frame is loud and all stay.
     end = tf.where(end > 0, tf.minimum(end + margin, num_all), num_all)
     return first, end - first
@@ -227,8 +261,8 @@ def _kept_span(mel: tf.Tensor, num_all: tf.Tensor, trim_db: float, hop_seconds: 
 def normalise(log_mel: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
     """Removes each clip's own band means and divides by its standard deviation.
 
-    What a loud recording or a dull microphone does to all frames alike is gone afterwards. Frames behind the clip's
-    end hold the normalised silence value, if they held the silence value before.
+    What a dull microphone does to all frames alike is gone afterwards; loudness is gone before. Frames behind the
+    clip's end hold the normalised silence value, if they held the silence value before.
 
     Args:
       log_mel: [batch, max_frames, mel_bins] float32.
