@@ -237,7 +237,7 @@ def _write(path: Path, samples: np.ndarray, change: Change) -> None:
         context = stream.codec_context
         context.open()
         resampler = av.AudioResampler(context.format.name, "mono", change.rate, context.frame_size or 1024)
-        frame = av.AudioFrame.from_ndarray(np.float32(samples)[np.newaxis], format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[np.newaxis], format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = change.rate, 0, Fraction(1, change.rate)
         for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
             output.mux(stream.encode(piece))
