@@ -54,7 +54,8 @@ class Section:
         drawn = self.draw(*found)
         table = drawn if isinstance(drawn, str) else rows.markdown(drawn)
         mark = "" if "measured at" in table else f"Measured at {rows.listed(sorted(rows.commits(found)))}."
-        parts = [textwrap.fill(about, 118, break_on_hyphens=False), "\n".join(rows.code(commands)), table, mark]
+        note = found[0].get("note", "")
+        parts = [textwrap.fill(about, 118, break_on_hyphens=False), "\n".join(rows.code(commands)), table, mark, note]
         return "\n\n".join(part for part in parts if part)
 
 
