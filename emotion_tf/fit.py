@@ -4,7 +4,8 @@ Writes saved_models/<run>/: config.json, metadata.json, checkpoints/, model.kera
 audit.json (what was checked of the fold), normalisation.json (statistics of the training split, where audio features
 are normalised by them), calibration.json, predictions.csv and scores.json (of the validation split;
 `python -m emotion_tf.evaluate` reads the test split).
-A stopped run continues where it was when the same command runs again.
+A stopped run continues where it was when the same command runs again; one that failed in its first epoch leaves
+nothing.
 """
 
 import argparse
@@ -77,6 +78,16 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
     import_tensorflow()
     checked = check(config)
     run.start(config, overwrite=overwrite)
+    try:
+        _train(run, config, checked)
+    except Exception:
+        # Its name would be taken by a run that holds nothing.
+        run.remove_if_empty()
+        raise
+
+
+def _train(run: Run, config: Config, checked: Checked) -> None:
+    """Trains a started run."""
     _write_facts(run, checked)
     for source in checked.audit["sources"]:
         if count := source.get("validated_sentences"):

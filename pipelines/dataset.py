@@ -17,6 +17,9 @@ MODALITIES = ("audio", "text", "video")
 _SORTED_BATCHES = 50
 """Sentences of so many batches are sorted by length at once: padding nearly goes, and batches stay random."""
 
+_SHARDS_AT_ONCE = 16
+"""Shards that are read in turns: TensorFlow's own choice is the number of processors, and order would depend on it."""
+
 _PREPARED_BY = {"acoustic": "--acoustic", "encoder": "--encoder whisper"}
 """Field of a record -> what stores it."""
 
@@ -76,7 +79,8 @@ def make_dataset(
         [num_video_frames, 5] too.
       cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech; with acoustic 67 kB;
         waveforms that will change 32 kB), and frames of videos as they are decoded (16 grey ones of 64 x 64: 66 kB).
-      seed: Of order, crops and what is shuffled; the same seed gives the same batches in the same epoch.
+      seed: Of order, crops and what is shuffled; the same seed gives the same batches in the same epoch,
+        whatever the machine.
 
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: those of audio_features, each [batch, num_frames,
@@ -209,7 +213,13 @@ def _read(
     if tokenise is not None:
         fields = ["transcript" if name == "token_ids" else name for name in fields]
     dataset = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in shards])
-    dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=min(len(shards), _SHARDS_AT_ONCE),
+        block_length=1,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
     dataset = dataset.map(lambda s: records.parse(s, fields, columns), num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.filter(lambda record: chosen.lookup(record[by]) > 0)
     is_tokenised = tokenise is not None and "transcript" in fields

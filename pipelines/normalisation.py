@@ -163,11 +163,12 @@ def read_sums(
     shards = [str(folder / name) for name in sorted(metadata.shards)]
     dataset = tf.data.TFRecordDataset(shards).map(lambda s: records.parse(s, fields, metadata.columns))
     sums: dict[str, Sums] = {}
-    for record in dataset.as_numpy_iterator():
-        if chosen is None or record[by].decode() in chosen:
-            frames = records.frames_of(record, names, metadata.settings)
-            speaker, found = record["speaker"].decode(), Sums.of(np.concatenate(list(frames.values()), axis=1))
-            sums[speaker] = sums[speaker] + found if speaker in sums else found
+    with records.named_if_corrupt(folder):
+        for record in dataset.as_numpy_iterator():
+            if chosen is None or record[by].decode() in chosen:
+                frames = records.frames_of(record, names, metadata.settings)
+                speaker, found = record["speaker"].decode(), Sums.of(np.concatenate(list(frames.values()), axis=1))
+                sums[speaker] = sums[speaker] + found if speaker in sums else found
     return sums
 
 

@@ -1,7 +1,9 @@
 """Tests of pipelines.dataset: every utterance once, whole or cropped, padded with silence, in an order of its own."""
 
 import dataclasses
+import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +61,34 @@ def test_every_utterance_of_the_chosen_speakers_comes_once(three_speakers, three
     assert set(examples_of(dataset)) == wanted
     assert len(dataset) == -(-60 // 32)
     assert {features["log_mel"].shape[0] for features, *_ in dataset} == {32, 28}
+
+
+def test_shards_are_read_in_turns(three_speaker_records):
+    names = sorted(records.read_metadata(three_speaker_records).shards)
+    read = [order_of(make_dataset(three_speaker_records, [one], with_metadata=True)) for one in SPEAKERS]
+    owners = [records.read_metadata(three_speaker_records).shards[name]["speakers"] for name in names]
+    assert sorted(owners) == [[one] for one in SPEAKERS]
+    by_shard = [read[SPEAKERS.index(speaker)] for [speaker] in owners]
+    expected = [one for turn in itertools.zip_longest(*by_shard) for one in turn if one is not None]
+    assert order_of(make_dataset(three_speaker_records, SPEAKERS, with_metadata=True)) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be tied to processors here")
+def test_order_is_the_same_whatever_the_number_of_processors(three_speaker_records):
+    options = {"with_metadata": True, "shuffled": "transcripts", "training": True, "seed": 3}
+    script = (
+        "import os, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from pathlib import Path; from pipelines.dataset import make_dataset\n"
+        f"for features, _, about in make_dataset(Path(sys.argv[1]), {SPEAKERS}, **{options}):\n"
+        "    print(*(one.decode() for one in about['utterance_id'].numpy()), features['token_ids'].numpy().sum(axis=1))"
+    )
+    command = [sys.executable, "-c", script, str(three_speaker_records)]
+    alone = subprocess.run(command, check=True, text=True, capture_output=True).stdout
+    here = [
+        f"{' '.join(one.decode() for one in about['utterance_id'].numpy())} {features['token_ids'].numpy().sum(axis=1)}"
+        for features, _, about in make_dataset(three_speaker_records, SPEAKERS, **options)
+    ]
+    assert alone.splitlines() == "\n".join(here).splitlines()
 
 
 def test_labels_and_metadata_are_those_of_the_corpus(three_speakers, examples):

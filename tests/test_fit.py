@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from test_folder import with_epoch
 
 from emotion_tf.config import AudioConfig, TrainingConfig
 from emotion_tf.fit import fit, main
@@ -234,6 +235,7 @@ def test_an_unfinished_run_does_not_go_on_with_records_that_changed(
     copy = changed_records(three_speaker_records, tmp_path / "records")
     config = make_config("audio", records=str(copy))
     fit(config, Run(tmp_path / "run"))
+    with_epoch(trained[0])
     shutil.rmtree(copy)
     changed_records(three_speaker_records, copy, longest_frames=1000)
     with pytest.raises(InputError, match=r"the records or folds changed since .* was started"):
@@ -292,6 +294,7 @@ def test_a_run_that_goes_on_keeps_its_statistics(with_records, trained):
     main(flags)
     kept = dataclasses.replace(trained[0].normalisation(), num_alone=7)
     files.write_json(trained[0].normalisation_path, dataclasses.asdict(kept))
+    with_epoch(trained[0])
     main(flags)
     assert trained[1].folder == trained[0].folder
     assert trained[1].normalisation() == kept
@@ -322,9 +325,26 @@ def test_what_is_refused_leaves_no_run(make_config, trained, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_fit_that_fails_in_its_first_epoch_leaves_its_name_free(make_config, trained, tmp_path, monkeypatch):
+    def fail(run):
+        assert run.metadata_path.exists()
+        raise InputError("the loss became nan")
+
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("emotion_tf.training.train.train", fail)
+        with pytest.raises(InputError, match="the loss became nan"):
+            fit(make_config("text"), run)
+    assert not run.folder.exists()
+    fit(make_config("text", seed=1), run)
+    fit(make_config("text", seed=2), run)  # As after a kill in the first epoch.
+    assert run.config().seed == 2
+
+
 def test_a_run_of_another_version_is_refused_and_replaced(make_config, trained, tmp_path):
     run, config = Run(tmp_path / "run"), make_config("text")
     fit(config, run)
+    with_epoch(run)
     values = json.loads(run.metadata_path.read_text())
     del values["run_version"]
     run.metadata_path.write_text(json.dumps(values))

@@ -25,6 +25,13 @@ def started(tmp_path):
     return run
 
 
+def with_epoch(run):
+    """Gives a run a checkpoint, so that there is something to go on with."""
+    run.checkpoints.mkdir(exist_ok=True)
+    (run.checkpoints / "last-0000.weights.h5").touch()
+    return run
+
+
 @pytest.fixture
 def finished(started):
     started.write_scores({"test_reads": 0})
@@ -38,11 +45,32 @@ def test_a_started_run_holds_its_config_and_is_not_finished(started):
 
 def test_an_unfinished_run_of_the_same_config_goes_on(started):
     started.history_path.write_text("epoch\n0\n")
-    started.start(CONFIG)
+    with_epoch(started).start(CONFIG)
     assert started.history_path.exists()
 
 
+def test_a_run_without_an_epoch_begins_anew_whatever_its_config_was(started):
+    started.history_path.write_text("epoch\n")
+    started.start(OTHER)
+    assert started.config() == OTHER
+    assert [path.name for path in started.folder.iterdir()] == ["config.json"]
+
+
+def test_a_run_is_removed_only_where_it_holds_nothing(finished, tmp_path):
+    finished.remove_if_empty()
+    assert finished.is_finished
+    going_on, empty = Run(tmp_path / "other"), Run(tmp_path / "empty")
+    for run in (going_on, empty):
+        run.start(CONFIG)
+    with_epoch(going_on)
+    for run in (going_on, empty):
+        run.remove_if_empty()
+    assert going_on.has_epochs
+    assert not empty.folder.exists()
+
+
 def test_another_config_is_refused_by_name(started):
+    with_epoch(started)
     with pytest.raises(InputError, match="unfinished run with another seed, training: give another --run"):
         started.start(OTHER)
 

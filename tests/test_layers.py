@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from emotion_tf.models.branches.layers import (
     AttentionPooling,
     CutWindows,
+    FrameNormalization,
     JoinWindows,
     MaskFrames,
     MeanPooling,
@@ -81,6 +83,21 @@ def test_windows_are_cut_clip_by_clip_and_joined_again():
     np.testing.assert_array_equal(windows[2:4], [inputs[0, 4:], inputs[1, :2]])
     assert windows.shape[1:] == CutWindows(2).compute_output_shape(inputs.shape)[1:] == (2, 3)
     np.testing.assert_array_equal(JoinWindows()(windows, num_frames), inputs)
+
+
+@pytest.mark.parametrize("is_graph", [False, True])
+def test_pictures_alone_move_the_statistics_and_a_batch_without_any_moves_none(is_graph):
+    layer = FrameNormalization(momentum=0.5)
+    layer.build((None, 2, 2, 3), (None,))
+    train = lambda *inputs: layer(*inputs, training=True)  # noqa: E731
+    train = tf.function(train) if is_graph else train
+    pictures = randoms(4, 2, 2, 3) + 5
+    train(pictures, np.array([True, True, False, False]))
+    mean, variance = pictures[:2].mean(axis=(0, 1, 2)), pictures[:2].var(axis=(0, 1, 2))
+    for _ in range(2):
+        np.testing.assert_allclose(layer.moving_mean, mean / 2, rtol=1e-4)
+        np.testing.assert_allclose(layer.moving_variance, (1 + variance) / 2, rtol=1e-4)
+        assert np.isfinite(train(np.zeros_like(pictures), np.zeros(4, bool))).all()
 
 
 LAYERS = [PadFrames(8), MaskFrames(4), AttentionPooling(5), StepMask(2), MeanPooling(), CutWindows(3), JoinWindows()]

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_metadata import metadata_of, size_of
 from test_schema import RECORD
 
 from pipelines import records
 from pipelines.audio import FrontEnd
 from pipelines.command import InputError
+from pipelines.normalisation import read_sums
 from pipelines.utterance import Utterance
 
 
@@ -124,13 +126,37 @@ def test_a_record_of_words_alone_has_no_audio(tmp_path):
     assert records.read_index(tmp_path)["has_audio"].tolist() == [False]
 
 
-def test_a_shard_with_a_flipped_byte_is_named(tmp_path):
+READERS = {
+    "index": records.read_index,
+    "examples": lambda folder: records.read_examples(folder, [RECORD["utterance_id"]], 1, "utterance_id"),
+    "statistics": lambda folder: read_sums(folder, ["log_mel"]),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("place", [5, 20, -2], ids=["length", "record", "checksum"])
+def test_a_shard_with_a_flipped_byte_is_named_wherever_it_is_read(tmp_path, read, place):
     metadata_of(tmp_path)
     content = bytearray((tmp_path / "0.tfrecord").read_bytes())
-    content[20] ^= 255
+    content[place] ^= 255
     (tmp_path / "0.tfrecord").write_bytes(bytes(content))
-    with pytest.raises(InputError, match="holds a corrupt shard"):
+    with pytest.raises(InputError, match=r"0\.tfrecord is corrupt, .* again with python -m pipelines.prepare"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("num_bytes", [1, 11], ids=str)
+def test_a_shard_that_ends_between_records_is_named(tmp_path, num_bytes):
+    metadata_of(tmp_path)
+    content = (tmp_path / "0.tfrecord").read_bytes()
+    (tmp_path / "0.tfrecord").write_bytes(content + content[:num_bytes])
+    with pytest.raises(InputError, match=r"0\.tfrecord is missing or cut off"):
         records.read_index(tmp_path)
+
+
+def test_errors_of_another_cause_stay_what_they_are(tmp_path):
+    metadata_of(tmp_path)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="other"), records.named_if_corrupt(tmp_path):
+        raise tf.errors.InvalidArgumentError(None, None, "other")
 
 
 @pytest.mark.parametrize("has_waveform", [True, False])

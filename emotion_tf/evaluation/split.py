@@ -21,7 +21,7 @@ from emotion_tf.runs.folder import Run
 from emotion_tf.runs.predictions import DIALOGUE, GROUPS, PREFIX, predictions_table
 from pipelines.command import InputError
 from pipelines.dataset import make_dataset
-from pipelines.records import read_metadata
+from pipelines.records import named_if_corrupt, read_metadata
 
 _BATCH, _TEXT_BATCH = 32, 256
 """Utterances that are predicted together; those of text alone are small."""
@@ -74,9 +74,10 @@ class Split:
             records, members, modalities, by=by, with_metadata=True, batch_size=batch_size, **options
         )
         found = read_metadata(records)
-        self.name, self.emotions, self.thresholds = name, emotions, thresholds
+        self.records, self.name, self.emotions, self.thresholds = records, name, emotions, thresholds
         self.is_multi_label = found.is_multi_label if is_multi_label is None else is_multi_label
-        batches = [(labels.numpy(), _rows(about)) for _, labels, about in dataset]
+        with named_if_corrupt(records):
+            batches = [(labels.numpy(), _rows(about)) for _, labels, about in dataset]
         features = dataset.map(lambda features, label, about: features)
         self.features = features.apply(tf.data.experimental.assert_cardinality(len(batches)))
         labelled = _memberships(np.concatenate([labels for labels, _ in batches]), len(found.emotions))
@@ -101,7 +102,9 @@ class Split:
           As the model: arrays [num_utterances, ...].
         """
         features = self.features.map(lambda batch: take_away(batch, without)) if without else self.features
-        return keras.tree.map_structure(lambda found: found[self.is_kept], model.predict(features, verbose=0))
+        with named_if_corrupt(self.records):
+            outputs = model.predict(features, verbose=0)
+        return keras.tree.map_structure(lambda found: found[self.is_kept], outputs)
 
     def logits(self, model: keras.Model, without: str = "") -> np.ndarray:
         """Returns [num_utterances, num_emotions], where asked for with one modality taken away."""

@@ -73,14 +73,16 @@ class Run(Scored):
     export = property(lambda self: self.folder / "export")
 
     def start(self, config: Config, *, overwrite: bool = False) -> None:
-        """Makes the folder, or finds an unfinished run of the same config in it.
+        """Makes the folder, or finds an unfinished run of the same config in it; one without an epoch begins anew.
 
         Raises:
-          InputError: A finished run, or a run of another config.
+          InputError: A finished run, or an unfinished one of another config.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file: give --run a folder.")
         if overwrite:
+            self._remove()
+        if self.config_path.exists() and not self.is_finished and not self.has_epochs:
             self._remove()
         if self.config_path.exists():
             self._refuse_another(config)
@@ -103,6 +105,13 @@ class Run(Scored):
                 f"{self.folder} holds an unfinished run with another {', '.join(differing)}:"
                 " give another --run, or --overwrite to replace it."
             )
+
+    def remove_if_empty(self) -> None:
+        """Removes an unfinished run without an epoch: there is nothing to go on with."""
+        if self.config_path.exists() and not self.is_finished and not self.has_epochs:
+            self._remove()
+            if not self.folder.is_symlink():
+                self.folder.rmdir()
 
     def _remove(self) -> None:
         """Removes a run, and refuses to remove anything else."""
@@ -131,6 +140,11 @@ class Run(Scored):
     def is_finished(self) -> bool:
         """Whether training came to its end: the scores of the validation split are written last."""
         return self.scores_path.exists()
+
+    @property
+    def has_epochs(self) -> bool:
+        """Whether there is a checkpoint to go on with."""
+        return any(self.checkpoints.glob("last-*.weights.h5"))
 
     def require_finished(self) -> "Run":
         """Returns the run itself.

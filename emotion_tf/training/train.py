@@ -26,6 +26,7 @@ from emotion_tf.training.transfer import freeze_branches, load_branches
 from pipelines import text
 from pipelines.command import InputError, progress_bar
 from pipelines.files import replacing, write_json
+from pipelines.records import named_if_corrupt
 
 
 def train(run: Run) -> None:
@@ -49,7 +50,8 @@ def train(run: Run) -> None:
     if first_epoch < epochs and not validation.is_out_of_patience(first_epoch - 1):
         dataset = training_dataset(config, metadata, inputs, config.seed + first_epoch)
         boards = _tensorboard(run, config, metadata, inputs, validation)
-        _fit(validation, boards, dataset, steps, range(first_epoch, epochs))
+        with named_if_corrupt(Path(config.records)):
+            _fit(validation, boards, dataset, steps, range(first_epoch, epochs))
     validation.load_best()
     _finish(run, model, split, pd.DataFrame(validation.history))
 

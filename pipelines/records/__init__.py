@@ -10,7 +10,7 @@ from pipelines.records.metadata import (
     write_metadata,
 )
 from pipelines.records.schema import SCHEMA, STORED, frames_of, parse, serialise
-from pipelines.records.shards import Example, plan_shards, read_examples, read_index, write_shard
+from pipelines.records.shards import Example, named_if_corrupt, plan_shards, read_examples, read_index, write_shard
 
 __all__ = [
     "METADATA",
@@ -21,6 +21,7 @@ __all__ = [
     "Metadata",
     "frames_of",
     "marks_of",
+    "named_if_corrupt",
     "parse",
     "plan_shards",
     "read_examples",

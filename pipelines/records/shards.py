@@ -1,8 +1,9 @@
 """Shards of records: which utterance lies in which, how they are written, and what is read of all of them."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -110,17 +111,50 @@ def read_index(folder: Path) -> "pd.DataFrame":
         return columns | {"labels": labels.flat_values, "counts": labels.row_lengths(), "has_audio": has_audio}
 
     shards = [str(folder / name) for name in sorted(read_metadata(folder).shards)]
-    try:
+    with named_if_corrupt(folder):
         batches = list(tf.data.TFRecordDataset(shards).batch(256).map(to_columns).as_numpy_iterator())
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder} holds a corrupt shard ({reason}): prepare it again with --overwrite.") from None
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     index = {name: [value.decode() for value in columns[name]] for name in (*texts, "video_sha256")}
     ends = np.cumsum(columns["counts"])
     labels = [tuple(one.tolist()) for one in np.split(columns["labels"], ends[:-1])]
     index |= {"label": columns["labels"][ends - columns["counts"]], "labels": labels}
     return pd.DataFrame(index | {"has_audio": columns["has_audio"]})
+
+
+@contextlib.contextmanager
+def named_if_corrupt(folder: Path) -> Iterator[None]:
+    """Names the shard where TensorFlow finds data lost or no records while it reads complete records in this context.
+
+    Raises:
+      InputError: A corrupt shard. Errors that have another cause stay what they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        import tensorflow as tf
+
+        if not isinstance(error, tf.errors.DataLossError | tf.errors.InvalidArgumentError | tf.errors.NotFoundError):
+            raise
+        for name in sorted(read_metadata(folder).shards):
+            if not _is_readable(folder / name):
+                raise InputError(
+                    f"{folder / name} is corrupt, a disk or a copy that went wrong perhaps: make these records again"
+                    " with python -m pipelines.prepare --overwrite."
+                ) from None
+        raise
+
+
+def _is_readable(shard: Path) -> bool:
+    """Reads all of a shard, whose checksums TensorFlow compares."""
+    import tensorflow as tf
+
+    features = {"utterance_id": tf.io.FixedLenFeature([], tf.string)}
+    try:
+        for serialised in tf.data.TFRecordDataset(str(shard)):
+            tf.io.parse_single_example(serialised, features)
+    except tf.errors.OpError:
+        return False
+    return True
 
 
 class Example(NamedTuple):
@@ -148,6 +182,9 @@ def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "s
 
     Returns:
       At most `count` examples.
+
+    Raises:
+      InputError: Records that are not complete, or a corrupt shard.
     """
     import tensorflow as tf
 
@@ -160,13 +197,14 @@ def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "s
     stored = ["waveform"] * metadata.has_waveform + ["video_frames"] * (metadata.video is not None)
     fields = tuple(dict.fromkeys((by, "transcript", *stored)))
     dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.columns))
-    found = [
-        Example(
-            record.get("waveform", np.zeros(0, np.int16)),
-            record["transcript"].decode(),
-            list(record.get("video_frames", ())),
-        )
-        for record in dataset.as_numpy_iterator()
-        if record[by].decode() in chosen
-    ]
+    with named_if_corrupt(folder):
+        found = [
+            Example(
+                record.get("waveform", np.zeros(0, np.int16)),
+                record["transcript"].decode(),
+                list(record.get("video_frames", ())),
+            )
+            for record in dataset.as_numpy_iterator()
+            if record[by].decode() in chosen
+        ]
     return found[:: max(1, len(found) // count)][:count]

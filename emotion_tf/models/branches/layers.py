@@ -123,7 +123,7 @@ class StandardiseFrames(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class FrameNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation of pictures of which some are absent: these move no statistics.
+    """Batch normalisation of pictures of which some are absent: these move no statistics, nor does a batch without any.
 
     Inputs [batch * num_video_frames, height, width, channels] and is_frame [batch * num_video_frames] bool; output as
     the first input.
@@ -134,7 +134,14 @@ class FrameNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, is_frame, training=None):
         is_pixel = ops.logical_and(is_frame[:, None, None], ops.ones((1, *inputs.shape[1:3]), "bool"))
-        return super().call(inputs, training=training, mask=is_pixel)
+        if not (training and self.trainable):
+            return super().call(inputs, training=training, mask=is_pixel)
+        # Over no picture Keras finds mean and variance 0, and moves its statistics there.
+        kept = [(statistic, ops.copy(statistic)) for statistic in (self.moving_mean, self.moving_variance)]
+        outputs = super().call(inputs, training=training, mask=is_pixel)
+        for statistic, before in kept:
+            statistic.assign(ops.where(ops.any(is_frame), statistic, before))
+        return outputs
 
     def compute_output_shape(self, inputs_shape, is_frame_shape):
         return inputs_shape
