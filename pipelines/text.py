@@ -31,12 +31,28 @@ VOCABULARY_SIZE = 8192
 RESERVED = ("[PAD]", "[UNK]", "[START]")
 PAD_ID, UNKNOWN_ID, START_ID = range(3)
 
-# In this order: NFKC would take the acute accent and the double prime apart, and a newline is a control character too.
-_REPLACEMENTS = (
-    (r"[\x{2018}-\x{201B}\x{2032}\x{B4}]", "'"),
-    (r"[\x{201C}-\x{201F}\x{2033}]", '"'),
+APOSTROPHES = (
+    "`\N{ACUTE ACCENT}\N{PRIME}\N{REVERSED PRIME}\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
+    "\N{SINGLE LOW-9 QUOTATION MARK}\N{SINGLE HIGH-REVERSED-9 QUOTATION MARK}\N{MODIFIER LETTER PRIME}"
+    "\N{MODIFIER LETTER TURNED COMMA}\N{MODIFIER LETTER APOSTROPHE}\N{MODIFIER LETTER REVERSED COMMA}"
+    "\N{MODIFIER LETTER ACUTE ACCENT}\N{MODIFIER LETTER GRAVE ACCENT}\N{GREEK NUMERAL SIGN}\N{GREEK KORONIS}"
+    "\N{GREEK PSILI}\N{GREEK VARIA}\N{GREEK OXIA}\N{ARMENIAN APOSTROPHE}\N{LATIN CAPITAL LETTER SALTILLO}"
+    "\N{LATIN SMALL LETTER SALTILLO}\N{FULLWIDTH APOSTROPHE}\N{FULLWIDTH GRAVE ACCENT}\x91\x92"
+)
+"""What people and programs write for an apostrophe; the last two are those of Windows, read as Latin-1."""
+
+_CONTROLS = (
     (r"[\t-\r\x{1C}-\x{1F}\x{85}\p{Z}]", " "),
     (r"[\p{Cc}\p{Cf}]", ""),
+)
+# Bytes of Windows' encoding that were read as Latin-1: else they would go as control characters.
+_QUOTES_OF_WINDOWS = ((r"[\x{91}\x{92}]", "'"), (r"[\x{93}\x{94}]", '"'))
+# In this order: NFKC would take the acute accent and the double prime apart, and a newline is a control character too.
+_REPLACEMENTS = (
+    ("[" + "".join(f"\\x{{{ord(character):X}}}" for character in APOSTROPHES) + "]", "'"),
+    (r"\x{149}", "'n"),
+    (r"[\x{93}\x{94}\x{201C}-\x{201F}\x{2033}\x{2034}\x{2036}\x{2037}\x{2057}]", '"'),
+    *_CONTROLS,
 )
 # Each a word of its own. Emoji carry feeling, and people glue them to words and to each other.
 _ALONE = r"[\p{P}\p{S}\p{Han}]"
@@ -45,8 +61,8 @@ _ALONE = r"[\p{P}\p{S}\p{Han}]"
 def normalise(transcripts: "tf.Tensor") -> "tf.Tensor":
     """Brings transcripts into the one spelling that the vocabulary was learned from, as graph ops.
 
-    Curly quotes become straight ones, runs of white space one space, letters lower case and NFKC ("ﬁ" is "fi",
-    "ß" is "ss"); control and zero-width characters, bytes that are no UTF-8, and spaces at both ends go.
+    Curly quotes and `APOSTROPHES` become straight ones, runs of white space one space, letters lower case and NFKC
+    ("ﬁ" is "fi", "ß" is "ss"); control and zero-width characters, bytes that are no UTF-8, and spaces at both ends go.
 
     Args:
       transcripts: String tensor of any shape.
@@ -278,11 +294,11 @@ def _distil_bert_tokenizer(
 
 
 def _as_utf8(transcripts: "tf.Tensor") -> "tf.Tensor":
-    """Drops bytes that are no UTF-8 and control characters, for a zero byte would end a transcript."""
+    """Drops bytes that are no UTF-8 and control characters, for a zero byte would end a transcript; keeps quotes."""
     import tensorflow as tf
 
     decoded = tf.strings.unicode_transcode(transcripts, "UTF-8", "UTF-8", errors="ignore")
-    for pattern, replacement in _REPLACEMENTS[2:]:
+    for pattern, replacement in (*_QUOTES_OF_WINDOWS, *_CONTROLS):
         decoded = tf.strings.regex_replace(decoded, pattern, replacement)
     return decoded
 

@@ -20,6 +20,7 @@ NASTY = (
     b"",
     b" \t\r\n ",
     "I’m “fine”… don´t".encode(),
+    "he\x92s isn`t ʼcause ＇tis \x93so\x94".encode(),
     "great😂😂👍🏽 👨‍👩‍👧".encode(),
     "مرحبا بالعالم".encode(),
     "你好，世界 中国人".encode(),
@@ -61,6 +62,8 @@ def greedy_pieces(word):
         ("  Hello,\t\n\u00a0 World ", "hello, world"),
         ("I’m “FINE”", 'i\'m "fine"'),
         ("don´t", "don't"),
+        ("he\x92s \x93fine\x94", 'he\'s "fine"'),
+        ("ŉ ＇ ＂", "'n ' \""),
         ("wait…", "wait..."),
         ("cafe\u0301", "caf\u00e9"),
         ("ﬁ ＦＵＬＬ Straße", "fi full strasse"),
@@ -71,6 +74,19 @@ def greedy_pieces(word):
 )
 def test_normalise_gives_one_spelling(written, normalised):
     assert text.normalise(tf.constant(written)).numpy().decode() == normalised
+
+
+@pytest.mark.parametrize("apostrophe", text.APOSTROPHES)
+def test_whatever_people_write_for_an_apostrophe_is_one(apostrophe):
+    assert {"`", "´", "\x92", "\u2019", "\u02bc", "\uff07"} < set(text.APOSTROPHES)
+    assert ids_of([f"He{apostrophe}s here, don{apostrophe}t!"]) == ids_of(["he's here, don't!"])
+
+
+def test_normalising_any_character_twice_changes_nothing():
+    characters = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
+    once = text.normalise(tf.constant(characters))
+    changed = np.flatnonzero(text.normalise(once).numpy() != once.numpy())
+    assert [hex(ord(characters[index])) for index in changed] == []
 
 
 def test_normalise_drops_bytes_that_are_no_utf8():

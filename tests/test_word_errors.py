@@ -44,6 +44,12 @@ def test_case_punctuation_and_quotes_do_not_count():
     assert words(" ...") == []
 
 
+@pytest.mark.parametrize("apostrophe", ["`", "´", "\x92", "\u2018", "\u2019", "\u02bc", "\uff07"])
+def test_whatever_stands_for_an_apostrophe_is_no_error(apostrophe):
+    assert words(f"He{apostrophe}s here, {apostrophe}cause he can") == ["he's", "here", "cause", "he", "can"]
+    assert word_error_rate(["don't"], [f"Don{apostrophe}t."]) == WordErrorRate(0, 1)
+
+
 def test_the_rate_is_errors_over_words_of_all_scripts():
     found = word_error_rate(["Kids are talking", "Dogs", ""], ["kids are walking", "", "thank you"])
     assert found == WordErrorRate(2, 4)

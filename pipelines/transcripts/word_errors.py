@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import jiwer
 
+from pipelines.text import APOSTROPHES
+
+_APOSTROPHES = str.maketrans(dict.fromkeys(APOSTROPHES, "'"))
 _WORD = re.compile(r"\w+(?:'\w+)*")
 
 
@@ -49,6 +52,7 @@ def word_error_rate(scripts: Sequence[str], transcripts: Sequence[str]) -> WordE
 
 
 def words(transcript: str) -> list[str]:
-    """Splits a transcript into words: case, punctuation and the shape of quotes do not count."""
-    plain = unicodedata.normalize("NFKC", transcript).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    """Splits a transcript into words: case, punctuation and the shape of quotes and apostrophes do not count."""
+    # Before NFKC, which takes the acute accent apart.
+    plain = unicodedata.normalize("NFKC", transcript.translate(_APOSTROPHES)).casefold()
     return _WORD.findall(plain)
