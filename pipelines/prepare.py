@@ -9,7 +9,7 @@ import dataclasses
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ _READERS: Mapping[str, Callable[[Path], Corpus]] = {
     "meld": meld.read,
 }
 
-_ROWS_OF_CLIPS = ("hours", "features", "skipped", "silent")
+_ROWS_OF_CLIPS = ("hours", "features", "skipped", "silent", "copies")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -58,7 +58,7 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
         "clips" if has_clips else "sentences": _count_of_utterances(metadata),
         "hours": f"{metadata.hours:.2f}",
         "speakers": f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-",
-        "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts),
+        "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts) + _describe_absent(metadata),
         "features": ", ".join(
             f"{count} columns {name}" for name, count in metadata.columns.items() if name != "face_boxes"
         ),
@@ -67,6 +67,7 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
         "words": f"{metadata.transcript_source}; {metadata.num_without_words} without words",
         "skipped": f"{len(metadata.skipped)} unreadable",
         "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
+        "copies": _describe_copies(metadata.copies),
         "ignored": ", ".join(f"{count} {reason}" for reason, count in metadata.ignored.items()) or "0",
         "records": f"{folder}: {len(metadata.shards)} shards, {megabytes:.1f} MB",
     }
@@ -89,6 +90,24 @@ def _describe_video(metadata: records.Metadata, settings: VideoSettings) -> str:
         ", ".join([f"{len(metadata.without_face)} clips without any", *metadata.without_face]),
     ]
     return "; ".join(facts)
+
+
+def _describe_absent(metadata: records.Metadata) -> str:
+    """Names the labels that were taken out of the label set, after those that it holds."""
+    absent = ", ".join(metadata.absent_emotions)
+    return f"; not in the label set, for no utterance has them: {absent}" if absent else ""
+
+
+def _describe_copies(copies: Sequence[Mapping[str, Any]]) -> str:
+    """Counts groups of copies and names them, those with two labels first, as they stand in the metadata."""
+    of_two_labels = [group for group in copies if len(group["emotions"]) > 1]
+    num_identical = sum(group["is_identical"] for group in copies)
+    head = [
+        f"{num_identical} groups of identical recordings, {len(copies) - num_identical} of near copies",
+        *([f"{len(of_two_labels)} of them with two labels or more"] if of_two_labels else []),
+    ]
+    named = [f"{' = '.join(group['utterances'])} ({' or '.join(group['emotions'])})" for group in copies]
+    return "; ".join([", ".join(head), *named]) if copies else "0"
 
 
 def _count_of_utterances(metadata: records.Metadata) -> str:
@@ -246,7 +265,8 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
         origin["excluded"] = records.read_metadata(arguments.exclude_sentences).fingerprint
     name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
     return Preparation(
-        corpus=words.fill(corpus, label_map),
+        # After the words: clips without a paired sentence are left out.
+        corpus=words.fill(corpus, label_map).with_present_emotions(),
         folder=arguments.records or Path("data/records") / name,
         front_end=front_end,
         label_map=label_map,

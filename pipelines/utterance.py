@@ -4,11 +4,23 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS
 
 SPLITS = ("train", "validation", "test")
+
+
+class Segment(NamedTuple):
+    """A stretch of a file, in seconds from its beginning; without an end it goes on to that of the file."""
+
+    start: float = 0.0
+    end: float | None = None
+
+    def __str__(self) -> str:
+        """For example "1.5-2.75"."""
+        return "-".join("end" if seconds is None else f"{seconds:.6f}".rstrip("0").rstrip(".") for seconds in self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +37,8 @@ class Utterance:
       published_split: "train", "validation", "test", or empty.
       attributes: Anything else that the corpus says: intensity, statement, sex, repetition, ...
       video: The video whose frames are read, or None.
+      segment: What is read of audio and video, or None: all of them.
+      place: Where the corpus names the utterance, for sentences ("mine.csv, line 3"); empty where that is no help.
     """
 
     utterance_id: str
@@ -36,6 +50,8 @@ class Utterance:
     published_split: str = ""
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     video: Path | None = None
+    segment: Segment | None = None
+    place: str = dataclasses.field(default="", compare=False)
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -55,6 +71,7 @@ class Corpus:
       utterances: Sorted by utterance_id.
       ignored: Reason -> number of files or rows that were left out on purpose.
       is_multi_label: Whether utterances may have several emotions.
+      absent_emotions: Labels that were taken out of the label set because no utterance has them.
     """
 
     name: str
@@ -64,6 +81,7 @@ class Corpus:
     utterances: tuple[Utterance, ...]
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
     is_multi_label: bool = False
+    absent_emotions: tuple[str, ...] = ()
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -79,6 +97,13 @@ class Corpus:
     def has_video(self) -> bool:
         """Whether any utterance has a video."""
         return any(utterance.video is not None for utterance in self.utterances)
+
+    def with_present_emotions(self) -> "Corpus":
+        """Takes the labels that no utterance has out of the label set, whose order stays."""
+        present = {emotion for utterance in self.utterances for emotion in utterance.emotions}
+        absent = tuple(emotion for emotion in self.emotions if emotion not in present)
+        emotions = tuple(emotion for emotion in self.emotions if emotion in present)
+        return dataclasses.replace(self, emotions=emotions, absent_emotions=self.absent_emotions + absent)
 
     def audio_only(self) -> "Corpus":
         """Takes the videos away; utterances that had nothing else are left out and counted in `ignored`."""

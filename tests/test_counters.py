@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.clips import Clip
 from pipelines.records import Metadata
+from pipelines.records.copies import draw_fingerprint
 from pipelines.records.counters import Counters
 from pipelines.utterance import Utterance
 from pipelines.video import Frames
@@ -24,7 +25,8 @@ def counters_of(*clips):
     """Counts clips (name, speaker, emotion, waveform, frames of a video, token ids, frames of the log-mel)."""
     counters = Counters()
     for name, speaker, emotion, waveform, video, num_tokens, num_frames in clips:
-        record = {"token_ids": [2] * num_tokens, "log_mel": [0] * num_frames}
+        record = {"token_ids": [2] * num_tokens, "log_mel": np.zeros((num_frames, 64), np.float32)}
+        record |= {"audio_sha256": f"hash {len(waveform)}" if waveform.any() else "", "video_sha256": ""}
         counters.count(Utterance(name, speaker, emotion), Clip(waveform, video), record)
     return counters
 
@@ -51,6 +53,7 @@ def test_each_counter_counts_what_its_name_says():
             num_videos_without_audio=1,
             num_frames_without_face=3,
             without_face=["d"],
+            recordings=[["b", "joy|love", "hash 16000", *draw_fingerprint(np.zeros((98, 64), np.float32))]],
         )
         == ONE
     )
@@ -75,9 +78,28 @@ def test_an_utterance_that_cannot_be_read_counts_as_skipped_and_as_nothing_else(
 def test_every_counter_is_a_fact_of_the_metadata():
     facts = (ONE + OTHER).facts
     assert facts.keys() <= {field.name for field in dataclasses.fields(Metadata)}
-    assert {field.name for field in dataclasses.fields(Counters)} - facts.keys() == {"num_samples"}
+    assert {field.name for field in dataclasses.fields(Counters)} - facts.keys() == {"num_samples", "recordings"}
     assert facts["hours"] == pytest.approx(2 / 3600, abs=1e-4)
-    assert (facts["silent"], facts["without_face"]) == (["a", "c"], ["a", "d"])
+    assert (facts["silent"], facts["without_face"], facts["copies"]) == (["a", "c"], ["a", "d"], [])
+
+
+def test_copies_are_found_across_shards():
+    one, other = (("a", "1", "joy", LOUD, None, 3, 98),), (("b", "2", "love", LOUD, None, 3, 98),)
+    copies = (counters_of(*one) + counters_of(*other)).facts["copies"]
+    assert copies == [{"utterances": ["a", "b"], "emotions": ["joy", "love"], "is_identical": True}]
+
+
+def test_pictures_are_compared_where_there_are_no_samples():
+    counters = Counters()
+    for name in "ab":
+        record = {
+            "token_ids": [2],
+            "log_mel": np.zeros((0, 64), np.float32),
+            "audio_sha256": "",
+            "video_sha256": "same",
+        }
+        counters.count(Utterance(name, "1", "joy"), Clip(NOTHING, frames(1)), record)
+    assert counters.facts["copies"] == [{"utterances": ["a", "b"], "emotions": ["joy"], "is_identical": True}]
 
 
 def test_counters_survive_json():

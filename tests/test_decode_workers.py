@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from pipelines.records.decode_workers import decoding
-from pipelines.utterance import Utterance
+from pipelines.utterance import Segment, Utterance
 
 
 @pytest.fixture
@@ -44,3 +44,13 @@ def test_an_unreadable_recording_comes_back_as_its_reason_and_none_as_no_samples
 def test_nothing_to_decode_is_nothing():
     with decoding([]) as decoded:
         assert list(decoded) == []
+
+
+def test_segments_of_one_file_come_back_each_with_its_own_sound(tmp_path):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.repeat(np.arange(4, dtype=np.int16), 16000), 16000)
+    batch = [Utterance(str(number), "a", "happy", path, segment=Segment(number, number + 1)) for number in range(5)]
+    with decoding([batch], 1) as decoded:
+        [[*pairs, (_, reason)]] = list(decoded)
+    assert [set(clip.waveform.tolist()) for _, clip in pairs] == [{0}, {1}, {2}, {3}]
+    assert "the segment 4-5 of" in reason

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from test_file_kinds import POINTER
 
 from pipelines.command import InputError
 from pipelines.corpora import goemotions
@@ -78,7 +79,8 @@ def test_the_list_of_labels_is_read_under_both_names(tmp_path, name):
         ("good\t\tx", r"line 2: '' is no label id"),
         (" \t1\tx", r"line 2 has an empty comment or id"),
         ("good\t1\t", r"line 2 has an empty comment or id"),
-        ("again\t1\ta", r"train\.tsv, line 2: the comment a is there twice"),
+        ("good\t1\ta", r"train\.tsv, line 2 repeats train\.tsv, line 1 with another emotion"),
+        ("again\t0\ta", r"train\.tsv, line 2 repeats train\.tsv, line 1 with another transcript"),
         (b"caf\xe9\t1\tx", r"train\.tsv, line 2 is not UTF-8 text"),
     ],
 )
@@ -86,6 +88,15 @@ def test_a_broken_row_is_named_with_its_file_and_line(tmp_path, row, message):
     row = row if isinstance(row, bytes) else row.encode()
     write(tmp_path, train=b"good\t0\ta\n" + row + b"\n")
     with pytest.raises(InputError, match=message):
+        goemotions.read(tmp_path)
+
+
+def test_a_row_twice_counts_once_and_a_pointer_is_called_that(tmp_path):
+    corpus = goemotions.read(write(tmp_path, train="good\t0\ta\n\t\t\ngood\t0\ta\n"))
+    assert [one.utterance_id for one in corpus.utterances].count("a") == 1
+    assert corpus.ignored == {"rows that repeat another one": 1}
+    (tmp_path / "dev.tsv").write_text(POINTER)
+    with pytest.raises(InputError, match=r"dev\.tsv is a git-lfs pointer, not the file itself"):
         goemotions.read(tmp_path)
 
 

@@ -1,12 +1,16 @@
 """Tests of pipelines.corpora.manifest: anyone's CSV, and a sentence with the line where it cannot be used."""
 
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
+from test_file_kinds import POINTER
 
 from pipelines.command import InputError
 from pipelines.corpora import manifest
 from pipelines.emotions import RAVDESS
+from pipelines.utterance import Segment
 
 HEADER = "path,emotion,speaker\n"
 
@@ -41,6 +45,10 @@ def test_optional_columns_are_kept_and_others_become_attributes(tmp_path):
         HEADER.encode() + b"a.wav,happy,anna",
         HEADER.encode() + b"\na.wav,happy,anna\n\n",
         b"path, emotion, speaker\na.wav, happy, anna\n",
+        "path ,\u00a0emotion,speaker\u00a0\na.wav ,happy\u00a0,anna \n".encode(),
+        HEADER.replace("\n", "\r").encode() + b"a.wav,happy,anna\r",
+        HEADER.encode() + b"a.wav,happy,anna\n,,\n , ,\n",
+        b",path,emotion,speaker\n0,a.wav,happy,anna\n",
         b"path,emotion,speaker,,\na.wav,happy,anna,,\n",
         HEADER.encode() + b"a.wav,happy,anna,,\n",
         b'"path","emotion","speaker"\n"a.wav","happy","anna"\n',
@@ -65,6 +73,76 @@ def test_paths_may_be_absolute_and_names_may_hold_spaces_and_any_script(tmp_path
     assert (relative.audio, relative.utterance_id, relative.speaker) == (tmp_path / "Клипы/ä 1.wav", "Клипы/ä 1", "Zoë")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there a backslash is a slash")
+def test_backslashes_are_slashes_unless_a_file_is_named_so(tmp_path):
+    (tmp_path / r"odd\name.wav").touch()
+    content = HEADER + r"clips\a.wav,happy,anna" + "\n" + r"odd\name.wav,sad,bo" + "\n"
+    one, other = read(tmp_path, content).utterances
+    assert (one.utterance_id, one.audio) == ("clips/a", tmp_path / "clips" / "a.wav")
+    assert (other.utterance_id, other.audio) == (r"odd\name", tmp_path / r"odd\name.wav")
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_a_file_is_found_whose_name_is_in_another_unicode_form(tmp_path, on_disk, in_table):
+    folder, name = (unicodedata.normalize(on_disk, text) for text in ("Z\u00fcrich", "caf\u00e9 1.wav"))
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / name).touch()
+    written = unicodedata.normalize(in_table, "Z\u00fcrich/caf\u00e9 1.wav,\u00e4rgerlich,Zo\u00eb")
+    [utterance] = read(tmp_path, f"{HEADER}{written}\n", ("\u00e4rgerlich", "froh")).utterances
+    assert utterance.audio.is_file()
+    assert (utterance.utterance_id, utterance.emotion) == ("Z\u00fcrich/caf\u00e9 1", "\u00e4rgerlich")
+    assert utterance.speaker == "Zo\u00eb"
+
+
+def test_a_row_twice_is_dropped_and_counted_in_any_unicode_form(tmp_path):
+    row = "caf\u00e9.wav,happy,Zo\u00eb\n"
+    corpus = read(tmp_path, HEADER + row + unicodedata.normalize("NFD", row) + "./" + row)
+    assert len(corpus.utterances) == 1
+    assert corpus.ignored == {"rows that repeat another one": 2}
+
+
+def test_start_and_end_cut_segments_several_of_a_file(tmp_path):
+    content = (
+        "path,start,end,emotion,speaker\na.mp4,4,6.50,sad,y\na.mp4,1.0,2.5,happy,x\na.mp4,30,,sad,x\nb.wav,,,sad,y\n"
+    )
+    found = {one.utterance_id: one for one in read(tmp_path, content).utterances}
+    assert list(found) == ["a@1-2.5", "a@30-end", "a@4-6.5", "b"]
+    assert {name: one.segment for name, one in found.items()} == {
+        "a@1-2.5": Segment(1.0, 2.5),
+        "a@30-end": Segment(30.0, None),
+        "a@4-6.5": Segment(4.0, 6.5),
+        "b": None,
+    }
+    first = found["a@1-2.5"]
+    assert (first.audio, first.video, first.trial, first.attributes) == (tmp_path / "a.mp4",) * 2 + ("a@1-2.5", {})
+    assert first.place == f"{tmp_path / 'mine.csv'}, line 3"
+
+
+def test_an_end_alone_begins_at_the_beginning_and_a_segment_twice_is_dropped(tmp_path):
+    corpus = read(tmp_path, HEADER.replace("\n", ",end\n") + "a.wav,sad,x,2\na.wav,sad,x,2.0\na.wav,happy,x,3\n")
+    assert [one.segment for one in corpus.utterances] == [Segment(0.0, 2.0), Segment(0.0, 3.0)]
+    assert corpus.ignored == {"rows that repeat another one": 1}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        ("2", "1", r"mine\.csv, line 2: the segment ends at 1 s and starts at 2 s: correct start or end"),
+        ("2", "2.0", "line 2: the segment ends at 2 s and starts at 2 s"),
+        ("", "0", "line 2: the segment ends at 0 s and starts at 0 s"),
+        ("-1", "2", "line 2: the start '-1' is no number of seconds: write one such as 12.5"),
+        ("0:01", "2", "line 2: the start '0:01' is no number of seconds"),
+        ("1", "nan", "line 2: the end 'nan' is no number of seconds"),
+        ("1", "inf", "the end 'inf' is no number"),
+        ("1_0", "20", "the start '1_0' is no number"),
+        ('"1,5"', "2", "the start '1,5' is no number"),
+    ],
+)
+def test_a_segment_that_cannot_be_is_refused_with_the_line(tmp_path, start, end, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, f"path,emotion,speaker,start,end\na.wav,happy,anna,{start},{end}\n")
+
+
 def test_other_labels_can_be_declared(tmp_path):
     assert read(tmp_path, HEADER + "a.wav,bored,anna\n", ("bored", "keen")).emotions == ("bored", "keen")
 
@@ -83,13 +161,21 @@ def test_other_labels_can_be_declared(tmp_path):
         (HEADER + "a.wav,happy\n", "line 2: the cell speaker is empty"),
         (HEADER + ",happy,anna\n", "line 2: the cell path is empty"),
         (HEADER + "a.wav,happy,anna,Well, yes\n", "line 2 has more cells than the header: .* double quotes"),
-        (HEADER + "a.wav,happy,anna\na.wav,sad,anna\n", r"line 3: a\.wav has the name of line 2"),
+        (HEADER + "a.wav,happy,anna\na.wav,sad,anna\n", r"mine\.csv, line 3 repeats line 2 with another emotion"),
+        (HEADER + "a.wav,happy,anna\na.wav,happy,bo\n", r"line 3 repeats line 2 with another speaker"),
         (HEADER + "a.wav,happy,anna\na.mp3,sad,anna\n", r"line 3: a\.mp3 has the name of line 2"),
-        (HEADER + "./a.wav,happy,anna\na.wav,sad,anna\n", r"line 3: a\.wav has the name of line 2"),
+        (HEADER + "./a.wav,happy,anna\na.wav,sad,anna\n", r"line 3 repeats line 2 with another emotion"),
+        ("path,emotion,speaker,speaker\n", "has the column speaker twice: keep one of them"),
+        (HEADER + 'a.wav,happy,anna\nb.wav,sad,"no" she\n', "line 3 is no row of a CSV"),
+        (HEADER + r"C:\me\a.wav,happy,anna" + "\n", r"line 2: the path 'C:.*a\.wav' is one of a Windows drive"),
+        (HEADER + "D:/a.wav,happy,anna\n", "line 2: the path 'D:/a.wav' is one of a Windows drive"),
+        (HEADER + r"\\server\me\a.wav,happy,anna" + "\n", "is one of a Windows drive"),
+        (POINTER, r"mine\.csv is a git-lfs pointer, not the file itself: fetch that with git lfs pull"),
+        ("<!doctype html><html>", r"mine\.csv is a web page"),
         (HEADER + ".,happy,anna\n", "line 2: the path '.' names no file"),
         (HEADER + "a\0b.wav,happy,anna\n", "names no file|is no CSV"),
         ("path,emotion,speaker,split\na.wav,happy,anna,dev\n", "line 2: the split 'dev' is none of train, validation"),
-        (HEADER + 'a.wav,happy,"anna\n', "is no CSV"),
+        (HEADER + 'a.wav,happy,"anna\n', "line 2 is no row of a CSV"),
         (HEADER.encode() + "a.wav,happy,Zoë\n".encode("latin-1"), "is not UTF-8 text"),
         (HEADER.encode("utf-16"), "is not UTF-8 text"),
     ],

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from test_file_kinds import POINTER
 
 from pipelines.command import InputError
 from pipelines.corpora import meld
@@ -51,7 +52,7 @@ def test_files_of_a_spreadsheet_are_read_in_its_encoding(tmp_path, encoding):
         (row(utterance=" "), "line 3: the cell Utterance is empty"),
         (row(speaker=""), "line 3: the cell Speaker is empty"),
         (row(dialogue="x", number=4), "line 3: Dialogue_ID and Utterance_ID must be numbers"),
-        (row(), "line 3: utterance 3 of dialogue 7 is there twice"),
+        (row(emotion="anger"), r"train_sent_emo\.csv, line 3 repeats train_sent_emo\.csv, line 2 with another emotion"),
         ("1,Hi,Joey\n", "line 3 has fewer cells than the header"),
         (row().replace('"Hi!"', "Hi, you"), "line 3 has more cells than the header"),
         ('1,"Hi\n', "line 3 is no row of a CSV"),
@@ -61,6 +62,22 @@ def test_files_of_a_spreadsheet_are_read_in_its_encoding(tmp_path, encoding):
 def test_a_row_that_cannot_be_used_is_named_with_its_file_and_line(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         meld.read(write(tmp_path, row(), content))
+
+
+def test_a_row_twice_counts_once_and_blank_rows_as_none(tmp_path):
+    corpus = meld.read(write(tmp_path, row(), ",,,,,,,,,,\n", row(), row(emotion=" joy ", number=4)))
+    assert [one.emotion for one in corpus.utterances if one.published_split == "train"] == ["joy", "joy"]
+    assert corpus.ignored == {"rows that repeat another one": 1}
+
+
+def test_a_column_twice_and_a_pointer_are_refused(tmp_path):
+    write(tmp_path)
+    (tmp_path / "dev_sent_emo.csv").write_text(HEADER.replace("Sr No.", "Emotion"))
+    with pytest.raises(InputError, match=r"dev_sent_emo\.csv has the column Emotion twice: keep one"):
+        meld.read(tmp_path)
+    (tmp_path / "dev_sent_emo.csv").write_text(POINTER)
+    with pytest.raises(InputError, match=r"dev_sent_emo\.csv is a git-lfs pointer"):
+        meld.read(tmp_path)
 
 
 def test_missing_files_and_other_csvs_are_refused(tmp_path):

@@ -20,6 +20,7 @@ def metadata_of(folder):
         source="mine.csv",
         licence="mine",
         emotions=["happy", "sad"],
+        absent_emotions=["calm"],
         label_map="",
         front_end=dataclasses.asdict(FrontEnd()),
         acoustic=[],
@@ -44,6 +45,7 @@ def metadata_of(folder):
         ignored={},
         skipped=[],
         silent=[],
+        copies=[],
         fingerprint="",
     )
     records.write_metadata(folder, metadata)

@@ -120,7 +120,10 @@ def test_a_manifest_maps_the_labels_of_another_corpus(tmp_path, in_process):
     source = manifest_of(tmp_path, ["1001_ANG.wav,ANG,1001", f"{tmp_path}/Änne 2.wav,FEA,Änne"])
     run("--corpus", "manifest", "--source", source, "--label-map", "crema-d-ravdess", "--records", tmp_path / "r")
     labels = {name: record["label"].tolist() for name, record in read_back(tmp_path / "r").items()}
-    assert labels == {"1001_ANG": [4], f"{tmp_path}/Änne 2": [5]}
+    assert labels == {"1001_ANG": [0], f"{tmp_path}/Änne 2": [1]}
+    metadata = records.read_metadata(tmp_path / "r")
+    assert metadata.emotions == ["angry", "fearful"]
+    assert metadata.absent_emotions == ["neutral", "calm", "happy", "sad", "disgust", "surprised"]
 
 
 def test_a_manifest_of_one_speaker_with_declared_labels_and_words(tmp_path, in_process, capsys):
@@ -128,11 +131,78 @@ def test_a_manifest_of_one_speaker_with_declared_labels_and_words(tmp_path, in_p
     source = manifest_of(tmp_path, ['a.wav,keen,me,"Well, yes",train'], "path,emotion,speaker,transcript,split")
     run("--corpus", "manifest", "--source", source, "--emotions", "bored, keen", "--records", tmp_path / "r")
     (record,) = read_back(tmp_path / "r").values()
-    assert (record["label"], record["transcript"], record["published_split"]) == ([1], b"Well, yes", b"train")
+    assert (record["label"], record["transcript"], record["published_split"]) == ([0], b"Well, yes", b"train")
     assert len(records.read_metadata(tmp_path / "r").shards) == 1
     printed = capsys.readouterr().out
-    assert "bored 0, keen 1" in printed
+    assert "emotions  keen 1; not in the label set, for no utterance has them: bored" in printed
     assert "1: me" in printed
+
+
+def test_segments_of_a_recording_are_records_of_their_own(tmp_path, in_process, capsys):
+    soundfile.write(tmp_path / "long.wav", noise(4), 16000)
+    rows = ["long.wav,happy,x,0.5,1.25", "long.wav,sad,y,2,", "long.wav,happy,x,0.5,1.25"]
+    source = manifest_of(tmp_path, rows, "path,emotion,speaker,start,end")
+    flags = ("--corpus", "manifest", "--source", source, "--store-waveform", "--records", tmp_path / "r")
+    run(*flags)
+    waveforms = {name: record["waveform"] for name, record in read_back(tmp_path / "r").items()}
+    whole = audio.decode(tmp_path / "long.wav")
+    assert list(waveforms) == ["long@0.5-1.25", "long@2-end"]
+    np.testing.assert_array_equal(waveforms["long@0.5-1.25"], whole[8000:20000])
+    np.testing.assert_array_equal(waveforms["long@2-end"], whole[32000:])
+    metadata = records.read_metadata(tmp_path / "r")
+    assert metadata.hours == pytest.approx(2.75 / 3600, abs=1e-4)
+    assert metadata.ignored == {"rows that repeat another one": 1}
+    assert "ignored   1 rows that repeat another one" in capsys.readouterr().out
+    manifest_of(tmp_path, [rows[1], rows[0]], "path,emotion,speaker,start,end")
+    run(*flags)
+    assert "holds these records already" in capsys.readouterr().err
+    manifest_of(tmp_path, [rows[0], "long.wav,sad,y,2.1,"], "path,emotion,speaker,start,end")
+    with pytest.raises(InputError, match="holds other records"):
+        run(*flags)
+
+
+def test_a_segment_outside_of_its_file_is_named_with_its_line(tmp_path, in_process):
+    soundfile.write(tmp_path / "a.wav", noise(1), 16000)
+    rows = ["a.wav,happy,x,0,0.5", "a.wav,sad,x,500,1500", "b.wav,sad,y,,"]
+    source = manifest_of(tmp_path, rows, "path,emotion,speaker,start,end")
+    with pytest.raises(InputError, match="2 recordings cannot be read") as caught:
+        run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r")
+    _, outside, absent = str(caught.value).splitlines()
+    assert f"{source}, line 3: the segment 500-1500 of {tmp_path / 'a.wav'} lies outside of the file" in outside
+    assert f"{source}, line 4: {tmp_path / 'b.wav'} does not exist" in absent
+
+
+@pytest.mark.parametrize(("one", "other"), [("01", "1"), ("Anna", "anna"), ("1", "1.0")])
+def test_a_speaker_in_two_spellings_stops_before_a_recording_is_read(tmp_path, one, other):
+    source = manifest_of(tmp_path, [f"a.wav,happy,{one}", f"b.wav,sad,{other}", "c.wav,sad,bo"])
+    with pytest.raises(InputError, match=f"mine.csv: the speakers '{one}' and '{other}' differ in zeros, case, blanks"):
+        run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_copies_are_named_and_those_with_two_labels_counted(tmp_path, in_process, capsys):
+    for name in ("a.wav", "b.flac"):
+        soundfile.write(tmp_path / name, (32768 * noise(0.5)).astype(np.int16), 16000)
+    soundfile.write(tmp_path / "c.wav", noise(0.5, seed=1), 16000)
+    soundfile.write(tmp_path / "d.wav", 2 * noise(0.5, seed=1), 16000, subtype="FLOAT")
+    rows = ["a.wav,happy,x", "b.flac,sad,y", "c.wav,sad,x", "d.wav,sad,y"]
+    run("--corpus", "manifest", "--source", manifest_of(tmp_path, rows), "--records", tmp_path / "r")
+    assert records.read_metadata(tmp_path / "r").copies == [
+        {"utterances": ["a", "b"], "emotions": ["happy", "sad"], "is_identical": True},
+        {"utterances": ["c", "d"], "emotions": ["sad"], "is_identical": False},
+    ]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "copies 1 groups of identical recordings, 1 of near copies, 1 of them with two labels or more;" in printed
+    assert "a = b (happy or sad); c = d (sad)" in printed
+
+
+def test_a_label_whose_recordings_cannot_be_read_stops_what_would_lose_it(tmp_path, in_process):
+    soundfile.write(tmp_path / "a.wav", noise(0.5), 16000)
+    source = manifest_of(tmp_path, ["a.wav,happy,x", "absent.wav,sad,x"])
+    with pytest.raises(InputError, match="not one recording of sad could be read: mend one, or remove them all"):
+        run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r", "--skip-bad")
+    assert not (tmp_path / "r" / "metadata.json").exists()
+    run("--corpus", "manifest", "--source", manifest_of(tmp_path, ["a.wav,happy,x"]), "--records", tmp_path / "r")
 
 
 def goemotions_of(folder, *rows):
@@ -184,8 +254,9 @@ def test_meld_is_prepared_with_its_dialogues(tmp_path):
     found = read_back(tmp_path / "r")
     dialogues = {json.loads(record["attributes"])["dialogue"] for record in found.values()}
     assert dialogues == {"train-0000", "validation-0000", "test-0000"}
-    assert {record["label"].tolist()[0] for record in found.values()} == {3}
-    assert not records.read_metadata(tmp_path / "r").is_multi_label
+    assert {record["label"].tolist()[0] for record in found.values()} == {0}
+    metadata = records.read_metadata(tmp_path / "r")
+    assert (metadata.emotions, metadata.is_multi_label) == (["happy"], False)
 
 
 def test_sentences_that_other_records_test_are_left_out_and_counted(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.command import InputError
 from pipelines.emotions import EKMAN, GOEMOTIONS, RAVDESS, SEVEN, LabelMap
-from pipelines.utterance import Corpus, Utterance
+from pipelines.utterance import Corpus, Segment, Utterance
 
 
 def corpus_of(*emotions):
@@ -78,3 +78,21 @@ def test_a_single_label_corpus_stays_one_under_any_map():
 def test_an_unknown_label_among_several_is_named():
     with pytest.raises(InputError, match="goemotions-ekman does not know the label 'calm' of 1"):
         comments_of("joy", "joy|calm").relabelled("goemotions-ekman")
+
+
+def test_labels_that_no_utterance_has_leave_the_label_set_and_its_order_stays():
+    present = corpus_of("sad", "neutral", "sad").with_present_emotions()
+    assert present.emotions == ("neutral", "sad")
+    assert present.absent_emotions == tuple(emotion for emotion in RAVDESS if emotion not in ("neutral", "sad"))
+    assert present.utterances == corpus_of("sad", "neutral", "sad").utterances
+    assert comments_of("love|joy", "anger").with_present_emotions().emotions == ("anger", "joy", "love")
+    everything = corpus_of(*RAVDESS).with_present_emotions()
+    assert (everything.emotions, everything.absent_emotions) == (RAVDESS, ())
+
+
+@pytest.mark.parametrize(
+    ("segment", "name"),
+    [((1.0, 2.5), "1-2.5"), ((0.0, 10.0), "0-10"), ((12.25, None), "12.25-end"), ((0.000125, 100.0), "0.000125-100")],
+)
+def test_a_segment_has_a_name_of_its_seconds(segment, name):
+    assert str(Segment(*segment)) == name

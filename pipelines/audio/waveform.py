@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.command import InputError
+from pipelines.file_kinds import foreign_kind
 
 SAMPLE_RATE = 16000
 """Hz of every decoded waveform."""
@@ -119,7 +120,7 @@ def open_container(path: Path) -> Iterator[Any]:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        if path.is_file() and path.stat().st_size:
+        if path.is_file() and path.stat().st_size and not foreign_kind(path):
             raise InputError(
                 f"{path} cannot be read as a video ({reason}): it is cut off, damaged or of another kind; copy it"
                 " again."
@@ -172,6 +173,8 @@ def _why_unreadable(path: Path, error: str) -> str:
         return "is not a file: correct the path."
     if path.stat().st_size == 0:
         return "is an empty file: copy it again."
+    if kind := foreign_kind(path):
+        return kind
     reason = error.split(": ", 1)[-1].rstrip(".")
     return f"cannot be read as audio ({reason}): copy it again, or convert it to wav or flac."
 

@@ -4,10 +4,13 @@ The folder holds train.tsv, dev.tsv and test.tsv, each row a comment, its label 
 mean nothing there. A list of the labels beside them (labels.txt, or emotions.txt as published) must be the known one.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.command import InputError
+from pipelines.corpora.rows import ignored, without_repeats
 from pipelines.emotions import GOEMOTIONS
+from pipelines.file_kinds import foreign_kind
 from pipelines.utterance import Corpus, Utterance
 
 LICENCE = "Apache-2.0; comments as Reddit's users wrote them, crude language among them"
@@ -22,28 +25,25 @@ def read(source: Path) -> Corpus:
     """Reads the three published splits.
 
     Raises:
-      InputError: A folder or file that is missing, another list of labels, or a row that cannot be used; names the row.
+      InputError: A folder or file that is missing, another list of labels, a row that cannot be used, or two rows
+        of one comment that contradict each other; names the row.
     """
     if not source.is_dir():
         raise InputError(f"{source} is not a folder: name the one that holds {', '.join(FILES.values())}.")
     for name in ("labels.txt", "emotions.txt"):
         _check_labels(source / name)
-    utterances: dict[str, Utterance] = {}
-    for split, name in FILES.items():
-        for number, line in enumerate(_lines(source / name), 1):
-            if not line:
-                continue
-            where = f"{source / name}, line {number}"
-            utterance = _utterance(line, where, split)
-            if utterance.utterance_id in utterances:
-                raise InputError(
-                    f"{where}: the comment {utterance.utterance_id} is there twice: remove one of the rows."
-                )
-            utterances[utterance.utterance_id] = utterance
+    utterances, num_repeats = without_repeats(_utterances(source))
     if not utterances:
         raise InputError(f"{source} holds no comment, only empty files: name the folder of the unpacked corpus.")
-    ordered = tuple(utterances[key] for key in sorted(utterances))
-    return Corpus("GoEmotions", source, LICENCE, GOEMOTIONS, ordered, is_multi_label=True)
+    return Corpus("GoEmotions", source, LICENCE, GOEMOTIONS, utterances, ignored(num_repeats), is_multi_label=True)
+
+
+def _utterances(source: Path) -> Iterator[tuple[str, Utterance]]:
+    """Yields the utterance of each row behind its file and line."""
+    for split, name in FILES.items():
+        for number, line in enumerate(_lines(source / name), 1):
+            if line.strip():
+                yield f"{name}, line {number}", _utterance(line, f"{source / name}, line {number}", split)
 
 
 def _lines(path: Path) -> list[str]:
@@ -54,6 +54,8 @@ def _lines(path: Path) -> list[str]:
         raise InputError(
             f"cannot read {path} ({error.strerror}): name the folder that holds {', '.join(FILES.values())}."
         ) from None
+    if kind := foreign_kind(path):
+        raise InputError(f"{path} {kind}")
     try:
         return [line.removesuffix("\r") for line in content.decode("utf-8-sig").split("\n")]
     except UnicodeDecodeError as error:
@@ -85,6 +87,7 @@ def _utterance(line: str, where: str, split: str) -> Utterance:
         transcript=comment,
         trial=comment_id.strip(),
         published_split=split,
+        place=where,
     )
 
 

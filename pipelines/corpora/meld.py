@@ -4,13 +4,13 @@ The folder holds train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv. The
 three, so they are attributes and not speakers.
 """
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipelines.command import InputError
+from pipelines.corpora.rows import ignored, rows_of, without_repeats
 from pipelines.emotions import MELD
+from pipelines.file_kinds import foreign_kind
 from pipelines.utterance import Corpus, Utterance
 
 LICENCE = "GPL-3.0"
@@ -25,43 +25,23 @@ def read(source: Path) -> Corpus:
     """Reads the three published splits.
 
     Raises:
-      InputError: A folder or file that is missing, a CSV that is none, or a row that cannot be used; names the row.
+      InputError: A folder or file that is missing, a CSV that is none, a row that cannot be used, or two rows of
+        one utterance that contradict each other; names the row.
     """
     if not source.is_dir():
         raise InputError(f"{source} is not a folder: name the one that holds {', '.join(FILES.values())}.")
-    utterances: dict[str, Utterance] = {}
-    for split, name in FILES.items():
-        for number, row in _rows(source / name):
-            where = f"{source / name}, line {number}"
-            utterance = _utterance(row, where, split)
-            if utterance.utterance_id in utterances:
-                raise InputError(
-                    f"{where}: utterance {row['Utterance_ID']} of dialogue {row['Dialogue_ID']} is there twice:"
-                    " remove one of the rows."
-                )
-            utterances[utterance.utterance_id] = utterance
+    utterances, num_repeats = without_repeats(_utterances(source))
     if not utterances:
         raise InputError(f"{source} holds headers and no rows: name the folder of the unpacked corpus.")
-    ordered = tuple(utterances[key] for key in sorted(utterances))
-    return Corpus("MELD", source, LICENCE, MELD, ordered)
+    return Corpus("MELD", source, LICENCE, MELD, utterances, ignored(num_repeats))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields line number and cells of each row."""
-    reader = csv.DictReader(io.StringIO(_content(path), newline=""), restkey="", strict=True)
-    try:
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            found = ", ".join(reader.fieldnames or ()) or "nothing"
-            raise InputError(f"{path} has no column {', '.join(missing)} (found: {found}): use the published file.")
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        # The row after the last whole one: a quote that never ends is noticed much later.
-        number = reader.line_num + 1
-        raise InputError(
-            f"{path}, line {number} is no row of a CSV ({error}): correct it, or use the published file."
-        ) from None
+def _utterances(source: Path) -> Iterator[tuple[str, Utterance]]:
+    """Yields the utterance of each row behind its file and line."""
+    for split, name in FILES.items():
+        path = source / name
+        for line, row in rows_of(_content(path), path, _COLUMNS, "use the published file"):
+            yield f"{name}, line {line}", _utterance(row, f"{path}, line {line}", split)
 
 
 def _content(path: Path) -> str:
@@ -71,6 +51,8 @@ def _content(path: Path) -> str:
         raise InputError(
             f"cannot read {path} ({error.strerror}): name the folder that holds {', '.join(FILES.values())}."
         ) from None
+    if kind := foreign_kind(path):
+        raise InputError(f"{path} {kind}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -78,9 +60,11 @@ def _content(path: Path) -> str:
         return content.decode("cp1252", errors="replace")
 
 
-def _utterance(row: dict[str, str], where: str, split: str) -> Utterance:
-    if "" in row or None in row.values():
-        raise InputError(f"{where} has {'more' if '' in row else 'fewer'} cells than the header: correct it.")
+def _utterance(cells: Mapping[str, str | None], where: str, split: str) -> Utterance:
+    if None in cells.values():
+        raise InputError(f"{where} has fewer cells than the header: correct it.")
+    # What is said stays as it was published, blanks and all.
+    row = {column: (cell or "") if column == "Utterance" else (cell or "").strip() for column, cell in cells.items()}
     empty = [column for column in _COLUMNS if not row[column].strip()]
     if empty:
         raise InputError(f"{where}: the cell {empty[0]} is empty: fill it, or remove the row.")
@@ -97,6 +81,7 @@ def _utterance(row: dict[str, str], where: str, split: str) -> Utterance:
         transcript=row["Utterance"],
         trial=utterance_id,
         published_split=split,
+        place=where,
         attributes={
             "dialogue": f"{split}-{dialogue:04}",
             "character": row["Speaker"],

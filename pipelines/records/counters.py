@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines import audio
 from pipelines.clips import Clip
+from pipelines.records.copies import Recording, draw_fingerprint, find_copies
 from pipelines.utterance import Utterance
 
 _Counts = dict[str, dict[str, int]]
@@ -20,6 +21,7 @@ class Counters:
 
     Attributes:
       num_samples: Of decoded audio.
+      recordings: The fields of a `Recording` for each record with audio or video, by which copies are found.
     """
 
     num_utterances: int = 0
@@ -34,6 +36,7 @@ class Counters:
     num_videos_without_audio: int = 0
     num_frames_without_face: int = 0
     without_face: list[str] = dataclasses.field(default_factory=list)
+    recordings: list[list[Any]] = dataclasses.field(default_factory=list)
 
     def skip(self, utterance: Utterance, reason: str) -> None:
         """Counts an utterance that cannot be read."""
@@ -57,6 +60,9 @@ class Counters:
             self.num_frames_without_face += clip.frames.num_without_face
             if clip.frames.num_without_face == len(clip.frames.images):
                 self.without_face.append(utterance.utterance_id)
+        if sha256 := record["audio_sha256"] or record.get("video_sha256", ""):
+            fingerprint = draw_fingerprint(record["log_mel"])
+            self.recordings.append([utterance.utterance_id, utterance.emotion, sha256, *fingerprint])
 
     def __add__(self, other: "Counters") -> "Counters":
         """Adds numbers, and appends lists."""
@@ -70,7 +76,9 @@ class Counters:
         """All counters as `Metadata` holds them."""
         values = dataclasses.asdict(self)
         hours = round(values.pop("num_samples") / audio.SAMPLE_RATE / 3600, 4)
-        return {**values, "hours": hours, "silent": sorted(self.silent), "without_face": sorted(self.without_face)}
+        copies = find_copies([Recording(*one) for one in values.pop("recordings")])
+        named = {"silent": sorted(self.silent), "without_face": sorted(self.without_face)}
+        return {**values, **named, "hours": hours, "copies": [one.to_json() for one in copies]}
 
 
 def _added(one: _Counts, other: _Counts) -> _Counts:

@@ -13,7 +13,7 @@ from pipelines import processes
 from pipelines.audio.silence import TRIM_DB
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError
-from pipelines.utterance import Utterance
+from pipelines.utterance import Segment, Utterance
 from pipelines.video import VideoSettings
 
 Decoded = list[tuple[Utterance, Clip | str]]
@@ -21,8 +21,11 @@ Decoded = list[tuple[Utterance, Clip | str]]
 
 _Future = concurrent.futures.Future[list[Clip | str]]
 
-_Read = Callable[[Path | None, Path | None], Clip]
-"""From a recording and a video to a clip."""
+_Files = tuple[Path | None, Path | None, Segment | None]
+"""A recording, a video, and what is read of both."""
+
+_Read = Callable[..., Clip]
+"""From `_Files` to a clip, as `read_clip`."""
 
 
 @contextlib.contextmanager
@@ -65,7 +68,7 @@ def decoding(
 
 
 def _submit(pool: concurrent.futures.Executor, batch: list[Utterance], read: _Read) -> _Future:
-    return pool.submit(_decode_all, [(utterance.audio, utterance.video) for utterance in batch], read)
+    return pool.submit(_decode_all, [(one.audio, one.video, one.segment) for one in batch], read)
 
 
 def _in_order(
@@ -81,13 +84,13 @@ def _in_order(
         yield list(zip(batch, decoded, strict=True))
 
 
-def _decode_all(paths: Sequence[tuple[Path | None, Path | None]], read: _Read) -> list[Clip | str]:
-    return [_decode(audio_path, video_path, read) for audio_path, video_path in paths]
+def _decode_all(files: Sequence[_Files], read: _Read) -> list[Clip | str]:
+    return [_decode(*of_utterance, read) for of_utterance in files]
 
 
-def _decode(audio_path: Path | None, video_path: Path | None, read: _Read) -> Clip | str:
+def _decode(audio_path: Path | None, video_path: Path | None, segment: Segment | None, read: _Read) -> Clip | str:
     """Returns the clip, without samples where there is no audio, or the reason why it cannot be read."""
     try:
-        return read(audio_path, video_path)
+        return read(audio_path, video_path, segment=segment)
     except InputError as error:
         return str(error)

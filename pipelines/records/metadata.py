@@ -24,7 +24,8 @@ class Metadata:
     Attributes:
       schema_version: Of the records.
       corpus, source, licence: Where they come from.
-      emotions: The label set, in label order.
+      emotions: The label set, in label order: those that occur.
+      absent_emotions: Labels that were declared, or that the map leads to, and that no utterance has.
       label_map: The map that led to it, or empty.
       front_end: The settings of log_mel.
       acoustic: Names of the columns of acoustic; none where records hold no acoustic.
@@ -47,6 +48,8 @@ class Metadata:
       ignored: Reason -> number of files or rows that the corpus's reader left out on purpose.
       skipped: Recordings that cannot be read, each {"utterance_id", "reason"}.
       silent: Utterances whose recording is silent.
+      copies: Recordings that are copies of each other, as `pipelines.records.copies.Copies` says it; those of several
+        labels first.
       fingerprint: Hash of settings and sources, to recognise the same command.
     """
 
@@ -55,6 +58,7 @@ class Metadata:
     source: str
     licence: str
     emotions: list[str]
+    absent_emotions: list[str]
     label_map: str
     front_end: dict[str, Any]
     acoustic: list[str]
@@ -79,6 +83,7 @@ class Metadata:
     ignored: dict[str, int]
     skipped: list[dict[str, str]]
     silent: list[str]
+    copies: list[dict[str, Any]]
     fingerprint: str
 
     @property

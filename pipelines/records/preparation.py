@@ -14,6 +14,7 @@ from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError
 from pipelines.records.metadata import SCHEMA_VERSION
 from pipelines.records.shards import plan_shards
+from pipelines.speakers import stop_on_alike
 from pipelines.utterance import Corpus, Utterance
 from pipelines.video import VideoSettings
 
@@ -50,9 +51,11 @@ class Preparation:
         """Stops on what can be known before any recording is read.
 
         Raises:
-          InputError: No utterances, settings that leave mel bands empty or acoustic features without room.
+          InputError: No utterances, one speaker in two spellings, settings that leave mel bands empty or acoustic
+            features without room.
         """
         stop_on_nothing(self.corpus)
+        stop_on_alike(self.corpus.speakers, str(self.corpus.source))
         if self.corpus.has_audio:
             audio.mel_matrix(self.front_end)
         if self.has_acoustic:
@@ -129,6 +132,7 @@ def stop_on_nothing(corpus: Corpus) -> None:
 def _identity(utterance: Utterance, base: Path) -> dict[str, Any]:
     """What the record of an utterance depends on: its fields, and place, size and date of its files."""
     values = {**vars(utterance), "attributes": dict(utterance.attributes)}
+    del values["place"]  # A row that moves in its table makes the same record.
     for name in ("audio", "video"):
         path = values[name]
         if path is not None:

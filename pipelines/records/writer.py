@@ -29,7 +29,7 @@ from pipelines.records.decode_workers import Decoded, decoding
 from pipelines.records.metadata import METADATA, SCHEMA_VERSION, Metadata, read_metadata, write_metadata
 from pipelines.records.preparation import Preparation
 from pipelines.records.shards import write_shard
-from pipelines.utterance import Utterance
+from pipelines.utterance import Corpus, Utterance
 from pipelines.video import NUM_BOX_COLUMNS, Frames
 
 _BATCH = 32
@@ -60,13 +60,13 @@ def prepare(
     preparation.check()
     finished = _finished_before(preparation, overwrite)
     if finished is not None:
-        _stop_on_skipped(finished.skipped, skip_bad)
+        _stop_on_skipped(preparation.corpus, finished.skipped, skip_bad)
         print(f"{preparation.folder} holds these records already, complete", file=sys.stderr)
         return finished
     _ = preparation.loaded_encoder  # What is wrong with it must not cost the records that are there.
     _clear(preparation)
     counters = _write_shards(preparation, num_workers)
-    _stop_on_skipped([bad for one in counters.values() for bad in one.skipped], skip_bad)
+    _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
     metadata = _metadata(preparation, counters)
     write_metadata(preparation.folder, metadata)
     for name in counters:
@@ -231,25 +231,40 @@ def _record_of_video(frames: Frames | None) -> dict[str, Any]:
     }
 
 
-def _stop_on_skipped(skipped: Sequence[Mapping[str, str]], skip_bad: bool) -> None:
+def _stop_on_skipped(corpus: Corpus, skipped: Sequence[Mapping[str, str]], skip_bad: bool) -> None:
     if skipped and not skip_bad:
-        reasons = "\n".join(f"  {bad['reason']}" for bad in skipped)
+        places = {utterance.utterance_id: utterance.place for utterance in corpus.utterances}
+        named = [": ".join(filter(None, (places.get(bad["utterance_id"]), bad["reason"]))) for bad in skipped]
+        reasons = "\n".join(f"  {reason}" for reason in named)
         raise InputError(
             f"{len(skipped)} recordings cannot be read; mend or remove them, or leave them out with --skip-bad:"
             f"\n{reasons}"
         )
 
 
-def _metadata(preparation: Preparation, counters: Mapping[str, Counters]) -> Metadata:
-    corpus, total = preparation.corpus, sum(counters.values(), Counters())
+def _stop_on_lost(corpus: Corpus, total: Counters) -> None:
+    """Stops where so many recordings were left out that a label, or everything, is gone."""
     if not total.num_utterances:
         raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
+    planned = {emotion for utterance in corpus.utterances for emotion in utterance.emotions}
+    found = {emotion for of_speaker in total.counts.values() for emotion in of_speaker}
+    if lost := [emotion for emotion in corpus.emotions if emotion in planned - found]:
+        raise InputError(
+            f"{corpus.source}: not one recording of {', '.join(lost)} could be read: mend one, or remove them all from"
+            " the corpus, which takes the label out."
+        )
+
+
+def _metadata(preparation: Preparation, counters: Mapping[str, Counters]) -> Metadata:
+    corpus, total = preparation.corpus, sum(counters.values(), Counters())
+    _stop_on_lost(corpus, total)
     return Metadata(
         schema_version=SCHEMA_VERSION,
         corpus=corpus.name,
         source=str(corpus.source),
         licence=corpus.licence,
         emotions=list(corpus.emotions),
+        absent_emotions=list(corpus.absent_emotions),
         label_map=preparation.label_map,
         front_end=dataclasses.asdict(preparation.front_end),
         acoustic=list(audio.ACOUSTIC) if preparation.has_acoustic else [],

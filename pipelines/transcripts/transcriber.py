@@ -8,13 +8,14 @@ import dataclasses
 import functools
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines import audio, whisper_models
+from pipelines.clips import read_waveform
 from pipelines.command import InputError, progress_bar
 from pipelines.parsers import Group, add_flag
 from pipelines.transcripts.cache import TranscriptCache
@@ -158,7 +159,8 @@ def transcribed(corpus: Corpus, settings: WhisperSettings, folder: Path) -> Corp
       InputError: See `Transcriber` and `TranscriptCache`.
     """
     cache = TranscriptCache(folder / cache_name(settings.identity), settings.identity, _COLUMNS)
-    hashes = {one.utterance_id: _hash_of(one) for one in corpus.utterances}
+    hash_file = functools.lru_cache(maxsize=1)(whisper_models.file_sha256)  # Of the segments of one file.
+    hashes = {one.utterance_id: _hash_of(one, hash_file) for one in corpus.utterances}
     absent = [one for one in corpus.utterances if cache.get(hashes[one.utterance_id]) is None]
     _transcribe(absent, hashes, cache, settings)
     return dataclasses.replace(
@@ -185,12 +187,13 @@ def is_silent(waveform: np.ndarray) -> bool:
     return bool(np.abs(samples).max() <= audio.SILENT_PEAK / 32768 or rms < 10 ** (SILENT_RMS_DB / 20))
 
 
-def _hash_of(utterance: Utterance) -> str:
-    """Returns the hash of the recording, or nothing where there is none that could be read."""
+def _hash_of(utterance: Utterance, hash_file: Callable[[Path], str]) -> str:
+    """Returns the hash of the recording and its segment, or nothing where there is none that could be read."""
     try:
-        return whisper_models.file_sha256(utterance.audio) if utterance.audio else ""
+        sha256 = hash_file(utterance.audio) if utterance.audio else ""
     except OSError:
         return ""
+    return f"{sha256} {utterance.segment}" if utterance.segment else sha256
 
 
 def _transcribe(
@@ -215,7 +218,7 @@ def _transcribe(
 
 def _decoded(utterance: Utterance) -> np.ndarray | None:
     try:
-        return None if utterance.audio is None else audio.decode(utterance.audio)
+        return None if utterance.audio is None else read_waveform(utterance.audio, utterance.segment)
     except InputError:
         return None
 
