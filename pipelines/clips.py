@@ -7,16 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.audio.quality import Quality
 from pipelines.audio.silence import TRIM_DB
 from pipelines.audio.waveform import NoSoundError, decode
 from pipelines.video import Frames, VideoSettings, read_frames, spoken_span
 
 
 class Clip(NamedTuple):
-    """What an utterance holds: waveform [num_samples] int16, and frames of its video; None where none are read."""
+    """What an utterance holds: waveform [num_samples] int16, and frames of its video; None where none are read.
+
+    Where it was inspected, `quality` says what of the waveform.
+    """
 
     waveform: np.ndarray
     frames: Frames | None = None
+    quality: Quality | None = None
 
 
 def read_clip(
