@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.audio.quality import Quality
 from pipelines.audio.silence import TRIM_DB
 from pipelines.audio.waveform import SAMPLE_RATE, NoSoundError, decode
 from pipelines.command import InputError
@@ -20,10 +21,14 @@ _ROUNDING_SECONDS = 0.1
 
 
 class Clip(NamedTuple):
-    """What an utterance holds: waveform [num_samples] int16, and frames of its video; None where none are read."""
+    """What an utterance holds: waveform [num_samples] int16, and frames of its video; None where none are read.
+
+    Where it was inspected, `quality` says what of the waveform.
+    """
 
     waveform: np.ndarray
     frames: Frames | None = None
+    quality: Quality | None = None
 
 
 def read_clip(

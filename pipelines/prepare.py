@@ -15,6 +15,7 @@ from typing import Any
 
 from pipelines import audio, folds, records, transcripts
 from pipelines.audio.front_end import LONGEST_FFT, LONGEST_FRAME_SECONDS
+from pipelines.audio.quality import FINDINGS
 from pipelines.audio.speech_encoder import KINDS, EncoderSettings
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.corpora import goemotions, manifest, meld, ravdess, synthetic
@@ -32,7 +33,7 @@ _READERS: Mapping[str, Callable[[Path], Corpus]] = {
     "meld": meld.read,
 }
 
-_ROWS_OF_CLIPS = ("hours", "features", "skipped", "silent", "copies")
+_ROWS_OF_CLIPS = ("hours", "features", "skipped", "silent", "quality", "copies")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -64,9 +65,10 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
         ),
         **({"encoder": "{kind} {model}, layer {layer}".format(**metadata.encoder)} if metadata.encoder else {}),
         **({"video": _describe_video(metadata, metadata.video_settings)} if metadata.video_settings else {}),
-        "words": f"{metadata.transcript_source}; {metadata.num_without_words} without words",
+        "words": f"{metadata.transcript_source}; {_describe_words(metadata)}",
         "skipped": f"{len(metadata.skipped)} unreadable",
         "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
+        "quality": _describe_quality(metadata),
         "copies": _describe_copies(metadata.copies),
         "ignored": ", ".join(f"{count} {reason}" for reason, count in metadata.ignored.items()) or "0",
         "records": f"{folder}: {len(metadata.shards)} shards, {megabytes:.1f} MB",
@@ -108,6 +110,18 @@ def _describe_copies(copies: Sequence[Mapping[str, Any]]) -> str:
     ]
     named = [f"{' = '.join(group['utterances'])} ({' or '.join(group['emotions'])})" for group in copies]
     return "; ".join([", ".join(head), *named]) if copies else "0"
+
+
+def _describe_words(metadata: records.Metadata) -> str:
+    unknown = f", {metadata.num_unknown_words} of unknown words alone" if metadata.num_unknown_words else ""
+    return f"{metadata.num_without_words} without words{unknown}"
+
+
+def _describe_quality(metadata: records.Metadata) -> str:
+    """Says how many recordings have what fault, and up to where they reach."""
+    found = [f"{metadata.findings[name]} {name}" for name in FINDINGS if name in metadata.findings]
+    reach = [f"recordings reach {metadata.bandwidth_hz / 1000:g} kHz"] if metadata.bandwidth_hz else []
+    return "; ".join([", ".join(found) or "nothing found", *reach])
 
 
 def _count_of_utterances(metadata: records.Metadata) -> str:

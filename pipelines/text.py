@@ -103,6 +103,11 @@ def token_ids(transcripts: "tf.Tensor | Sequence[str]", max_tokens: int | None =
     return own_tokenizer()(transcripts, max_tokens)
 
 
+def is_unknown(ids: "Sequence[int]") -> bool:
+    """Tells whether a row of `token_ids` has words, and the vocabulary can spell none of them."""
+    return len(ids) > 1 and all(piece == UNKNOWN_ID for piece in ids[1:])
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tokenizer:
     """Turns transcripts into token ids: by the vocabulary beside this module, or as a pretrained model wants them.

@@ -206,7 +206,7 @@ def make_run_metadata():
         facts |= {"has_audio": True, "headline": "unweighted_average_recall", "modalities": ("audio",)}
         facts |= {"audio_features": ("log_mel",), "front_end": {"mel_bins": 64}, "acoustic": [], "encoder": None}
         facts |= {"video": None, "vocabulary_sha256": "v", "tokenizer": {"preset": "", "sha256": "v"}}
-        facts |= {"transcript_source": "script", "longest_frames": 9, "has_waveform": False}
+        facts |= {"transcript_source": "script", "longest_frames": 9, "has_waveform": False, "bandwidth_hz": 7750.0}
         facts |= {"fold": Fold(("01",), ("02",), ("03",)), "training_counts": [1, 3], "num_training": 4}
         return RunMetadata(**facts | {"prior": [0.25, 0.75]} | values)
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from pipelines.audio.quality import Quality
 from pipelines.clips import Clip
 from pipelines.records import Metadata
 from pipelines.records.copies import draw_fingerprint
@@ -78,7 +79,11 @@ def test_an_utterance_that_cannot_be_read_counts_as_skipped_and_as_nothing_else(
 def test_every_counter_is_a_fact_of_the_metadata():
     facts = (ONE + OTHER).facts
     assert facts.keys() <= {field.name for field in dataclasses.fields(Metadata)}
-    assert {field.name for field in dataclasses.fields(Counters)} - facts.keys() == {"num_samples", "recordings"}
+    assert {field.name for field in dataclasses.fields(Counters)} - facts.keys() == {
+        "num_samples",
+        "recordings",
+        "bandwidths",
+    }
     assert facts["hours"] == pytest.approx(2 / 3600, abs=1e-4)
     assert (facts["silent"], facts["without_face"], facts["copies"]) == (["a", "c"], ["a", "d"], [])
 
@@ -100,6 +105,37 @@ def test_pictures_are_compared_where_there_are_no_samples():
         }
         counters.count(Utterance(name, "1", "joy"), Clip(NOTHING, frames(1)), record)
     assert counters.facts["copies"] == [{"utterances": ["a", "b"], "emotions": ["joy"], "is_identical": True}]
+
+
+def counters_of_qualities(*qualities):
+    """Counts loud clips of given qualities and words."""
+    counters = Counters()
+    for quality in qualities:
+        record = {"token_ids": [2, 1, 1], "log_mel": []}
+        counters.count(Utterance("a", "1", "joy"), Clip(LOUD, quality=quality), record)
+    return counters
+
+
+def test_findings_add_up_and_narrow_is_what_the_median_is_not():
+    wide, narrow = Quality(1.0, bandwidth_hz=7750.0), Quality(1.0, bandwidth_hz=4250.0, hum_hz=50.0)
+    one, other = counters_of_qualities(wide, narrow), counters_of_qualities(wide, narrow, wide, Quality(0.1))
+    assert (one + other).facts["findings"] == {"hum": 2, "narrow": 2, "short": 1}
+    assert (one + other).facts["bandwidth_hz"] == 7750.0
+    telephone = counters_of_qualities(narrow, narrow)
+    assert (telephone.facts["findings"], telephone.facts["bandwidth_hz"]) == ({"hum": 2}, 4250.0)
+    assert (Counters().facts["findings"], Counters().facts["bandwidth_hz"]) == ({}, None)
+    assert Counters(**json.loads(json.dumps(dataclasses.asdict(one + other)))) == one + other
+
+
+def test_a_silent_recording_has_no_other_finding():
+    counters = Counters()
+    clip = Clip(SILENT, quality=Quality(0.1))
+    counters.count(Utterance("a", "1", "joy"), clip, {"token_ids": [2], "log_mel": []})
+    assert (counters.silent, counters.findings, counters.num_unknown_words) == (["a"], {}, 0)
+
+
+def test_transcripts_of_unknown_words_alone_are_counted():
+    assert counters_of_qualities(None, None).num_unknown_words == 2
 
 
 def test_counters_survive_json():

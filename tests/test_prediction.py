@@ -68,6 +68,27 @@ def test_warnings_say_what_a_reader_should_know(predictor, tmp_path):
     assert "audio is missing" in warnings_of(predictor, tmp_path / "silent.wav", "oh no")
 
 
+def test_faults_of_a_recording_are_told(predictor, tmp_path, monkeypatch):
+    monkeypatch.setitem(predictor.metadata, "bandwidth_hz", 7750.0)
+    clock = np.arange(16000) / 8000
+    voice = sum(np.sin(2 * np.pi * 180 * harmonic * clock) / harmonic for harmonic in range(1, 20))
+    syllables = 0.1 * voice * np.clip(np.sin(2 * np.pi * 3 * clock), 0.02, 1)
+    soundfile.write(tmp_path / "telephone.wav", syllables, 8000, subtype="ULAW")
+    telephone = warnings_of(predictor, tmp_path / "telephone.wav", "oh no")
+    assert "nothing above 4 kHz, unlike the recordings that the model was trained on" in telephone
+    soundfile.write(tmp_path / "short.wav", syllables[800:1200], 8000)
+    assert "0.05 s is too short to be an utterance" in warnings_of(predictor, tmp_path / "short.wav", "oh no")
+    monkeypatch.setitem(predictor.metadata, "bandwidth_hz", 4250.0)
+    assert "nothing above" not in warnings_of(predictor, tmp_path / "telephone.wav", "oh no")
+
+
+def test_a_transcript_of_unknown_words_alone_is_told(predictor):
+    unknown = "the vocabulary of the model knows no word of the transcript"
+    assert unknown in warnings_of(predictor, None, "\U0001f9a4 \U0001f9a3")
+    assert unknown not in warnings_of(predictor, None, "oh \U0001f9a4")
+    assert unknown not in warnings_of(predictor, None, " ")
+
+
 def test_what_a_model_does_not_use_is_named(predictor, tmp_path, monkeypatch):
     monkeypatch.setitem(predictor.metadata, "modalities", ["text"])
     assert "this model does not use audio: it was ignored" in warnings_of(predictor, tone(tmp_path / "a.wav"), "oh no")

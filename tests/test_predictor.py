@@ -145,6 +145,7 @@ class Fixed(Predictor):
 def test_several_emotions_are_named_the_most_probable_first():
     metadata = {"emotions": ["anger", "fear", "joy"], "is_multi_label": True, "modalities": ["text"], "marks": []}
     metadata |= {"longest_seconds": 0.0, "max_tokens": 64, "normalise": "clip", "video": None}
+    metadata |= {"tokenizer": {"preset": ""}, "bandwidth_hz": None}
     batch = BatchPrediction(np.array([[0.2, 0.9, 0.6]], np.float32), np.array([[True, False, True]]), None)
     found = Fixed(metadata, batch).predict(None, "oh no")
     assert found.emotion == "fear"  # The most probable, though its threshold lies higher.

@@ -33,7 +33,7 @@ def export_metadata(run: Run, model: "keras.Model") -> dict[str, Any]:
 
     found = run.metadata()
     names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
-    facts = {name: getattr(found, name) for name in (*names, "video")}
+    facts = {name: getattr(found, name) for name in (*names, "video", "bandwidth_hz")}
     thresholds = run.thresholds()
     hop_seconds = found.front_end["hop_seconds"]
     return facts | {

@@ -40,6 +40,7 @@ class RunMetadata:
       transcript_source: Where the words come from, as `pipelines.records.Metadata` says it.
       longest_frames: Frames of the longest clip of the records.
       has_waveform: Whether the records hold waveforms.
+      bandwidth_hz: Up to where the recordings of the records reach, their median; None where that is known of none.
       fold: Which utterances train, validate and test.
       training_counts: Labels of each emotion in the training split, in label order.
       num_training: Utterances of the training split.
@@ -63,6 +64,7 @@ class RunMetadata:
     transcript_source: str
     longest_frames: int
     has_waveform: bool
+    bandwidth_hz: float | None
     fold: Fold
     training_counts: list[int]
     num_training: int

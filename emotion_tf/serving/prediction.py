@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines import audio
+from pipelines import audio, text
+from pipelines.audio.quality import findings_of, inspect
 from pipelines.clips import Clip
 
 
@@ -93,13 +94,15 @@ def warnings_of(metadata: Mapping[str, Any], clip: Clip, transcript: str) -> Ite
     ignored = [modality for modality in is_present if is_present[modality] and modality not in modalities]
     yield from (f"this model does not use {modality}: it was ignored" for modality in ignored)
     if "audio" in modalities and has_audio:
-        yield from _of_audio(clip.waveform, metadata["longest_seconds"])
+        yield from _of_audio(clip.waveform, metadata["longest_seconds"], metadata["bandwidth_hz"])
     if clip.frames and (lost := clip.frames.num_without_face):
         yield f"no face was found in {lost} of the {len(clip.frames.images)} frames that were looked at"
     if clip.frames and clip.frames.num_pictures == 1 < len(clip.frames.images):
         yield "the video holds a single picture: nothing moves in it"
     if "text" in modalities and len(transcript.split()) > metadata["max_tokens"] // 2:
         yield f"the transcript is long: no more than its first {metadata['max_tokens']} word pieces are read"
+    if "text" in modalities and _is_unknown(transcript, metadata["tokenizer"]):
+        yield "the vocabulary of the model knows no word of the transcript"
     yield from (f"the model carries the mark {mark!r}" for mark in metadata["marks"])
 
 
@@ -114,10 +117,26 @@ def _absences(present: list[str], modalities: list[str]) -> Iterator[str]:
         yield f"{' and '.join(missing)} {verb} missing: the prediction rests on {' and '.join(present)} alone"
 
 
-def _of_audio(waveform: np.ndarray, longest: float) -> Iterator[str]:
-    """Warns of a recording [num_samples] int16 that is unlike those of training, of `longest` seconds at most."""
+def _is_unknown(transcript: str, tokenizer: Mapping[str, str]) -> bool:
+    """Asks the vocabulary of this program; a pretrained one is not at hand, and spells nearly everything."""
+    if tokenizer["preset"] or not transcript.strip():
+        return False
+    [ids] = text.token_ids([transcript]).to_list()
+    return text.is_unknown(ids)
+
+
+def _of_audio(waveform: np.ndarray, longest: float, usual_hz: float | None) -> Iterator[str]:
+    """Warns of a recording that is faulty, or unlike those of training.
+
+    Args:
+      waveform: [num_samples] int16, not all zeros.
+      longest: Seconds of the longest clip of training.
+      usual_hz: Up to where the clips of training reach; None: not known.
+    """
     seconds = len(waveform) / audio.SAMPLE_RATE
     if seconds > 2 * longest:
         yield f"{seconds:.1f} s is much longer than the clips it was trained on (up to {longest:.1f} s of speech)"
     if np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
         yield "the recording is almost silent"
+    else:
+        yield from findings_of(inspect(waveform), usual_hz).values()

@@ -25,6 +25,7 @@ MAX_WORDS = 1000
 
 _FACTS = {
     "audio_features",
+    "bandwidth_hz",
     "emotions",
     "encoder",
     "front_end",
@@ -34,6 +35,7 @@ _FACTS = {
     "max_tokens",
     "modalities",
     "normalise",
+    "tokenizer",
     "video",
 }
 """What a predictor reads of metadata.json."""

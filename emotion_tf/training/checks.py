@@ -239,6 +239,7 @@ def _metadata(
         transcript_source=records.transcript_source,
         longest_frames=records.longest_frames,
         has_waveform=records.has_waveform,
+        bandwidth_hz=records.bandwidth_hz,
         fold=fold,
         training_counts=counts,
         num_training=num_training,

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import audio
+from pipelines import audio, text
+from pipelines.audio.quality import Quality, findings_of, is_narrow
 from pipelines.clips import Clip
 from pipelines.records.copies import Recording, draw_fingerprint, find_copies
 from pipelines.utterance import Utterance
@@ -22,6 +23,7 @@ class Counters:
     Attributes:
       num_samples: Of decoded audio.
       recordings: The fields of a `Recording` for each record with audio or video, by which copies are found.
+      bandwidths: Hz up to where recordings reach, as text because JSON knows no other keys -> number of recordings.
     """
 
     num_utterances: int = 0
@@ -37,6 +39,9 @@ class Counters:
     num_frames_without_face: int = 0
     without_face: list[str] = dataclasses.field(default_factory=list)
     recordings: list[list[Any]] = dataclasses.field(default_factory=list)
+    num_unknown_words: int = 0
+    findings: dict[str, int] = dataclasses.field(default_factory=dict)
+    bandwidths: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def skip(self, utterance: Utterance, reason: str) -> None:
         """Counts an utterance that cannot be read."""
@@ -50,10 +55,13 @@ class Counters:
         self.num_utterances += 1
         self.num_multi_label += len(utterance.emotions) > 1
         self.num_without_words += len(record["token_ids"]) == 1
+        self.num_unknown_words += text.is_unknown(record["token_ids"])
         self.num_samples += len(clip.waveform)
         self.longest_frames = max(self.longest_frames, len(record["log_mel"]))
         if len(clip.waveform) and np.abs(clip.waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
             self.silent.append(utterance.utterance_id)
+        elif len(clip.waveform) and clip.quality:
+            self._count_quality(clip.quality)
         if clip.frames is not None:
             self.num_videos += 1
             self.num_videos_without_audio += not len(clip.waveform)
@@ -64,12 +72,25 @@ class Counters:
             fingerprint = draw_fingerprint(record["log_mel"])
             self.recordings.append([utterance.utterance_id, utterance.emotion, sha256, *fingerprint])
 
+    def _count_quality(self, quality: Quality) -> None:
+        found = findings_of(quality, None)
+        self.findings = _sum(self.findings, dict.fromkeys(found, 1))
+        if quality.bandwidth_hz is not None:
+            self.bandwidths = _sum(self.bandwidths, {f"{quality.bandwidth_hz:.0f}": 1})
+
     def __add__(self, other: "Counters") -> "Counters":
         """Adds numbers, and appends lists."""
         both = {name: (value, getattr(other, name)) for name, value in vars(self).items()}
         longest, counts = both.pop("longest_frames"), both.pop("counts")
+        sums = {name: _sum(*both.pop(name)) for name in ("findings", "bandwidths")}
         added = {name: one + another for name, (one, another) in both.items()}
-        return Counters(**added, longest_frames=max(longest), counts=_added(*counts))
+        return Counters(**{**added, **sums}, longest_frames=max(longest), counts=_added(*counts))
+
+    @property
+    def bandwidth_hz(self) -> float | None:
+        """The median of where recordings reach; None where that is known of none."""
+        values = [float(hz) for hz, count in self.bandwidths.items() for _ in range(count)]
+        return float(np.median(values)) if values else None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -77,8 +98,17 @@ class Counters:
         values = dataclasses.asdict(self)
         hours = round(values.pop("num_samples") / audio.SAMPLE_RATE / 3600, 4)
         copies = find_copies([Recording(*one) for one in values.pop("recordings")])
+        usual = self.bandwidth_hz
+        narrow = sum(count for hz, count in values.pop("bandwidths").items() if is_narrow(float(hz), usual))
+        values |= {"findings": self.findings | ({"narrow": narrow} if narrow else {}), "bandwidth_hz": usual}
         named = {"silent": sorted(self.silent), "without_face": sorted(self.without_face)}
         return {**values, **named, "hours": hours, "copies": [one.to_json() for one in copies]}
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """Adds up name -> number, and sorts the names."""
+    total = collections.Counter(one) + collections.Counter(other)
+    return {name: total[name] for name in sorted(total)}
 
 
 def _added(one: _Counts, other: _Counts) -> _Counts:

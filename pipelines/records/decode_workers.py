@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pipelines import processes
+from pipelines.audio.quality import inspect
 from pipelines.audio.silence import TRIM_DB
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError
@@ -89,8 +90,9 @@ def _decode_all(files: Sequence[_Files], read: _Read) -> list[Clip | str]:
 
 
 def _decode(audio_path: Path | None, video_path: Path | None, segment: Segment | None, read: _Read) -> Clip | str:
-    """Returns the clip, without samples where there is no audio, or the reason why it cannot be read."""
+    """Returns the clip, inspected, without samples where there is no audio, or the reason why it cannot be read."""
     try:
-        return read(audio_path, video_path, segment=segment)
+        clip = read(audio_path, video_path, segment=segment)
     except InputError as error:
         return str(error)
+    return clip._replace(quality=inspect(clip.waveform))

@@ -41,6 +41,10 @@ class Metadata:
       num_utterances, hours, longest_frames: Of all records together; hours of decoded audio.
       num_multi_label: Records with two labels or more.
       num_without_words: Records whose transcript is blank.
+      num_unknown_words: Records whose transcript has words, of which the vocabulary knows none.
+      findings: What is wrong with recordings that can be read, one of `pipelines.audio.quality.FINDINGS` -> number of
+        recordings; narrow are those that reach far less high than the median.
+      bandwidth_hz: Up to where the recordings reach, their median; None where that is known of none.
       counts: Speaker -> emotion -> number of records; one with two labels counts twice.
       num_videos, num_videos_without_audio: Utterances with frames, and those of them that have frames alone.
       num_frames_without_face: Frames of all videos in which no face was found.
@@ -75,6 +79,9 @@ class Metadata:
     longest_frames: int
     num_multi_label: int
     num_without_words: int
+    num_unknown_words: int
+    findings: dict[str, int]
+    bandwidth_hz: float | None
     counts: dict[str, dict[str, int]]
     num_videos: int
     num_videos_without_audio: int

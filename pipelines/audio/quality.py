@@ -1,0 +1,229 @@
+"""What no front end can mend in a recording: a narrow band, clipping, noise, mains hum, hardly any length.
+
+Numpy alone, about 1 ms a clip: `prepare` and `predict` call it for every one. The results of floating-point samples
+depend neither on their level nor on an offset; those of int16 only as far as rounding adds noise to faint ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.audio.waveform import SAMPLE_RATE
+
+MIN_SECONDS = 0.2
+"""A shorter recording is no utterance: a syllable takes about as long."""
+
+MAX_CLIPPED_SHARE = 0.03
+"""Of samples. Clips of RAVDESS stay below it, and those that are driven 20 dB into clipping reach 0.046 to 0.3."""
+
+MIN_SNR_DB = 10.0
+
+BAND_RATIO = 0.7
+"""A recording is narrow if it reaches less high than this share of the frequency that those of training reach."""
+
+FINDINGS = ("short", "narrow", "clipped", "noisy", "hum")
+
+_FRAME_LENGTH = 512
+_HOP_LENGTH = 256
+_BAND_BINS = 8
+_NUM_LEVELS = 200
+_MIN_SNR_SECONDS = 0.5
+_MAX_SNR_DB = 100.0
+
+# Speech of RAVDESS lies above -50 dB up to 7.5 kHz, and below -60 dB above 5 kHz after a telephone's 8 kHz.
+_MIN_BAND_DB = -55.0
+_MIN_OVER_ROUNDING_DB = 6.0
+
+# Below about 90 Hz there is more rumble and hum than voice.
+_LOWEST_SNR_BIN = 3
+
+# Hum is a line that does not move; the voice's harmonics do, so that none stands out like this for a whole clip.
+_HUM_DECIMATION = 16
+_MIN_HUM_SECONDS = 1.0
+_MAX_HUM_WANDER_HZ = 0.5
+_HUM_SURROUNDINGS_HZ = 8.0
+_MIN_LINE_OVER_MEDIAN_DB = 15.0
+_MIN_LINE_OVER_PEAKS_DB = 6.0
+_MIN_HUM_DB = -30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """What was found in a recording.
+
+    Attributes:
+      seconds: Its length.
+      bandwidth_hz: Up to where it has energy, in steps of 250 Hz; None where it is too short to tell, or silent.
+      clipped_share: Of its samples that are flattened at the top or the bottom, in [0, 1]; 0 where it is too short.
+      snr_db: Of voice to noise, 100 at most; None where it is too short to tell, or silent.
+      hum_hz: 50 or 60 if the mains hum in it; otherwise None.
+    """
+
+    seconds: float
+    bandwidth_hz: float | None = None
+    clipped_share: float = 0.0
+    snr_db: float | None = None
+    hum_hz: float | None = None
+
+
+def inspect(waveform: np.ndarray) -> Quality:
+    """Measures what is wrong with a recording.
+
+    Args:
+      waveform: [num_samples] int16, or floating-point of any level, at 16 kHz.
+    """
+    seconds = len(waveform) / SAMPLE_RATE
+    if not len(waveform) or not np.ptp(waveform):
+        return Quality(seconds)
+    samples = waveform.astype(np.float32)
+    samples -= np.float32(waveform.mean(dtype=np.float64))
+    peak = max(float(samples.max()), -float(samples.min()))
+    samples /= np.float32(peak)
+    rounding = 1 / 12 / peak**2 if waveform.dtype.kind == "i" else 0.0  # The variance of uniform noise of one step.
+    power = _power(samples)  # [num_frames, num_bins]
+    return Quality(
+        seconds,
+        bandwidth_hz=_bandwidth_hz(power, rounding) if seconds >= MIN_SECONDS else None,
+        clipped_share=_clipped_share(samples) if seconds >= MIN_SECONDS else 0.0,
+        snr_db=_snr_db(power) if seconds >= _MIN_SNR_SECONDS else None,
+        hum_hz=_hum_hz(samples) if seconds >= _MIN_HUM_SECONDS else None,
+    )
+
+
+def findings_of(quality: Quality, usual_hz: float | None) -> dict[str, str]:
+    """Says what a reader of a prediction should know of a recording.
+
+    Args:
+      quality: Of the recording.
+      usual_hz: Up to where the recordings reach that a model was trained on; None: not known, or there are none.
+
+    Returns:
+      Finding, one of `FINDINGS` -> a sentence.
+    """
+    return dict(_findings(quality, usual_hz))
+
+
+def is_narrow(bandwidth_hz: float, usual_hz: float | None) -> bool:
+    """Tells whether other recordings, which reach up to `usual_hz`, reach clearly higher than one."""
+    return usual_hz is not None and bandwidth_hz < BAND_RATIO * usual_hz
+
+
+def _findings(quality: Quality, usual_hz: float | None) -> Iterator[tuple[str, str]]:
+    if quality.seconds < MIN_SECONDS:
+        yield "short", f"{quality.seconds:.2f} s is too short to be an utterance"
+    if quality.bandwidth_hz is not None and is_narrow(quality.bandwidth_hz, usual_hz):
+        kilohertz = f"{round(quality.bandwidth_hz / 500) / 2:g} kHz"
+        yield "narrow", f"nothing above {kilohertz}, unlike the recordings that the model was trained on"
+    if quality.clipped_share > MAX_CLIPPED_SHARE:
+        yield "clipped", f"the recording is clipped: {quality.clipped_share:.0%} of its samples are flattened"
+    if quality.snr_db is not None and quality.snr_db < MIN_SNR_DB:
+        yield "noisy", f"the recording is noisy: the voice is {quality.snr_db:.0f} dB above the noise"
+    if quality.hum_hz is not None:
+        yield "hum", f"the mains hum in the recording ({quality.hum_hz:.0f} Hz)"
+
+
+@functools.lru_cache(maxsize=8)
+def _window(length: int) -> np.ndarray:
+    return np.hanning(length + 1)[:-1].astype(np.float32)
+
+
+def _power(samples: np.ndarray) -> np.ndarray:
+    """Computes the power spectra of frames: [num_frames, _FRAME_LENGTH // 2 + 1] float32."""
+    if len(samples) < _FRAME_LENGTH:
+        return np.zeros((0, _FRAME_LENGTH // 2 + 1), np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME_LENGTH)[::_HOP_LENGTH]
+    spectrum = np.fft.rfft(frames * _window(_FRAME_LENGTH), axis=1)
+    return (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+
+
+def _bandwidth_hz(power: np.ndarray, rounding: float) -> float | None:
+    """Finds the upper end of the highest band with energy well above the floor.
+
+    The energy is that of the loudest twentieth of frames, a band at a time: a click is shorter, a fricative longer.
+
+    Args:
+      power: [num_frames, num_bins].
+      rounding: Variance of the noise of rounding, in the square of the samples' unit.
+    """
+    bands = power[:, :-1].reshape(len(power), -1, _BAND_BINS).mean(axis=2)  # [num_frames, num_bands]
+    rank = int(0.95 * (len(bands) - 1))
+    loud = np.partition(bands, rank, axis=0)[rank]  # [num_bands]
+    floor = rounding * float((_window(_FRAME_LENGTH) ** 2).sum()) * 10 ** (_MIN_OVER_ROUNDING_DB / 10)
+    found = np.flatnonzero(loud > max(floor, loud.max() * 10 ** (_MIN_BAND_DB / 10)))
+    return float(found[-1] + 1) * _BAND_BINS * SAMPLE_RATE / _FRAME_LENGTH if len(found) else None
+
+
+def _clipped_share(samples: np.ndarray) -> float:
+    """Adds up what is flattened at the top and at the bottom.
+
+    The levels of a voice grow rarer towards its peak, those of a clipped one heap up there. Samples of equal level are
+    not asked for: clipping at another rate, or before a codec, leaves ripples on what was flat.
+
+    Args:
+      samples: [num_samples] without offset.
+
+    Source: the amplitude histogram of clipped speech, S. Aleinik and Y. Matveev, Detection of clipped fragments in
+      speech signals (2014).
+    """
+    levels = ((samples + 1) * _NUM_LEVELS).astype(np.intp)
+    histogram = np.bincount(levels, minlength=2 * _NUM_LEVELS + 1)
+    sides = histogram[_NUM_LEVELS : 2 * _NUM_LEVELS], histogram[_NUM_LEVELS - 1 :: -1]
+    return sum(_heaped(side) for side in sides) / len(samples)
+
+
+def _heaped(counts: np.ndarray) -> int:
+    """Returns how many more samples there are at the top than just below it; ripples may stand above a clipped top.
+
+    Args:
+      counts: [num_levels], from 0 to the peak of the whole recording.
+    """
+    above = np.append(np.cumsum(counts[::-1])[::-1], 0)  # [num_levels + 1]: at a level or higher.
+    peak = np.flatnonzero(counts)[-1] + 1 if counts.any() else 0
+    tops = [peak * share // 20 for share in range(20, 13, -1)]
+    return max(0, *(int(2 * above[top * 4 // 5] - above[top * 3 // 5]) for top in tops))
+
+
+def _snr_db(power: np.ndarray) -> float:
+    """Compares all frames with the quietest tenth of them, which pauses and stops leave to the noise.
+
+    Args:
+      power: [num_frames, num_bins].
+
+    Source: percentile noise floors, as in the SNR estimate of NIST's stnr.
+    """
+    energy = np.sort(power[:, _LOWEST_SNR_BIN:].sum(axis=1, dtype=np.float64))
+    noise = energy[: max(1, len(energy) // 10)].mean()
+    voice = energy.mean() - noise
+    least = 10 ** (-_MAX_SNR_DB / 10)
+    return min(_MAX_SNR_DB, float(10 * np.log10(max(voice, least) / max(noise, least))))
+
+
+def _hum_hz(samples: np.ndarray) -> float | None:
+    """Finds a steady line at the mains' frequency or at twice that, where rectifiers hum; higher ones are a voice's."""
+    count = len(samples) // _HUM_DECIMATION // 64 * 64  # Of small factors, for the sake of the transform.
+    low = samples[: count * _HUM_DECIMATION].reshape(count, _HUM_DECIMATION).mean(axis=1)  # At 1 kHz.
+    power = np.abs(np.fft.rfft(low * np.hanning(count))) ** 2  # [count // 2 + 1]
+    least = float(np.mean(samples**2)) * 10 ** (_MIN_HUM_DB / 10)
+    bin_hz = SAMPLE_RATE / _HUM_DECIMATION / count
+    for mains in (50.0, 60.0):
+        lines = sum(_line(power, harmonic * mains / bin_hz, bin_hz) for harmonic in (1, 2))
+        # A sine of power P gives a Hann-windowed spectrum the peak P * count**2 / 8.
+        if lines * 8 / count**2 > least:
+            return mains
+    return None
+
+
+def _line(power: np.ndarray, position: float, bin_hz: float) -> float:
+    """Returns the power of a line at a place of a spectrum if it stands out of what surrounds it, and else 0."""
+    # Two bins more on both sides are the width that the window gives to a line.
+    centre, width = round(position), round(_MAX_HUM_WANDER_HZ / bin_hz)
+    inner, outer = width + 3, width + 3 + max(4, round(_HUM_SURROUNDINGS_HZ / bin_hz))
+    peak = power[centre - width : centre + width + 1].max()
+    around = np.concatenate([power[centre - outer : centre - inner], power[centre + inner + 1 : centre + outer + 1]])
+    over_median = 10 ** (_MIN_LINE_OVER_MEDIAN_DB / 10) * np.median(around)
+    over_peaks = 10 ** (_MIN_LINE_OVER_PEAKS_DB / 10) * around.max()
+    return float(peak) if peak > max(over_median, over_peaks) else 0.0
