@@ -1,12 +1,13 @@
 """Training-time augmentation, inside `Dataset.map`: one example at a time, and whole batches.
 
-Random numbers come from TensorFlow's global generator, for tfio's masks take no seed: after `tf.random.set_seed` they
-are the same twice, in a map that is not parallel. Waveforms alone are changed by seeds, so that many can be at once.
+All take a seed [2] and draw nothing from a generator with a state: what becomes of an example does not depend on what
+came before it, so that a resumed run goes on as if it had not stopped, and many can be changed at once. The masks are
+those of `tensorflow_io.audio.freq_mask` and `time_mask`, which take no seed.
 """
 
 import dataclasses
 import functools
-import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -14,20 +15,35 @@ import tensorflow as tf
 from pipelines import audio, text
 from pipelines.audio import silence
 
-with warnings.catch_warnings():
-    # Its native kernels do not load on this TensorFlow, and it says so twice; the graph ops used here need none.
-    warnings.simplefilter("ignore")
-    import tensorflow_io as tfio
-
 _LOOP_SAMPLES = 2**18
 
 Tensors = dict[str, tf.Tensor]
+Augment = Callable[[Tensors, tf.Tensor], Tensors]
+"""From an example and a seed [2] to a changed example."""
 
 SNR_RANGE_DB = 20.0
 """Between the loudest noise and the softest."""
 
 PINK_ABOVE_HZ = 50.0
 """Below, noise rises no more: half of its power would otherwise lie below speech."""
+
+
+class Draws:
+    """Uniform random numbers that a seed [2] and the number of the draw decide."""
+
+    def __init__(self, seed: tf.Tensor):
+        self.seed, self.count = seed, 0
+
+    def uniform(
+        self,
+        shape: Sequence[int | tf.Tensor] = (),
+        low: float | tf.Tensor = 0.0,
+        high: float | tf.Tensor = 1.0,
+        dtype: tf.DType = tf.float32,
+    ) -> tf.Tensor:
+        """Draws from `low` to below `high`."""
+        self.count += 1
+        return tf.random.stateless_uniform(shape, tf.random.fold_in(self.seed, self.count), low, high, dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +64,7 @@ class SpecAugment:
     frame_mask: int = 25
     num_frame_masks: int = 2
 
-    def __call__(self, example: Tensors) -> Tensors:
+    def __call__(self, example: Tensors, seed: tf.Tensor) -> Tensors:
         """Augments `log_mel` [num_frames, mel_bins]; masks over frames hide all frame features at the same ones.
 
         Other features and clips shorter than four frames stay.
@@ -57,28 +73,35 @@ class SpecAugment:
         if not features:
             return example
         num_frames = tf.shape(next(iter(features.values())))[0]
-        augmented = tf.cond(num_frames < 4, lambda: dict(features), lambda: self._augment(features, num_frames))
+        augmented = tf.cond(num_frames < 4, lambda: dict(features), lambda: self._augment(features, Draws(seed)))
         return example | {name: tf.ensure_shape(augmented[name], value.shape) for name, value in features.items()}
 
-    def _augment(self, features: Tensors, num_frames: tf.Tensor) -> Tensors:
+    def _augment(self, features: Tensors, draws: Draws) -> Tensors:
         features = dict(features)
         if "log_mel" in features:
-            features["log_mel"] = self._augment_bands(features["log_mel"])
+            features["log_mel"] = self._augment_bands(features["log_mel"], draws)
         columns = tf.concat(list(features.values()), axis=1)
-        widest = tf.minimum(self.frame_mask, num_frames // 4)
+        widest = tf.minimum(self.frame_mask, tf.shape(columns)[0] // 4)
         for _ in range(self.num_frame_masks if self.frame_mask > 0 else 0):
-            columns = tfio.audio.time_mask(columns, widest)
+            columns = tf.where(_is_hidden(tf.shape(columns)[0], widest, draws)[:, tf.newaxis], 0.0, columns)
         widths = [value.shape[1] for value in features.values()]
         return dict(zip(features, tf.split(columns, widths, axis=1), strict=True))
 
-    def _augment_bands(self, log_mel: tf.Tensor) -> tf.Tensor:
-        log_mel = shift_bands(log_mel, tf.random.uniform([], -self.mel_shift, self.mel_shift + 1, tf.int32))
-        # tfio draws a width below its parameter, and fails where that is 0 or exceeds the clip. It writes 0, which
-        # after normalising is each band's own mean.
+    def _augment_bands(self, log_mel: tf.Tensor, draws: Draws) -> tf.Tensor:
+        log_mel = shift_bands(log_mel, draws.uniform((), -self.mel_shift, self.mel_shift + 1, tf.int32))
+        # Hidden is what is 0: after normalising each band's own mean.
         widest = min(self.mel_mask, log_mel.shape[1] - 1)
         for _ in range(self.num_mel_masks if widest > 0 else 0):
-            log_mel = tfio.audio.freq_mask(log_mel, widest)
+            log_mel = tf.where(_is_hidden(log_mel.shape[1], widest, draws), 0.0, log_mel)
         return log_mel
+
+
+def _is_hidden(size: int | tf.Tensor, widest: int | tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Draws a stretch of less than `widest`, 1 or more and no more than `size`: [size] bool."""
+    width = draws.uniform((), 0, widest, tf.int32)
+    start = draws.uniform((), 0, size - width, tf.int32)
+    places = tf.range(size)
+    return (places >= start) & (places < start + width)
 
 
 def shift_bands(log_mel: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
@@ -102,7 +125,7 @@ class TimeShift:
     frames: int
     window: int
 
-    def __call__(self, example: Tensors) -> Tensors:
+    def __call__(self, example: Tensors, seed: tf.Tensor) -> Tensors:
         """Moves the frame features [num_frames, num_columns] alike; an absent clip stays."""
         names = [name for name in audio.FRAME_FEATURES if name in example]
         if not names:
@@ -110,7 +133,7 @@ class TimeShift:
         num_frames = tf.shape(example[names[0]])[0]
         earliest = -tf.minimum(self.frames, num_frames // 4)
         latest = tf.minimum(self.frames, self.window - num_frames + num_frames // 4)
-        shift = tf.random.uniform([], earliest, tf.maximum(latest, 0) + 1, tf.int32)
+        shift = Draws(seed).uniform((), earliest, tf.maximum(latest, 0) + 1, tf.int32)
         shift = tf.where(num_frames > 0, shift, 0)
         return example | {name: self._move(example[name], example[f"{name}_silence"], shift) for name in names}
 
@@ -229,7 +252,7 @@ class TextAugment:
     swap: float = 0.0
     mask: float = 0.0
 
-    def __call__(self, example: Tensors) -> Tensors:
+    def __call__(self, example: Tensors, seed: tf.Tensor) -> Tensors:
         """Augments `token_ids` [num_tokens]; other features stay."""
         if "token_ids" not in example:
             return example
@@ -237,20 +260,20 @@ class TextAugment:
         # Cropped ids may have lost their end, and a blank transcript has none.
         num_ends = tf.cast(tf.logical_and(tf.not_equal(end_id, 0), tf.equal(ids[-1], end_id)), tf.int32)
         end = tf.size(ids) - num_ends
-        changed = tf.concat([ids[:1], self._augment(ids[1:end]), ids[end:]], axis=0)
+        changed = tf.concat([ids[:1], self._augment(ids[1:end], Draws(seed)), ids[end:]], axis=0)
         return example | {"token_ids": tf.ensure_shape(changed, [None])}
 
-    def _augment(self, ids: tf.Tensor) -> tf.Tensor:
+    def _augment(self, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
         """Changes the ids of words: [num_pieces] -> [num_pieces or fewer]."""
         begins = tf.gather(self._begins, ids)
         word = tf.maximum(tf.cumsum(tf.cast(begins, tf.int32)) - 1, 0)  # Of each piece: which word it belongs to.
         num_words = tf.reduce_sum(tf.cast(begins, tf.int32))
-        is_masked = tf.gather(tf.random.uniform([num_words]) < self.mask, word)
-        is_left = tf.gather(_some_left(num_words, self.word_dropout), word)
+        is_masked = tf.gather(draws.uniform([num_words]) < self.mask, word)
+        is_left = tf.gather(_some_left(num_words, self.word_dropout, draws), word)
         ids = tf.where(is_masked, self.tokenizer.unknown_id, ids)
         # An unknown word is one piece, whatever it was before.
         is_left = tf.logical_and(is_left, tf.logical_or(begins, tf.logical_not(is_masked)))
-        order = tf.argsort(tf.gather(_swapped(num_words, self.swap), word), stable=True)
+        order = tf.argsort(tf.gather(_swapped(num_words, self.swap, draws), word), stable=True)
         return tf.boolean_mask(tf.gather(ids, order), tf.gather(is_left, order))
 
     @functools.cached_property
@@ -259,19 +282,19 @@ class TextAugment:
         return np.array([not piece.startswith("##") for piece in self.tokenizer.pieces()])
 
 
-def _some_left(num_words: tf.Tensor, share: float) -> tf.Tensor:
+def _some_left(num_words: tf.Tensor, share: float, draws: Draws) -> tf.Tensor:
     """Draws which words stay, one at least: [num_words] bool."""
-    stays = tf.random.uniform([num_words]) >= share
-    one = tf.random.uniform([], 0, tf.maximum(num_words, 1), tf.int32)
+    stays = draws.uniform([num_words]) >= share
+    one = draws.uniform((), 0, tf.maximum(num_words, 1), tf.int32)
     return tf.logical_or(stays, tf.logical_and(tf.logical_not(tf.reduce_any(stays)), tf.range(num_words) == one))
 
 
-def _swapped(num_words: tf.Tensor, share: float) -> tf.Tensor:
+def _swapped(num_words: tf.Tensor, share: float, draws: Draws) -> tf.Tensor:
     """Draws the new place of each word: some pairs of neighbours, which never overlap, change places."""
     places = tf.range(num_words)
-    partner = places + 1 - 2 * ((places + tf.random.uniform([], 0, 2, tf.int32)) % 2)
+    partner = places + 1 - 2 * ((places + draws.uniform((), 0, 2, tf.int32)) % 2)
     has_partner = tf.logical_and(partner >= 0, partner < num_words)
-    chosen = tf.gather(tf.random.uniform([num_words + 1]) < share, tf.maximum(tf.minimum(places, partner), 0))
+    chosen = tf.gather(draws.uniform([num_words + 1]) < share, tf.maximum(tf.minimum(places, partner), 0))
     return tf.where(tf.logical_and(chosen, has_partner), partner, places)
 
 
@@ -293,31 +316,31 @@ class ImageAugment:
     brightness: float = 0.2
     cutout: int = 16
 
-    def __call__(self, example: Tensors) -> Tensors:
+    def __call__(self, example: Tensors, seed: tf.Tensor) -> Tensors:
         """Augments `video_frames` [num_video_frames, height, width, channels] in [0, 1]; an absent video stays so."""
         if "video_frames" not in example:
             return example
         frames = example["video_frames"]
-        changed = tf.cond(tf.reduce_any(frames > 0), lambda: self._augment(frames), lambda: frames)
+        changed = tf.cond(tf.reduce_any(frames > 0), lambda: self._augment(frames, Draws(seed)), lambda: frames)
         return example | {"video_frames": tf.ensure_shape(changed, frames.shape)}
 
-    def _augment(self, frames: tf.Tensor) -> tf.Tensor:
+    def _augment(self, frames: tf.Tensor, draws: Draws) -> tf.Tensor:
         height, width = frames.shape[1:3]
-        frames = tf.where(tf.random.uniform([]) < self.flip, frames[:, :, ::-1], frames)
-        down, right = tf.unstack(tf.random.uniform([2], -self.shift, self.shift + 1, tf.int32))
+        frames = tf.where(draws.uniform() < self.flip, frames[:, :, ::-1], frames)
+        down, right = tf.unstack(draws.uniform([2], -self.shift, self.shift + 1, tf.int32))
         frames = tf.gather(frames, tf.clip_by_value(tf.range(height) - down, 0, height - 1), axis=1)
         frames = tf.gather(frames, tf.clip_by_value(tf.range(width) - right, 0, width - 1), axis=2)
-        lighter = frames + tf.random.uniform([], -self.brightness, self.brightness)
+        lighter = frames + draws.uniform((), -self.brightness, self.brightness)
         # A frame that would become all black would count as absent.
         frames = tf.clip_by_value(lighter, 1 / 255, 1.0)
         if self.cutout:
-            frames = tf.where(self._covered(height, width), tf.reduce_mean(frames, axis=(0, 1, 2)), frames)
+            frames = tf.where(self._covered(height, width, draws), tf.reduce_mean(frames, axis=(0, 1, 2)), frames)
         return frames
 
-    def _covered(self, height: int, width: int) -> tf.Tensor:
+    def _covered(self, height: int, width: int, draws: Draws) -> tf.Tensor:
         """Draws the place of the square, its middle anywhere: [height, width, 1] bool."""
-        row = tf.abs(tf.range(height) - tf.random.uniform([], 0, height, tf.int32)) * 2 < self.cutout
-        column = tf.abs(tf.range(width) - tf.random.uniform([], 0, width, tf.int32)) * 2 < self.cutout
+        row = tf.abs(tf.range(height) - draws.uniform((), 0, height, tf.int32)) * 2 < self.cutout
+        column = tf.abs(tf.range(width) - draws.uniform((), 0, width, tf.int32)) * 2 < self.cutout
         return (row[:, tf.newaxis] & column)[:, :, tf.newaxis]
 
 
@@ -333,12 +356,12 @@ class MixUp:
 
     share: float = 0.4
 
-    def __call__(self, features: Tensors, label: tf.Tensor, *weights: tf.Tensor) -> tuple[Tensors | tf.Tensor, ...]:
+    def __call__(
+        self, features: Tensors, label: tf.Tensor, *weights: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[Tensors | tf.Tensor, ...]:
         """Mixes audio features [batch, num_frames, num_columns] and one-hot labels [batch, num_emotions]."""
-        num_clips = tf.shape(label)[0]
-        share = tf.random.uniform([num_clips], 0.0, self.share) * tf.cast(
-            tf.random.uniform([num_clips]) < 0.5, tf.float32
-        )
+        num_clips, draws = tf.shape(label)[0], Draws(seed)
+        share = draws.uniform([num_clips], 0.0, self.share) * tf.cast(draws.uniform([num_clips]) < 0.5, tf.float32)
         mixed = dict(features)
         for name in {*audio.FRAME_FEATURES, "encoder"} & set(features):
             mixed[name] = _mix(features[name], share[:, tf.newaxis, tf.newaxis])

@@ -43,13 +43,14 @@ def make_dataset(
     num_video_frames: int | None = None,
     max_tokens: int | None = None,
     class_weights: Mapping[int, float] | None = None,
-    augment: Callable[[Tensors], Tensors] | None = None,
+    augment: Callable[[Tensors, tf.Tensor], Tensors] | None = None,
     change_waveform: Change | None = None,
     normalisation: Normalisation | None = None,
     tokenizer: text.Tokenizer | None = None,
     with_metadata: bool = False,
     cache: bool = True,
     seed: int = 0,
+    epochs: range = range(1),
 ) -> tf.data.Dataset:
     """Streams batches of the chosen utterances, those of some speakers as a rule.
 
@@ -70,7 +71,7 @@ def make_dataset(
         None: all, as without training.
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights; not for multi-label records.
-      augment: Applied in training to one example after normalising and cropping, before padding.
+      augment: Applied in training to one example, with a seed [2], after normalising and cropping, before padding.
       change_waveform: Applied in training to a stored waveform [num_samples] with a seed [2], from whose result the
         features are computed; None: the stored features are read.
       normalisation: Statistics that bring clips to one scale; None: each clip by itself.
@@ -81,6 +82,8 @@ def make_dataset(
         waveforms that will change 32 kB), and frames of videos as they are decoded (16 grey ones of 64 x 64: 66 kB).
       seed: Of order, crops and what is shuffled; the same seed gives the same batches in the same epoch,
         whatever the machine.
+      epochs: Which epochs come, one behind the other, in training. What one holds depends on seed and its number alone,
+        not on the epochs before.
 
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: those of audio_features, each [batch, num_frames,
@@ -112,22 +115,26 @@ def make_dataset(
     # Before the cache comes what is the same in every epoch. Clips are normalised whole, as in an export, not as crops.
     dataset = _map(dataset, _to_example, metadata=metadata, stored=stored, with_metadata=with_metadata)
     dataset = dataset.cache() if cache else dataset
-    # Behind the cache comes what differs: the order first, then one random number an utterance, drawn one after the
-    # other, for the maps that use it run in parallel.
-    dataset = dataset.shuffle(metadata.num_utterances, seed=seed) if training else dataset
-    dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True))
-    # A waveform is changed whole, so that its features can be normalised whole, before the crop.
-    dataset = _map(dataset, stored.recompute) if stored.recomputes else dataset
     sizes = {"num_frames": num_frames, "num_video_frames": num_video_frames, "max_tokens": max_tokens}
-    dataset = _map(dataset, _crop, training=training, **sizes)
-    # Behind the crop, so that masks fall on what is read; not in parallel, for its random numbers come from one
-    # generator.
-    dataset = dataset.map(augment) if augment is not None and training else dataset
-    # Padding comes last, with the silence of each clip: no step before it can mistake padding for frames.
-    sorts = training and tuple(modalities) == ("text",)
-    dataset = _batches_of_like_lengths(dataset, batch_size, seed) if sorts else dataset.ragged_batch(batch_size)
-    dataset = _map(dataset, _to_batch, num_frames=num_frames, class_weights=class_weights, with_metadata=with_metadata)
-    return _counted(dataset, metadata, members, by, batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def batches(epoch: tf.Tensor | int) -> tf.data.Dataset:
+        """Makes of the cached clips the batches of an epoch; here comes what differs from epoch to epoch."""
+        found, epoch_seed = dataset, tf.random.fold_in(tf.constant([seed, 0], tf.int64), tf.cast(epoch, tf.int64))
+        found = _ordered(found, metadata.num_utterances, epoch_seed) if training else found
+        # Behind the order one random number an utterance, by its place, for the maps that use it run in parallel.
+        found = _map(found.enumerate(), _with_random, epoch_seed=epoch_seed)
+        # A waveform is changed whole, so that its features can be normalised whole, before the crop.
+        found = _map(found, stored.recompute) if stored.recomputes else found
+        # Masks come behind the crop, so that they fall on what is read.
+        found = _map(found, _crop, training=training, augment=augment if training else None, **sizes)
+        # Padding comes last, with the silence of each clip: no step before it can mistake padding for frames.
+        sorts = training and tuple(modalities) == ("text",)
+        found = _of_like_lengths(found, batch_size, epoch_seed) if sorts else found.ragged_batch(batch_size)
+        return _map(found, _to_batch, num_frames=num_frames, class_weights=class_weights, with_metadata=with_metadata)
+
+    epochs = epochs if training else range(1)
+    found = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(batches) if training else batches(0)
+    return _counted(found, metadata, members, by, batch_size, len(epochs)).prefetch(tf.data.AUTOTUNE)
 
 
 def _map(dataset: tf.data.Dataset, function: Callable[..., Any], **options: Any) -> tf.data.Dataset:
@@ -265,6 +272,20 @@ def _permute(batch: Tensors, moved: Sequence[str], seed: int) -> Tensors:
     return {name: tf.gather(batch[name], order) for name in moved}
 
 
+def _ordered(dataset: tf.data.Dataset, size: int, seed: tf.Tensor, stream: int = 0) -> tf.data.Dataset:
+    """Shuffles a dataset with a buffer of some size, inside a function of the graph, by a seed [2] that is a tensor."""
+    # Of a global seed of 0, which keras.utils.set_random_seed(0) sets, TensorFlow 2.x would ask in Python whether the
+    # other one is 0, too. This sets the one of the function's graph alone.
+    tf.random.set_seed(1)
+    drawn = tf.random.stateless_uniform([], tf.random.fold_in(seed, -1 - stream), 0, 2**31 - 1, tf.int64)
+    return dataset.shuffle(size, seed=drawn)
+
+
+def _with_random(index: tf.Tensor, example: Tensors, epoch_seed: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
+    """Puts a random number, 0 to 2^32 - 1, behind an example."""
+    return example, tf.random.stateless_uniform([], tf.random.fold_in(epoch_seed, index), 0, 2**32, tf.int64)
+
+
 def _to_example(record: Tensors, metadata: records.Metadata, stored: StoredAudio, with_metadata: bool) -> Tensors:
     """Keeps what a model and its user need, audio features normalised over the whole clip."""
     example = {"label": _to_label(record["label"], metadata)} | stored.to_features(record)
@@ -289,6 +310,7 @@ def _crop(
     num_video_frames: int | None,
     max_tokens: int | None,
     training: bool,
+    augment: Callable[[Tensors, tf.Tensor], Tensors] | None,
 ) -> Tensors:
     """Cuts clips that are longer than num_frames: anywhere in training, else in the middle; makes pictures of bytes."""
     names = [name for name in audio.FRAME_FEATURES if name in example]
@@ -302,7 +324,7 @@ def _crop(
         frames = example["video_frames"]
         frames = _some_of(frames, num_video_frames, random) if training and num_video_frames else frames
         example = example | {"video_frames": tf.cast(frames, tf.float32) / 255}
-    return example
+    return example if augment is None else augment(example, tf.stack([random, 2]))
 
 
 def _some_of(frames: tf.Tensor, count: int, random: tf.Tensor) -> tf.Tensor:
@@ -315,10 +337,10 @@ def _some_of(frames: tf.Tensor, count: int, random: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(chosen, [count, *frames.shape[1:]])
 
 
-def _batches_of_like_lengths(dataset: tf.data.Dataset, batch_size: int, seed: int) -> tf.data.Dataset:
+def _of_like_lengths(dataset: tf.data.Dataset, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
     """Batches sentences with others of about their length, in random order; recurrent steps over padding are lost."""
     windows = dataset.ragged_batch(_SORTED_BATCHES * batch_size).map(_sort_by_length)
-    return windows.unbatch().ragged_batch(batch_size).shuffle(_SORTED_BATCHES, seed=seed)
+    return _ordered(windows.unbatch().ragged_batch(batch_size), _SORTED_BATCHES, seed, stream=1)
 
 
 def _sort_by_length(window: Tensors) -> Tensors:
@@ -371,11 +393,16 @@ def _pad_steps(states: tf.RaggedTensor) -> tf.Tensor:
 
 
 def _counted(
-    dataset: tf.data.Dataset, metadata: records.Metadata, members: Sequence[str], by: str, batch_size: int
+    dataset: tf.data.Dataset,
+    metadata: records.Metadata,
+    members: Sequence[str],
+    by: str,
+    batch_size: int,
+    num_epochs: int,
 ) -> tf.data.Dataset:
     """States how many batches there are, where the counts of the metadata give it."""
     # They count labels, so utterances only where each has one.
     if by != "speaker" or metadata.is_multi_label:
         return dataset
     num_utterances = sum(metadata.emotion_counts(set(members)))
-    return dataset.apply(tf.data.experimental.assert_cardinality(-(-num_utterances // batch_size)))
+    return dataset.apply(tf.data.experimental.assert_cardinality(num_epochs * -(-num_utterances // batch_size)))

@@ -127,6 +127,27 @@ def test_a_resumed_run_goes_on_with_optimizer_average_and_rate(make_config, tmp_
     np.testing.assert_allclose(history["learning_rate"][:2], [float(schedule(step)) for step in (2, 4)], rtol=1e-4)
 
 
+AUGMENTED = {
+    "audio": {"time_shift": 4, "mixup": 0.4},
+    "fusion": {"word_dropout": 0.3, "word_swap": 0.3, "modality_dropout": 0.3},
+}
+
+
+@pytest.mark.parametrize("branch", AUGMENTED)
+def test_a_killed_and_resumed_run_is_the_run_that_was_not_interrupted(branch, make_config, tmp_path, monkeypatch):
+    straight, resumed = Run(tmp_path / "straight"), Run(tmp_path / "resumed")
+    config = make_config(branch, epochs=4, **AUGMENTED[branch])
+    fit(config, straight)
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 2)
+        with pytest.raises(KilledError):
+            fit(config, resumed)
+    assert len(history_of(resumed)) == 2
+    fit(config, resumed)
+    pd.testing.assert_frame_equal(history_of(resumed), history_of(straight), rtol=1e-5, atol=1e-5)
+    pd.testing.assert_frame_equal(resumed.predictions(), straight.predictions(), rtol=1e-4, atol=1e-4)
+
+
 def branch_weights(model):
     """Weights of the branches, moving statistics among them."""
     layers = [layer for layer in model.layers if layer.name.startswith(("audio_", "text_"))]

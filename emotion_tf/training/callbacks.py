@@ -129,6 +129,24 @@ class Validation(keras.callbacks.Callback):
         _remove_others(path, "last-*.weights.h5")
 
 
+class EpochSeeds(keras.callbacks.Callback):
+    """Seeds dropout and noise by the number of the epoch: Keras writes the states of its generators to no checkpoint.
+
+    Args:
+      seed: Of the run.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        rng = np.random.default_rng([self.seed, epoch])
+        for state in self.model.variables:
+            if state.path.endswith("seed_generator_state"):
+                state.assign(rng.integers(2**32, size=state.shape, dtype=np.uint32))
+
+
 class Progress(keras.callbacks.Callback):
     """Shows a bar over all steps with the time left, and one line an epoch."""
 

@@ -48,10 +48,10 @@ def train(run: Run) -> None:
     if first_epoch:
         print(f"{run.folder}: goes on with epoch {first_epoch + 1}", flush=True)
     if first_epoch < epochs and not validation.is_out_of_patience(first_epoch - 1):
-        dataset = training_dataset(config, metadata, inputs, config.seed + first_epoch)
+        dataset = training_dataset(config, metadata, inputs, config.seed, first_epoch)
         boards = _tensorboard(run, config, metadata, inputs, validation)
         with named_if_corrupt(Path(config.records)):
-            _fit(validation, boards, dataset, steps, range(first_epoch, epochs))
+            _fit(validation, boards, dataset, steps, range(first_epoch, epochs), config.seed)
     validation.load_best()
     _finish(run, model, split, pd.DataFrame(validation.history))
 
@@ -112,9 +112,11 @@ def _fit(
     dataset: tf.data.Dataset,
     steps: int,
     epochs: range,
+    seed: int,
 ) -> None:
     """Trains for some epochs, under a bar over all steps from the first epoch on."""
     total = steps * epochs.stop
+    seeds = callbacks.EpochSeeds(seed)
     with progress_bar(total, "training", "step", initial=steps * epochs.start, leave=False) as bar:
         validation.model.fit(
             dataset,
@@ -124,7 +126,7 @@ def _fit(
             verbose=0,
             shuffle=False,
             # Validation first: the others show what it adds to the logs.
-            callbacks=[validation, *boards, callbacks.Progress(validation, epochs.stop, bar)],
+            callbacks=[seeds, validation, *boards, callbacks.Progress(validation, epochs.stop, bar)],
         )
 
 

@@ -1,7 +1,7 @@
 """The training split as `model.fit` takes it: batches without end, augmented and weighted."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +13,27 @@ from emotion_tf.runs.compatibility import RunInputs
 from emotion_tf.runs.metadata import RunMetadata
 from pipelines import text
 from pipelines.audio import FrontEnd
-from pipelines.augment import ImageAugment, MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
+from pipelines.augment import Augment, ImageAugment, MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
 from pipelines.dataset import make_dataset
 
+_LAST_EPOCH = 2**20
 
-def training_dataset(config: Config, metadata: RunMetadata, inputs: RunInputs, seed: int) -> tf.data.Dataset:
+
+def training_dataset(
+    config: Config, metadata: RunMetadata, inputs: RunInputs, seed: int, first_epoch: int = 0
+) -> tf.data.Dataset:
     """Streams the training split without end, as `model.fit` takes it: features, one- or multi-hot labels, weights.
 
     There are weights where each emotion is to have the same in sum, or nearer to it. Order, crops, masks and mixtures
-    differ from epoch to epoch.
+    differ from epoch to epoch, and depend on the seed and the number of the epoch alone.
 
     Args:
       config: Of the run.
       metadata: Of the run.
       inputs: What the model reads.
-      seed: The same one gives the same batches; it becomes TensorFlow's global seed.
+      seed: The same one gives the same batches.
+      first_epoch: Where to begin: a run that goes on gets the batches that it would have got.
     """
-    tf.random.set_seed(seed)
     training, num_emotions = config.training, len(metadata.emotions)
     num_frames, tokenizer = _num_frames(training, metadata), inputs.tokenizer or text.own_tokenizer()
     dataset = make_dataset(
@@ -50,13 +54,22 @@ def training_dataset(config: Config, metadata: RunMetadata, inputs: RunInputs, s
         normalisation=inputs.normalisation,
         tokenizer=inputs.tokenizer,
         seed=seed,
+        epochs=range(first_epoch, _LAST_EPOCH),
     )
     if not metadata.is_multi_label:
         dataset = dataset.map(lambda features, label, *weight: (features, tf.one_hot(label, num_emotions), *weight))
     mixes = training.mixup > 0 and config.modalities == ("audio",)
-    dataset = dataset.map(MixUp(training.mixup)) if mixes else dataset
-    # One iterator for all epochs: a new one would draw the masks of the first epoch again.
-    return dataset.repeat()
+    first_batch = first_epoch * -(-metadata.num_training // training.batch_size)
+    return _mixed(dataset, MixUp(training.mixup), seed, first_batch) if mixes else dataset
+
+
+def _mixed(dataset: tf.data.Dataset, mixup: MixUp, seed: int, first_batch: int) -> tf.data.Dataset:
+    """Mixes the clips of each batch, by its number over all epochs."""
+
+    def mix(number: tf.Tensor, batch: tuple[Tensors | tf.Tensor, ...]) -> tuple[Tensors | tf.Tensor, ...]:
+        return mixup(*batch, seed=tf.random.fold_in(tf.constant([seed, 1], tf.int64), number))
+
+    return dataset.enumerate(first_batch).map(mix, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _num_frames(training: TrainingConfig, metadata: RunMetadata) -> int:
@@ -72,10 +85,10 @@ def _change_waveform(training: TrainingConfig, metadata: RunMetadata) -> Wavefor
     return changes if training.changes_waveforms else None
 
 
-def _augment(config: Config, num_frames: int, tokenizer: text.Tokenizer) -> Callable[[Tensors], Tensors] | None:
+def _augment(config: Config, num_frames: int, tokenizer: text.Tokenizer) -> Augment | None:
     """Joins the augmentations of one training example; None where there are none."""
     training = config.training
-    steps: list[Callable[[Tensors], Tensors]] = []
+    steps: list[Augment] = []
     if "audio" in config.modalities and training.time_shift:
         steps.append(TimeShift(training.time_shift, num_frames))
     if "audio" in config.modalities:
@@ -87,7 +100,14 @@ def _augment(config: Config, num_frames: int, tokenizer: text.Tokenizer) -> Call
     if "video" in config.modalities:
         of_images = ("flip", "shift", "brightness", "cutout")
         steps.append(ImageAugment(**{name: getattr(training, f"image_{name}") for name in of_images}))
-    return (lambda example: functools.reduce(lambda done, step: step(done), steps, example)) if steps else None
+    return functools.partial(_in_turn, steps) if steps else None
+
+
+def _in_turn(steps: Sequence[Augment], example: Tensors, seed: tf.Tensor) -> Tensors:
+    """Applies augmentations to one example, each with a seed of its own."""
+    for number, step in enumerate(steps):
+        example = step(example, tf.random.fold_in(seed, number))
+    return example
 
 
 def _class_weights(training: TrainingConfig, metadata: RunMetadata) -> dict[int, float] | None:
