@@ -80,10 +80,8 @@ def make_dataset(
         [num_video_frames, 5] too.
       cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech; with acoustic 67 kB;
         waveforms that will change 32 kB), and frames of videos as they are decoded (16 grey ones of 64 x 64: 66 kB).
-      seed: Of order, crops and what is shuffled; the same seed gives the same batches in the same epoch,
-        whatever the machine.
-      epochs: Which epochs come, one behind the other, in training. What one holds depends on seed and its number alone,
-        not on the epochs before.
+      seed: Of order, crops and what is shuffled; what an epoch holds depends on it and the epoch's number alone.
+      epochs: Which epochs come, one behind the other, in training.
 
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: those of audio_features, each [batch, num_frames,
@@ -220,13 +218,8 @@ def _read(
     if tokenise is not None:
         fields = ["transcript" if name == "token_ids" else name for name in fields]
     dataset = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in shards])
-    dataset = dataset.interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=min(len(shards), _SHARDS_AT_ONCE),
-        block_length=1,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
+    turns = {"cycle_length": min(len(shards), _SHARDS_AT_ONCE), "block_length": 1, "deterministic": True}
+    dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, **turns)
     dataset = dataset.map(lambda s: records.parse(s, fields, columns), num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.filter(lambda record: chosen.lookup(record[by]) > 0)
     is_tokenised = tokenise is not None and "transcript" in fields
@@ -393,16 +386,11 @@ def _pad_steps(states: tf.RaggedTensor) -> tf.Tensor:
 
 
 def _counted(
-    dataset: tf.data.Dataset,
-    metadata: records.Metadata,
-    members: Sequence[str],
-    by: str,
-    batch_size: int,
-    num_epochs: int,
+    dataset: tf.data.Dataset, metadata: records.Metadata, members: Sequence[str], by: str, size: int, num_epochs: int
 ) -> tf.data.Dataset:
     """States how many batches there are, where the counts of the metadata give it."""
     # They count labels, so utterances only where each has one.
     if by != "speaker" or metadata.is_multi_label:
         return dataset
     num_utterances = sum(metadata.emotion_counts(set(members)))
-    return dataset.apply(tf.data.experimental.assert_cardinality(num_epochs * -(-num_utterances // batch_size)))
+    return dataset.apply(tf.data.experimental.assert_cardinality(num_epochs * -(-num_utterances // size)))

@@ -64,6 +64,13 @@ def test_a_batch_is_predicted_as_its_utterances_one_by_one(predictor):
         np.testing.assert_allclose(batch.probabilities[row], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize(("scale", "sentence"), [(np.nan, "NaN or infinite"), (32768, "a peak above 2")])
+def test_samples_that_are_no_sound_get_a_sentence(predictor, scale, sentence):
+    waveforms = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 9000)) * scale
+    with pytest.raises(InputError, match=f"^the model refuses its input: waveform .*{sentence}.*[a-z0-9]\\.$"):
+        predictor.predict_batch(waveforms, [""])
+
+
 def test_with_everything_absent_probabilities_are_the_training_prior(predictor, early_run):
     found = predictor.predict().probabilities
     prior = dict(zip(early_run.metadata().emotions, early_run.metadata().prior, strict=True))

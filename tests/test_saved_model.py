@@ -113,6 +113,31 @@ def test_a_batch_equals_one_by_one(loaded):
     np.testing.assert_allclose(beside, alone, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (lambda one: np.where(np.arange(one.size) == 1000, np.nan, one), "waveform holds NaN or infinite values"),
+        (lambda one: np.where(np.arange(one.size) == 1000, -np.inf, one), "waveform holds NaN or infinite values"),
+        (lambda one: np.rint(one * 32768), "waveform has a peak above 2 and must be from -1 to 1: divide int16 by"),
+    ],
+    ids=["NaN", "infinite", "int16"],
+)
+def test_samples_that_are_no_sound_are_refused_also_beside_others(loaded, changed, sentence):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=sentence):
+        serve(loaded, np.stack([noise(20000), changed(noise(20000))]), ["oh no", "oh no"])
+    assert np.isfinite(serve(loaded, noise(20000)[None] * 4, ["oh no"])["probabilities"]).all()
+
+
+def test_features_that_are_no_numbers_are_refused(loaded):
+    features = {
+        "log_mel": tf.fill([1, 20, 64], np.float32("nan")),
+        "num_frames": tf.constant([20]),
+        "token_ids": tf.constant([[2]]),
+    }
+    with pytest.raises(tf.errors.InvalidArgumentError, match="log_mel holds NaN or infinite values"):
+        loaded.signatures["features"](**features)
+
+
 @pytest.mark.parametrize("waveform", [np.zeros((2, 0)), np.zeros((2, 1)), np.zeros((2, 20000))])
 @pytest.mark.parametrize("transcript", ["", "  \n"])
 def test_with_everything_absent_probabilities_are_the_training_prior(loaded, early_run, waveform, transcript):

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+MAX_PEAK = 2.0
+"""What is louder was never divided: by 32768 where samples are integers, by 255 where pixels are."""
+
 SPEAKER_INPUTS = ("speaker_mean", "speaker_std")
 """Further inputs of a run that normalises by the speaker's other recordings: [batch, num_columns] float32 each."""
 
@@ -63,6 +66,9 @@ def write_saved_model(model: "keras.Model", metadata: dict[str, Any], run: Run, 
       metadata: What `export_metadata` collected.
       run: Whose tokenizer and normalisation become part of `serving_default`.
       folder: The version folder to make.
+
+    Both signatures raise an InvalidArgumentError on NaN and infinite values, and on a waveform or frames with a peak
+    above `MAX_PEAK`.
     """
     import keras
     import tensorflow as tf
@@ -71,15 +77,34 @@ def write_saved_model(model: "keras.Model", metadata: dict[str, Any], run: Run, 
     if "serving_default" not in metadata["signatures"]:
         # An archive would call its first signature serving_default, too.
         module = tf.Module()
-        module.model, module.features = model, tf.function(predict, input_signature=[specs])
+        module.model = model
+        module.features = tf.function(lambda features: predict(_checked(features)), input_signature=[specs])
         tf.saved_model.save(module, str(folder), {"features": module.features})
         return
     to_features = raw_to_features(run, metadata)
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serving_default", lambda raw: predict(to_features(raw)), [_raw_specs(metadata, specs)])
-    archive.add_endpoint("features", predict, [specs])
+    raw_specs = _raw_specs(metadata, specs)
+    archive.add_endpoint("serving_default", lambda raw: predict(to_features(_checked(raw))), [raw_specs])
+    archive.add_endpoint("features", lambda features: predict(_checked(features)), [specs])
     archive.write_out(str(folder), verbose=False)
+
+
+def _checked(inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+    """Lets inputs of a signature pass that are numbers of the right size; a server answers others with status 400."""
+    import tensorflow as tf
+
+    checks = []
+    for name, values in inputs.items():
+        if values.dtype == tf.float32:
+            is_finite = tf.reduce_all(tf.math.is_finite(values))
+            checks.append(tf.debugging.Assert(is_finite, [f"{name} holds NaN or infinite values"]))
+    for name, scale in (("waveform", "from -1 to 1: divide int16 by 32768"), ("video_frames", "from 0 to 1")):
+        if name in inputs:
+            is_small = tf.reduce_all(tf.abs(inputs[name]) <= MAX_PEAK)
+            checks.append(tf.debugging.Assert(is_small, [f"{name} has a peak above {MAX_PEAK:g} and must be {scale}"]))
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(values) for name, values in inputs.items()}
 
 
 def raw_to_features(run: Run, metadata: dict[str, Any]) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":

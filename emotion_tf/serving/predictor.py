@@ -1,6 +1,7 @@
 """An exported model in use: recordings, transcripts and videos in, typed predictions out."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ MAX_SECONDS = 60.0
 
 MAX_WORDS = 1000
 """A longer transcript is not one utterance either."""
+
+_REFUSED = re.compile(r"assertion failed: \[(.*?)\]")
+"""How TensorFlow words the checks of an export."""
 
 _FACTS = {
     "audio_features",
@@ -115,6 +119,9 @@ class Predictor:
             zeros where video is absent; None: everywhere.
           speaker_mean, speaker_std: [batch, num_columns] over other recordings of each speaker, for a run of
             --normalise enrolled; deviations of zero, or None: the statistics of training stand in.
+
+        Raises:
+          InputError: NaN or infinite values, or a waveform or frames with a peak above 2, which nothing divided.
         """
         import tensorflow as tf
 
@@ -130,9 +137,21 @@ class Predictor:
         if settings := self.video:
             frames = np.zeros((len(waveforms), 1, *settings.shape)) if video_frames is None else video_frames
             inputs["video_frames"] = tf.constant(frames, tf.float32)
-        found = self._serve(**inputs)
+        found = self._call(inputs)
         shares = found["shares"].numpy() if "shares" in found else None
         return BatchPrediction(found["probabilities"].numpy(), found["predicted"].numpy(), shares)
+
+    def _call(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Calls the export; what it refuses becomes one sentence."""
+        import tensorflow as tf
+
+        try:
+            return self._serve(**inputs)
+        except tf.errors.InvalidArgumentError as error:
+            refused = _REFUSED.search(str(error))
+            if not refused:
+                raise
+            raise InputError(f"the model refuses its input: {refused[1]}.") from None
 
     def predict(
         self,
