@@ -92,8 +92,10 @@ def warnings_of(metadata: Mapping[str, Any], clip: Clip, transcript: str) -> Ite
     yield from _absences([modality for modality in modalities if is_present[modality]], modalities)
     ignored = [modality for modality in is_present if is_present[modality] and modality not in modalities]
     yield from (f"this model does not use {modality}: it was ignored" for modality in ignored)
+    if "audio" in modalities:
+        yield from clip.notes
     if "audio" in modalities and has_audio:
-        yield from _of_audio(clip.waveform, metadata["longest_seconds"])
+        yield from _of_audio(clip, metadata["longest_seconds"])
     if clip.frames and (lost := clip.frames.num_without_face):
         yield f"no face was found in {lost} of the {len(clip.frames.images)} frames that were looked at"
     if clip.frames and clip.frames.num_pictures == 1 < len(clip.frames.images):
@@ -114,10 +116,10 @@ def _absences(present: list[str], modalities: list[str]) -> Iterator[str]:
         yield f"{' and '.join(missing)} {verb} missing: the prediction rests on {' and '.join(present)} alone"
 
 
-def _of_audio(waveform: np.ndarray, longest: float) -> Iterator[str]:
-    """Warns of a recording [num_samples] int16 that is unlike those of training, of `longest` seconds at most."""
-    seconds = len(waveform) / audio.SAMPLE_RATE
+def _of_audio(clip: Clip, longest: float) -> Iterator[str]:
+    """Warns of a recording that is unlike those of training, of `longest` seconds at most."""
+    seconds = len(clip.waveform) / audio.SAMPLE_RATE
     if seconds > 2 * longest:
         yield f"{seconds:.1f} s is much longer than the clips it was trained on (up to {longest:.1f} s of speech)"
-    if np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
+    if audio.is_silent(clip.peak):
         yield "the recording is almost silent"

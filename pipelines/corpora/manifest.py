@@ -8,7 +8,6 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
-from pipelines.audio import VIDEO_SUFFIXES
 from pipelines.command import InputError
 from pipelines.utterance import SPLITS, Corpus, Utterance
 
@@ -96,7 +95,7 @@ def _utterance(row: dict[str, str], where: str, folder: Path, emotions: Collecti
         speaker=row["speaker"],
         emotion=row["emotion"],
         audio=folder / path,
-        video=folder / path if path.suffix.lower() in VIDEO_SUFFIXES else None,
+        video=folder / path,  # Its content decides whether it is one.
         transcript=row.get("transcript", ""),
         trial=row.get("trial", "") or utterance_id,
         published_split=split,

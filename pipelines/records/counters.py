@@ -5,8 +5,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from pipelines import audio
 from pipelines.clips import Clip
 from pipelines.utterance import Utterance
@@ -30,6 +28,7 @@ class Counters:
     counts: _Counts = dataclasses.field(default_factory=dict)
     skipped: list[dict[str, str]] = dataclasses.field(default_factory=list)
     silent: list[str] = dataclasses.field(default_factory=list)
+    notes: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     num_videos: int = 0
     num_videos_without_audio: int = 0
     num_frames_without_face: int = 0
@@ -49,8 +48,10 @@ class Counters:
         self.num_without_words += len(record["token_ids"]) == 1
         self.num_samples += len(clip.waveform)
         self.longest_frames = max(self.longest_frames, len(record["log_mel"]))
-        if len(clip.waveform) and np.abs(clip.waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
+        if len(clip.waveform) and audio.is_silent(clip.peak):
             self.silent.append(utterance.utterance_id)
+        for note in clip.notes:
+            self.notes.setdefault(note, []).append(utterance.utterance_id)
         if clip.frames is not None:
             self.num_videos += 1
             self.num_videos_without_audio += not len(clip.waveform)
@@ -61,16 +62,19 @@ class Counters:
     def __add__(self, other: "Counters") -> "Counters":
         """Adds numbers, and appends lists."""
         both = {name: (value, getattr(other, name)) for name, value in vars(self).items()}
-        longest, counts = both.pop("longest_frames"), both.pop("counts")
+        longest, counts, (some, others) = both.pop("longest_frames"), both.pop("counts"), both.pop("notes")
+        notes = {note: some.get(note, []) + others.get(note, []) for note in {**some, **others}}
         added = {name: one + another for name, (one, another) in both.items()}
-        return Counters(**added, longest_frames=max(longest), counts=_added(*counts))
+        return Counters(**added, longest_frames=max(longest), counts=_added(*counts), notes=notes)
 
     @property
     def facts(self) -> dict[str, Any]:
         """All counters as `Metadata` holds them."""
         values = dataclasses.asdict(self)
         hours = round(values.pop("num_samples") / audio.SAMPLE_RATE / 3600, 4)
-        return {**values, "hours": hours, "silent": sorted(self.silent), "without_face": sorted(self.without_face)}
+        lists = {"silent": sorted(self.silent), "without_face": sorted(self.without_face)}
+        notes = {note: sorted(found) for note, found in sorted(self.notes.items())}
+        return {**values, **lists, "hours": hours, "notes": notes}
 
 
 def _added(one: _Counts, other: _Counts) -> _Counts:

@@ -47,6 +47,7 @@ class Metadata:
       ignored: Reason -> number of files or rows that the corpus's reader left out on purpose.
       skipped: Recordings that cannot be read, each {"utterance_id", "reason"}.
       silent: Utterances whose recording is silent.
+      notes: What was noticed of recordings while they were read, a sentence -> utterances.
       fingerprint: Hash of settings and sources, to recognise the same command.
     """
 
@@ -79,6 +80,7 @@ class Metadata:
     ignored: dict[str, int]
     skipped: list[dict[str, str]]
     silent: list[str]
+    notes: dict[str, list[str]]
     fingerprint: str
 
     @property
