@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from pipelines import isolation
 from pipelines.audio.quality import Quality
+from pipelines.audio.recording import LONGEST_SECONDS, Recording, read_recording
 from pipelines.audio.silence import TRIM_DB
-from pipelines.audio.waveform import SAMPLE_RATE, NoSoundError, decode
+from pipelines.audio.sound import Extent, NoSamplesError, NoSoundError
+from pipelines.audio.waveform import SAMPLE_RATE
 from pipelines.command import InputError
 from pipelines.utterance import Segment
 from pipelines.video import Frames, VideoSettings, length_of, read_frames, spoken_span
@@ -21,13 +23,20 @@ _ROUNDING_SECONDS = 0.1
 
 
 class Clip(NamedTuple):
-    """What an utterance holds: waveform [num_samples] int16, and frames of its video; None where none are read.
+    """What an utterance holds.
 
-    Where it was inspected, `quality` says what of the waveform.
+    Attributes:
+      waveform: [num_samples] int16 at 16 kHz, at one level; none without audio.
+      frames: Of its video; None where none are read.
+      peak: Of the recording as it was, as a share of full scale.
+      notes: What was noticed while reading, in sentences.
+      quality: What was found in the waveform, where it was inspected.
     """
 
     waveform: np.ndarray
     frames: Frames | None = None
+    peak: float = 0.0
+    notes: tuple[str, ...] = ()
     quality: Quality | None = None
 
 
@@ -36,68 +45,82 @@ def read_clip(
     video_path: Path | None,
     video_settings: VideoSettings | None,
     trim_db: float = TRIM_DB,
+    longest_seconds: float = LONGEST_SECONDS,
     segment: Segment | None = None,
 ) -> Clip:
     """Reads audio and video of one utterance, the video where something is spoken.
 
     Args:
       audio_path: A recording, a video for its audio, or None.
-      video_path: A video for its frames, or None.
+      video_path: A video for its frames, or None; where it is the recording, too, it may hold sound alone.
       video_settings: Which frames are read; None: none.
       trim_db: Where the silent ends of the spoken part begin: `FrontEnd.silence_db`.
+      longest_seconds: What is longer is refused.
       segment: What is read of both files; None: all.
 
     Raises:
-      InputError: A file that cannot be read; a video without audio where no frames are read; a segment that lies
-        outside of its file.
+      InputError: A file that cannot be read, or is too long; a video without audio where no frames are read; a segment
+        that lies outside of its file.
     """
     has_frames = video_settings is not None and video_path is not None
+    recording = Recording(np.zeros(0, np.int16), 0.0, has_pictures=True)
     try:
-        waveform = np.zeros(0, np.int16) if audio_path is None else read_waveform(audio_path, segment)
+        if audio_path is not None:
+            recording = read_segment(audio_path, segment, longest_seconds)
     except NoSoundError:
         if not has_frames:
             raise
-        waveform = np.zeros(0, np.int16)
-    if video_settings is None or video_path is None:
-        return Clip(waveform)
-    span = spoken_span(waveform, trim_db)
-    if segment is not None:
-        if not len(waveform):
-            _stop_outside(segment, video_path, length_of(video_path)[1])
+    clip = Clip(recording.waveform, None, recording.peak, recording.notes)
+    if video_settings is None or video_path is None or (video_path == audio_path and not recording.has_pictures):
+        return clip
+    span = spoken_span(clip.waveform, trim_db)
+    if segment is not None and len(clip.waveform):
         span = _span_in_file(span, segment)
-    return Clip(waveform, read_frames(video_path, video_settings, span))
+    return clip._replace(
+        frames=isolation.read_file(_read_frames, video_path, video_settings, span, segment, longest_seconds)
+    )
 
 
-def read_waveform(path: Path, segment: Segment | None = None) -> np.ndarray:
-    """Reads a recording, or a segment of one; several segments of one file decode it once if they follow each other.
-
-    Returns:
-      waveform [num_samples] int16 at 16 kHz.
+def read_segment(path: Path, segment: Segment | None, longest_seconds: float = LONGEST_SECONDS) -> Recording:
+    """Reads a segment of a recording as `read_recording` reads one; None: all of it.
 
     Raises:
-      InputError: A file that cannot be read, or a segment that lies outside of it.
+      InputError: A file that cannot be read, or a segment that is too long or lies outside of it.
     """
     if segment is None:
-        return decode(path)
-    whole = _last_decoded(path, path.stat().st_mtime_ns if path.exists() else 0)
-    _stop_outside(segment, path, len(whole) / SAMPLE_RATE)
-    end = len(whole) if segment.end is None else round(segment.end * SAMPLE_RATE)
-    # A copy: a part of the whole would keep all of it in memory.
-    return whole[round(segment.start * SAMPLE_RATE) : end].copy()
+        return read_recording(path, longest_seconds=longest_seconds)
+    end = math.inf if segment.end is None else segment.end
+    try:
+        recording = read_recording(path, span=(segment.start, end), longest_seconds=longest_seconds)
+    except NoSamplesError:
+        raise _outside(segment, path, "before it begins") from None
+    _stop_behind(segment, path, segment.start + len(recording.waveform) / SAMPLE_RATE)
+    return recording
 
 
-@functools.lru_cache(maxsize=1)
-def _last_decoded(path: Path, modified: int) -> np.ndarray:
-    """Decodes a file, which is kept until another one, or another state of it, is decoded."""
-    return decode(path)
+def _read_frames(
+    path: Path, settings: VideoSettings, span: tuple[float, float] | None, segment: Segment | None, longest: float
+) -> Frames:
+    """Reads frames in this process; without sound, whose length was checked, the pictures may be too long."""
+    if span is None:
+        seconds = length_of(path)[1]
+        if segment is not None:
+            _stop_behind(segment, path, seconds)
+            span = _span_in_file(None, segment)
+        Extent(*(span or (0.0, math.inf)), longest).check(path, seconds)
+    return read_frames(path, settings, span)
 
 
-def _stop_outside(segment: Segment, path: Path, seconds: float) -> None:
+def _stop_behind(segment: Segment, path: Path, seconds: float) -> None:
     if segment.start >= seconds or (segment.end or 0.0) > seconds + _ROUNDING_SECONDS:
-        raise InputError(
-            f"the segment {segment} of {path} lies outside of the file, which ends after {seconds:.2f} s: correct start"
-            " and end, which are seconds."
-        )
+        raise _outside(segment, path, f"after {seconds:.2f} s")
+
+
+def _outside(segment: Segment, path: Path, when: str) -> InputError:
+    return InputError(
+        f"the segment {segment} of {path} lies outside of the file, which ends {when}: correct start and end, which are"
+        " seconds."
+    )
 
 
 def _span_in_file(span: tuple[float, float] | None, segment: Segment) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files that cannot be read."""
 
 import contextlib
 import json
@@ -37,6 +37,25 @@ def replacing(path: Path, *, is_shared: bool = False) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def stop_on_unreadable(path: Path) -> None:
+    """Stops on what is no file to read.
+
+    Raises:
+      InputError: It is missing, no file, empty, or not to be opened.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist: correct the path.")
+    if not path.is_file():
+        raise InputError(f"{path} is not a file: correct the path.")
+    try:
+        with path.open("rb") as file:
+            is_empty = not file.read(1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}): allow it, or correct the path.") from None
+    if is_empty:
+        raise InputError(f"{path} is an empty file: copy it again.")
 
 
 def read_json(path: Path, advice: str = "make it again with --overwrite") -> dict[str, Any]:

@@ -33,7 +33,7 @@ _READERS: Mapping[str, Callable[[Path], Corpus]] = {
     "meld": meld.read,
 }
 
-_ROWS_OF_CLIPS = ("hours", "features", "skipped", "silent", "quality", "copies")
+_ROWS_OF_CLIPS = ("hours", "features", "skipped", "silent", "noticed", "quality", "copies")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -68,6 +68,7 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
         "words": f"{metadata.transcript_source}; {_describe_words(metadata)}",
         "skipped": f"{len(metadata.skipped)} unreadable",
         "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
+        "noticed": "; ".join(f"{len(found)} clips: {note}" for note, found in metadata.notes.items()) or "0",
         "quality": _describe_quality(metadata),
         "copies": _describe_copies(metadata.copies),
         "ignored": ", ".join(f"{count} {reason}" for reason, count in metadata.ignored.items()) or "0",
@@ -214,7 +215,7 @@ def _video(arguments: argparse.Namespace) -> VideoSettings | None:
     """Reads the flags of videos.
 
     Raises:
-      InputError: Flags that change nothing, or OpenCV or PyAV that is not installed.
+      InputError: Flags that change nothing, or OpenCV that is not installed.
     """
     if arguments.with_video and arguments.corpus != "synthetic":
         raise InputError(f"--with-video makes videos of the synthetic corpus; {arguments.corpus} has its own or none:"
@@ -303,10 +304,11 @@ def _stop_without_audio(arguments: argparse.Namespace, corpus: Corpus) -> None:
 
 def _stop_without_video(corpus: Corpus, kind: str) -> None:
     """Refuses a corpus that has no video, or the synthetic one where their making was broken off."""
-    count = sum(one.video is not None for one in corpus.utterances)
+    files = [(one.video, one.audio) for one in corpus.utterances if one.video is not None]
+    count = len(files)
     if kind == "synthetic" and count < len(corpus.utterances):
         raise InputError(f"{corpus.source} holds {count} of {len(corpus.utterances)} videos: --with-video makes them.")
-    if not count:
+    if not any(video != recording or audio.holds_pictures(video) for video, recording in files):
         raise InputError(f"{corpus.name} in {corpus.source} holds no video: leave --video-frames out, or add them.")
 
 

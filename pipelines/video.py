@@ -1,7 +1,7 @@
 """Videos to frames cropped to the face on the host, stored as JPEG; and these to numbers in the graph.
 
-OpenCV decodes, finds faces and crops; PyAV reads what a file holds. Both are of the extra `video`, and imported where
-they are used. `prepare` and `predict` both call `read_frames`, so a model is given the frames that it was trained on.
+OpenCV decodes, finds faces and crops; it is of the extra `video`, and imported where it is used. PyAV reads what a file
+holds. `prepare` and `predict` both call `read_frames`, so a model is given the frames that it was trained on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipelines.audio import silence
-from pipelines.audio.waveform import SAMPLE_RATE, open_container
+from pipelines.audio.container import open_container
+from pipelines.audio.waveform import SAMPLE_RATE
 from pipelines.command import InputError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def read_frames(path: Path, settings: VideoSettings, span: tuple[float, float] |
       span: The spoken part in seconds; None: the whole clip.
 
     Raises:
-      InputError: OpenCV or PyAV is not installed; a file that is missing, cut off, no video, or without pictures.
+      InputError: OpenCV is not installed; a file that is missing, cut off, no video, or without pictures.
     """
     pictures = _pictures(path, settings.num_frames, span)
     found = _without_outliers([_find_face(picture) for picture in pictures])
@@ -181,9 +182,7 @@ def import_opencv() -> Any:
     try:
         import cv2
     except ImportError:
-        raise InputError(
-            "video needs OpenCV and PyAV: install them with pip install -c requirements.txt -e '.[video]'."
-        ) from None
+        raise InputError("video needs OpenCV: install it with pip install -c requirements.txt -e '.[video]'.") from None
     if not hasattr(cv2, "CascadeClassifier"):
         raise InputError(
             f"OpenCV {cv2.__version__} has no CascadeClassifier: pip install -c requirements.txt -e '.[video]'."
@@ -211,7 +210,7 @@ def length_of(path: Path) -> tuple[np.ndarray, float]:
     """Reads when each picture of a video begins, in seconds, and how long the video is; decodes nothing.
 
     Raises:
-      InputError: PyAV is not installed; a file that is missing, cut off, damaged, no video, or without pictures.
+      InputError: A file that is missing, cut off, damaged, no video, or without pictures.
     """
     with open_container(path) as container:
         kind = container.format.name

@@ -359,7 +359,7 @@ def test_a_manifest_may_name_videos_and_damaged_ones_are_all_named(tmp_path, in_
 def test_without_opencv_a_sentence_says_how_to_install_it(tmp_path, monkeypatch):
     place_videos(tmp_path, ["02-01-01-01-01-01-01.mp4"])
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(InputError, match=r"video needs OpenCV and PyAV: install them with pip install .*\.\[video\]"):
+    with pytest.raises(InputError, match=r"video needs OpenCV: install it with pip install .*\.\[video\]"):
         run("--corpus", "ravdess", "--source", tmp_path, "--records", tmp_path / "r", "--video-frames", "2")
 
 

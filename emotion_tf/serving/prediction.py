@@ -93,8 +93,10 @@ def warnings_of(metadata: Mapping[str, Any], clip: Clip, transcript: str) -> Ite
     yield from _absences([modality for modality in modalities if is_present[modality]], modalities)
     ignored = [modality for modality in is_present if is_present[modality] and modality not in modalities]
     yield from (f"this model does not use {modality}: it was ignored" for modality in ignored)
+    if "audio" in modalities:
+        yield from clip.notes
     if "audio" in modalities and has_audio:
-        yield from _of_audio(clip.waveform, metadata["longest_seconds"], metadata["bandwidth_hz"])
+        yield from _of_audio(clip, metadata["longest_seconds"], metadata["bandwidth_hz"])
     if clip.frames and (lost := clip.frames.num_without_face):
         yield f"no face was found in {lost} of the {len(clip.frames.images)} frames that were looked at"
     if clip.frames and clip.frames.num_pictures == 1 < len(clip.frames.images):
@@ -125,18 +127,18 @@ def _is_unknown(transcript: str, tokenizer: Mapping[str, str]) -> bool:
     return text.is_unknown(ids)
 
 
-def _of_audio(waveform: np.ndarray, longest: float, usual_hz: float | None) -> Iterator[str]:
+def _of_audio(clip: Clip, longest: float, usual_hz: float | None) -> Iterator[str]:
     """Warns of a recording that is faulty, or unlike those of training.
 
     Args:
-      waveform: [num_samples] int16, not all zeros.
+      clip: With samples that are not all zeros.
       longest: Seconds of the longest clip of training.
       usual_hz: Up to where the clips of training reach; None: not known.
     """
-    seconds = len(waveform) / audio.SAMPLE_RATE
+    seconds = len(clip.waveform) / audio.SAMPLE_RATE
     if seconds > 2 * longest:
         yield f"{seconds:.1f} s is much longer than the clips it was trained on (up to {longest:.1f} s of speech)"
-    if np.abs(waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
+    if audio.is_silent(clip.peak):
         yield "the recording is almost silent"
     else:
-        yield from findings_of(inspect(waveform), usual_hz).values()
+        yield from findings_of(inspect(clip.waveform, clip.peak), usual_hz).values()

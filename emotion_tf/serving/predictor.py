@@ -16,7 +16,7 @@ from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError, import_tensorflow
 from pipelines.normalisation import Sums
 from pipelines.transcripts.transcriber import Transcriber
-from pipelines.video import VideoSettings, length_of, to_array
+from pipelines.video import VideoSettings, to_array
 
 MAX_SECONDS = 60.0
 """A longer recording is not one utterance: models are trained on clips of seconds."""
@@ -175,7 +175,7 @@ class Predictor:
         path = None if file is None else Path(file)
         clip = self._read(path)
         if transcriber is not None:
-            transcript = transcriber(clip.waveform).transcript
+            transcript = transcriber(clip.waveform, clip.peak).transcript
         if (num_words := len(transcript.split())) > MAX_WORDS:
             raise InputError(f"the transcript of {num_words} words is no utterance (at most {MAX_WORDS}): cut it up.")
         speaker, warnings = self._speaker(path, clip.waveform, enrolled)
@@ -212,7 +212,7 @@ class Predictor:
         compute = audio.compiled_features(self.front_end, self.audio_features)
         enrolled = []
         for file in map(Path, files):
-            waveform = _decode(file)
+            waveform = audio.read_recording(file, longest_seconds=MAX_SECONDS).waveform
             features, [num_frames] = compute(audio.pad_together([waveform]))
             frames = np.concatenate([values[0, : int(num_frames)] for values in features.values()], axis=1)
             enrolled.append(EnrolledRecording(file, audio.sha256(waveform), Sums.of(frames)))
@@ -220,13 +220,7 @@ class Predictor:
 
     def _read(self, file: Path | None) -> Clip:
         """Reads the audio of a recording or video and, for a model that reads video, its frames."""
-        is_video = file is not None and file.suffix.lower() in audio.VIDEO_SUFFIXES
-        if file is None or not is_video or self.video is None:
-            return Clip(_decode(file))
-        _stop_on_long(file, length_of(file)[1])  # Before an hour of it is decoded.
-        clip = read_clip(file, file, self.video, self.front_end.silence_db)
-        _stop_on_long(file, len(clip.waveform) / audio.SAMPLE_RATE)
-        return clip
+        return read_clip(file, file, self.video, self.front_end.silence_db, MAX_SECONDS)
 
     def _speaker(
         self, file: Path | None, waveform: np.ndarray, enrolled: Sequence[EnrolledRecording]
@@ -328,17 +322,3 @@ def _load(folder: Path) -> Any:
     except (OSError, ValueError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder} does not load ({reason}): export the run again.") from None
-
-
-def _decode(file: Path | None) -> np.ndarray:
-    """Reads a recording, [num_samples] int16; without one there are no samples."""
-    waveform = np.zeros(0, np.int16) if file is None else audio.decode(file)
-    _stop_on_long(file, len(waveform) / audio.SAMPLE_RATE)
-    return waveform
-
-
-def _stop_on_long(file: Path | None, seconds: float) -> None:
-    if seconds > MAX_SECONDS:
-        raise InputError(
-            f"{file} is {seconds:.0f} s long, and an utterance has at most {MAX_SECONDS:.0f} s: cut it up."
-        )

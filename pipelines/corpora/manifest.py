@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from pipelines.audio import VIDEO_SUFFIXES
 from pipelines.command import InputError
 from pipelines.corpora.rows import ignored, rows_of, without_repeats
 from pipelines.file_kinds import foreign_kind
@@ -82,7 +81,7 @@ def _utterance(row: dict[str, str], where: str, finder: "_Finder", labels: Mappi
         speaker=row["speaker"],
         emotion=labels[row["emotion"]],
         audio=finder.folder / path,
-        video=finder.folder / path if path.suffix.lower() in VIDEO_SUFFIXES else None,
+        video=finder.folder / path,  # Its content decides whether it is one.
         transcript=row.get("transcript", ""),
         trial=row.get("trial", "") or name,
         published_split=row.get("split", ""),

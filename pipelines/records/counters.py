@@ -34,6 +34,7 @@ class Counters:
     counts: _Counts = dataclasses.field(default_factory=dict)
     skipped: list[dict[str, str]] = dataclasses.field(default_factory=list)
     silent: list[str] = dataclasses.field(default_factory=list)
+    notes: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     num_videos: int = 0
     num_videos_without_audio: int = 0
     num_frames_without_face: int = 0
@@ -58,10 +59,12 @@ class Counters:
         self.num_unknown_words += text.is_unknown(record["token_ids"])
         self.num_samples += len(clip.waveform)
         self.longest_frames = max(self.longest_frames, len(record["log_mel"]))
-        if len(clip.waveform) and np.abs(clip.waveform.astype(np.int32)).max() <= audio.SILENT_PEAK:
+        if len(clip.waveform) and audio.is_silent(clip.peak):
             self.silent.append(utterance.utterance_id)
         elif len(clip.waveform) and clip.quality:
             self._count_quality(clip.quality)
+        for note in clip.notes:
+            self.notes.setdefault(note, []).append(utterance.utterance_id)
         if clip.frames is not None:
             self.num_videos += 1
             self.num_videos_without_audio += not len(clip.waveform)
@@ -81,10 +84,11 @@ class Counters:
     def __add__(self, other: "Counters") -> "Counters":
         """Adds numbers, and appends lists."""
         both = {name: (value, getattr(other, name)) for name, value in vars(self).items()}
-        longest, counts = both.pop("longest_frames"), both.pop("counts")
+        longest, counts, (some, others) = both.pop("longest_frames"), both.pop("counts"), both.pop("notes")
+        notes = {note: some.get(note, []) + others.get(note, []) for note in {**some, **others}}
         sums = {name: _sum(*both.pop(name)) for name in ("findings", "bandwidths")}
         added = {name: one + another for name, (one, another) in both.items()}
-        return Counters(**{**added, **sums}, longest_frames=max(longest), counts=_added(*counts))
+        return Counters(**{**added, **sums}, longest_frames=max(longest), counts=_added(*counts), notes=notes)
 
     @property
     def bandwidth_hz(self) -> float | None:
@@ -102,7 +106,8 @@ class Counters:
         narrow = sum(count for hz, count in values.pop("bandwidths").items() if is_narrow(float(hz), usual))
         values |= {"findings": self.findings | ({"narrow": narrow} if narrow else {}), "bandwidth_hz": usual}
         named = {"silent": sorted(self.silent), "without_face": sorted(self.without_face)}
-        return {**values, **named, "hours": hours, "copies": [one.to_json() for one in copies]}
+        notes = {note: sorted(found) for note, found in sorted(self.notes.items())}
+        return {**values, **named, "hours": hours, "notes": notes, "copies": [one.to_json() for one in copies]}
 
 
 def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

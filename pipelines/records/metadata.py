@@ -54,6 +54,7 @@ class Metadata:
       silent: Utterances whose recording is silent.
       copies: Recordings that are copies of each other, as `pipelines.records.copies.Copies` says it; those of several
         labels first.
+      notes: What was noticed of recordings while they were read, a sentence -> utterances.
       fingerprint: Hash of settings and sources, to recognise the same command.
     """
 
@@ -91,6 +92,7 @@ class Metadata:
     skipped: list[dict[str, str]]
     silent: list[str]
     copies: list[dict[str, Any]]
+    notes: dict[str, list[str]]
     fingerprint: str
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import audio, whisper_models
-from pipelines.clips import read_waveform
+from pipelines.clips import read_segment
 from pipelines.command import InputError, progress_bar
 from pipelines.parsers import Group, add_flag
 from pipelines.transcripts.cache import TranscriptCache
@@ -111,11 +111,12 @@ class Transcriber:
         if not self._model.is_multilingual and self._language not in (None, "en"):
             raise InputError(f"the whisper model {self.name} is for English only: leave --language out.")
 
-    def __call__(self, waveform: np.ndarray) -> Transcription:
+    def __call__(self, waveform: np.ndarray, peak: float | None = None) -> Transcription:
         """Transcribes one recording; the same words each time.
 
         Args:
           waveform: [num_samples] int16 at 16 kHz, of any length.
+          peak: Of the recording before it was brought to its level; None: that of the waveform.
 
         Source:
           Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision, 2022, section 4.5, without its
@@ -124,7 +125,7 @@ class Transcriber:
         import whisper
 
         seconds = len(waveform) / audio.SAMPLE_RATE
-        if is_silent(waveform):
+        if is_silent(waveform, peak):
             return Transcription("", seconds)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Performing inference on CPU when CUDA is available")
@@ -178,11 +179,13 @@ def cache_name(identity: Mapping[str, str]) -> str:
     return re.sub(r"[/\\]", "_", "-".join(filter(None, parts))) + ".csv"
 
 
-def is_silent(waveform: np.ndarray) -> bool:
-    """Tells whether a waveform [num_samples] int16 is too short or too soft to hold a word."""
+def is_silent(waveform: np.ndarray, peak: float | None = None) -> bool:
+    """Tells whether a waveform [num_samples] int16 of this peak is too short or too soft to hold a word."""
     if len(waveform) < SHORTEST_SECONDS * audio.SAMPLE_RATE:
         return True
     samples = waveform.astype(np.float64) / 32768
+    if peak is not None and samples.any():
+        samples *= peak / np.abs(samples).max()
     rms = np.sqrt(np.mean(samples**2))
     return bool(np.abs(samples).max() <= audio.SILENT_PEAK / 32768 or rms < 10 ** (SILENT_RMS_DB / 20))
 
@@ -210,15 +213,16 @@ def _transcribe(
     transcriber = functools.cache(lambda: Transcriber(settings))
     with progress_bar(len(pending), f"transcribing with whisper {settings.name}", "clip") as progress:
         for sha256, utterance in pending.items():
-            waveform = _decoded(utterance)
-            if waveform is not None:
-                cache.add(_row(sha256, utterance, transcriber()(waveform), transcriber().device))
+            recording = _read(utterance)
+            if recording is not None:
+                found = transcriber()(recording.waveform, recording.peak)
+                cache.add(_row(sha256, utterance, found, transcriber().device))
             progress.update()
 
 
-def _decoded(utterance: Utterance) -> np.ndarray | None:
+def _read(utterance: Utterance) -> audio.Recording | None:
     try:
-        return None if utterance.audio is None else read_waveform(utterance.audio, utterance.segment)
+        return None if utterance.audio is None else read_segment(utterance.audio, utterance.segment)
     except InputError:
         return None
 

@@ -1,0 +1,143 @@
+"""Recordings of any kind to one waveform at one level, and what was noticed on the way.
+
+The content of a file decides how it is read, not its name: soundfile reads what it knows and reads whole, PyAV all the
+rest, in a process of its own. What reads and resamples is imported where it is used, so that decoding workers start in
+a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines import isolation
+from pipelines.audio import channels, container, soundfile_reader
+from pipelines.audio.file_header import FileHeader, Length, read_header
+from pipelines.audio.sound import Extent, NoSamplesError, Sound, too_long
+from pipelines.audio.waveform import SAMPLE_RATE, is_silent
+from pipelines.command import InputError
+from pipelines.files import stop_on_unreadable
+
+LONGEST_SECONDS = 600.0
+"""Longer recordings are refused, before they are decoded where they state their length: they are no utterances."""
+
+LEVEL = 10 ** (-1 / 20)
+"""The peak of every waveform that is not silent, as a share of full scale: -1 dB."""
+
+OPEN = "no stated length was found: the file is read to its end, and may be cut off"
+SHORT = "the file is a few bytes shorter than its header states: it is read to its end"
+OTHER_TRACK = "the first track of the file is silent: another one is read"
+
+# 48 dB above full scale: not a loud recording but integers written as floating-point samples.
+_HIGHEST_PEAK = 256.0
+
+
+class Recording(NamedTuple):
+    """What was read of a file.
+
+    Attributes:
+      waveform: [num_samples] int16 at 16 kHz, without offset, its peak at `LEVEL` unless it is silent.
+      peak: Of the file itself, without its offset, as a share of full scale.
+      notes: What was noticed, in sentences without numbers, so that they can be counted.
+      has_pictures: Whether the file is a video.
+    """
+
+    waveform: np.ndarray
+    peak: float
+    notes: tuple[str, ...] = ()
+    has_pictures: bool = False
+
+
+def read_recording(
+    path: Path, *, span: tuple[float, float] | None = None, longest_seconds: float = LONGEST_SECONDS
+) -> Recording:
+    """Reads a recording of any kind, rate and number of channels, or the sound of a video.
+
+    Channels are mixed by `pipelines.audio.channels`, resampled (soxr, high quality), freed of their offset and brought
+    to one level before they are rounded: a recording that is 30 dB softer gives the same samples.
+
+    Args:
+      path: Its content decides how it is read, not its suffix.
+      span: Seconds from the start of the file between which it is read; None: all of it.
+      longest_seconds: What is longer is refused.
+
+    Raises:
+      NoSoundError: A video without sound.
+      InputError: A file that is missing, cut off, damaged, of no known kind, empty or too long, or that holds NaN or
+        infinite samples, or samples or a sample rate that no recording has.
+    """
+    stop_on_unreadable(path)
+    extent = Extent(*(span or (0.0, math.inf)), longest_seconds)
+    header = read_header(path)
+    if header is not None and header.length is Length.CUT:
+        raise InputError(f"{path} is cut off: it ends before the length that it states; copy it again.")
+    sound = soundfile_reader.read(path, header, extent)
+    # Which channel is which FFmpeg knows.
+    if sound is None or sound.channels.shape[1] > 2:
+        try:
+            return isolation.read_file(read_with_pyav, path, header, extent)
+        except InputError:
+            if sound is None:
+                raise
+    return _finished(path, sound, header, extent)
+
+
+def holds_pictures(path: Path) -> bool:
+    """Tells whether a file is a video, by its content; what cannot be opened is none."""
+    try:
+        return isolation.read_file(container.holds_pictures, path)
+    except InputError:
+        return False
+
+
+def decode(path: Path) -> np.ndarray:
+    """Reads the waveform of a recording, as `read_recording` does: [num_samples] int16 at 16 kHz."""
+    return read_recording(path).waveform
+
+
+def read_with_pyav(path: Path, header: FileHeader | None, extent: Extent) -> Recording:
+    """Reads with PyAV, in this process, the first track that is not silent."""
+    sound = container.read(path, extent)
+    first = _finished(path, sound, header, extent)
+    for track in range(1, sound.num_tracks if is_silent(first.peak) else 1):
+        other = _finished(path, container.read(path, extent, track), header, extent)
+        if not is_silent(other.peak):
+            return other._replace(notes=(*other.notes, OTHER_TRACK))
+    return first
+
+
+def _finished(path: Path, sound: Sound, header: FileHeader | None, extent: Extent) -> Recording:
+    """Mixes, resamples, levels and rounds the samples of a file."""
+    import soxr
+
+    _check(path, sound.channels)
+    mono, notes = channels.mixed(sound.channels, sound.names)
+    if sound.sample_rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, sound.sample_rate, SAMPLE_RATE)
+    if not len(mono):
+        raise NoSamplesError(f"{path} holds no samples: record it again or remove it.")
+    if len(mono) > extent.longest * SAMPLE_RATE:
+        raise too_long(path, f"{len(mono) / SAMPLE_RATE:.4g} s", extent.longest)
+    peak = float(np.abs(mono).max())
+    gain = 1.0 if is_silent(peak) else LEVEL / peak
+    waveform = np.rint(mono * np.float32(gain * 32768)).astype(np.int16)
+    return Recording(waveform, peak, (*_notes_on_length(header, sound), *sound.notes, *notes), sound.has_pictures)
+
+
+def _check(path: Path, samples: np.ndarray) -> None:
+    """Stops on samples [num_samples, num_channels] that no recording has."""
+    if not np.isfinite(samples).all():
+        raise InputError(f"{path} holds NaN or infinite samples: export it again from its source.")
+    highest = np.abs(samples).max(initial=0.0)
+    if highest > _HIGHEST_PEAK:
+        raise InputError(f"{path} holds samples up to {highest:.3g}, not from -1 to 1: export it again, scaled.")
+
+
+def _notes_on_length(header: FileHeader | None, sound: Sound) -> tuple[str, ...]:
+    if header is not None and header.length is Length.SHORT:
+        return (SHORT,)
+    is_open = header is None or header.length is Length.OPEN
+    return (OPEN,) if is_open and not sound.is_length_stated else ()

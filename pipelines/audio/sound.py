@@ -1,0 +1,85 @@
+"""What a reader of recordings is asked for, and what it gives: samples as they stand in the file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines.command import InputError
+
+# A file that says it has fewer samples a second is damaged, and resampling would fill the memory.
+_LOWEST_SAMPLE_RATE = 1000
+
+# Stated lengths are rounded to whole packets of a codec; what was decoded is measured again.
+_ROUNDED_SECONDS = 0.25
+
+
+class NoSoundError(InputError):
+    """A video that holds pictures alone."""
+
+
+class NoSamplesError(InputError):
+    """There are none in what is read of a file."""
+
+
+class Extent(NamedTuple):
+    """Which part of a file is read.
+
+    Attributes:
+      begin, end: Seconds from the start of the file; `math.inf`: its end.
+      longest: Seconds that the part may have.
+    """
+
+    begin: float = 0.0
+    end: float = math.inf
+    longest: float = math.inf
+
+    def check(self, path: Path, seconds: float) -> None:
+        """Stops on a file that states a length of so many seconds, before it is decoded.
+
+        Raises:
+          InputError: It is too long.
+        """
+        seconds = min(seconds, self.end) - self.begin
+        if seconds > self.longest + _ROUNDED_SECONDS:
+            raise too_long(path, f"{seconds:.0f} s", self.longest)
+
+
+class Sound(NamedTuple):
+    """The samples of a recording.
+
+    Attributes:
+      channels: [num_samples, num_channels] float32.
+      sample_rate: Hz.
+      names: What FFmpeg calls the channels; None where the file does not say which they are.
+      notes: What was noticed, in sentences.
+      is_length_stated: Whether the decoder found that nothing is missing of what the file states.
+      num_tracks: Tracks of sound in the file.
+      has_pictures: Whether it is a video.
+    """
+
+    channels: np.ndarray
+    sample_rate: int
+    names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    is_length_stated: bool = False
+    num_tracks: int = 1
+    has_pictures: bool = False
+
+
+def check_rate(path: Path, sample_rate: int) -> None:
+    """Stops on a sample rate that no recording has.
+
+    Raises:
+      InputError: It is that.
+    """
+    if sample_rate < _LOWEST_SAMPLE_RATE:
+        raise InputError(f"{path} states a sample rate of {sample_rate} Hz: export it again from its source.")
+
+
+def too_long(path: Path, length: str, longest: float) -> InputError:
+    """Makes the error of a file that is longer than an utterance may be."""
+    return InputError(f"{path} is {length} long, and an utterance has at most {longest:g} s: cut it up.")

@@ -1,0 +1,86 @@
+"""Reads with soundfile what it knows and reads whole."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from pipelines.audio.file_header import FileHeader
+from pipelines.audio.sound import Extent, Sound, check_rate
+
+# libsndfile's word for a length that it does not know is 2 ** 63 - 1.
+_UNKNOWN_FRAMES = 2**62
+
+
+def read(path: Path, header: FileHeader | None, extent: Extent) -> Sound | None:
+    """Reads a recording.
+
+    Args:
+      path: The file.
+      header: Of it.
+      extent: Which part is read.
+
+    Returns:
+      Its samples; None of what soundfile does not know, or does not read whole, or not quietly: MPEG audio, of which it
+      reads no more than it first estimates, and whose decoder writes on stderr; several streams in one Ogg file, of
+      which it reads the first.
+
+    Raises:
+      InputError: A recording that is too long, or a sample rate that no recording has.
+    """
+    import soundfile
+
+    if _is_mpeg(path) or (header is not None and (header.is_mpeg or header.is_chained)):
+        return None
+    try:
+        # By its number, for libsndfile takes any file named .mp3 for one; or what it reads as another file.
+        with _opened(path, header) as opened:
+            source = opened if isinstance(opened, _Mended) else opened.fileno()
+            with soundfile.SoundFile(source, closefd=False) as file:
+                return None if file.frames > _UNKNOWN_FRAMES else _read(path, file, header, extent)
+    except (soundfile.SoundFileError, OSError):
+        return None
+
+
+def _is_mpeg(path: Path) -> bool:
+    """Tells whether a file begins as MPEG audio does, or AAC as phones stream it: by a tag or the head of a frame."""
+    with path.open("rb") as file:
+        start = file.read(3)
+    return start == b"ID3" or (len(start) == 3 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0)
+
+
+def _read(path: Path, file: Any, header: FileHeader | None, extent: Extent) -> Sound | None:
+    """Reads an open `soundfile.SoundFile`; None where it ends before it should."""
+    rate = file.samplerate
+    check_rate(path, rate)
+    tail = header.tail(file.frames) if header else 0
+    end = min(file.frames - tail, round(min(extent.end, file.frames / rate) * rate))
+    begin = min(end, round(extent.begin * rate))
+    extent.check(path, end / rate)
+    if begin:
+        file.seek(begin)
+    channels = file.read(end - begin, dtype="float32", always_2d=True)  # [num_samples, num_channels]
+    return Sound(channels, rate, is_length_stated=file.format == "FLAC") if len(channels) == end - begin else None
+
+
+def _opened(path: Path, header: FileHeader | None) -> io.FileIO:
+    """Opens a file; where its header leaves the length open as one whose header states it."""
+    return io.FileIO(path) if header is None or header.mend is None else _Mended(path, *header.mend)
+
+
+class _Mended(io.FileIO):
+    """A file some bytes of which read as others; it stays as it is."""
+
+    def __init__(self, path: Path, place: int, content: bytes):
+        super().__init__(path)
+        self._place, self._content = place, content
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads as any file does."""
+        start = self.tell()
+        count = super().readinto(buffer) or 0
+        for place, byte in enumerate(self._content, self._place - start):
+            if 0 <= place < count:
+                buffer[place : place + 1] = bytes([byte])
+        return count

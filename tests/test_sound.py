@@ -1,0 +1,30 @@
+"""Tests of pipelines.audio.sound: which part of a file is read, and what is too long."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from pipelines.audio.sound import Extent, check_rate
+from pipelines.command import InputError
+
+FILE = Path("a.wav")
+
+
+def test_a_stated_length_may_be_rounded_up_and_no_more():
+    Extent(longest=60.0).check(FILE, 60.2)
+    with pytest.raises(InputError, match=r"a\.wav is 61 s long, and an utterance has at most 60 s: cut it up"):
+        Extent(longest=60.0).check(FILE, 61.0)
+
+
+def test_only_the_part_that_is_read_counts():
+    Extent(7000.0, 7030.0, 60.0).check(FILE, 7200.0)
+    Extent(7150.0, math.inf, 60.0).check(FILE, 7200.0)
+    with pytest.raises(InputError, match="is 100 s long"):
+        Extent(7100.0, math.inf, 60.0).check(FILE, 7200.0)
+
+
+def test_a_sample_rate_that_no_recording_has_is_refused():
+    check_rate(FILE, 1000)
+    with pytest.raises(InputError, match=r"a\.wav states a sample rate of 999 Hz"):
+        check_rate(FILE, 999)
