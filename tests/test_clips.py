@@ -1,14 +1,15 @@
 """Tests of pipelines.clips: audio and video of one utterance, and which frames the audio chooses."""
 
-import os
-
 import numpy as np
 import pytest
 import soundfile
+from test_container import encode
+from test_isolation import end
 from test_video import FACELESS, grey, tone, write_video
 
 from pipelines import audio, clips, video
-from pipelines.clips import read_clip, read_waveform
+from pipelines.audio.channels import DEAD
+from pipelines.clips import read_clip, read_segment
 from pipelines.command import InputError
 from pipelines.utterance import Segment
 from pipelines.video import VideoSettings
@@ -48,6 +49,43 @@ def test_a_video_without_audio_has_pictures_and_no_samples(tmp_path):
         read_clip(path, path, None)
 
 
+@pytest.mark.parametrize("kind", ["WAV", "webm"])
+def test_a_file_of_sound_alone_has_no_frames_whatever_it_is_called(tmp_path, kind):
+    path = tmp_path / "clip.mp4"
+    if kind == "WAV":
+        soundfile.write(path, tone(1, 16000), 16000, format=kind)
+    else:
+        encode(path, kind)
+    clip = read_clip(path, path, FACELESS)
+    assert len(clip.waveform) >= 16000
+    assert clip.frames is None
+
+
+def test_a_clip_knows_the_peak_of_its_recording_and_what_was_noticed(tmp_path):
+    soundfile.write(tmp_path / "clip.wav", np.stack([0.01 * tone(1, 16000), np.zeros(16000)], axis=1), 16000)
+    clip = read_clip(tmp_path / "clip.wav", None, None)
+    assert np.abs(clip.waveform).max() > 29000
+    assert clip.peak == pytest.approx(0.005, abs=1e-4)
+    assert clip.notes == (DEAD,)
+
+
+def test_what_is_too_long_is_refused_with_or_without_sound(tmp_path):
+    pictures = [grey(10 * n) for n in range(20)]  # Of 2 s.
+    for path in (write_video(tmp_path / "a.mp4", pictures, sound=tone(2)), write_video(tmp_path / "b.mp4", pictures)):
+        read_clip(path, path, FACELESS, longest_seconds=2.1)
+        with pytest.raises(InputError, match=r"\.mp4 is 2 s long, and an utterance has at most 1 s"):
+            read_clip(path, path, FACELESS, longest_seconds=1.0)
+
+
+def test_pictures_at_which_a_decoder_ends_its_process_cost_one_file(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.mp4", [grey(10 * n) for n in range(20)])
+    with monkeypatch.context() as patched:
+        patched.setattr(clips, "_read_frames", end)
+        with pytest.raises(InputError, match=r"clip\.mp4 ended the process that decodes it \(exit status 9\)"):
+            read_clip(path, path, FACELESS)
+    assert read_clip(path, path, FACELESS).frames is not None
+
+
 @pytest.mark.real_data
 def test_the_real_clip_shows_a_face_in_every_crop_and_the_audio_of_the_recording(real_data):
     [path] = (real_data / "ravdess_video").glob("*.mp4")
@@ -58,41 +96,44 @@ def test_the_real_clip_shows_a_face_in_every_crop_and_the_audio_of_the_recording
     assert video.spoken_span(clip.waveform) == pytest.approx(video.spoken_span(recorded), abs=0.03)
 
 
-def ramp(path, seconds=3):
-    """Writes a recording whose every sample is its number, modulo 20,000."""
-    soundfile.write(path, (np.arange(seconds * 16000) % 20000).astype(np.int16), 16000)
-    return path
+def noise(seconds=3):
+    """Makes noise that grows louder: int16, at 16 kHz."""
+    levels = np.linspace(100, 10000, seconds * 16000)
+    return (levels * np.random.default_rng(0).uniform(-1, 1, len(levels))).astype(np.int16)
 
 
-def test_a_segment_is_what_lies_between_its_seconds(tmp_path):
-    path = ramp(tmp_path / "clip.wav")
-    whole = audio.decode(path)
-    for segment, expected in {
-        Segment(1.0, 2.5): whole[16000:40000],
-        Segment(0.0, 0.5): whole[:8000],
-        Segment(2.75): whole[44000:],
-        Segment(0.0, 3.05): whole,
-    }.items():
-        np.testing.assert_array_equal(read_clip(path, None, None, segment=segment).waveform, expected)
+@pytest.mark.parametrize(
+    ("segment", "begin", "end"),
+    [
+        (Segment(1.0, 2.5), 16000, 40000),
+        (Segment(0.0, 0.5), 0, 8000),
+        (Segment(2.75), 44000, 48000),
+        (Segment(0.0, 3.05), 0, 48000),
+    ],
+)
+def test_a_segment_is_read_as_if_it_were_a_file_of_its_own(tmp_path, segment, begin, end):
+    soundfile.write(tmp_path / "long.wav", noise(), 16000)
+    soundfile.write(tmp_path / "short.wav", noise()[begin:end], 16000)
+    found, expected = read_segment(tmp_path / "long.wav", segment), audio.read_recording(tmp_path / "short.wav")
+    np.testing.assert_array_equal(found.waveform, expected.waveform)
+    assert found.peak == expected.peak
 
 
-@pytest.mark.parametrize("segment", [Segment(3.0), Segment(4.0, 5.0), Segment(1.0, 3.2)])
-def test_a_segment_outside_of_its_file_is_refused(tmp_path, segment):
-    path = ramp(tmp_path / "clip.wav")
-    with pytest.raises(InputError, match=rf"the segment {segment} of .*clip\.wav lies outside of the file, .* 3\.00 s"):
-        read_waveform(path, segment)
+def test_a_segment_of_a_long_recording_may_be_short(tmp_path):
+    soundfile.write(tmp_path / "long.wav", np.tile(noise(), 4), 16000)
+    assert len(read_segment(tmp_path / "long.wav", Segment(10.0, 11.5), longest_seconds=2.0).waveform) == 24000
+    with pytest.raises(InputError, match=r"long\.wav is 3 s long, and an utterance has at most 2 s"):
+        read_segment(tmp_path / "long.wav", Segment(8.0, 11.0), longest_seconds=2.0)
 
 
-def test_segments_of_a_file_decode_it_once_and_a_changed_file_again(tmp_path, monkeypatch):
-    path, count = ramp(tmp_path / "clip.wav"), []
-    monkeypatch.setattr(clips, "decode", lambda path: count.append(path) or audio.decode(path))
-    for start in range(3):
-        assert read_waveform(path, Segment(start, start + 1))[0] == 16000 * start % 20000
-    assert len(count) == 1
-    soundfile.write(path, np.full(16000, 7, np.int16), 16000)
-    os.utime(path, (0, 0))
-    assert read_waveform(path, Segment(0.5))[0] == 7
-    assert len(count) == 2
+@pytest.mark.parametrize(
+    ("segment", "when"), [(Segment(3.0), "before it begins"), (Segment(4, 5), "before"), (Segment(1.0, 3.2), "after 3")]
+)
+def test_a_segment_outside_of_its_file_is_refused(tmp_path, segment, when):
+    soundfile.write(tmp_path / "clip.wav", noise(), 16000)
+    expected = rf"the segment {segment} of .*clip\.wav lies outside of the file, which ends {when}"
+    with pytest.raises(InputError, match=expected):
+        read_segment(tmp_path / "clip.wav", segment)
 
 
 def test_pictures_of_a_segment_are_those_shown_while_it_is_spoken(tmp_path):

@@ -14,7 +14,9 @@ from pipelines.records.counters import Counters
 from pipelines.utterance import Utterance
 from pipelines.video import Frames
 
-LOUD, SILENT, NOTHING = (np.full(length, level, np.int16) for length, level in ((16000, 999), (8000, 0), (0, 0)))
+# Samples at one level, and the peak that the recording had.
+LOUD, SOFT = (np.full(16000, 999, np.int16), 0.5), (np.full(8000, 999, np.int16), 3e-4)
+NOTHING = (np.zeros(0, np.int16), 0.0)
 
 
 def frames(*has_face):
@@ -23,21 +25,21 @@ def frames(*has_face):
 
 
 def counters_of(*clips):
-    """Counts clips (name, speaker, emotion, waveform, frames of a video, token ids, frames of the log-mel)."""
+    """Counts clips (name, speaker, emotion, recording, frames of a video, token ids, frames of the log-mel, notes)."""
     counters = Counters()
-    for name, speaker, emotion, waveform, video, num_tokens, num_frames in clips:
+    for name, speaker, emotion, (waveform, peak), video, num_tokens, num_frames, *notes in clips:
         record = {"token_ids": [2] * num_tokens, "log_mel": np.zeros((num_frames, 64), np.float32)}
-        record |= {"audio_sha256": f"hash {len(waveform)}" if waveform.any() else "", "video_sha256": ""}
-        counters.count(Utterance(name, speaker, emotion), Clip(waveform, video), record)
+        record |= {"audio_sha256": f"hash {len(waveform)}" if peak > 0.001 else "", "video_sha256": ""}
+        counters.count(Utterance(name, speaker, emotion), Clip(waveform, video, peak, tuple(notes)), record)
     return counters
 
 
 ONE = counters_of(
-    ("b", "2", "joy|love", LOUD, None, 3, 98),
-    ("c", "2", "joy", SILENT, frames(1, 0), 1, 0),
+    ("b", "2", "joy|love", LOUD, None, 3, 98, "it has gaps", "it is short"),
+    ("c", "2", "joy", SOFT, frames(1, 0), 1, 0),
     ("d", "1", "love", NOTHING, frames(0, 0), 2, 0),
 )
-OTHER = counters_of(("a", "2", "love", SILENT, frames(0), 1, 99))
+OTHER = counters_of(("a", "2", "love", SOFT, frames(0), 1, 99, "it has gaps"))
 
 
 def test_each_counter_counts_what_its_name_says():
@@ -50,6 +52,7 @@ def test_each_counter_counts_what_its_name_says():
             longest_frames=98,
             counts={"2": {"joy": 2, "love": 1}, "1": {"love": 1}},
             silent=["c"],
+            notes={"it has gaps": ["b"], "it is short": ["b"]},
             num_videos=2,
             num_videos_without_audio=1,
             num_frames_without_face=3,
@@ -85,6 +88,7 @@ def test_every_counter_is_a_fact_of_the_metadata():
         "bandwidths",
     }
     assert facts["hours"] == pytest.approx(2 / 3600, abs=1e-4)
+    assert facts["notes"] == {"it has gaps": ["a", "b"], "it is short": ["b"]}
     assert (facts["silent"], facts["without_face"], facts["copies"]) == (["a", "c"], ["a", "d"], [])
 
 
@@ -103,7 +107,7 @@ def test_pictures_are_compared_where_there_are_no_samples():
             "audio_sha256": "",
             "video_sha256": "same",
         }
-        counters.count(Utterance(name, "1", "joy"), Clip(NOTHING, frames(1)), record)
+        counters.count(Utterance(name, "1", "joy"), Clip(NOTHING[0], frames(1)), record)
     assert counters.facts["copies"] == [{"utterances": ["a", "b"], "emotions": ["joy"], "is_identical": True}]
 
 
@@ -111,8 +115,8 @@ def counters_of_qualities(*qualities):
     """Counts loud clips of given qualities and words."""
     counters = Counters()
     for quality in qualities:
-        record = {"token_ids": [2, 1, 1], "log_mel": []}
-        counters.count(Utterance("a", "1", "joy"), Clip(LOUD, quality=quality), record)
+        record = {"token_ids": [2, 1, 1], "log_mel": np.zeros((0, 64), np.float32), "audio_sha256": ""}
+        counters.count(Utterance("a", "1", "joy"), Clip(LOUD[0], peak=LOUD[1], quality=quality), record)
     return counters
 
 
@@ -129,8 +133,12 @@ def test_findings_add_up_and_narrow_is_what_the_median_is_not():
 
 def test_a_silent_recording_has_no_other_finding():
     counters = Counters()
-    clip = Clip(SILENT, quality=Quality(0.1))
-    counters.count(Utterance("a", "1", "joy"), clip, {"token_ids": [2], "log_mel": []})
+    clip = Clip(SOFT[0], peak=SOFT[1], quality=Quality(0.1))
+    counters.count(
+        Utterance("a", "1", "joy"),
+        clip,
+        {"token_ids": [2], "log_mel": np.zeros((0, 64), np.float32), "audio_sha256": ""},
+    )
     assert (counters.silent, counters.findings, counters.num_unknown_words) == (["a"], {}, 0)
 
 

@@ -49,6 +49,7 @@ def metadata_of(folder):
         skipped=[],
         silent=[],
         copies=[],
+        notes={},
         fingerprint="",
     )
     records.write_metadata(folder, metadata)

@@ -131,7 +131,7 @@ def _check(path: Path, samples: np.ndarray) -> None:
     """Stops on samples [num_samples, num_channels] that no recording has."""
     if not np.isfinite(samples).all():
         raise InputError(f"{path} holds NaN or infinite samples: export it again from its source.")
-    highest = np.abs(samples).max(initial=0.0)
+    highest = max(samples.max(initial=0.0), -samples.min(initial=0.0))
     if highest > _HIGHEST_PEAK:
         raise InputError(f"{path} holds samples up to {highest:.3g}, not from -1 to 1: export it again, scaled.")
 
