@@ -20,7 +20,7 @@ from benchmarks.result_files import commit, read_result, write_result
 from emotion_tf import crossval
 from emotion_tf.evaluation import comparison
 from emotion_tf.evaluation.counts import UAR
-from emotion_tf.models.late_rules import FITTED, RULES
+from emotion_tf.late_rules import FITTED, RULES
 from emotion_tf.runs.folder import Scored
 from pipelines.command import run_command
 from pipelines.records import read_metadata

@@ -20,7 +20,7 @@ from emotion_tf.config import (
     VideoConfig,
 )
 from emotion_tf.config.training_config import AUGMENTATION, EARLY_FUSION, INPUTS, LOSS, TRAINING, TRANSFER
-from emotion_tf.models.late_rules import RULES
+from emotion_tf.late_rules import RULES
 from pipelines import folds, normalisation
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS

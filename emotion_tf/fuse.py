@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion_tf import late_rules
 from emotion_tf.evaluation.counts import UAR
 from emotion_tf.evaluation.joined_predictions import Fit, Joined, enumeration, fit_set_of, fuse, join
-from emotion_tf.models import late_rules
 from emotion_tf.runs.folder import Scored
 from emotion_tf.runs.prediction_files import file_of, first_repeated, unique_names
 from pipelines.command import InputError, make_folder, run_command

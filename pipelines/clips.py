@@ -16,7 +16,8 @@ from pipelines.audio.sound import Extent, NoSamplesError, NoSoundError
 from pipelines.audio.waveform import SAMPLE_RATE
 from pipelines.command import InputError
 from pipelines.utterance import Segment
-from pipelines.video import Frames, VideoSettings, length_of, read_frames, spoken_span
+from pipelines.video import Frames, VideoSettings, read_frames, spoken_span
+from pipelines.video_decoding import length_of
 
 _ROUNDING_SECONDS = 0.1
 """How far a segment may reach behind the end of its file: people and programs round."""
@@ -103,7 +104,7 @@ def _read_frames(
 ) -> Frames:
     """Reads frames in this process; without sound, whose length was checked, the pictures may be too long."""
     if span is None:
-        seconds = length_of(path)[1]
+        seconds = length_of(path).end
         if segment is not None:
             _stop_behind(segment, path, seconds)
             span = _span_in_file(None, segment)

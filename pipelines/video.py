@@ -1,7 +1,7 @@
 """Videos to frames cropped to the face on the host, stored as JPEG; and these to numbers in the graph.
 
-OpenCV decodes, finds faces and crops; it is of the extra `video`, and imported where it is used. PyAV reads what a file
-holds. `prepare` and `predict` both call `read_frames`, so a model is given the frames that it was trained on.
+PyAV decodes (`pipelines.video_decoding`), OpenCV finds faces and crops; it is imported where it is used. `prepare` and
+`predict` both call `read_frames`, so a model is given the frames that it was trained on.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipelines.audio import silence
-from pipelines.audio.container import open_container
 from pipelines.audio.waveform import SAMPLE_RATE
 from pipelines.command import InputError
+from pipelines.video_decoding import Timeline, length_of, pictures_at, smaller
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -34,8 +34,6 @@ _KEPT_SIDE, _SEARCHED_SIDE = 480, 240
 _SMALLEST_FACE = 1 / 6
 _JPEG_QUALITY = 92
 
-# Of the pictures that a file says it holds; encoders of some cameras count a few too many.
-_LEAST_SHARE = 0.9
 MOST_FRAMES, SIZES = 256, (32, 256)
 
 
@@ -107,7 +105,8 @@ def read_frames(path: Path, settings: VideoSettings, span: tuple[float, float] |
     """Takes pictures of a clip, evenly over its spoken part, and crops them to the face.
 
     A frame without a face is cropped where the face was last (at the beginning: where it is first), a clip without any
-    in its middle. Pictures are turned upright as the file says; their times are those of the file, whatever its rate.
+    in its middle. Pictures are turned and mirrored as the file says; their times are those of the file, whatever its
+    rate, counted from the first sample of its sound.
 
     Args:
       path: A video.
@@ -117,7 +116,9 @@ def read_frames(path: Path, settings: VideoSettings, span: tuple[float, float] |
     Raises:
       InputError: OpenCV is not installed; a file that is missing, cut off, no video, or without pictures.
     """
-    pictures = _pictures(path, settings.num_frames, span)
+    import_opencv()
+    timeline = length_of(path)
+    pictures = pictures_at(path, timeline, _times(settings.num_frames, span, timeline), _KEPT_SIDE)
     found = _without_outliers([_find_face(picture) for picture in pictures])
     boxes = _filled(found, pictures[0].shape)
     images, rows = [], []
@@ -190,84 +191,14 @@ def import_opencv() -> Any:
     return cv2
 
 
-def _pictures(path: Path, num_frames: int, span: tuple[float, float] | None) -> list[np.ndarray]:
-    """Decodes the pictures shown at evenly spaced times, [height, width, 3] uint8 each; some may repeat."""
-    cv2 = import_opencv()
-    starts, seconds = length_of(path)
-    numbers = np.searchsorted(starts, _times(num_frames, span, seconds), side="right") - 1
-    # Workers decode in parallel: threads of their own would only slow each other down.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    try:
-        pictures = _taken(capture, np.maximum(numbers, 0))
-    finally:
-        capture.release()
-    if len(pictures) < num_frames:
-        raise InputError(f"{path} holds pictures that cannot be decoded: it is damaged; copy it again.")
-    return pictures
-
-
-def length_of(path: Path) -> tuple[np.ndarray, float]:
-    """Reads when each picture of a video begins, in seconds, and how long the video is; decodes nothing.
-
-    Raises:
-      InputError: A file that is missing, cut off, damaged, no video, or without pictures.
-    """
-    with open_container(path) as container:
-        kind = container.format.name
-        if kind.endswith("_pipe") or kind in ("image2", "gif"):
-            raise InputError(f"{path} is a single picture ({kind.removesuffix('_pipe')}), no video: name a video.")
-        if not container.streams.video:
-            raise InputError(f"{path} holds no pictures, only sound: name a video, or give it as a recording.")
-        stream = container.streams.video[0]
-        shown = (one for one in container.demux(stream) if one.pts is not None and one.size and not one.is_discard)
-        # Audio is decoded from its first sample on, whatever the clock of the file says then.
-        first = container.streams.audio[0] if container.streams.audio else stream
-        origin = float(first.start_time * first.time_base) if first.start_time else 0.0
-        starts = np.sort([float(one.pts * one.time_base) for one in shown]) - origin
-        promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
-        num_promised = stream.frames
-    if not len(starts):
-        raise InputError(f"{path} holds no pictures: copy it again.")
-    if len(starts) < _LEAST_SHARE * num_promised:
-        raise InputError(
-            f"{path} is cut off: its pictures end after {len(starts)} of {num_promised} frames; copy it again."
-        )
-    last = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.04
-    return starts, promised or float(starts[-1]) + last
-
-
-def _times(num_frames: int, span: tuple[float, float] | None, seconds: float) -> np.ndarray:
+def _times(num_frames: int, span: tuple[float, float] | None, timeline: Timeline) -> np.ndarray:
     """Cuts the spoken part into equal pieces as far as there are pictures, and returns the middle of each."""
-    begin, end = span or (0.0, seconds)
-    if begin >= seconds:
-        begin = 0.0
-    end = min(end, seconds)
+    first, last = float(timeline.starts[0]), timeline.end
+    begin, end = span or (first, last)
+    if begin >= last or end <= first:
+        begin, end = first, last
+    begin, end = max(begin, first), min(end, last)
     return begin + (np.arange(num_frames) + 0.5) * (end - begin) / num_frames
-
-
-def _taken(capture: Any, numbers: np.ndarray) -> list[np.ndarray]:
-    """Decodes frames of rising numbers, counted from 0; fewer where one does not decode."""
-    taken: list[np.ndarray] = []
-    at = -1
-    for number in numbers:
-        if number == at and taken:
-            taken.append(taken[-1])
-            continue
-        while at < number and capture.grab():
-            at += 1
-        _, picture = capture.retrieve() if at == number else (False, None)
-        if picture is None:
-            break
-        taken.append(_smaller(picture, _KEPT_SIDE))
-    return taken
-
-
-def _smaller(picture: np.ndarray, side: int) -> np.ndarray:
-    """Shrinks a picture whose shorter side is longer than `side`."""
-    import cv2
-
-    scale = side / min(picture.shape[:2])
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
 
 
 @functools.cache
@@ -284,7 +215,7 @@ def _find_face(picture: np.ndarray) -> tuple[float, float, float, float] | None:
     """
     import cv2
 
-    grey = cv2.equalizeHist(cv2.cvtColor(_smaller(picture, _SEARCHED_SIDE), cv2.COLOR_BGR2GRAY))
+    grey = cv2.equalizeHist(cv2.cvtColor(smaller(picture, _SEARCHED_SIDE), cv2.COLOR_BGR2GRAY))
     scale = min(picture.shape[:2]) / min(grey.shape)
     least = max(24, round(min(grey.shape) * _SMALLEST_FACE))
     faces = _cascade().detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(least, least))

@@ -162,7 +162,7 @@ def test_neighbours_change_no_acoustic_feature(acoustic_records):
 def test_augmentation_gets_all_features_of_a_clip_and_their_silence(acoustic_records):
     shapes = []
 
-    def augment(example):
+    def augment(example, seed):
         shapes.append({name: value.shape.as_list() for name, value in example.items()})
         return example
 
@@ -363,7 +363,7 @@ def test_class_weights_follow_the_labels(three_speaker_records):
 
 
 def test_augmentation_is_applied_in_training_only(three_speaker_records):
-    def augment(example):
+    def augment(example, seed):
         return example | {"log_mel": tf.fill(tf.shape(example["log_mel"]), 7.0)}
 
     for training in (True, False):

@@ -75,6 +75,49 @@ def test_another_config_is_refused_by_name(started):
         started.start(OTHER)
 
 
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A working directory with records and two runs; the second starts from the first, by paths relative to it."""
+    (tmp_path / "project" / "data" / "records" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    Run(Path("saved_models/first")).start(CONFIG)
+    Run(Path("saved_models/second")).start(dataclasses.replace(CONFIG, runs=("saved_models/first",)))
+    return tmp_path / "project"
+
+
+def paths_of(folder):
+    config = Run(folder).config()
+    return [Path(path).resolve() for path in (config.records, *config.runs)]
+
+
+def test_paths_of_a_run_lead_to_records_and_runs_from_every_folder(project, tmp_path, monkeypatch):
+    wanted = [project / "data/records/x", project / "saved_models/first"]
+    assert Run(Path("saved_models/second")).config().records == CONFIG.records
+    assert paths_of(Path("saved_models/second")) == wanted
+    shutil.copytree(project / "saved_models/second", tmp_path / "elsewhere/copy")
+    (tmp_path / "linked").symlink_to(project / "saved_models/second")
+    # Of another project with records of the same name.
+    (tmp_path / "other" / "data" / "records" / "x").mkdir(parents=True)
+    for folder in (tmp_path / "other", project / "saved_models"):
+        monkeypatch.chdir(folder)
+        for run in (project / "saved_models/second", tmp_path / "linked", tmp_path / "elsewhere/copy"):
+            assert paths_of(run) == wanted
+
+
+def test_paths_of_a_project_that_moved_lead_to_what_moved_with_it(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    project.rename(tmp_path / "moved")
+    assert paths_of(Path("moved/saved_models/second"))[0] == tmp_path / "moved/data/records/x"
+
+
+def test_a_run_goes_on_from_another_folder_by_the_same_paths(project, monkeypatch):
+    run = with_epoch(Run(project / "saved_models/first"))
+    monkeypatch.chdir(project / "data")
+    run.start(dataclasses.replace(CONFIG, records="records/x"))
+    with pytest.raises(InputError, match="another records"):
+        run.start(CONFIG)
+
+
 def test_a_finished_run_is_refused(finished):
     with pytest.raises(InputError, match=r"holds a finished run: read it with .*evaluate.* or --overwrite"):
         finished.start(CONFIG)

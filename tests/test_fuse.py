@@ -18,9 +18,9 @@ from test_joined_predictions import (
     write_files,
 )
 
+from emotion_tf import late_rules
 from emotion_tf.evaluation import multilabel, rule_fitting
 from emotion_tf.fuse import main
-from emotion_tf.models import late_rules
 from emotion_tf.runs.predictions import is_multi_label, read_predictions
 from pipelines.command import InputError
 

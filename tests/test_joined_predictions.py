@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emotion_tf import late_rules
 from emotion_tf.evaluation import multilabel, rule_fitting
 from emotion_tf.evaluation.joined_predictions import enumeration, fit_set_of, fuse, join
-from emotion_tf.models import late_rules
 from emotion_tf.runs.predictions import PREFIX
 from pipelines.command import InputError
 

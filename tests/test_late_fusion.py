@@ -22,9 +22,9 @@ from test_build import (
 )
 
 from emotion_tf.evaluation.calibration import set_temperature
+from emotion_tf.late_rules import RULES
 from emotion_tf.models.inputs import modalities_of
 from emotion_tf.models.late_fusion import late_fusion, shares_model, stack
-from emotion_tf.models.late_rules import RULES
 
 RNG = np.random.default_rng(0)
 FITTED = {

@@ -1,11 +1,11 @@
-"""Tests of emotion_tf.models.late_rules: every rule is its formula, in numpy and in the graph."""
+"""Tests of emotion_tf.late_rules: every rule is its formula, in numpy and in the graph."""
 
 import keras
 import numpy as np
 import pytest
 import scipy.special
 
-from emotion_tf.models.late_rules import FITTED, RULES, SINGLE_LABEL, combine
+from emotion_tf.late_rules import FITTED, RULES, SINGLE_LABEL, combine
 from emotion_tf.probabilities import FLOOR
 
 NUM_RUNS, NUM_EMOTIONS = 3, 4

@@ -130,7 +130,17 @@ def test_other_labels_are_refused_with_those_that_work(tmp_path):
     with pytest.raises(
         InputError, match=r"labels happy, bored of acted \(through mine\): pair words with neutral, calm"
     ):
-        paired(acted(("happy", "bored")), tmp_path, 0, "mine")
+        paired(acted(("happy", "bored"), counts={"happy": 1, "bored": 1}), tmp_path, 0, "mine")
+
+
+@pytest.mark.parametrize("emotions", [("sad", "happy"), ("sad", "bored", "happy")])
+def test_some_of_the_labels_of_a_map_are_enough(tmp_path, emotions):
+    """Those that no clip has do not matter."""
+    rows = [("what a gift", "joy,gratitude"), ("oh well", "sadness")]
+    corpus = acted(emotions, speakers=("01",), counts={"happy": 1, "sad": 1})
+    filled, _ = paired(corpus, write_sentences(tmp_path / "go", test=rows), 0)
+    assert {one.transcript: one.emotion for one in filled.utterances} == {"what a gift": "happy", "oh well": "sad"}
+    assert filled.emotions == emotions
 
 
 def test_a_folder_that_is_not_goemotions_gets_a_sentence(tmp_path):

@@ -196,15 +196,6 @@ def test_copies_are_named_and_those_with_two_labels_counted(tmp_path, in_process
     assert "a = b (happy or sad); c = d (sad)" in printed
 
 
-def test_a_label_whose_recordings_cannot_be_read_stops_what_would_lose_it(tmp_path, in_process):
-    soundfile.write(tmp_path / "a.wav", noise(0.5), 16000)
-    source = manifest_of(tmp_path, ["a.wav,happy,x", "absent.wav,sad,x"])
-    with pytest.raises(InputError, match="not one recording of sad could be read: mend one, or remove them all"):
-        run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r", "--skip-bad")
-    assert not (tmp_path / "r" / "metadata.json").exists()
-    run("--corpus", "manifest", "--source", manifest_of(tmp_path, ["a.wav,happy,x"]), "--records", tmp_path / "r")
-
-
 def goemotions_of(folder, *rows):
     """Writes rows (comment, label ids, id) as the training split, and one row each as the others."""
     folder.mkdir()

@@ -8,7 +8,7 @@ from test_late_rules import NUM_EMOTIONS, NUM_RUNS, extreme, ordinary, presences
 from emotion_tf.evaluation import rule_fitting
 from emotion_tf.evaluation.calibration import fit_temperature
 from emotion_tf.evaluation.rule_fitting import choose_strength, fit_stacker, fit_weights
-from emotion_tf.models.late_rules import combine
+from emotion_tf.late_rules import combine
 from emotion_tf.probabilities import FLOOR, negative_log_likelihood
 
 

@@ -1,5 +1,6 @@
 """Tests of pipelines.transcripts.simulated: enough sentences, none that names its emotion, the same for each clip."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -77,3 +78,8 @@ def test_another_seed_chooses_others_and_another_process_the_same():
 def test_a_label_without_sentences_is_named():
     with pytest.raises(InputError, match=r"no simulated sentences are written for bored of acted: .* --label-map"):
         simulated(corpus_of(("happy", "bored")), 0)
+
+
+def test_a_label_that_no_clip_has_needs_no_sentences():
+    corpus = corpus_of(("happy", "sad"))
+    simulated(dataclasses.replace(corpus, emotions=("happy", "bored", "sad")), 0)

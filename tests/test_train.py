@@ -19,8 +19,8 @@ import tensorflow as tf
 from emotion_tf.evaluation.calibration import set_temperature
 from emotion_tf.evaluation.rule_fitting import fit_stacker, fit_weights
 from emotion_tf.fit import fit
+from emotion_tf.late_rules import combine
 from emotion_tf.models.build import build_model
-from emotion_tf.models.late_rules import combine
 from emotion_tf.runs.folder import Run
 from emotion_tf.training import callbacks, optimizer, train
 from pipelines.command import InputError
@@ -62,6 +62,14 @@ def test_the_kept_model_has_no_optimizer_and_loads_like_the_best_checkpoint(text
     set_temperature(checkpoint, text_run.temperature())
     for kept, saved in zip(model.get_weights(), checkpoint.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, saved)
+
+
+@pytest.mark.parametrize("run", ["audio_run", "early_run", "late_run"])
+def test_a_model_loads_after_one_import(run, request):
+    path = request.getfixturevalue(run).model_path
+    code = "import sys, keras, emotion_tf.models; print(keras.saving.load_model(sys.argv[1]).output.shape)"
+    command = [sys.executable, "-c", code, str(path)]
+    assert subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True).stdout.startswith("(None, ")
 
 
 def test_late_fusion_saves_the_average_of_its_runs(late_run, audio_run, text_run):

@@ -14,7 +14,7 @@ from pipelines import audio
 from pipelines.command import InputError
 from pipelines.transcripts import transcriber as module
 from pipelines.transcripts.transcriber import Transcriber, Transcription, WhisperSettings, is_silent, transcribed
-from pipelines.utterance import Corpus, Utterance
+from pipelines.utterance import Corpus, Segment, Utterance
 from pipelines.whisper_models import file_sha256
 
 SENTENCE = "Kids are talking by the door."
@@ -172,6 +172,19 @@ def test_a_changed_recording_is_transcribed_anew(clips, settings, tmp_path, parr
     transcribed(clips, settings, tmp_path / "cache")
     soundfile.write(clips.utterances[0].audio, noise(seed=2), 16000)
     assert words(transcribed(clips, settings, tmp_path / "cache"))[0] == "sound, number 4"
+
+
+def test_segments_of_one_recording_are_transcribed_each_on_its_own(clips, settings, tmp_path, parrot):
+    first = clips.utterances[0]
+    segments = (None, Segment(0.0, 0.25), Segment(0.25))
+    cut = tuple(dataclasses.replace(first, utterance_id=str(one), segment=one) for one in segments)
+    corpus = dataclasses.replace(clips, utterances=cut)
+    found = words(transcribed(corpus, settings, tmp_path / "cache"))
+    assert len(set(found)) == parrot.asked == 3
+    seconds = [float(row["seconds"]) for row in rows(tmp_path / "cache")]
+    assert seconds[0] == pytest.approx(sum(seconds[1:]))
+    assert words(transcribed(corpus, settings, tmp_path / "cache")) == found
+    assert parrot.asked == 3
 
 
 def test_a_run_that_was_stopped_continues_after_the_last_clip(clips, settings, tmp_path, parrot, monkeypatch):

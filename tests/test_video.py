@@ -21,15 +21,17 @@ def grey(level, width=64, height=48):
     return np.full((height, width, 3), level, np.uint8)
 
 
-def write_video(path, pictures, times=None, sound=None, options=None):
+def write_video(path, pictures, times=None, sound=None, options=None, codec="mpeg4", sound_start=0, settings=None):
     """A real file of MPEG-4 pictures, 10 a second or at given times in ms, and of AAC sound at 48 kHz."""
     with av.open(str(path), "w", options=options or {}) as container:
         if pictures:
-            stream = container.add_stream("mpeg4", rate=10, options={"qscale": "2"})
+            settings = {"qscale": "2", "b": "4000000"} if codec == "mpeg4" and settings is None else settings
+            stream = container.add_stream(codec, rate=10, options=settings or {})
             stream.height, stream.width = pictures[0].shape[:2]
-            stream.pix_fmt, stream.bit_rate, stream.codec_context.time_base = "yuv420p", 4_000_000, Fraction(1, 1000)
+            stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, 1000)
         if sound is not None:
-            audio_stream = container.add_stream("aac", rate=48000, layout="mono")
+            audio_codec = "libopus" if path.suffix == ".webm" else "aac"
+            audio_stream = container.add_stream(audio_codec, rate=48000, layout="mono")
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
             frame.pts, frame.time_base = times[number] if times else 100 * number, stream.codec_context.time_base
@@ -38,7 +40,7 @@ def write_video(path, pictures, times=None, sound=None, options=None):
             container.mux(stream.encode())
         if sound is not None:
             frame = av.AudioFrame.from_ndarray(sound[np.newaxis].astype(np.float32), format="fltp", layout="mono")
-            frame.sample_rate = 48000
+            frame.sample_rate, frame.pts, frame.time_base = 48000, round(48000 * sound_start), Fraction(1, 48000)
             container.mux(audio_stream.encode(frame))
             container.mux(audio_stream.encode())
     return path
@@ -53,13 +55,14 @@ def levels(frames, settings=FACELESS):
     return 255 * video.to_array(frames.images, settings).mean(axis=(1, 2, 3))
 
 
-def rotate(path):
-    """Writes into a file that its pictures are to be turned by 90 degrees, clockwise, as telephones do."""
+def write_matrix(path, a, b, c, d):
+    """Writes into an mp4 file how its pictures are to be turned: (x, y) goes to (a x + c y, b x + d y)."""
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 4 + 40
-    matrix = np.array([0, 1, 0, -1, 0, 0, 0, 0, 0x4000], ">i4") * np.array([65536] * 8 + [65536], ">i4")
-    content[place : place + 36] = matrix.astype(">i4").tobytes()
+    fixed = [a * 0x10000, b * 0x10000, 0, c * 0x10000, d * 0x10000, 0, 0, 0, 0x40000000]
+    content[place : place + 36] = np.array(fixed, ">i4").tobytes()
     path.write_bytes(content)
+    return path
 
 
 def test_the_spoken_part_lies_between_silent_ends_with_a_margin():
@@ -108,7 +111,7 @@ def test_a_clock_that_does_not_start_at_zero_changes_nothing(tmp_path):
     pictures = [grey(10 * n) for n in range(20)]
     path = write_video(tmp_path / "late.mkv", pictures, [10_000 + 100 * n for n in range(20)])
     assert levels(video.read_frames(path, FACELESS)) == pytest.approx([20, 70, 120, 170], abs=4)
-    assert video.length_of(path)[1] == pytest.approx(2.0, abs=0.15)
+    assert video.length_of(path).end == pytest.approx(2.0, abs=0.15)
 
 
 def test_a_spoken_part_behind_the_pictures_gives_way_to_the_whole_clip(tmp_path):
@@ -130,7 +133,7 @@ def test_rotated_pictures_are_turned_upright(tmp_path):
     picture[:, :160] = 250  # Bright on the left; turned clockwise, above.
     path = write_video(tmp_path / "clip.mp4", [picture] * 4)
     upright = video.to_array(video.read_frames(path, FACELESS).images, FACELESS)[0, :, :, 0]
-    rotate(path)
+    write_matrix(path, 0, 1, -1, 0)  # By 90 degrees, clockwise, as telephones do.
     turned = video.to_array(video.read_frames(path, FACELESS).images, FACELESS)[0, :, :, 0]
     assert upright[:, :10].mean() > 0.9 > 0.1 > upright[:, -10:].mean()
     assert turned[:10].mean() > 0.9 > 0.1 > turned[-10:].mean()

@@ -83,7 +83,7 @@ class Config:
       fusion: "early" or "late" for the branch "fusion", else empty.
       init_audio, init_text, init_video: Runs whose trained branches early fusion starts from; empty: from scratch.
       runs: The runs that late fusion joins.
-      rule: By which late fusion joins them, one of `emotion_tf.models.late_rules.RULES`; empty where nothing is fused
+      rule: By which late fusion joins them, one of `emotion_tf.late_rules.RULES`; empty where nothing is fused
         late.
       label_maps: Names of the maps from labels of such runs to those of the records.
       modalities: Some of `MODALITIES`, in that order, that a model of this config reads; late fusion asks its runs

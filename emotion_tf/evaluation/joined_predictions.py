@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emotion_tf import late_rules
 from emotion_tf.evaluation import rule_fitting
-from emotion_tf.models import late_rules
 from emotion_tf.runs.folder import Scored
 from pipelines.command import InputError
 

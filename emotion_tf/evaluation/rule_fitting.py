@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from emotion_tf.evaluation.calibration import COLDEST, HOTTEST
-from emotion_tf.models.late_rules import combine
+from emotion_tf.late_rules import combine
 from emotion_tf.probabilities import FLOOR
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)

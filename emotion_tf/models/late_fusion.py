@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from emotion_tf.config import AUDIO_FEATURES
+from emotion_tf.late_rules import combine
 from emotion_tf.models.head import CalibratedLogits, logits_of
 from emotion_tf.models.inputs import any_of, make_inputs, modalities_of, presence
-from emotion_tf.models.late_rules import combine
 from emotion_tf.probabilities import FLOOR
 
 
@@ -42,7 +42,7 @@ class MappedProbabilities(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class LateRule(keras.layers.Layer):
-    """Joins the probabilities of several models by a rule of `emotion_tf.models.late_rules`.
+    """Joins the probabilities of several models by a rule of `emotion_tf.late_rules`.
 
     Inputs probabilities [batch, num_models, num_emotions] and is_present [batch, num_models] of 0 and 1; output logits
     [batch, num_emotions], whose softmax (or sigmoid, with several emotions an utterance) the joined probabilities are.
@@ -124,7 +124,7 @@ def late_fusion(
     Args:
       models: Name -> a model of logits [batch, num_own_emotions]. Those that read a feature share it.
       prior: The probabilities where every input is absent, in label order.
-      rule: One of `emotion_tf.models.late_rules.RULES`.
+      rule: One of `emotion_tf.late_rules.RULES`.
       is_multi_label: Whether an utterance has several emotions; then every model is of that kind.
       targets: Of each model, what its emotions are mapped to, as `MappedProbabilities` takes it; None for one of the
         same label order, or for all of them.

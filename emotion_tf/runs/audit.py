@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
-from emotion_tf.models.late_rules import FITTED
+from emotion_tf.late_rules import FITTED
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import RunMetadata
 from pipelines import folds

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path("saved_models")
+
+_DIRECTORY = "working_directory"
+"""Key of config.json: where paths of the config begin that are not absolute."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Run(Scored):
             raise InputError(f"{self.folder} holds files that are no run: give --run another folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.config_path.exists():
-            write_json(self.config_path, json.loads(config.to_json()))
+            write_json(self.config_path, json.loads(config.to_json()) | {_DIRECTORY: str(Path.cwd())})
 
     def _refuse_another(self, config: Config) -> None:
         if self.is_finished:
@@ -98,7 +101,7 @@ class Run(Scored):
                 f"{self.folder} holds a finished run: read it with python -m emotion_tf.evaluate --run {self.folder},"
                 " give another --run, or --overwrite to replace it."
             )
-        found, asked = json.loads(self.config().to_json()), json.loads(config.to_json())
+        found, asked = (json.loads(_with_paths(one, _absolute).to_json()) for one in (self.config(), config))
         differing = [name for name in asked if found[name] != asked[name]]
         if differing:
             raise InputError(
@@ -164,19 +167,39 @@ class Run(Scored):
         return self
 
     def config(self) -> Config:
-        """Reads config.json.
+        """Reads config.json; paths to records and runs lead there from every working directory, where they still do.
 
         Raises:
           InputError: A file that is missing or corrupt, or of a run that another version of this program trained.
         """
         try:
-            return Config.from_json(self.config_path.read_text(encoding="utf-8"))
+            values = json.loads(self.config_path.read_text(encoding="utf-8"))
+            directory = values.pop(_DIRECTORY, "")
+            return _with_paths(Config.from_json(json.dumps(values)), lambda path: self._locate(path, directory))
         except FileNotFoundError:
             raise InputError(f"{self.folder} holds no run (config.json is missing): name one that fit made.") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             if self.metadata_path.exists():
                 self.metadata()  # Complains where another version wrote both.
             raise InputError(f"{self.config_path} is corrupt ({error}): {AGAIN}.") from None
+
+    def _locate(self, path: str, directory: str) -> str:
+        """Finds what a path of config.json names.
+
+        Args:
+          path: Absolute, or relative to the working directory of the fit.
+          directory: That one, which may have moved with the run in it.
+
+        Returns:
+          The path as it is where it leads there from here or nothing is found, else an absolute one.
+        """
+        if not path or Path(path).is_absolute():
+            return path
+        folders = [*self.folder.absolute().parents, *self.folder.resolve().parents]
+        for folder in [*([Path(directory)] if directory else []), *folders, Path.cwd()]:
+            if (folder / path).exists():
+                return path if folder == Path.cwd() else str(folder / path)
+        return path
 
     def metadata(self) -> RunMetadata:
         """Reads metadata.json: facts of the records, the fold, the training prior, the marks of the scores.
@@ -228,9 +251,7 @@ class Run(Scored):
         """Loads model.keras, in safe mode."""
         import keras
 
-        # Layers are registered when these are imported.
-        import emotion_tf.models.build
-        import emotion_tf.models.late_fusion  # noqa: F401
+        import emotion_tf.models  # noqa: F401  (registers the layers)
 
         if self.tokenizer_path.exists():
             import keras_nlp  # noqa: F401  (registers DistilBERT)
@@ -240,6 +261,17 @@ class Run(Scored):
         except (OSError, ValueError, TypeError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{self.model_path} is missing or corrupt ({reason}): train again.") from None
+
+
+def _with_paths(config: Config, change: Callable[[str], str]) -> Config:
+    """Changes the paths of a config to records and runs; empty ones stay."""
+    names = ("records", "init_audio", "init_text", "init_video")
+    paths: dict[str, Any] = {name: change(path) for name in names if (path := getattr(config, name))}
+    return dataclasses.replace(config, runs=tuple(map(change, config.runs)), **paths)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve())
 
 
 def next_free(prefix: str, config: Config) -> Path:

@@ -11,9 +11,9 @@ import tensorflow as tf
 from emotion_tf.config import Config
 from emotion_tf.evaluation.rule_fitting import fit_stacker, fit_weights
 from emotion_tf.evaluation.split import Split, score_split, split_of
+from emotion_tf.late_rules import FITTED
 from emotion_tf.models.build import build_model
 from emotion_tf.models.late_fusion import late_fusion, stack
-from emotion_tf.models.late_rules import FITTED
 from emotion_tf.reporting import boxes, diagram, plots, tables
 from emotion_tf.reporting.samples import draw_frames, samples
 from emotion_tf.runs.compatibility import RunInputs, inputs_of, late_targets

@@ -242,22 +242,10 @@ def _stop_on_skipped(corpus: Corpus, skipped: Sequence[Mapping[str, str]], skip_
         )
 
 
-def _stop_on_lost(corpus: Corpus, total: Counters) -> None:
-    """Stops where so many recordings were left out that a label, or everything, is gone."""
-    if not total.num_utterances:
-        raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
-    planned = {emotion for utterance in corpus.utterances for emotion in utterance.emotions}
-    found = {emotion for of_speaker in total.counts.values() for emotion in of_speaker}
-    if lost := [emotion for emotion in corpus.emotions if emotion in planned - found]:
-        raise InputError(
-            f"{corpus.source}: not one recording of {', '.join(lost)} could be read: mend one, or remove them all from"
-            " the corpus, which takes the label out."
-        )
-
-
 def _metadata(preparation: Preparation, counters: Mapping[str, Counters]) -> Metadata:
     corpus, total = preparation.corpus, sum(counters.values(), Counters())
-    _stop_on_lost(corpus, total)
+    if not total.num_utterances:
+        raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
     return Metadata(
         schema_version=SCHEMA_VERSION,
         corpus=corpus.name,

@@ -82,13 +82,14 @@ def with_sentences(corpus: Corpus, sentences: Mapping[str, str]) -> Corpus:
 
 
 def _map_to(corpus: Corpus, label_map: str) -> str:
-    for name in LABEL_MAPS_TO_PAIR:
-        if set(corpus.emotions) == set(LABEL_MAPS[name].emotions):
+    present = corpus.with_present_emotions().emotions
+    for labels, name in itertools.product((corpus.emotions, present), LABEL_MAPS_TO_PAIR):
+        if set(labels) <= set(LABEL_MAPS[name].emotions):
             return name
     source = f" (through {label_map})" if label_map else ""
     known = " or ".join(", ".join(LABEL_MAPS[name].emotions) for name in LABEL_MAPS_TO_PAIR)
     raise InputError(
-        f"no map leads from GoEmotions to the labels {', '.join(corpus.emotions)} of {corpus.name}{source}:"
+        f"no map leads from GoEmotions to the labels {', '.join(present)} of {corpus.name}{source}:"
         f" pair words with {known}, mapped with --label-map where need be."
     )
 

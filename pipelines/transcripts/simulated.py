@@ -163,7 +163,7 @@ def simulated(corpus: Corpus, seed: int) -> tuple[Corpus, list[dict[str, str]]]:
     Raises:
       InputError: A label that no sentences are written for.
     """
-    unknown = [emotion for emotion in corpus.emotions if emotion not in SENTENCES]
+    unknown = [emotion for emotion in corpus.with_present_emotions().emotions if emotion not in SENTENCES]
     if unknown:
         raise InputError(
             f"no simulated sentences are written for {', '.join(unknown)} of {corpus.name}: map the labels with"
