@@ -270,7 +270,7 @@ def test_records_of_text_alone_are_compared_on_their_sentences(goemotions_export
 def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions_export, goemotions_run):
     metadata = json.loads((goemotions_export[1] / "metadata.json").read_text())
     fold = goemotions_run.metadata().fold
-    examples = read_examples(Path(goemotions_run.config().records), fold["validation"], 100, fold["by"])
+    examples = read_examples(Path(goemotions_run.config().records), fold.validation, 100, fold.by)
     waveforms, transcripts = (
         audio.pad_together([one.waveform for one in examples]),
         [one.transcript for one in examples],
@@ -306,7 +306,7 @@ def test_emotions_are_named_as_multilabel_decides(probabilities, expected):
 def leave_one_out(run):
     """Of each validation clip: waveform, and mean and deviation over the speaker's other clips, by numpy."""
     fold, folder = run.metadata().fold, Path(run.config().records)
-    waveforms = [one.waveform for one in read_examples(folder, fold["validation"], 30)]
+    waveforms = [one.waveform for one in read_examples(folder, fold.validation, 30)]
     clips = []
     for waveform in waveforms:
         features, num_frames = audio.frame_features(audio.to_float(waveform)[None], audio.FrontEnd(), ["log_mel"])
@@ -317,7 +317,7 @@ def leave_one_out(run):
 
 def test_an_export_of_enrolled_speakers_predicts_as_the_run_from_their_other_clips(enrolled_export, enrolled_run):
     waveforms, means, deviations = leave_one_out(enrolled_run)
-    assert len(enrolled_run.metadata().fold["validation"]) == 1
+    assert len(enrolled_run.metadata().fold.validation) == 1
     given = audio.pad_together(waveforms), [""] * len(waveforms)
     predict = Predictor(enrolled_export).predict_batch
     found = predict(*given, speaker_mean=means, speaker_std=deviations).probabilities
