@@ -225,3 +225,11 @@ def video(result: Result) -> Rows:
         "frames without a face": _percent(result["share_of_frames_without_face"], 0),
     }
     return [{"what": what, "measured": measured} for what, measured in shown.items()]
+
+
+def quality(result: Result) -> Rows:
+    """Draws a row a change of the recordings, a column a fault."""
+    return [
+        {"change": change} | {finding: f"{share:.3f}" for finding, share in shares.items()}
+        for change, shares in result["shares"].items()
+    ]

@@ -153,6 +153,13 @@ SECTIONS: Mapping[str, Section] = {
         "One real clip of 640 x 480, read again and again by two processes.",
         ("python -m benchmarks.video --source data/ravdess_video",),
     ),
+    "quality": Section(
+        "Faults of recordings, found and not found",
+        rows.quality,
+        ("quality",),
+        "200 clips of RAVDESS, as they are and changed: the share in which each fault is found.",
+        ("python -m benchmarks.quality --source data/ravdess",),
+    ),
     "coverage": Section(
         "Do 95 % intervals cover 95 %?",
         rows.coverage,

@@ -44,7 +44,8 @@ def test_any_format_and_rate_gives_one_line_of_json(predict, tmp_path, name, sam
     assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert line["seconds"] == pytest.approx(1.5, abs=0.1)
     assert (line["file"], line["transcript"]) == (str(path), "oh no")
-    assert line["warnings"] == ["the model carries the mark 'synthetic'"]
+    narrow = ["nothing above 4 kHz, unlike the recordings that the model was trained on"]
+    assert line["warnings"] == [*(narrow if sample_rate == 8000 else []), "the model carries the mark 'synthetic'"]
 
 
 def test_the_rate_of_a_recording_changes_little(predict, tmp_path):
@@ -69,7 +70,7 @@ def test_a_bad_file_is_named_and_the_others_are_predicted(predict, tmp_path):
 def test_files_that_are_no_utterance_get_one_sentence_each(predict, tmp_path):
     tone(tmp_path / "empty.wav", seconds=0)
     soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan]), 16000, subtype="FLOAT")
-    tone(tmp_path / "long.flac", seconds=20 * 60)
+    soundfile.write(tmp_path / "long.flac", np.zeros(20 * 60 * 16000), 16000)
     for name, sentence in (
         ("empty.wav", "holds no samples"),
         ("nan.wav", "holds NaN or infinite samples"),
