@@ -130,7 +130,11 @@ def test_findings_add_up_and_narrow_is_what_the_median_is_not():
 def test_a_silent_recording_has_no_other_finding():
     counters = Counters()
     clip = Clip(SILENT, quality=Quality(0.1))
-    counters.count(Utterance("a", "1", "joy"), clip, {"token_ids": [2], "log_mel": np.zeros((0, 64), np.float32), "audio_sha256": ""})
+    counters.count(
+        Utterance("a", "1", "joy"),
+        clip,
+        {"token_ids": [2], "log_mel": np.zeros((0, 64), np.float32), "audio_sha256": ""},
+    )
     assert (counters.silent, counters.findings, counters.num_unknown_words) == (["a"], {}, 0)
 
 
