@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +58,24 @@ def stop_on_unreadable(path: Path) -> None:
         raise InputError(f"{path} is an empty file: copy it again.")
 
 
-def read_json(path: Path, advice: str = "make it again with --overwrite") -> dict[str, Any]:
+def read_json(path: Path, advice: str = "make it again with --overwrite", keys: Sequence[str] = ()) -> dict[str, Any]:
     """Reads a JSON file that holds an object.
 
     Args:
       path: A file that `write_json` wrote.
       advice: How a user gets another one, for the sentence.
+      keys: What the object must hold.
 
     Raises:
-      InputError: A file that is missing or corrupt.
+      InputError: A file that is missing or corrupt, or lacks a key.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("no object")
+        if missing := [key for key in keys if key not in values]:
+            raise ValueError(f"without {', '.join(missing)}")
+        return values
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is missing or corrupt ({error}): {advice}.") from None
 

@@ -316,7 +316,7 @@ def test_stored_scores_of_other_records_or_another_map_are_not_passed_off(run, o
     monkeypatch.setattr(evaluate_module, "report", lambda *arguments: "")
     place = run.cross_corpus(other)
     place.folder.mkdir(parents=True)
-    place.write_scores({"records": str(other), "label_map": ""})
+    place.write_scores({"marks": [], "records": str(other), "label_map": ""})
     namesake = tmp_path / other.name
     evaluate(run.folder, "--records", other)
     evaluate(run.folder, "--records", other, "--label-map", "tess-ravdess")

@@ -34,7 +34,7 @@ def with_epoch(run):
 
 @pytest.fixture
 def finished(started):
-    started.write_scores({"test_reads": 0})
+    started.write_scores({"marks": [], "test_reads": 0})
     return started
 
 
@@ -161,7 +161,7 @@ def test_a_corrupt_config_gets_a_sentence(started, content):
 def written_before(run, metadata):
     """A finished run as versions without a run_version wrote it."""
     files.write_json(run.metadata_path, {key: v for key, v in metadata.to_json().items() if key != "run_version"})
-    run.write_scores({"test_reads": 0})
+    run.write_scores({"marks": [], "test_reads": 0})
     return run
 
 

@@ -180,10 +180,9 @@ def test_the_headline_of_sentences_of_one_emotion_has_weighted_f1_beside_it(pred
     assert f"(majority class {majority['emotion']} {majority['weighted_f1']:.3f}), 100 sentences" in line
 
 
-def test_scores_of_earlier_versions_are_shown_too(scores):
-    old = {name: value for name, value in scores.items() if name not in ("unit", "num_units", "weighted_f1")}
-    assert tables.headline(old, "x") == tables.headline(scores, "x")
-    assert tables.headline(old | {"speakers": []}, "x").endswith("100 clips of unknown speakers")
+def test_scores_of_unknown_speakers_are_of_clips(scores):
+    unknown = scores | {"unit": "utterance", "speakers": []}
+    assert tables.headline(unknown, "x").endswith("100 clips of unknown speakers")
 
 
 def test_a_comparison_shows_macro_f1_where_it_is_the_headline(several):

@@ -136,10 +136,12 @@ def test_a_few_damaged_pictures_cost_themselves_and_many_the_file(tmp_path):
     def write_damaged(name, numbers):
         path = write_video(tmp_path / name, RISING, codec="mpeg4", settings={"g": "1"})
         with av.open(str(path)) as container:
-            entries = list(container.streams.video[0].index_entries)
+            # PyAV frees the entries with the file.
+            entries = [(entry.pos, entry.size) for entry in container.streams.video[0].index_entries]
         content = bytearray(path.read_bytes())
         for number in numbers:
-            content[entries[number].pos : entries[number].pos + entries[number].size] = bytes(entries[number].size)
+            begin, size = entries[number]
+            content[begin : begin + size] = bytes(size)
         path.write_bytes(content)
         return path
 

@@ -37,7 +37,7 @@ class Scored:
 
     def scores(self) -> dict[str, Any]:
         """Reads scores.json."""
-        return read_json(self.scores_path, AGAIN)
+        return read_json(self.scores_path, AGAIN, ["marks"])
 
     def write_scores(self, scores: Mapping[str, Any]) -> None:
         """Writes scores.json, which says that the rest is there."""
@@ -215,7 +215,7 @@ class Run(Scored):
 
     def temperature(self) -> float:
         """Reads what the logits are divided by."""
-        return read_json(self.calibration_path, AGAIN)["temperature"]
+        return read_json(self.calibration_path, AGAIN, ["temperature"])["temperature"]
 
     def thresholds(self) -> "np.ndarray | None":
         """Reads from which probability on each emotion is named, [num_emotions]; None: the most probable alone is."""

@@ -28,7 +28,7 @@ class RunMetadata:
       emotions: The label set, in label order.
       is_multi_label: Whether an utterance may have several emotions.
       has_audio: Whether the corpus has recordings; the model may read something else.
-      headline: The score that chooses the best epoch, a name of `emotion_tf.evaluation.metrics.HEADLINES`.
+      headline: The score that chooses the best epoch, a name of `emotion_tf.evaluation.counts.HEADLINES`.
       modalities: What the model reads, some of `emotion_tf.config.MODALITIES` in that order.
       audio_features: What of the audio it reads, some of `emotion_tf.config.AUDIO_FEATURES` in that order.
       front_end: The settings of log_mel.

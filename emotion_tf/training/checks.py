@@ -263,7 +263,8 @@ def _training_counts(
     if missing:
         raise InputError(
             f"the training split of {config.folds} fold {config.fold} has no utterance of {', '.join(missing)}:"
-            f" choose other folds, or prepare more {'speakers' if _is_scored_by_recall(records) else 'sentences'}."
+            f" choose other folds, prepare more {'speakers' if _is_scored_by_recall(records) else 'sentences'}, or"
+            " leave these emotions out (prepare --emotions of a manifest, or --label-map)."
         )
     return counts, len(labels)
 
