@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import soundfile
+from test_container import encode
+from test_isolation import end
 from test_video import FACELESS, grey, tone, write_video
 
-from pipelines import audio, video
+from pipelines import audio, clips, video
+from pipelines.audio.channels import DEAD
 from pipelines.clips import read_clip
 from pipelines.command import InputError
 from pipelines.video import VideoSettings
@@ -43,6 +46,43 @@ def test_a_video_without_audio_has_pictures_and_no_samples(tmp_path):
     assert clip.frames.images == video.read_frames(path, FACELESS).images
     with pytest.raises(InputError, match=r"clip.mp4 holds pictures alone, and no sound: name a recording"):
         read_clip(path, path, None)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "webm"])
+def test_a_file_of_sound_alone_has_no_frames_whatever_it_is_called(tmp_path, kind):
+    path = tmp_path / "clip.mp4"
+    if kind == "WAV":
+        soundfile.write(path, tone(1, 16000), 16000, format=kind)
+    else:
+        encode(path, kind)
+    clip = read_clip(path, path, FACELESS)
+    assert len(clip.waveform) >= 16000
+    assert clip.frames is None
+
+
+def test_a_clip_knows_the_peak_of_its_recording_and_what_was_noticed(tmp_path):
+    soundfile.write(tmp_path / "clip.wav", np.stack([0.01 * tone(1, 16000), np.zeros(16000)], axis=1), 16000)
+    clip = read_clip(tmp_path / "clip.wav", None, None)
+    assert np.abs(clip.waveform).max() > 29000
+    assert clip.peak == pytest.approx(0.005, abs=1e-4)
+    assert clip.notes == (DEAD,)
+
+
+def test_what_is_too_long_is_refused_with_or_without_sound(tmp_path):
+    pictures = [grey(10 * n) for n in range(20)]  # Of 2 s.
+    for path in (write_video(tmp_path / "a.mp4", pictures, sound=tone(2)), write_video(tmp_path / "b.mp4", pictures)):
+        read_clip(path, path, FACELESS, longest_seconds=2.1)
+        with pytest.raises(InputError, match=r"\.mp4 is 2 s long, and an utterance has at most 1 s"):
+            read_clip(path, path, FACELESS, longest_seconds=1.0)
+
+
+def test_pictures_at_which_a_decoder_ends_its_process_cost_one_file(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.mp4", [grey(10 * n) for n in range(20)])
+    with monkeypatch.context() as patched:
+        patched.setattr(clips, "_read_frames", end)
+        with pytest.raises(InputError, match=r"clip\.mp4 ended the process that decodes it \(exit status 9\)"):
+            read_clip(path, path, FACELESS)
+    assert read_clip(path, path, FACELESS).frames is not None
 
 
 @pytest.mark.real_data

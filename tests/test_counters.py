@@ -12,7 +12,9 @@ from pipelines.records.counters import Counters
 from pipelines.utterance import Utterance
 from pipelines.video import Frames
 
-LOUD, SILENT, NOTHING = (np.full(length, level, np.int16) for length, level in ((16000, 999), (8000, 0), (0, 0)))
+# Samples at one level, and the peak that the recording had.
+LOUD, SOFT = (np.full(16000, 999, np.int16), 0.5), (np.full(8000, 999, np.int16), 3e-4)
+NOTHING = (np.zeros(0, np.int16), 0.0)
 
 
 def frames(*has_face):
@@ -21,20 +23,20 @@ def frames(*has_face):
 
 
 def counters_of(*clips):
-    """Counts clips (name, speaker, emotion, waveform, frames of a video, token ids, frames of the log-mel)."""
+    """Counts clips (name, speaker, emotion, recording, frames of a video, token ids, frames of the log-mel, notes)."""
     counters = Counters()
-    for name, speaker, emotion, waveform, video, num_tokens, num_frames in clips:
+    for name, speaker, emotion, (waveform, peak), video, num_tokens, num_frames, *notes in clips:
         record = {"token_ids": [2] * num_tokens, "log_mel": [0] * num_frames}
-        counters.count(Utterance(name, speaker, emotion), Clip(waveform, video), record)
+        counters.count(Utterance(name, speaker, emotion), Clip(waveform, video, peak, tuple(notes)), record)
     return counters
 
 
 ONE = counters_of(
-    ("b", "2", "joy|love", LOUD, None, 3, 98),
-    ("c", "2", "joy", SILENT, frames(1, 0), 1, 0),
+    ("b", "2", "joy|love", LOUD, None, 3, 98, "it has gaps", "it is short"),
+    ("c", "2", "joy", SOFT, frames(1, 0), 1, 0),
     ("d", "1", "love", NOTHING, frames(0, 0), 2, 0),
 )
-OTHER = counters_of(("a", "2", "love", SILENT, frames(0), 1, 99))
+OTHER = counters_of(("a", "2", "love", SOFT, frames(0), 1, 99, "it has gaps"))
 
 
 def test_each_counter_counts_what_its_name_says():
@@ -47,6 +49,7 @@ def test_each_counter_counts_what_its_name_says():
             longest_frames=98,
             counts={"2": {"joy": 2, "love": 1}, "1": {"love": 1}},
             silent=["c"],
+            notes={"it has gaps": ["b"], "it is short": ["b"]},
             num_videos=2,
             num_videos_without_audio=1,
             num_frames_without_face=3,
@@ -78,6 +81,7 @@ def test_every_counter_is_a_fact_of_the_metadata():
     assert {field.name for field in dataclasses.fields(Counters)} - facts.keys() == {"num_samples"}
     assert facts["hours"] == pytest.approx(2 / 3600, abs=1e-4)
     assert (facts["silent"], facts["without_face"]) == (["a", "c"], ["a", "d"])
+    assert facts["notes"] == {"it has gaps": ["a", "b"], "it is short": ["b"]}
 
 
 def test_counters_survive_json():

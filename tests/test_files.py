@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipelines.command import InputError
-from pipelines.files import UNFINISHED, read_json, replacing, write_csv, write_json
+from pipelines.files import UNFINISHED, read_json, replacing, stop_on_unreadable, write_csv, write_json
 
 
 def test_a_file_takes_its_name_when_the_block_ends(tmp_path):
@@ -82,3 +82,23 @@ def test_a_file_that_cannot_be_read_gets_a_sentence_with_its_advice(tmp_path, co
 def test_a_table_keeps_its_numbers_to_the_last_bit(tmp_path):
     write_csv(tmp_path / "a.csv", pd.DataFrame({"loss": [0.1 + 0.2, 1 / 3]}))
     assert (tmp_path / "a.csv").read_text() == "loss\n0.30000000000000004\n0.3333333333333333\n"
+
+
+def test_what_is_no_file_to_read_is_said(tmp_path, monkeypatch):
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "whole.wav").write_bytes(b"RIFF")
+    stop_on_unreadable(tmp_path / "whole.wav")
+    for path, message in (
+        (tmp_path / "absent.wav", r"absent\.wav does not exist: correct the path"),
+        (tmp_path, "is not a file: correct the path"),
+        (tmp_path / "empty.wav", r"empty\.wav is an empty file: copy it again"),
+    ):
+        with pytest.raises(InputError, match=message):
+            stop_on_unreadable(path)
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "open", refuse)
+    with pytest.raises(InputError, match=r"whole\.wav cannot be opened \(Permission denied\)"):
+        stop_on_unreadable(tmp_path / "whole.wav")

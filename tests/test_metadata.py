@@ -44,6 +44,7 @@ def metadata_of(folder):
         ignored={},
         skipped=[],
         silent=[],
+        notes={},
         fingerprint="",
     )
     records.write_metadata(folder, metadata)

@@ -1,12 +1,12 @@
 """Tests of pipelines.audio.recording: any recording to one waveform at one level."""
 
-import os
 import struct
 
 import numpy as np
 import pytest
 import soundfile
 from test_container import KINDS, encode
+from test_isolation import end
 
 from pipelines import audio
 from pipelines.audio import recording
@@ -48,7 +48,7 @@ def test_samples_are_read_to_half_a_step_at_minus_1_db(tmp_path):
     found = read(tmp_path / "a.wav", samples)
     centred = samples - samples.mean()
     assert np.abs(found.waveform.astype(int)).max() == PEAK
-    np.testing.assert_allclose(found.waveform, centred * PEAK / np.abs(centred).max(), atol=0.6)
+    np.testing.assert_allclose(found.waveform, centred * 32768 * LEVEL / np.abs(centred).max(), atol=0.51)
     assert found.peak == pytest.approx(np.abs(centred).max() / 32768)
     assert (found.notes, found.has_pictures) == ((), False)
     np.testing.assert_array_equal(audio.decode(tmp_path / "a.wav"), found.waveform)
@@ -321,14 +321,10 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         audio.decode(tmp_path)
 
 
-def end_the_process(path, header, extent):
-    os._exit(9)
-
-
 def test_a_decoder_that_ends_its_process_costs_one_file(tmp_path, monkeypatch):
     path = encode(tmp_path / "a.m4a", "ipod")
     with monkeypatch.context() as patched:
-        patched.setattr(recording, "read_with_pyav", end_the_process)
+        patched.setattr(recording, "read_with_pyav", end)
         with pytest.raises(InputError, match=r"a\.m4a ended the process that decodes it \(exit status 9\)"):
             audio.decode(path)
     assert len(audio.decode(path)) == pytest.approx(32000, abs=1100)

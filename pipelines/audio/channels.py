@@ -35,7 +35,7 @@ def mixed(channels: np.ndarray, names: Sequence[str] | None = None) -> tuple[np.
     centred = _without_means(channels)
     if centred.shape[1] == 1 or not centred.any():
         return centred[:, 0], ()
-    energies = np.square(centred, dtype=np.float64).mean(axis=0)  # [num_channels], like all below
+    energies = np.einsum("sc,sc->c", centred, centred, dtype=np.float64)  # [num_channels], like all below
     weights = _weights(centred.shape[1], names)
     audible = energies * (weights > 0) if energies @ weights else energies
     loudest = int(audible.argmax())
@@ -44,7 +44,7 @@ def mixed(channels: np.ndarray, names: Sequence[str] | None = None) -> tuple[np.
     # Of a surround layout most channels hold nothing.
     notes = (DEAD,) if centred.shape[1] == 2 and not weights.all() else ()
     mono = centred @ weights.astype(np.float32)
-    if np.square(mono, dtype=np.float64).mean() < _LEAST_SHARE * (weights**2 @ energies):
+    if np.einsum("s,s", mono, mono, dtype=np.float64) < _LEAST_SHARE * (weights**2 @ energies):
         return centred[:, loudest], (*notes, CANCELLED)
     return mono, notes
 
