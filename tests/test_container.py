@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from pipelines.audio import container
-from pipelines.audio.container import DAMAGED, GAP, holds_pictures, open_container
+from pipelines.audio.container import DAMAGED, GAP, has_pictures, open_container, read_track
 from pipelines.audio.sound import Extent, NoSoundError
 from pipelines.command import InputError
 
@@ -85,7 +85,7 @@ def packed(stream, samples, layout):
 
 
 def read(path, *extent, track=0):
-    return container.read(path, Extent(*extent), track)
+    return read_track(path, Extent(*extent), track)
 
 
 def seconds_of(sound):
@@ -207,8 +207,8 @@ def test_channels_have_the_names_of_their_layout(tmp_path):
 
 def test_a_video_holds_pictures(tmp_path):
     path = encode(tmp_path / "a.m4a", "ipod")
-    assert not holds_pictures(path)
-    assert holds_pictures(encode(tmp_path / "b.webp", "matroska", pictures=5))
+    assert not has_pictures(path)
+    assert has_pictures(encode(tmp_path / "b.webp", "matroska", pictures=5))
     assert read(tmp_path / "b.webp").has_pictures
 
 
@@ -223,7 +223,7 @@ def test_the_cover_of_a_piece_of_music_is_no_picture(tmp_path):
     path.write_bytes(b"ID3\x03\0\0" + length + frame + path.read_bytes())
     with open_container(path) as file:
         assert len(file.streams.video) == 1
-    assert not holds_pictures(path)
+    assert not has_pictures(path)
     sound = read(path)
     assert (sound.has_pictures, sound.is_length_stated) == (False, True)  # Its length stands behind the tag.
 

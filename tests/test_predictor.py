@@ -249,6 +249,6 @@ def test_videos_that_cannot_be_used_get_one_sentence_each(video_predictor, predi
     refused(long, "long.mp4 is 61 s long, and an utterance has at most 60 s: cut it up")
     refused(write_video(tmp_path / "mute.mp4", [grey(9)] * 3), "mute.mp4 holds pictures alone, and no sound", predictor)
     (tmp_path / "text.mp4").write_text("no video")
-    refused(tmp_path / "text.mp4", "text.mp4 cannot be read as a video")
+    refused(tmp_path / "text.mp4", "text.mp4 cannot be read as audio or video")
     refused(tmp_path / "none.mp4", "none.mp4 does not exist")
     refused(write_video(tmp_path / "sound.mp4", [], sound=np.zeros(48000)), "sound.mp4 holds no pictures, only sound")

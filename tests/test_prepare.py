@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from test_container import encode
 
 from pipelines import audio, prepare, records
+from pipelines.audio.recording import OPEN
 from pipelines.command import InputError, run_command
 from pipelines.corpora import goemotions, ravdess
 from pipelines.records import writer
@@ -341,10 +343,35 @@ def test_a_manifest_may_name_videos_and_damaged_ones_are_all_named(tmp_path, in_
     assert status(*command) == 1
     errors = capsys.readouterr().err
     assert "error: 2 recordings cannot be read" in errors
-    for name in ("cut.mp4", "text.mp4"):
-        assert f"{name} cannot be read as a video" in errors
+    assert "cut.mp4 is cut off: it ends before the length that it states" in errors
+    assert "text.mp4 cannot be read as audio or video" in errors
     assert status(*command, "--skip-bad") == 0
     assert len(read_back(tmp_path / "r")["a"]["video_frames"]) == 2
+
+
+def test_the_content_of_a_file_decides_whether_it_is_a_video(tmp_path, in_process, capsys):
+    encode(tmp_path / "film.wav", "matroska", pictures=50)
+    encode(tmp_path / "sound.mp4", "webm")
+    source = manifest_of(tmp_path, ["film.wav,happy,a", "sound.mp4,happy,b"])
+    command = ("--corpus", "manifest", "--source", source, "--records", tmp_path / "r", "--video-frames", "2")
+    assert status(*command) == 0
+    metadata, found = records.read_metadata(tmp_path / "r"), read_back(tmp_path / "r")
+    assert (metadata.num_videos, metadata.num_videos_without_audio) == (1, 0)
+    assert [len(found[name]["video_frames"]) for name in ("film", "sound")] == [2, 0]
+    assert found["sound"]["audio_sha256"]
+    manifest_of(tmp_path, ["sound.mp4,happy,b"])
+    assert status(*command, "--overwrite") == 1
+    assert "holds no video: leave --video-frames out, or add them" in capsys.readouterr().err
+
+
+def test_what_was_noticed_of_recordings_is_counted(tmp_path, in_process, capsys):
+    for name in ("a", "b"):
+        encode(tmp_path / f"{name}.aac", "adts")
+    soundfile.write(tmp_path / "c.wav", np.zeros(1600), 16000)
+    source = manifest_of(tmp_path, ["a.aac,happy,a", "b.aac,happy,b", "c.wav,happy,c"])
+    run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r")
+    assert records.read_metadata(tmp_path / "r").notes == {OPEN: ["a", "b"]}
+    assert f"noticed   2 clips: {OPEN}"[:60] in capsys.readouterr().out
 
 
 def test_without_opencv_a_sentence_says_how_to_install_it(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import soundfile
 
 from pipelines.audio.file_header import read_header
 from pipelines.audio.sound import Extent
-from pipelines.audio.soundfile_reader import read
+from pipelines.audio.soundfile_reader import read_with_soundfile
 from pipelines.command import InputError
 
 SAMPLES = np.random.default_rng(0).integers(-9999, 9999, (32000, 2)).astype(np.int16)
@@ -20,7 +20,7 @@ def write(path, samples=SAMPLES, **options):
 
 
 def read_whole(path, *extent):
-    return read(path, read_header(path), Extent(*extent))
+    return read_with_soundfile(path, read_header(path), Extent(*extent))
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF", "AU", "W64", "CAF"])

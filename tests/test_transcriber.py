@@ -53,7 +53,7 @@ class Parrot:
     def __init__(self, settings=None):
         pass
 
-    def __call__(self, waveform):
+    def __call__(self, waveform, peak=None):
         Parrot.asked += 1
         return Transcription(f"sound, number {Parrot.asked}", len(waveform) / 16000, 0.25)
 
@@ -123,6 +123,13 @@ def test_the_gate_is_at_a_tenth_of_a_second_and_65_db():
     assert is_silent(np.full(16000, audio.SILENT_PEAK, np.int16))
 
 
+def test_the_gate_is_at_the_level_of_the_recording_whatever_that_of_its_samples():
+    sine = np.rint(29000 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000)).astype(np.int16)
+    assert not is_silent(sine, 10 ** (-55 / 20))
+    assert is_silent(sine, 10 ** (-63 / 20))
+    assert is_silent(np.zeros(16000, np.int16), 0.0)
+
+
 @pytest.mark.real_data
 def test_no_clip_of_an_actor_of_ravdess_counts_as_silent(real_data):
     paths = sorted((real_data / "ravdess" / "Actor_05").glob("*.flac"))
@@ -188,10 +195,10 @@ def test_segments_of_one_recording_are_transcribed_each_on_its_own(clips, settin
 
 
 def test_a_run_that_was_stopped_continues_after_the_last_clip(clips, settings, tmp_path, parrot, monkeypatch):
-    def stopped(self, waveform):
+    def stopped(self, waveform, peak):
         if Parrot.asked == 2:
             raise KeyboardInterrupt
-        return transcribe(self, waveform)
+        return transcribe(self, waveform, peak)
 
     transcribe = Parrot.__call__
     monkeypatch.setattr(Parrot, "__call__", stopped)

@@ -220,6 +220,8 @@ class Predictor:
 
     def _read(self, file: Path | None) -> Clip:
         """Reads the audio of a recording or video and, for a model that reads video, its frames."""
+        if file is None:
+            return Clip(np.zeros(0, np.int16))
         return read_clip(file, file, self.video, self.front_end.silence_db, MAX_SECONDS)
 
     def _speaker(

@@ -18,7 +18,7 @@ from pipelines.file_kinds import foreign_kind
 from pipelines.files import stop_on_unreadable
 
 GAP = "the sound has gaps: there is silence in their place"
-DAMAGED = "some packets of sound cannot be decoded: there is silence in their place"
+DAMAGED = "some packets of sound cannot be decoded: they are left out"
 
 # FFmpeg takes the length of other containers from their bit rate or their last packet, and that says nothing.
 _STATE_A_LENGTH = ("matroska", "mp4", "flv", "flac", "tta", "ape")
@@ -62,7 +62,7 @@ def open_container(path: Path, as_what: str = "a video") -> Iterator[Any]:
         ) from None
 
 
-def holds_pictures(path: Path) -> bool:
+def has_pictures(path: Path) -> bool:
     """Tells whether a file is a video, by its content.
 
     Raises:
@@ -72,7 +72,7 @@ def holds_pictures(path: Path) -> bool:
         return bool(_pictures(container))
 
 
-def read(path: Path, extent: Extent, track: int = 0) -> Sound:
+def read_track(path: Path, extent: Extent, track: int = 0) -> Sound:
     """Decodes a track of sound.
 
     Args:
@@ -84,7 +84,7 @@ def read(path: Path, extent: Extent, track: int = 0) -> Sound:
       NoSoundError: There are pictures alone.
       InputError: A file that is damaged, of no kind that FFmpeg knows, cut off, or too long.
     """
-    with open_container(path, "audio") as container:
+    with open_container(path, "audio or video") as container:
         streams = container.streams.audio
         if not streams:
             raise NoSoundError(f"{path} holds pictures alone, and no sound: name a recording.")

@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines import isolation
-from pipelines.audio import channels, container, soundfile_reader
+from pipelines.audio.channels import mixed
+from pipelines.audio.container import has_pictures, read_track
 from pipelines.audio.file_header import FileHeader, Length, read_header
 from pipelines.audio.sound import Extent, NoSamplesError, Sound, too_long
+from pipelines.audio.soundfile_reader import read_with_soundfile
 from pipelines.audio.waveform import SAMPLE_RATE, is_silent
 from pipelines.command import InputError
 from pipelines.files import stop_on_unreadable
@@ -74,7 +76,7 @@ def read_recording(
     header = read_header(path)
     if header is not None and header.length is Length.CUT:
         raise InputError(f"{path} is cut off: it ends before the length that it states; copy it again.")
-    sound = soundfile_reader.read(path, header, extent)
+    sound = read_with_soundfile(path, header, extent)
     # Which channel is which FFmpeg knows.
     if sound is None or sound.channels.shape[1] > 2:
         try:
@@ -88,7 +90,7 @@ def read_recording(
 def holds_pictures(path: Path) -> bool:
     """Tells whether a file is a video, by its content; what cannot be opened is none."""
     try:
-        return isolation.read_file(container.holds_pictures, path)
+        return isolation.read_file(has_pictures, path)
     except InputError:
         return False
 
@@ -100,10 +102,10 @@ def decode(path: Path) -> np.ndarray:
 
 def read_with_pyav(path: Path, header: FileHeader | None, extent: Extent) -> Recording:
     """Reads with PyAV, in this process, the first track that is not silent."""
-    sound = container.read(path, extent)
+    sound = read_track(path, extent)
     first = _finished(path, sound, header, extent)
     for track in range(1, sound.num_tracks if is_silent(first.peak) else 1):
-        other = _finished(path, container.read(path, extent, track), header, extent)
+        other = _finished(path, read_track(path, extent, track), header, extent)
         if not is_silent(other.peak):
             return other._replace(notes=(*other.notes, OTHER_TRACK))
     return first
@@ -114,7 +116,7 @@ def _finished(path: Path, sound: Sound, header: FileHeader | None, extent: Exten
     import soxr
 
     _check(path, sound.channels)
-    mono, notes = channels.mixed(sound.channels, sound.names)
+    mono, notes = mixed(sound.channels, sound.names)
     if sound.sample_rate != SAMPLE_RATE:
         mono = soxr.resample(mono, sound.sample_rate, SAMPLE_RATE)
     if not len(mono):

@@ -13,7 +13,7 @@ from pipelines.audio.sound import Extent, Sound, check_rate
 _UNKNOWN_FRAMES = 2**62
 
 
-def read(path: Path, header: FileHeader | None, extent: Extent) -> Sound | None:
+def read_with_soundfile(path: Path, header: FileHeader | None, extent: Extent) -> Sound | None:
     """Reads a recording.
 
     Args:
