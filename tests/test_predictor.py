@@ -251,4 +251,9 @@ def test_videos_that_cannot_be_used_get_one_sentence_each(video_predictor, predi
     (tmp_path / "text.mp4").write_text("no video")
     refused(tmp_path / "text.mp4", "text.mp4 cannot be read as audio or video")
     refused(tmp_path / "none.mp4", "none.mp4 does not exist")
-    refused(write_video(tmp_path / "sound.mp4", [], sound=np.zeros(48000)), "sound.mp4 holds no pictures, only sound")
+
+
+def test_a_file_of_sound_alone_is_a_recording_whatever_it_is_called(video_predictor, tmp_path):
+    sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(48000) / 48000)
+    warnings = video_predictor.predict(write_video(tmp_path / "sound.mp4", [], sound=sound), "oh no").warnings
+    assert "video is missing: the prediction rests on audio and text alone" in warnings
