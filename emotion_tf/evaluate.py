@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.runs.audit import audit_cross_corpus, audit_run
-from emotion_tf.runs.compatibility import label_targets, misfit
+from emotion_tf.runs.compatibility import label_targets, misfit, targets_by_name
 from emotion_tf.runs.folder import Run, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.emotions import LABEL_MAPS
@@ -106,6 +106,9 @@ def report(name: str, scores: Mapping[str, Any]) -> str:
     splits = [split for split in SPLITS if split in scores]
     headline = scores.get("headline", "unweighted_average_recall")
     lines = [line for split in splits for line in tables.headlines(scores, split, name)]
+    if dropped := scores.get("dropped"):
+        named = ", ".join(f"{count} {label}" for label, count in dropped.items())
+        lines.append(f"left out, for the run does not know their labels: {named}")
     if reads := scores.get("test_reads"):
         lines.append(f"the test split was read {reads} time{'s' * (reads > 1)}")
     last = scores[splits[-1]]
@@ -152,7 +155,7 @@ def evaluate_cross_corpus(run: Run, records: Path, label_map: str) -> dict[str, 
     Args:
       run: A finished run.
       records: Folder of records with the run's front end and vocabulary.
-      label_map: Name of a map from their labels to those of the run; empty where the labels agree.
+      label_map: Name of a map from their labels to those of the run; empty where their names lead there.
 
     Returns:
       What scores.json holds: marks, headline, records, label_map, dropped (label, or reason -> utterances left out),
@@ -197,11 +200,13 @@ def evaluate_cross_corpus(run: Run, records: Path, label_map: str) -> dict[str, 
 def _label_targets(run: Run, labels: list[str], label_map: str, records: Path) -> list[int | None]:
     """Finds to which emotion of a run each label of other records leads; None: its utterances are left out."""
     emotions = run.metadata().emotions
-    if label_map and set(labels) == set(emotions):
+    targets = label_targets(labels, emotions, [label_map] if label_map else [], str(records), "the run")
+    if label_map and targets == targets_by_name(labels, emotions):
         raise InputError(
-            f"--label-map {label_map} changes nothing, {records} have the labels of the run: leave it out."
+            f"--label-map {label_map} changes nothing, the labels of {records} lead to those of the run by their names:"
+            " leave it out."
         )
-    return label_targets(labels, emotions, [label_map] if label_map else [], str(records), "the run")
+    return targets
 
 
 def _whole_records(
@@ -216,6 +221,8 @@ def _whole_records(
         raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
     if modalities_of(model) == ("audio",) and not found.has_audio:
         raise InputError(f"{records} hold no audio, and {run.folder} reads nothing else: choose a run with text.")
+    if modalities_of(model) == ("text",) and found.num_without_words == found.num_utterances:
+        raise InputError(f"{records} hold no words, and {run.folder} reads nothing else: prepare them with some.")
     split = Split(
         records,
         index["utterance_id"].tolist(),

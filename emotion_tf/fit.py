@@ -93,6 +93,8 @@ def _train(run: Run, config: Config, checked: Checked) -> None:
         if count := source.get("validated_sentences"):
             print(f"{source['run']} was validated on {count} of the test sentences", flush=True)
     print(f"{run.folder}: {_describe(config, checked.metadata)}", flush=True)
+    for note in checked.notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
     from emotion_tf.training import train
 
     if config.is_late:

@@ -1,7 +1,7 @@
 """Label sets, and the explicit, named maps between them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The eight emotions of RAVDESS in the order of its file names (Livingstone & Russo 2018)."""
@@ -36,15 +36,6 @@ class LabelMap:
     emotions: tuple[str, ...]
     targets: Mapping[str, str | None]
     is_multi_label: bool = False
-
-    def numbers(self, labels: Sequence[str]) -> list[int | None]:
-        """Tells of each label the number of the emotion that it leads to, None where it is dropped.
-
-        Raises:
-          KeyError: A label that the map does not know.
-        """
-        targets = [self.targets[label] for label in labels]
-        return [None if target is None else self.emotions.index(target) for target in targets]
 
 
 def _inverted(groups: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

@@ -37,6 +37,8 @@ EMOBOX6_TEST = (
 )
 """Six folds over the same actors, without validation splits. Source: EmoBox, Ma et al. 2024, arXiv 2406.07162."""
 
+_BY_UTTERANCE = "choose --folds random, or published where the corpus has splits, which may test a speaker who trains"
+
 # What must stand in one split only: the name that a person reads -> the column.
 _KINDS = {
     "speakers": "speaker",
@@ -164,12 +166,16 @@ def _random(index: "pd.DataFrame", seed: int) -> Fold:
 
 
 def _holdout(present: list[str], seed: int) -> Fold:
-    if len(present) < 3:
-        raise InputError(
-            f"holdout needs at least three speakers, one each to train, validate and test, and the records hold"
-            f" {len(present)}: prepare recordings of more speakers."
-        )
+    _require_speakers("holdout", present, 3, "one each to train, validate and test")
     return _cut(present, seed)
+
+
+def _require_speakers(name: str, present: list[str], least: int, roles: str) -> None:
+    if len(present) < least:
+        raise InputError(
+            f"{name} needs at least {least} speakers, {roles}, and the records hold {len(present)}: prepare recordings"
+            f" of more speakers, or {_BY_UTTERANCE}."
+        )
 
 
 def _cut(units: Sequence[str], seed: int) -> Fold:
@@ -200,11 +206,7 @@ def _literature(
 
 
 def _leave_one_out(present: list[str]) -> list[Fold]:
-    if len(present) < 4:
-        raise InputError(
-            f"loso needs at least four speakers, one to test, two to validate and one to train, and the records hold"
-            f" {len(present)}: prepare recordings of more speakers."
-        )
+    _require_speakers("loso", present, 4, "one to test, two to validate and one to train")
     tests = [(speaker,) for speaker in present]
     return _folds(tests, _filled(tests, [()] * len(tests)))
 
@@ -237,6 +239,7 @@ def _kept(speakers: Sequence[str], present: list[str]) -> tuple[str, ...]:
 
 def _group_kfold(present: list[str], num_folds: int, seed: int) -> list[Fold]:
     """Makes groups of speakers whose sizes differ by at most one; each group tests once and validates once."""
+    _require_speakers("group-kfold", present, 3, "a group each to train, validate and test")
     if not 3 <= num_folds <= len(present):
         raise InputError(
             f"--num-folds {num_folds} cannot work for the {len(present)} speakers of the records: give at least 3,"
@@ -309,7 +312,7 @@ def _stop_on_lists(fold: Fold, index: "pd.DataFrame", where: str) -> None:
     """Stops on what the lists alone show: in the rows, a speaker of two lists stands in the last of them only."""
     for split in SPLITS:
         if not getattr(fold, split):
-            raise InputError(f"{where} has no {split} speakers: give it at least one.")
+            raise InputError(f"{where} has no {split} speakers: give it at least one, or {_BY_UTTERANCE}.")
     pairs = (("train", "validation"), ("train", "test"), ("validation", "test"))
     found = [
         (speaker, one, other)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 from emotion_tf.config import AudioConfig, VideoConfig
@@ -12,7 +13,10 @@ from emotion_tf.training import checks
 from emotion_tf.training.checks import check, with_branches
 from pipelines import records
 from pipelines.command import InputError
+from pipelines.folds import Fold
 from pipelines.video import VideoSettings
+
+OTHERS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "surprised", "bored"]
 
 
 def changed_records(source, folder, **values):
@@ -111,10 +115,7 @@ def test_a_branch_takes_over_the_normalisation_of_the_run_it_starts_from(enrolle
     ("values", "sentence"),
     [
         ({"front_end": {"mel_bins": 32}}, "has another front end than these records"),
-        (
-            {"emotions": ["neutral", "calm", "happy", "sad", "angry", "fearful", "surprised", "bored"]},
-            "none leads from those to these",
-        ),
+        ({"emotions": OTHERS, "counts": {"01": dict.fromkeys(OTHERS, 3)}}, "none leads from those to these"),
         ({"vocabulary_sha256": "other"}, "has another vocabulary than these records"),
     ],
 )
@@ -168,8 +169,83 @@ def test_a_fold_that_cannot_be_believed_is_refused(tmp_path, make_config, fold, 
 def test_an_emotion_without_training_clips_is_named(make_config, three_speaker_records, monkeypatch):
     index = records.read_index(three_speaker_records)
     monkeypatch.setattr(checks, "read_index", lambda folder: index[index["label"] != 1])
-    with pytest.raises(InputError, match="the training split of holdout fold 0 has no utterance of calm"):
+    with pytest.raises(
+        InputError, match="the training split of holdout fold 0 has no utterance of calm: choose a --fold"
+    ):
         check(make_config("audio"))
+
+
+def test_an_emotion_that_only_others_have_is_named_with_them(
+    make_config, three_speaker_records, audio_run, monkeypatch
+):
+    index = records.read_index(three_speaker_records)
+    [tested] = audio_run.metadata().fold.test
+    monkeypatch.setattr(
+        checks, "read_index", lambda folder: index[(index["label"] != 1) | (index["speaker"] == tested)]
+    )
+    sentence = rf"has no utterance of calm \(only speaker {tested} has any\): .* in which a speaker who has any trains"
+    with pytest.raises(InputError, match=sentence):
+        check(make_config("audio"))
+    monkeypatch.setattr(checks, "read_index", lambda folder: index[index["label"] != 1])
+    with pytest.raises(InputError, match="random fold 0 has no utterance of calm: choose another --fold-seed, or prep"):
+        check(make_config("audio", folds="random"))
+
+
+def test_label_sets_that_no_model_can_learn_are_refused(make_config, three_speaker_records, tmp_path):
+    counts = records.read_metadata(three_speaker_records).counts
+    one = {speaker: {"calm": 3} for speaker in counts}
+    less = {speaker: {**of_speaker, "calm": 0} for speaker, of_speaker in counts.items()}
+    for name, changed, sentence in (
+        ("one", one, "one hold one emotion, calm, and a model tells two or more apart"),
+        ("less", less, "less hold no utterance of calm, which their label set names: mend one of the recordings"),
+    ):
+        folder = changed_records(three_speaker_records, tmp_path / name, counts=changed)
+        with pytest.raises(InputError, match=sentence):
+            check(make_config("audio", records=str(folder)))
+
+
+def test_records_without_words_train_nothing_that_reads_text(
+    make_config, three_speaker_records, text_run, audio_run, tmp_path
+):
+    total = records.read_metadata(three_speaker_records).num_utterances
+    silent = str(changed_records(three_speaker_records, tmp_path / "mute", num_without_words=total))
+    sentence = "mute hold no words, and text is read of words alone: prepare them with --transcripts whisper"
+    for config in (
+        make_config("text", records=silent),
+        early(make_config, records=silent),
+        late(make_config, audio_run, text_run, records=silent),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            check(config)
+    check(make_config("audio", records=silent))
+    some = str(changed_records(three_speaker_records, tmp_path / "some", num_without_words=total - 1))
+    check(make_config("text", records=some))
+
+
+def test_a_speaker_with_most_utterances_is_told_and_the_draw_stays(make_config, three_speaker_records, monkeypatch):
+    index = records.read_index(three_speaker_records)
+    before = check(make_config("audio"))
+    assert before.notes == ()
+    fold = before.metadata.fold
+    is_first = (index["speaker"] == fold.validation[0]) | ~index.duplicated(["speaker", "label"])
+    monkeypatch.setattr(checks, "read_index", lambda folder: index[is_first])
+    checked = check(make_config("audio"))
+    assert checked.metadata.fold == fold
+    [note] = checked.notes
+    assert note.startswith(
+        f"of 46 utterances speaker {fold.validation[0]} alone has 30, and 8 train, 30 validate and 8"
+    )
+    assert check(make_config("audio", folds="random")).notes == ()
+
+
+def test_a_run_that_knows_fewer_emotions_joins_by_name_and_that_is_told(make_config, audio_run, text_run, tmp_path):
+    few = Run(tmp_path / "few")
+    shutil.copytree(text_run.folder, few.folder)
+    values = json.loads(few.metadata_path.read_text())
+    few.metadata_path.write_text(json.dumps(values | {"emotions": values["emotions"][:-2]}))
+    lacking = " and no ".join(values["emotions"][-2:])
+    notes = check(late(make_config, audio_run, few)).notes
+    assert notes == (f"{few.folder} knows no {lacking}: its probability of that is 0",)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +328,8 @@ def test_states_of_an_encoder_stay_as_they_are(make_config, values, sentence):
 
 
 def test_records_without_speakers_enrol_none(tmp_path, make_config, three_speaker_records):
-    nameless = changed_records(three_speaker_records, tmp_path / "records", counts={"": {}})
+    counts = records.read_metadata(three_speaker_records).counts
+    nameless = changed_records(three_speaker_records, tmp_path / "records", counts={"": next(iter(counts.values()))})
     with pytest.raises(InputError, match="name no speakers, and --normalise enrolled rests on a speaker's other clips"):
         check(make_config("audio", records=str(nameless), normalise="enrolled"))
 
@@ -297,3 +374,12 @@ def test_late_fusion_reads_audio_on_one_scale(make_config, enrolled_run, audio_r
     checked = check(late(make_config, text_run, enrolled_run))
     assert checked.inputs.normalisation == enrolled_run.normalisation()
     assert "enrolled speaker" in checked.metadata.marks
+
+
+def test_few_utterances_train_though_many_speakers_do_and_that_is_told():
+    fold = Fold(("a", "b"), ("c",), ("d",))
+    even = pd.DataFrame({"speaker": list("aabbccdd")})
+    assert checks._balance_notes(fold, even) == []
+    [note] = checks._balance_notes(fold, pd.DataFrame({"speaker": list("abcccdddzzzzzzzzz")}))
+    assert note.startswith("of 8 utterances 2 train, 3 validate and 3 test: folds are of speakers")
+    assert checks._balance_notes(Fold(("a",), ("c",), ("d",)), even) == []

@@ -225,3 +225,13 @@ def test_a_file_that_names_no_speakers_is_asked_for_them(make, tmp_path):
     unnamed = write_file(tmp_path / "unnamed.csv", rows_of([[1, 0], [0, 1]], speaker=""))
     with pytest.raises(InputError, match="unnamed names no speaker for 0-0: fill that column"):
         compared(named, unnamed)
+
+
+def test_a_run_that_knows_fewer_emotions_is_compared_on_what_both_have(make):
+    few = rows_of([[1, 0, 1]] * 3).assign(probability_angry=0.5, probability_calm=0.5)
+    extra = few.assign(utterance_id="sad-" + few["utterance_id"], label="sad", predicted="sad")
+    many = pd.concat([few, extra]).assign(probability_angry=0.25, probability_calm=0.25, probability_sad=0.5)
+    many = many[[*few.columns[:5], "probability_sad", "probability_calm", "probability_angry"]]
+    found = compared(make("few", few), make("many", many))
+    assert (found["num_utterances"], found["num_left_out"]) == (9, 9)
+    assert [run["unweighted_average_recall"] for run in found["runs"]] == [0.5, 0.5]

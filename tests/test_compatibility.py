@@ -12,7 +12,7 @@ from emotion_tf.runs.folder import Run
 from pipelines import files
 from pipelines.audio import NUM_MFCC_COLUMNS
 from pipelines.command import InputError
-from pipelines.emotions import GOEMOTIONS, RAVDESS, SEVEN
+from pipelines.emotions import EKMAN, GOEMOTIONS, RAVDESS, SEVEN
 from pipelines.records import read_metadata
 
 FACTS = {"emotions": ["joy"], "is_multi_label": False, "front_end": {}, "vocabulary_sha256": "a", "encoder": None}
@@ -112,6 +112,37 @@ def test_labels_lead_by_the_map_that_fits_among_those_named():
 def test_labels_that_no_named_map_leads_from_get_a_sentence(label_maps, sentence):
     with pytest.raises(InputError, match=sentence):
         label_targets(["joy", "ANG"], list(RAVDESS), label_maps, "x", "y")
+
+
+def test_a_label_set_that_holds_the_other_leads_by_name():
+    few = ["surprised", "angry", "happy"]
+    assert label_targets(few, list(RAVDESS), [], "x", "y") == [RAVDESS.index(label) for label in few]
+    found = label_targets(list(RAVDESS), few, [], "x", "y")
+    assert [(RAVDESS[n], few[target]) for n, target in enumerate(found) if target is not None] == [
+        ("happy", "happy"),
+        ("angry", "angry"),
+        ("surprised", "surprised"),
+    ]
+    assert label_targets(["neutral", "calm", "happy"], ["happy", "neutral"], [], "x", "y") == [1, None, 0]
+
+
+def test_names_do_not_serve_where_a_map_between_these_label_sets_leads_elsewhere():
+    """Ekman's labels are labels of GoEmotions, whose other ones belong to them."""
+    with pytest.raises(InputError, match=r"\(--label-map goemotions-ekman\)"):
+        label_targets(list(GOEMOTIONS), list(EKMAN), [], "x", "y")
+    found = label_targets(list(GOEMOTIONS), list(EKMAN), ["goemotions-ekman"], "x", "y")
+    assert found[GOEMOTIONS.index("annoyance")] == EKMAN.index("anger")
+
+
+def test_a_map_leads_to_some_of_its_emotions_in_their_order():
+    some = ["surprise", "fear", "angry"]
+    found = label_targets(["fearful", "neutral", "surprised"], some, ["ravdess-seven"], "x", "y")
+    assert found == [1, None, 0]
+
+
+def test_labels_in_another_order_are_the_same_label_set():
+    assert misfit(facts(emotions=["joy", "fear"]), facts(emotions=["fear", "joy"])) == ""
+    assert misfit(facts(emotions=["joy", "fear"]), facts(emotions=["joy"])) == "label set"
 
 
 def test_fitting_maps_are_offered():

@@ -348,9 +348,29 @@ def test_a_label_map_leads_to_the_labels_of_the_run_and_drops_are_counted(run, m
     assert {name.split("-")[1] for name in predictions["utterance_id"]} == {"ANG", "FEA"}
 
 
-def test_a_label_map_between_the_same_labels_is_refused(run, other):
-    with pytest.raises(InputError, match=r"--label-map tess-ravdess changes nothing, .* of the run: leave it out"):
-        evaluate(run.folder, "--records", other, "--label-map", "tess-ravdess")
+def test_labels_that_a_run_shares_are_scored_by_name_and_others_left_out_and_told(run, make_other, capsys):
+    records = make_other("more", ["sad", "bored", "calm"], ("bored", "surprised", *RAVDESS[:-1]))
+    evaluate(run.folder, "--records", records)
+    scores, predictions = run.cross_corpus(records).scores(), run.cross_corpus(records).predictions()
+    assert scores["dropped"] == {"bored": 3}
+    assert "left out, for the run does not know their labels: 3 bored" in capsys.readouterr().out
+    assert list(predictions["label"]) == [name.split("-")[1] for name in predictions["utterance_id"]]
+    assert set(predictions["label"]) == {"sad", "calm"}
+    few = make_other("few", ["sad", "calm"])
+    with pytest.raises(InputError, match=r"--label-map tess-ravdess changes nothing, the labels of .*few lead"):
+        evaluate(run.folder, "--records", few, "--label-map", "tess-ravdess")
+    evaluate(run.folder, "--records", few)
+    assert run.cross_corpus(few).scores()["dropped"] == {}
+    assert sorted(run.cross_corpus(few).predictions()["label"]) == ["calm"] * 3 + ["sad"] * 3
+
+
+def test_records_without_words_score_no_run_that_reads_nothing_else(run, other, tmp_path):
+    mute = tmp_path / "mute"
+    shutil.copytree(other, mute)
+    values = json.loads((mute / "metadata.json").read_text())
+    write_json(mute / "metadata.json", values | {"num_without_words": values["num_utterances"]})
+    with pytest.raises(InputError, match=r"mute hold no words, and .* reads nothing else: prepare them with some"):
+        evaluate(run.folder, "--records", mute)
 
 
 def test_several_emotions_are_left_out_where_a_run_knows_one():

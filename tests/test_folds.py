@@ -98,9 +98,11 @@ def test_drawn_folds_are_the_same_under_another_hash_seed():
 
 
 @pytest.mark.parametrize("speakers", [[], ["a"], ["a", "b"]])
-def test_fewer_than_three_speakers_are_refused(speakers):
-    with pytest.raises(InputError, match="holdout needs at least three speakers"):
-        make("holdout", speakers)
+@pytest.mark.parametrize(("name", "least"), [("holdout", 3), ("loso", 4), ("group-kfold", 3)])
+def test_too_few_speakers_are_refused_with_the_folds_that_need_none(name, least, speakers):
+    sentence = f"{name} needs at least {least} speakers, .* hold {len(speakers)}: .* --folds random, or published"
+    with pytest.raises(InputError, match=sentence):
+        make(name, speakers)
 
 
 def test_lj5_is_the_published_list():
@@ -137,7 +139,7 @@ def test_loso_tests_one_speaker_and_validates_on_the_next_two():
     made = make("loso", ["d", "c", "b", "a"])
     assert made[0] == Fold(("d",), ("b", "c"), ("a",))
     assert made[3] == Fold(("c",), ("a", "b"), ("d",))
-    with pytest.raises(InputError, match="loso needs at least four speakers"):
+    with pytest.raises(InputError, match="loso needs at least 4 speakers"):
         make("loso", ["a", "b", "c"])
 
 

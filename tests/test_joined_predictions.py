@@ -184,3 +184,21 @@ def test_a_rule_with_weights_needs_validation_rows_of_every_fold(write):
 def test_names_are_enumerated_as_in_a_sentence():
     assert enumeration(["fold"]) == "fold"
     assert enumeration(["fold", "seed", "split"]) == "fold, seed and split"
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_emotion_that_one_file_does_not_know_has_no_probability_there(write, order):
+    """Labels in another order, and fewer of them, meet by name."""
+    whole, few = rows_of(1), rows_of(2)
+    few = few[few["label"] != "calm"].drop(columns=COLUMNS[1])
+    few[[COLUMNS[0], COLUMNS[2]]] = few[[COLUMNS[0], COLUMNS[2]]].div(few[[COLUMNS[0], COLUMNS[2]]].sum(axis=1), axis=0)
+    few["predicted"] = np.where(few[COLUMNS[0]] > 0.5, "angry", "sad")
+    few = few[[*few.columns[:-2], COLUMNS[2], COLUMNS[0]]]
+    tables = [(whole, few)[place] for place in order]
+    joined = join(write(*tables))
+    assert set(joined.emotions) == set(EMOTIONS)
+    [_], fused = fuse(joined, "mean", fit_set_of(joined, "mean"))
+    common = whole[whole["label"] != "calm"].reset_index(drop=True)
+    expected = (common[COLUMNS] + few.reset_index(drop=True).assign(**{COLUMNS[1]: 0.0})[COLUMNS]) / 2
+    assert len(fused) == len(common)
+    np.testing.assert_allclose(fused[COLUMNS], expected, atol=1e-12)

@@ -11,6 +11,7 @@ from emotion_tf.runs.predictions import (
     emotion_probabilities,
     emotions_of,
     find_disagreement,
+    holds_all,
     is_multi_label,
     leaks,
     predictions_table,
@@ -77,10 +78,10 @@ def test_five_columns_in_any_order_are_enough(tmp_path):
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_text(tmp_path):
-    table = read(tmp_path, f"{HEADER},sex\n007,01,test,null,NA,nan\n1e5,1.0,test,NA,null,\n")
+    table = read(tmp_path, f"{HEADER},sex\n007,01,test,null,NA,nan\n1e5,2.0,test,NA,null,\n")
     assert table.to_numpy().tolist() == [
         ["007", "01", "test", "null", "NA", "nan"],
-        ["1e5", "1.0", "test", "NA", "null", ""],
+        ["1e5", "2.0", "test", "NA", "null", ""],
     ]
     assert emotions_of(table) == ("NA", "null")
 
@@ -149,6 +150,26 @@ def test_what_cannot_be_scored_is_one_sentence_with_its_place(tmp_path, content,
     assert str(caught.value).startswith(str(tmp_path / "theirs.csv"))
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("one", "other"), [("01", "1"), ("Anna", "anna"), ("1", "1.0")])
+def test_one_speaker_in_two_spellings_is_no_two(tmp_path, one, other):
+    with pytest.raises(InputError, match=rf"theirs\.csv: the speakers '{one}' and '{other}' differ in zeros, case"):
+        read(tmp_path, f"{HEADER}\na,{other},test,sad,sad\nb,{one},test,sad,sad\n")
+
+
+@pytest.mark.parametrize(
+    ("label_sets", "expected"),
+    [
+        ([("sad", "calm")], True),
+        ([("sad", "calm"), ("calm", "sad")], True),
+        ([("sad",), ("calm", "sad", "joy"), ("joy", "calm")], True),
+        ([("sad", "calm"), ("sad", "joy")], False),
+        ([("fear", "sad"), ("fearful", "sad", "joy")], False),
+    ],
+)
+def test_label_sets_fit_where_one_holds_all(label_sets, expected):
+    assert holds_all(label_sets) == expected
 
 
 def test_a_missing_file_is_a_sentence(tmp_path):

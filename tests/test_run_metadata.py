@@ -57,7 +57,7 @@ def test_a_missing_key_is_named(make_run_metadata, tmp_path, name):
 @pytest.mark.parametrize("content", ["[]", "1", "null"])
 def test_json_of_another_kind_is_corrupt(tmp_path, content):
     (tmp_path / "metadata.json").write_text(content)
-    with pytest.raises(InputError, match=r"metadata\.json is corrupt"):
+    with pytest.raises(InputError, match=r"metadata\.json is missing or corrupt \(no object\): train again"):
         read_run_metadata(tmp_path / "metadata.json")
 
 

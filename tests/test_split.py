@@ -352,3 +352,14 @@ def test_a_model_of_several_emotions_reads_records_of_one(text_run):
     split = Split(Path(config.records), fold.test, "test", emotions, ("text",), is_multi_label=True)
     assert split.labels.sum(axis=1).tolist() == [1] * 30
     assert labels_of(split) == labels_of(split_of(text_run, "test", ("text",)))
+
+
+def test_records_made_again_with_labels_in_another_order_are_read_by_name(text_run, three_speakers, prepared, under):
+    turned = dataclasses.replace(three_speakers, emotions=three_speakers.emotions[::-1])
+    run = under("")
+    config = dataclasses.replace(run.config(), records=str(prepared("turned", turned)))
+    run.config_path.write_text(config.to_json())
+    before, after = (split_of(one, "test", ("text",)).utterances for one in (text_run, run))
+    columns = ["utterance_id", "label"]
+    assert sorted(after[columns].values.tolist()) == sorted(before[columns].values.tolist())
+    assert before["label"].nunique() > 2

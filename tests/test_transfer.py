@@ -50,6 +50,19 @@ def test_early_fusion_of_trained_branches_starts_as_the_product_of_their_probabi
     assert np.abs(found[0] - found[1]).max() > 1e-4
 
 
+@pytest.mark.parametrize("count", [8, 5])
+def test_a_head_is_taken_over_by_name_in_any_order_and_of_fewer_emotions(make_config, early_run, audio_run, count):
+    config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder))
+    known = audio_run.metadata().emotions
+    emotions = known[::-1][:count]
+    metadata = dataclasses.replace(early_run.metadata(), emotions=emotions, prior=[1 / count] * count)
+    model = train.make_model(config, metadata, inputs_of(early_run), 2)
+    trained = audio_run.model()
+    kernel = trained.get_layer("emotions").kernel.numpy() / float(trained.get_layer("logits").temperature)
+    found = model.get_layer("fusion_audio_emotions").kernel.numpy()
+    np.testing.assert_allclose(found, kernel[:, [known.index(emotion) for emotion in emotions]], rtol=1e-6)
+
+
 def test_a_branch_of_other_emotions_brings_no_head(make_config, early_run, audio_run):
     config = make_config("fusion", fusion="early", init_audio=str(audio_run.folder))
     metadata = dataclasses.replace(early_run.metadata(), emotions=list("abcdefgh"))

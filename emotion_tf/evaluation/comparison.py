@@ -115,16 +115,21 @@ def _read(name: str, path: Path) -> Entry:
 
 
 def _check_label_sets(entries: Sequence[Entry]) -> None:
-    """Refuses entries of different label sets; without probabilities a file shows only the emotions that occur."""
-    from emotion_tf.runs.predictions import emotions_of, probability_columns
+    """Refuses entries of different label sets; without probabilities a file shows only the emotions that occur.
 
+    Where one label set holds all others, utterances that all entries have carry labels that all of them know.
+    """
+    from emotion_tf.runs.predictions import emotions_of, holds_all, probability_columns
+
+    if holds_all([emotions_of(entry.predictions) for entry in entries]):
+        return
     known = set().union(*(emotions_of(entry.predictions) for entry in entries))
     for entry in entries:
         missing = sorted(known - set(emotions_of(entry.predictions)))
         if missing and probability_columns(entry.predictions):
             raise InputError(
                 f"{entry.name} does not know {', '.join(missing)}, which another run does:"
-                " compare runs of the same label set."
+                " compare runs of one label set, or of some of its labels."
             )
 
 

@@ -123,6 +123,7 @@ def join(paths: Sequence[Path]) -> Joined:
 
     tables = [read_predictions(path) for path in paths]
     _check_emotions(paths, tables)
+    tables = _with_all_emotions(tables)
     _check_agreement(paths, tables, "label")
     _check_agreement(paths, tables, "speaker")
     is_several = [is_multi_label(table) for table in tables]
@@ -148,17 +149,26 @@ def join(paths: Sequence[Path]) -> Joined:
 
 
 def _check_emotions(paths: Sequence[Path], tables: "Sequence[pd.DataFrame]") -> None:
-    from emotion_tf.runs.predictions import PREFIX, emotions_of, probability_columns
+    from emotion_tf.runs.predictions import PREFIX, emotions_of, holds_all, probability_columns
 
     for path, table in zip(paths, tables, strict=True):
         if not probability_columns(table):
             raise InputError(f"{path} has no probabilities to fuse: add a column {PREFIX}NAME for each emotion.")
         differing = sorted(set(emotions_of(table)) ^ set(emotions_of(tables[0])))
-        if differing:
+        if differing and not holds_all([emotions_of(one) for one in tables]):
             raise InputError(
                 f"{paths[0]} and {path} have other label sets (only one knows {', '.join(differing)}): fuse"
                 " predictions of the same emotions."
             )
+
+
+def _with_all_emotions(tables: "Sequence[pd.DataFrame]") -> "list[pd.DataFrame]":
+    """Gives emotions that only some files know a probability of 0 in the others."""
+    from emotion_tf.runs.predictions import PREFIX, emotions_of
+
+    every = dict.fromkeys(emotion for table in tables for emotion in emotions_of(table))
+    absent = [{PREFIX + emotion: 0.0 for emotion in every if PREFIX + emotion not in table} for table in tables]
+    return [table.assign(**columns) for table, columns in zip(tables, absent, strict=True)]
 
 
 def _check_agreement(paths: Sequence[Path], tables: "Sequence[pd.DataFrame]", column: str) -> None:

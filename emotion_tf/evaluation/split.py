@@ -16,7 +16,7 @@ from emotion_tf.evaluation.calibration import fit_temperature, set_temperature
 from emotion_tf.models.inputs import any_of, modalities_of, presence
 from emotion_tf.models.late_fusion import shares_model
 from emotion_tf.probabilities import FLOOR, negative_log_likelihood, probabilities_of
-from emotion_tf.runs.compatibility import misfit
+from emotion_tf.runs.compatibility import misfit, targets_by_name
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.predictions import DIALOGUE, GROUPS, PREFIX, predictions_table
 from pipelines.command import InputError
@@ -217,8 +217,8 @@ def split_of(
       InputError: Records that are gone, or not those that the run was trained on.
     """
     config, metadata = run.config(), run.metadata()
-    records = Path(config.records)
-    if what := misfit(metadata, read_metadata(records)):
+    records, found = Path(config.records), read_metadata(Path(config.records))
+    if what := misfit(metadata, found):
         raise InputError(
             f"{records} were made with another {what} since {run.folder} was trained: prepare them as before."
         )
@@ -230,6 +230,7 @@ def split_of(
         metadata.emotions,
         modalities,
         fold.by,
+        None if found.emotions == metadata.emotions else targets_by_name(found.emotions, metadata.emotions),
         is_multi_label=metadata.is_multi_label,
         thresholds=run.thresholds() if run.is_finished else None,
         audio_features=audio_features,

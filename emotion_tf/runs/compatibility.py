@@ -127,13 +127,26 @@ def misfit(run: RunMetadata, records: Metadata, facts: Sequence[str] = tuple(_FA
     """
     # A run that names no encoder, or no video, reads none and fits records with any.
     compared = [name for name in facts if name not in ("encoder", "video") or getattr(run, name) is not None]
-    return next((_FACTS[name] for name in compared if getattr(run, name) != getattr(records, name)), "")
+    return next((_FACTS[name] for name in compared if _differs(name, run, records)), "")
+
+
+def _differs(name: str, run: RunMetadata, records: Metadata) -> bool:
+    if name == "emotions":  # Labels in another order are mapped by name.
+        return set(run.emotions) != set(records.emotions)
+    return getattr(run, name) != getattr(records, name)
+
+
+def targets_by_name(labels: Sequence[str], emotions: Sequence[str]) -> list[int | None]:
+    """Finds each label among emotions: its number there, None for one that is not there."""
+    return [emotions.index(label) if label in emotions else None for label in labels]
 
 
 def label_targets(
     labels: Sequence[str], emotions: Sequence[str], label_maps: Sequence[str], source: str, target: str
 ) -> list[int | None]:
-    """Finds to which emotion of another label set each label leads: to the one of its name, or by a map.
+    """Finds to which emotion of another label set each label leads: by a map, or to the one of its name.
+
+    Names serve where one label set holds the other, unless a map between these very label sets leads elsewhere.
 
     Args:
       labels: The label set to lead from.
@@ -147,12 +160,16 @@ def label_targets(
     Raises:
       InputError: The names differ, and none of the maps leads from these labels to those emotions.
     """
+    named = targets_by_name(labels, emotions)
     if set(labels) == set(emotions):
-        return [emotions.index(label) for label in labels]
+        return named
     reasons = {name: _why_not(name, labels, emotions) for name in LABEL_MAPS}
-    fitting = [name for name, reason in reasons.items() if not reason]
+    fitting = {name: _targets_by_map(name, labels, emotions) for name, reason in reasons.items() if not reason}
     if chosen := [name for name in fitting if name in label_maps]:
-        return LABEL_MAPS[chosen[0]].numbers(labels)
+        return fitting[chosen[0]]
+    is_nested = set(labels) <= set(emotions) or set(emotions) <= set(labels)
+    if is_nested and not any(_is_between(name, emotions) and fitting[name] != named for name in fitting):
+        return named
     given = "".join(f"; {name} {reasons[name]}" for name in label_maps)
     raise InputError(
         f"the labels of {source} are {', '.join(labels)}, those of {target} {', '.join(emotions)}: name a map between"
@@ -160,9 +177,19 @@ def label_targets(
     )
 
 
+def _targets_by_map(label_map: str, labels: Sequence[str], emotions: Sequence[str]) -> list[int | None]:
+    targets = LABEL_MAPS[label_map].targets
+    return targets_by_name([targets[label] or "" for label in labels], emotions)
+
+
+def _is_between(label_map: str, emotions: Sequence[str]) -> bool:
+    """Whether a map leads to this very label set, and not only to some of it."""
+    return set(LABEL_MAPS[label_map].emotions) == set(emotions)
+
+
 def _why_not(label_map: str, labels: Sequence[str], emotions: Sequence[str]) -> str:
     """Says why a map does not lead from labels to emotions; empty where it does."""
-    if LABEL_MAPS[label_map].emotions != tuple(emotions):
+    if not set(emotions) <= set(LABEL_MAPS[label_map].emotions):
         return f"leads to {', '.join(LABEL_MAPS[label_map].emotions)}"
     unknown = [label for label in labels if label not in LABEL_MAPS[label_map].targets]
     return f"does not know {', '.join(unknown)}" if unknown else ""
@@ -186,7 +213,7 @@ def late_targets(
       InputError: As `label_targets`; a run that differs in any way from a fusion of several emotions an utterance.
     """
     if (run.emotions, run.is_multi_label) == (fusion.emotions, fusion.is_multi_label):
-        return None
+        return None  # Mapped probabilities are rounded anew.
     if fusion.is_multi_label:
         raise InputError(f"{source} names other emotions than these records, or one an utterance: leave it out.")
     return label_targets(run.emotions, fusion.emotions, label_maps, source, "these records")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.command import InputError
+from pipelines.speakers import stop_on_alike
 from pipelines.utterance import SPLITS
 
 GROUPS = ("speaker", "sex", "intensity", "statement")
@@ -127,6 +128,12 @@ def find_disagreement(tables: Mapping[str, pd.DataFrame], column: str) -> Disagr
     return Disagreement(first, (tuple(one), tuple(other)))
 
 
+def holds_all(label_sets: Sequence[Sequence[str]]) -> bool:
+    """Whether one of several label sets holds all others: then emotions are the same where their names are."""
+    largest = max(map(set, label_sets), key=len)
+    return all(largest.issuperset(labels) for labels in label_sets)
+
+
 def leaks(predictions: pd.DataFrame) -> list[str]:
     """Marks what a file shows against itself: "speaker-leaking" where one fit has a speaker in two splits."""
     fits = [column for column in ("fold", "seed") if column in predictions]
@@ -157,6 +164,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
             table[column] = _whole_numbers(path, table[column])
     _check_probabilities(path, table)
     _check_repetition(path, table)
+    stop_on_alike(table["speaker"], str(path))
     return table.reset_index(drop=True)
 
 

@@ -14,6 +14,7 @@ from pipelines import folds, normalisation, text
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS
 from pipelines.records import Metadata, marks_of, read_index, read_metadata
+from pipelines.utterance import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,11 +28,13 @@ class Checked:
       inputs: What its model reads.
       metadata: What metadata.json of the run holds.
       audit: What audit.json of the run holds.
+      notes: Sentences about what is allowed and may not be meant.
     """
 
     inputs: RunInputs
     metadata: RunMetadata
     audit: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def check(config: Config, index: "pd.DataFrame | None" = None) -> Checked:
@@ -56,7 +59,8 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> Checked:
     _check_features(config, inputs)
     _check_tokens(config, inputs)
     audit = audit_run(config, index, records, fold, f"fold {config.fold} of {config.folds}")
-    return Checked(inputs, _metadata(config, inputs, records, fold, index, audit["marks"]), audit)
+    metadata = _metadata(config, inputs, records, fold, index, audit["marks"])
+    return Checked(inputs, metadata, audit, (*_balance_notes(fold, index), *_label_notes(config, records)))
 
 
 def _check_source(config: Config, source: str, records: Metadata) -> None:
@@ -73,6 +77,8 @@ def _check_source(config: Config, source: str, records: Metadata) -> None:
         raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
     if source in config.runs:
         late_targets(found, records, config.label_maps, source)
+        if "text" in found.modalities:
+            _check_words(config, records)
     mode = run.config().normalise
     if source == config.init_audio and mode != config.normalise:
         raise InputError(f"{source} was trained with --normalise {mode}, not {config.normalise}: give the same.")
@@ -95,18 +101,46 @@ def _check_rule(config: Config, records: Metadata) -> None:
 
 def _check_records(config: Config, records: Metadata) -> None:
     """Refuses branches on what the records do not hold, and class weights for several emotions an utterance."""
+    _check_labels(config, records)
     modalities = () if config.is_late else config.modalities
     if "audio" in modalities and not records.has_audio:
         found, branch = ("no audio", "video") if records.video else ("text alone, no audio", "text")
         raise InputError(f"{config.records} hold {found}: train --branch {branch} on them.")
     if "audio" in modalities:
         _check_audio(config, records)
+    if "text" in modalities:
+        _check_words(config, records)
     if "video" in modalities and not records.video:
         raise InputError(f"{config.records} hold no video: prepare them with --video-frames.")
     if records.is_multi_label and config.training.class_weights in ("balanced", "root"):
         raise InputError(
             f"--class-weights {config.training.class_weights} needs one emotion an utterance, and {config.records} hold"
             " several: leave it out."
+        )
+
+
+def _check_labels(config: Config, records: Metadata) -> None:
+    """Refuses label sets that no model can learn: of one emotion, or with one that no utterance has."""
+    counts = dict(zip(records.emotions, records.emotion_counts(records.speakers), strict=True))
+    found = [emotion for emotion, count in counts.items() if count]
+    if len(found) == 1:
+        raise InputError(
+            f"{config.records} hold one emotion, {found[0]}, and a model tells two or more apart: prepare recordings of"
+            " others, too."
+        )
+    absent = [emotion for emotion, count in counts.items() if not count]
+    if found and absent:
+        raise InputError(
+            f"{config.records} hold no utterance of {', '.join(absent)}, which their label set names: mend one of the"
+            " recordings that could not be read, or take them all out of the corpus, and prepare it again."
+        )
+
+
+def _check_words(config: Config, records: Metadata) -> None:
+    if records.num_without_words == records.num_utterances:
+        raise InputError(
+            f"{config.records} hold no words, and text is read of words alone: prepare them with --transcripts whisper,"
+            " or with a column transcript in the manifest, or leave text out."
         )
 
 
@@ -259,14 +293,58 @@ def _training_counts(
     labels = index["labels"][fold.splits(index) == "train"]
     found = labels.explode().value_counts()
     counts = [int(found.get(number, 0)) for number in range(len(records.emotions))]
-    missing = [emotion for emotion, count in zip(records.emotions, counts, strict=True) if not count]
+    missing = [number for number, count in enumerate(counts) if not count]
     if missing:
+        named = ", ".join(records.emotions[number] + _speakers_with(number, index) for number in missing)
         raise InputError(
-            f"the training split of {config.folds} fold {config.fold} has no utterance of {', '.join(missing)}:"
-            f" choose other folds, prepare more {'speakers' if _is_scored_by_recall(records) else 'sentences'}, or"
-            " leave these emotions out (prepare --emotions of a manifest, or --label-map)."
+            f"the training split of {config.folds} fold {config.fold} has no utterance of {named}: {_advice(fold)}, or"
+            " prepare the records without that label."
         )
     return counts, len(labels)
+
+
+def _speakers_with(label: int, index: "pd.DataFrame") -> str:
+    """Names the speakers that have utterances of a label, for a sentence; empty where there are none, or too many."""
+    has_label = [label in labels for labels in index["labels"]]
+    speakers = sorted(set(index["speaker"][has_label]) - {""})
+    return f" (only speaker {', '.join(speakers)} has any)" if 0 < len(speakers) <= 5 else ""
+
+
+def _advice(fold: folds.Fold) -> str:
+    if fold.by == "speaker":
+        return "choose a --fold, a --fold-seed or a JSON file of folds in which a speaker who has any trains"
+    another = "another --fold-seed" if fold.by == "utterance_id" else "other folds, such as random"
+    return f"choose {another}"
+
+
+def _balance_notes(fold: folds.Fold, index: "pd.DataFrame") -> list[str]:
+    """Tells where one speaker has most utterances, or few utterances train though many speakers do."""
+    if fold.by != "speaker":
+        return []
+    counts = index["speaker"].value_counts()
+    sizes = {split: int(counts.reindex(getattr(fold, split), fill_value=0).sum()) for split in SPLITS}
+    total, speakers = sum(sizes.values()), {speaker for split in SPLITS for speaker in getattr(fold, split)}
+    largest = [speaker for speaker in counts.index if speaker in speakers and 2 * counts[speaker] > total]
+    train_few = 2 * sizes["train"] < total and 2 * len(fold.train) >= len(speakers)
+    if not largest and not train_few:
+        return []
+    named = f"speaker {largest[0]} alone has {counts[largest[0]]}, and " if largest else ""
+    return [
+        f"of {total} utterances {named}{sizes['train']} train, {sizes['validation']} validate and {sizes['test']} test:"
+        " folds are of speakers, however many utterances each has; --folds random or a JSON file of folds divides them"
+        " otherwise"
+    ]
+
+
+def _label_notes(config: Config, records: Metadata) -> list[str]:
+    """Tells which runs of a late fusion know fewer emotions than the records."""
+    notes = []
+    for source in config.runs:
+        targets = late_targets(Run(Path(source)).metadata(), records, config.label_maps, source)
+        unknown = [] if targets is None else [e for n, e in enumerate(records.emotions) if n not in targets]
+        if unknown:
+            notes.append(f"{source} knows no {' and no '.join(unknown)}: its probability of that is 0")
+    return notes
 
 
 def _marks(config: Config) -> list[str]:

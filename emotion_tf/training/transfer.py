@@ -9,14 +9,15 @@ import numpy as np
 from emotion_tf.config import Config
 from emotion_tf.models.build import branch_head
 from emotion_tf.models.head import HEAD
+from emotion_tf.runs.compatibility import targets_by_name
 from emotion_tf.runs.folder import Run
 
 
 def load_branches(model: keras.Model, config: Config, emotions: Sequence[str]) -> None:
     """Copies the weights of trained branches into a model.
 
-    In early fusion a branch of the same label set brings its calibrated head, too, and the head of the join is zero:
-    the model starts as the product of the probabilities of its branches.
+    In early fusion a branch that knows the whole label set, in any order, brings its calibrated head, too, and the head
+    of the join is zero: the model starts as the product of the probabilities of its branches.
 
     Args:
       model: Built of the config.
@@ -29,14 +30,21 @@ def load_branches(model: keras.Model, config: Config, emotions: Sequence[str]) -
         for layer in model.layers:
             if layer.name.startswith(f"{modality}_") and layer.weights:
                 layer.set_weights(trained.get_layer(layer.name).get_weights())
-        if config.join and run.metadata().emotions == emotions and run.config().modalities == (modality,):
-            _load_head(model, trained, modality)
+        places = targets_by_name(emotions, run.metadata().emotions)
+        if config.join and None not in places and run.config().modalities == (modality,):
+            _load_head(model, trained, modality, places)
 
 
-def _load_head(model: keras.Model, trained: keras.Model, modality: str) -> None:
-    """Copies the head of a trained branch, divided by its temperature, and makes the head of the join zero."""
+def _load_head(model: keras.Model, trained: keras.Model, modality: str, places: Sequence[int | None]) -> None:
+    """Copies the head of a trained branch, divided by its temperature, and makes the head of the join zero.
+
+    Args:
+      model, trained: The model, and that of the branch.
+      modality: Of the branch.
+      places: Of each emotion of the model, its number in the branch.
+    """
     temperature = float(trained.get_layer("logits").temperature)
-    calibrated = [weights / temperature for weights in trained.get_layer(HEAD).get_weights()]
+    calibrated = [weights[..., places] / temperature for weights in trained.get_layer(HEAD).get_weights()]
     model.get_layer(branch_head(modality)).set_weights(calibrated)
     join = model.get_layer(HEAD)
     join.set_weights([np.zeros_like(weights) for weights in join.get_weights()])

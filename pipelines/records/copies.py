@@ -76,8 +76,8 @@ def draw_fingerprint(log_mel: np.ndarray) -> tuple[int, str]:
     Returns:
       num_frames and fingerprint of a `Recording`.
     """
-    energy = np.logaddexp.reduce(log_mel, axis=1)
-    loud = np.flatnonzero(energy >= energy.max(initial=-np.inf) - _FADED)
+    energy = np.exp(log_mel - log_mel.max(initial=-np.inf)).sum(axis=1)
+    loud = np.flatnonzero(energy >= energy.max(initial=0.0) * np.exp(-_FADED))
     if len(loud) < 2 or log_mel.shape[1] < _BANDS:
         return len(loud), ""
     log_mel = log_mel[loud[0] : loud[-1] + 1]
