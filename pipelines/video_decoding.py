@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.audio.container import open_container
+from pipelines.audio.container import open_container, picture_streams
+from pipelines.audio.file_header import Length, read_header
 from pipelines.command import InputError
-from pipelines.containers import is_cut_off
 
 # Of the packets of pictures; players, too, go on over a few damaged ones.
 _MOST_DAMAGED = 0.1
+# A length in seconds is rounded to packets.
+_MOST_MISSING_SECONDS = 0.25
 # Of a single picture that does not say how long it stays.
 _USUAL_SECONDS = 0.04
 
@@ -66,7 +68,7 @@ def length_of(path: Path) -> Timeline:
         shown = sorted(packets.shown)
         # Of packets in another order than that of their pictures, only the end of the last picture is true.
         end = max([packets.others_end, *(one_end for _, one_end in shown[-1:])])
-        if is_cut_off(path, container, end):
+        if _is_cut_off(path, container, end):
             num_pictures = len(shown) + packets.num_hidden
             counted = f"its pictures end after {num_pictures} of {pictures.frames} frames"
             what = counted if num_pictures < pictures.frames else "it ends before what it says it holds"
@@ -121,16 +123,22 @@ def smaller(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def _picture_stream(path: Path, container: Any) -> Any:
-    """Finds the pictures of a video; the cover of a piece of music is none."""
-    from av.stream import Disposition
-
+    """Finds the pictures of a video."""
     kind = container.format.name
     if kind.endswith("_pipe") or kind in ("image2", "gif"):
         raise InputError(f"{path} is a single picture ({kind.removesuffix('_pipe')}), no video: name a video.")
-    moving = (one for one in container.streams.video if not one.disposition & Disposition.attached_pic)
-    if (stream := next(moving, None)) is None:
+    streams = picture_streams(container)
+    if not streams:
         raise NoPicturesError(f"{path} holds no pictures, only sound: name a video, or give it as a recording.")
-    return stream
+    return streams[0]
+
+
+def _is_cut_off(path: Path, container: Any, end: float) -> bool:
+    """Tells whether a file, the last packet of which ends at a time in seconds, ends before what it says it holds."""
+    # By bytes where they are stated: an edit list hides packets, and a last picture may stay for long.
+    if (header := read_header(path)) is not None:
+        return header.length is Length.CUT
+    return bool(container.duration) and end < container.duration / 1e6 - _MOST_MISSING_SECONDS
 
 
 def _read_packets(container: Any, pictures: Any) -> _Packets:

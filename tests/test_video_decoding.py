@@ -1,5 +1,6 @@
 """Tests of pipelines.video_decoding: times and turns of pictures in files as cameras, phones and editors write them."""
 
+import io
 import struct
 
 import numpy as np
@@ -197,3 +198,61 @@ def test_odd_videos_show_what_plays(real_data):
     with av.open(str(real_data / "odd_files" / "mirrored.mp4")) as container:
         stored = next(container.decode(video=0)).to_ndarray(format="bgr24")
     np.testing.assert_array_equal(mirrored, stored[:, ::-1])
+
+
+NOISE = [np.random.default_rng(n).integers(0, 256, (48, 64, 3), np.uint8) for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("clip.mp4", {"movflags": "faststart"}),
+        ("fragments.mp4", {"movflags": "frag_keyframe+empty_moov"}),
+        ("clip.mkv", {}),
+        ("clip.avi", {}),
+        ("clip.wmv", {}),
+        ("clip.flv", {}),
+    ],
+)
+def test_a_video_is_cut_off_where_it_ends_before_what_it_says(tmp_path, name, options):
+    codec = "flv" if name.endswith("flv") else "mpeg4"
+    path = write_video(tmp_path / name, NOISE, sound=tone(4), options=options, codec=codec)
+    assert len(length_of(path).starts) == 40
+    content = path.read_bytes()
+    for share in (0.3, 0.5, 0.8):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(InputError, match="cut off"):
+            length_of(path)
+
+
+@pytest.mark.parametrize(("name", "options"), [("clip.mp4", {"movflags": "faststart"}), ("clip.mkv", {})])
+def test_a_single_missing_byte_of_an_indexed_video_is_noticed(tmp_path, name, options):
+    path = write_video(tmp_path / name, NOISE, options=options)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="is cut off"):
+        length_of(path)
+
+
+def test_a_video_that_does_not_say_how_long_it_is_is_whole(tmp_path):
+    class Pipe(io.RawIOBase):
+        """Takes bytes and cannot go back, as browsers record."""
+
+        content = b""
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            self.content += bytes(data)
+            return len(data)
+
+    pipe = Pipe()
+    with av.open(pipe, "w", format="webm") as container:
+        stream = container.add_stream("libvpx", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for picture in NOISE[:10]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode())
+    assert b"\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff" in pipe.content
+    (tmp_path / "browser.webm").write_bytes(pipe.content)
+    assert len(length_of(tmp_path / "browser.webm").starts) == 10

@@ -69,7 +69,7 @@ def has_pictures(path: Path) -> bool:
       InputError: A file that cannot be opened.
     """
     with open_container(path) as container:
-        return bool(_pictures(container))
+        return bool(picture_streams(container))
 
 
 def read_track(path: Path, extent: Extent, track: int = 0) -> Sound:
@@ -105,11 +105,11 @@ def read_track(path: Path, extent: Extent, track: int = 0) -> Sound:
             decoder.notes,
             is_length_stated=seconds > 0,
             num_tracks=len(streams),
-            has_pictures=bool(_pictures(container)),
+            has_pictures=bool(picture_streams(container)),
         )
 
 
-def _pictures(container: Any) -> list[Any]:
+def picture_streams(container: Any) -> list[Any]:
     """Lists the streams of pictures; the cover of a piece of music is none."""
     from av.stream import Disposition
 
