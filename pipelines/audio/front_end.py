@@ -111,6 +111,13 @@ class FrontEnd:
         """`fft_length` once it is known."""
         return self.fft_length or 0
 
+    def bands_below(self, hertz: float) -> int:
+        """Counts the mel bands whose centres lie below a frequency."""
+        import librosa
+
+        edges = librosa.mel_frequencies(self.mel_bins + 2, fmin=self.min_hz, fmax=self.max_hz)
+        return int((edges[1:-1] < hertz).sum())
+
     @property
     def silence(self) -> float:
         """The log-mel value of a band that holds nothing."""
