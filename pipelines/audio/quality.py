@@ -28,7 +28,7 @@ BAND_RATIO = 0.7
 FINDINGS = ("short", "narrow", "clipped", "noisy", "hum")
 
 _FRAME_LENGTH = 512
-_HOP_LENGTH = 256
+_HOP_LENGTH = 512
 _BAND_BINS = 8
 _NUM_LEVELS = 200
 _MIN_SNR_SECONDS = 0.5
@@ -210,7 +210,7 @@ def _hum_hz(samples: np.ndarray) -> float | None:
     count = len(samples) // _HUM_DECIMATION // 64 * 64  # Of small factors, for the sake of the transform.
     low = samples[: count * _HUM_DECIMATION].reshape(count, _HUM_DECIMATION).mean(axis=1)  # At 1 kHz.
     power = np.abs(np.fft.rfft(low * np.hanning(count))) ** 2  # [count // 2 + 1]
-    least = float(np.mean(samples**2)) * 10 ** (_MIN_HUM_DB / 10)
+    least = float(samples @ samples) / len(samples) * 10 ** (_MIN_HUM_DB / 10)
     bin_hz = SAMPLE_RATE / _HUM_DECIMATION / count
     for mains in (50.0, 60.0):
         lines = sum(_line(power, harmonic * mains / bin_hz, bin_hz) for harmonic in (1, 2))
