@@ -70,13 +70,14 @@ class Quality:
     hum_hz: float | None = None
 
 
-def inspect(waveform: np.ndarray, peak: float | None = None) -> Quality:
+def inspect(waveform: np.ndarray, peak: float | None = None, bits: int = 16) -> Quality:
     """Measures what is wrong with a recording.
 
     Args:
       waveform: [num_samples] int16, or floating-point of any level, at 16 kHz.
       peak: Of the recording before its level was changed, as a share of full scale: faint ones were rounded to steps of
-        their own, taken to be those of 16 bit. None: as it is.
+        their own. None: as it is.
+      bits: Of its samples then.
     """
     seconds = len(waveform) / SAMPLE_RATE
     if not len(waveform) or not np.ptp(waveform):
@@ -85,7 +86,7 @@ def inspect(waveform: np.ndarray, peak: float | None = None) -> Quality:
     samples -= np.float32(waveform.mean(dtype=np.float64))
     highest = max(float(samples.max()), -float(samples.min()))
     samples /= np.float32(highest)
-    steps = min(highest, 32768 * peak) if peak else highest
+    steps = min(highest, 2 ** (bits - 1) * peak) if peak else highest
     rounding = 1 / 12 / steps**2 if waveform.dtype.kind == "i" else 0.0  # The variance of uniform noise of one step.
     power = _power(samples)  # [num_frames, num_bins]
     return Quality(
