@@ -114,7 +114,7 @@ class TrainingConfig:
         unit="DB",
     )
     band_limit: float = _audio(
-        0.0,
+        0.3,
         "Take the upper mel bands out of this share of training clips, from a frequency above 3.4 kHz on, as telephones"
         " and codecs do; for --normalise clip.",
         SHARE,

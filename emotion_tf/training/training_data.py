@@ -104,7 +104,7 @@ def _augment(config: Config, num_frames: int, tokenizer: text.Tokenizer, front_e
     steps: list[Augment] = []
     if "audio" in config.modalities and training.time_shift:
         steps.append(TimeShift(training.time_shift, num_frames))
-    if "audio" in config.modalities and training.band_limit:
+    if "audio" in config.modalities and training.band_limit and config.normalise == "clip":
         steps.append(BandLimit(training.band_limit, front_end.bands_below(_NARROWEST_HZ)))
     if "audio" in config.modalities:
         names = ("mel_shift", "mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks")
