@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-from test_prepare import manifest_of, noise, read_back, run, start, status, tree
+from test_prepare import faulty_manifest, manifest_of, noise, read_back, run, start, status, tree
 
 from pipelines import audio, prepare, records, text
 from pipelines.command import InputError
@@ -92,6 +92,14 @@ def test_silent_and_tiny_clips_are_kept_and_silence_is_counted(tmp_path, in_proc
     assert found["zero"]["audio_sha256"] == b"" != found["hiss"]["audio_sha256"]
     assert records.read_metadata(tmp_path / "r").silent == ["hiss", "zero"]
     assert "2, hiss, zero" in capsys.readouterr().out
+
+
+def test_what_is_wrong_with_recordings_and_words_is_counted(tmp_path, in_process):
+    run("--corpus", "manifest", "--source", faulty_manifest(tmp_path), "--records", tmp_path / "r")
+    metadata = records.read_metadata(tmp_path / "r")
+    assert metadata.findings == {"clipped": 1, "hum": 1, "narrow": 1, "noisy": 1, "short": 1}
+    assert metadata.bandwidth_hz == 8000
+    assert (metadata.num_without_words, metadata.num_unknown_words) == (1, 2)
 
 
 def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():
