@@ -149,7 +149,7 @@ def test_sentences_name_what_was_measured():
         "short": "0.05 s is too short to be an utterance",
         "narrow": "nothing above 4 kHz, unlike the recordings that the model was trained on",
         "clipped": "the recording is clipped: 10% of its samples are flattened",
-        "noisy": "the recording is noisy: the voice is 5 dB above the noise",
+        "noisy": "the recording is noisy: its signal-to-noise ratio is 5 dB",
         "hum": "the mains hum in the recording (60 Hz)",
     }
     assert findings_of(dataclasses.replace(quality, seconds=0.2), None).keys() == {"clipped", "noisy", "hum"}

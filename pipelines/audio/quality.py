@@ -132,7 +132,7 @@ def _findings(quality: Quality, usual_hz: float | None) -> Iterator[tuple[str, s
     if quality.clipped_share > MAX_CLIPPED_SHARE:
         yield "clipped", f"the recording is clipped: {quality.clipped_share:.0%} of its samples are flattened"
     if quality.snr_db is not None and quality.snr_db < MIN_SNR_DB:
-        yield "noisy", f"the recording is noisy: the voice is {quality.snr_db:.0f} dB above the noise"
+        yield "noisy", f"the recording is noisy: its signal-to-noise ratio is {quality.snr_db:.0f} dB"
     if quality.hum_hz is not None:
         yield "hum", f"the mains hum in the recording ({quality.hum_hz:.0f} Hz)"
 
