@@ -361,7 +361,7 @@ def _work(one: Fit, split: str, threads: int) -> None:
 
 def _fit_and_score(one: Fit, split: str) -> None:
     if not one.run.is_finished:
-        fit(one.config, one.run, overwrite=one.run.config_path.exists())
+        fit(one.config, one.run, overwrite=one.run.config_path.exists(), anew=True)
     if split not in one.run.scores():
         evaluate(one.run)
 

@@ -59,13 +59,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def fit(config: Config, run: Run, overwrite: bool = False) -> None:
+def fit(config: Config, run: Run, overwrite: bool = False, *, anew: bool = False) -> None:
     """Trains what a config describes, or finishes it, and scores the validation split.
 
     Args:
       config: What to train on what.
       run: Where it goes.
-      overwrite: Replaces another run in the folder.
+      overwrite: Replaces another run in the folder; one that this began, and that was interrupted, goes on.
+      anew: Lets `overwrite` replace that, too.
 
     Raises:
       InputError: Records, folds, runs or settings that do not fit together; a finished run in the folder; a loss that
@@ -77,12 +78,15 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
     read_metadata(Path(config.records))  # Complains in no time; TensorFlow takes seconds.
     import_tensorflow()
     checked = check(config)
-    run.start(config, overwrite=overwrite)
+    goes_on = not anew and run.is_overwriting(config, checked.metadata)
+    run.start(config, overwrite=overwrite and not goes_on)
     try:
         _train(run, config, checked)
-    except Exception:
+    except Exception as error:
         # Its name would be taken by a run that holds nothing.
         run.remove_if_empty()
+        if isinstance(error, InputError):
+            run.end_overwriting()
         raise
 
 

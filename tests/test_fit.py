@@ -341,6 +341,42 @@ def test_a_fit_that_fails_in_its_first_epoch_leaves_its_name_free(make_config, t
     assert run.config().seed == 2
 
 
+def test_overwrite_goes_on_with_what_the_same_command_began(make_config, trained, tmp_path):
+    """Whoever gives an interrupted command again, --overwrite in it, keeps the epochs that are done."""
+    run, config = Run(tmp_path / "run"), make_config("text")
+    fit(config, run)
+    for goes_on in (False, True):
+        with_epoch(run)
+        fit(config, run, overwrite=True)
+        assert run.has_epochs is goes_on
+    assert run.config() == config
+    fit(config, run, overwrite=True, anew=True)
+    assert not run.has_epochs
+    with_epoch(run)
+    fit(make_config("text", seed=1), run, overwrite=True)
+    assert not run.has_epochs
+    with_epoch(run)
+    run.write_scores({"marks": []})
+    fit(make_config("text", seed=1), run, overwrite=True)
+    assert not run.has_epochs
+
+
+def test_overwrite_begins_anew_where_going_on_failed(make_config, trained, tmp_path, monkeypatch):
+    def fail(run):
+        raise InputError("a checkpoint is corrupt: train again with --overwrite")
+
+    run, config = Run(tmp_path / "run"), make_config("text")
+    fit(config, run, overwrite=True)
+    with_epoch(run)
+    with monkeypatch.context() as patch:
+        patch.setattr("emotion_tf.training.train.train", fail)
+        with pytest.raises(InputError, match="is corrupt"):
+            fit(config, run, overwrite=True)
+    assert run.has_epochs
+    fit(config, run, overwrite=True)
+    assert not run.has_epochs
+
+
 def test_a_run_of_another_version_is_refused_and_replaced(make_config, trained, tmp_path):
     run, config = Run(tmp_path / "run"), make_config("text")
     fit(config, run)
