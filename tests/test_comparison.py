@@ -182,7 +182,7 @@ def test_equal_names_are_told_apart_by_their_folders(make, tmp_path):
 
 def test_what_cannot_be_compared_gets_a_sentence(make, tmp_path):
     one = make("one", [[1, 0]] * 3)
-    with pytest.raises(InputError, match=r"Nothing to compare .*one with"):
+    with pytest.raises(InputError, match=r"nothing to compare .*one with"):
         read_entries([one])
     with pytest.raises(InputError, match="is named twice"):
         read_entries([one, one / "predictions.csv"])
@@ -204,9 +204,9 @@ def test_runs_of_other_corpora_get_a_sentence(make):
     }
     first = make("one", one)
     sentences = {
-        "other": "No utterance stands in the test split of every run",
-        "speakers": "Utterance 1-0 of the test split has the speaker 's1' in one and 's9' in speakers",
-        "labels": "Utterance 1-0 of the test split has the label 'angry' in one and 'calm' in labels",
+        "other": "no utterance stands in the test split of every run",
+        "speakers": "utterance 1-0 of the test split has the speaker 's1' in one and 's9' in speakers",
+        "labels": "utterance 1-0 of the test split has the label 'angry' in one and 'calm' in labels",
     }
     for name, table in runs.items():
         with pytest.raises(InputError, match=sentences[name]):

@@ -85,10 +85,11 @@ def read_entries(paths: Sequence[Path]) -> list[Entry]:
     """Reads what is to be compared, and gives each the shortest name that is its own.
 
     Raises:
-      InputError: Fewer than two, one twice, no predictions, or different label sets.
+      InputError: Fewer than two, one twice, no predictions, scores of another version of this program, or different
+        label sets.
     """
     if len(paths) < 2:
-        raise InputError(f"Nothing to compare {paths[0]} with: name two runs or more.")
+        raise InputError(f"nothing to compare {paths[0]} with: name two runs or more.")
     if twice := first_repeated([file_of(path) for path in paths]):
         raise InputError(f"{paths[twice]} is named twice: name each run once.")
     names = unique_names(paths, [path.resolve().name if path.is_dir() else path.stem for path in paths])
@@ -180,7 +181,7 @@ def pair_up(entries: Sequence[Entry], split: str) -> Pairing:
     common = set.intersection(*ids)
     if not common:
         raise InputError(
-            f"No utterance stands in the {split} split of every run: compare runs of the same corpus and folds."
+            f"no utterance stands in the {split} split of every run: compare runs of the same corpus and folds."
         )
     shared = [table[table["utterance_id"].isin(common)] for table in rows.values()]
     utterances = shared[0].drop_duplicates("utterance_id")
@@ -216,7 +217,7 @@ def _check_agreement(tables: "Mapping[str, pd.DataFrame]", split: str) -> None:
             if lacking := [name for name, value in found.values if not value]:
                 raise InputError(f"{lacking[0]} names no {column} for {found.utterance_id}: fill that column.")
             raise InputError(
-                f"Utterance {found.utterance_id} of the {split} split has the {column} {found}: compare predictions of"
+                f"utterance {found.utterance_id} of the {split} split has the {column} {found}: compare predictions of"
                 " the same corpus."
             )
 

@@ -107,7 +107,7 @@ def _counters_path(folder: Path, name: str) -> Path:
 
 
 def _read_counters(preparation: Preparation, name: str) -> Counters | None:
-    """Returns the counters of a shard that is finished and still what the plan asks for."""
+    """Returns the counters of a shard that is finished and still what the preparation asks for."""
     if not (preparation.folder / name).exists():
         return None
     try:
