@@ -13,6 +13,7 @@ import sklearn.metrics
 
 from emotion_tf.evaluation import comparison, uncertainty
 from emotion_tf.evaluation.comparison import Entry, choose_split, compare, pair_up, read_entries
+from emotion_tf.runs.folder import Run
 from pipelines.command import InputError
 
 EMOTIONS = ("angry", "calm")
@@ -193,6 +194,24 @@ def test_what_cannot_be_compared_gets_a_sentence(make, tmp_path):
     happy = sad.rename(columns={"probability_sad": "probability_happy"})
     with pytest.raises(InputError, match="sad does not know happy, which another run does"):
         read_entries([make("sad", sad), make("happy", happy)])
+
+
+@pytest.mark.parametrize("place", ["", "cross_corpus/other", "fold-0-seed-0"])
+def test_runs_of_another_version_are_refused(make, make_run_metadata, place):
+    one, hits = make("one", [[1, 0]] * 3), [[1, 1]] * 3
+    old = make("old", hits)
+    scored = make(f"old/{place}", hits) if place.startswith("cross") else old
+    run = Run(old / place) if place.startswith("fold") else Run(old)
+    run.folder.mkdir(exist_ok=True)
+    run.config_path.write_text("{}")
+    run.write_metadata(make_run_metadata())
+    assert len(read_entries([one, scored])) == 2
+    values = json.loads(run.metadata_path.read_text())
+    run.metadata_path.write_text(json.dumps({name: value for name, value in values.items() if name != "run_version"}))
+    with pytest.raises(
+        InputError, match=r"is of a run that another version .* \(it has no run_version, .*: train again"
+    ):
+        read_entries([one, scored])
 
 
 def test_runs_of_other_corpora_get_a_sentence(make):

@@ -17,7 +17,7 @@ from emotion_tf.evaluation.counts import (
     unit_of,
     units_of,
 )
-from emotion_tf.runs.folder import Scored
+from emotion_tf.runs.folder import Run, Scored
 from emotion_tf.runs.prediction_files import file_of, first_repeated, unique_names
 from pipelines.command import InputError
 
@@ -111,8 +111,22 @@ def _read(name: str, path: Path) -> Entry:
             f"{path} holds no finished run or crossval (predictions.csv or scores.json is missing):"
             " finish it, or name another folder or a CSV file of predictions."
         )
+    _check_version(path)
     scores = run.scores()
     return Entry(name, path, run.predictions(), tuple(scores["marks"]), scores.get("headline", UAR))
+
+
+def _check_version(folder: Path) -> None:
+    """Refuses what another version of this program scored: a run, one on another corpus, or a cross-validation.
+
+    Raises:
+      InputError: It is of another version.
+    """
+    is_cross_corpus = folder.resolve().parent.name == "cross_corpus"
+    runs = [folder.resolve().parents[1] if is_cross_corpus else folder, *folder.glob("fold-*-seed-*")]
+    for run in runs:
+        if (run / "config.json").exists():
+            Run(run).metadata()
 
 
 def _check_label_sets(entries: Sequence[Entry]) -> None:
