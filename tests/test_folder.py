@@ -188,6 +188,16 @@ def test_a_run_does_not_go_on_with_other_facts(started, make_run_metadata):
         started.refuse_changed(make_run_metadata(prior=[0.5, 0.5]))
 
 
+def test_a_cross_validation_is_no_run_and_one_of_its_runs_is_named(tmp_path):
+    (tmp_path / "cv").mkdir()
+    (tmp_path / "cv" / "crossval.json").write_text("{}")
+    for name in ("fold-0-seed-0", "fold-3-seed-0"):
+        with pytest.raises(InputError, match=f"holds a cross-validation: name one of its runs, such as .*/cv/{name};"):
+            Run(tmp_path / "cv").require_finished()
+        (tmp_path / "cv" / "fold-3-seed-0").mkdir(exist_ok=True)
+        (tmp_path / "cv" / "fold-1-seed-0.log").touch()
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

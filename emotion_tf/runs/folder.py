@@ -184,8 +184,10 @@ class Run(Scored):
           InputError: No run, one whose training has not ended, or one that another version of this program trained.
         """
         if (self.folder / "crossval.json").exists():
+            example = next(iter(sorted(self.folder.glob("fold-*-seed-*/"))), self.folder / "fold-0-seed-0")
             raise InputError(
-                f"{self.folder} holds a cross-validation: name one of its runs, {self.folder}/fold-F-seed-S."
+                f"{self.folder} holds a cross-validation: name one of its runs, such as {example}; emotion_tf.crossval"
+                " --split test reads the test splits of all."
             )
         if not self.config_path.exists():
             raise InputError(f"{self.folder} holds no run (config.json is missing): name a folder that fit made.")
