@@ -243,6 +243,17 @@ def test_overwrite_replaces_a_cross_validation_and_nothing_else(whole, tmp_path)
     assert (tmp_path / "notes" / "thesis.txt").exists()
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"seeds": 1', '{"seeds": "1", "config": {}}'])
+def test_a_corrupt_crossval_json_gets_a_sentence_and_is_replaced(whole, tmp_path, content):
+    crossval = copy_of(whole, tmp_path / "copy")
+    crossval.config_path.write_text(content)
+    with pytest.raises(InputError, match=r"crossval\.json is missing or corrupt \(.*\): make it again with --over"):
+        crossval.start(config_of(whole), 1)
+    crossval.start(config_of(whole), 1, overwrite=True)
+    assert [path.name for path in crossval.folder.iterdir()] == ["crossval.json"]
+    assert crossval.settings() == whole.settings()
+
+
 def test_overwrite_goes_on_with_what_the_same_command_began(whole, tmp_path):
     """Whoever gives an interrupted command again, --overwrite in it, keeps the fits that are finished."""
     crossval = copy_of(whole, tmp_path / "begun")

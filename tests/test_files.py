@@ -69,7 +69,7 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff", b"[]", b"null"])
 def test_a_file_that_cannot_be_read_gets_a_sentence_with_its_advice(tmp_path, content):
     if content is not None:
         (tmp_path / "a.json").write_bytes(content)

@@ -40,7 +40,7 @@ class Scored:
 
     def scores(self) -> dict[str, Any]:
         """Reads scores.json."""
-        return read_json(self.scores_path, AGAIN, ["marks"])
+        return read_json(self.scores_path, AGAIN, {"marks": list})
 
     def write_scores(self, scores: Mapping[str, Any]) -> None:
         """Writes scores.json, which says that the rest is there."""
@@ -245,7 +245,7 @@ class Run(Scored):
 
     def temperature(self) -> float:
         """Reads what the logits are divided by."""
-        return read_json(self.calibration_path, AGAIN, ["temperature"])["temperature"]
+        return read_json(self.calibration_path, AGAIN, {"temperature": (int, float)})["temperature"]
 
     def thresholds(self) -> "np.ndarray | None":
         """Reads from which probability on each emotion is named, [num_emotions]; None: the most probable alone is."""
