@@ -29,7 +29,7 @@ from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
 from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
-from pipelines.files import read_json, write_json
+from pipelines.files import locked, read_json, write_json
 from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_index, read_metadata
 from pipelines.settings import at_least
@@ -193,6 +193,9 @@ class Crossval(Scored):
 
     def _remove(self) -> None:
         """Moves the folder aside before it removes it: what a kill leaves must not look like a cross-validation."""
+        for run in filter(Path.is_dir, self.folder.glob("fold-*-seed-*")):
+            with locked(run, "--run"):
+                pass  # Nothing is removed that another process trains.
         aside = self.folder.with_name(f".{self.folder.name}.removed")
         if aside.exists():
             shutil.rmtree(aside)

@@ -41,6 +41,40 @@ def replacing(path: Path, *, is_shared: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def locked(folder: Path, flag: str) -> Iterator[None]:
+    """Keeps other processes that ask for it out of a folder; one that ends in whatever way keeps nothing.
+
+    Args:
+      folder: Made where it is missing.
+      flag: The one that takes another folder, for the sentence.
+
+    Raises:
+      InputError: Another process has it, or it cannot be made.
+    """
+    make_folder(folder, flag)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, folder, flag)
+        yield
+    finally:
+        # Not by closing alone: processes that were forked meanwhile hold the same lock.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path, flag: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another process is writing to {folder}: wait until it has ended, or give another {flag}."
+        ) from None
+    except OSError:
+        pass  # Some file systems of networks know no locks.
+
+
 def stop_on_unreadable(path: Path) -> None:
     """Stops on what is no file to read.
 

@@ -15,6 +15,7 @@ from emotion_tf.flags import add_arguments
 from emotion_tf.runs.folder import Run
 from pipelines import files, normalisation
 from pipelines.command import InputError, run_command
+from pipelines.files import locked
 
 
 @pytest.fixture
@@ -316,6 +317,14 @@ def test_early_fusion_fits_the_statistics_of_the_run_that_it_starts_from_again(w
     main(["--branch", "fusion", "--init-audio", str(enrolled_run.folder)])
     assert trained[0].config().normalise == "enrolled"
     assert trained[0].normalisation() == enrolled_run.normalisation()
+
+
+def test_a_run_that_another_process_trains_is_left_alone(make_config, trained, tmp_path):
+    run = Run(tmp_path / "run")
+    fit(make_config("text"), run)
+    with locked(run.folder, "--run"), pytest.raises(InputError, match=r"another process is writing to .*/run"):
+        fit(make_config("text", seed=1), run, overwrite=True)
+    assert run.config() == make_config("text")
 
 
 def test_what_is_refused_leaves_no_run(make_config, trained, tmp_path):

@@ -17,7 +17,7 @@ from test_prepare import faulty_manifest, manifest_of, noise, read_back, run, st
 from pipelines import audio, prepare, records, text
 from pipelines.command import InputError
 from pipelines.corpora import goemotions, ravdess
-from pipelines.files import UNFINISHED
+from pipelines.files import UNFINISHED, locked
 from pipelines.records import decode_workers, shards, writer
 
 
@@ -92,6 +92,12 @@ def test_silent_and_tiny_clips_are_kept_and_silence_is_counted(tmp_path, in_proc
     assert found["zero"]["audio_sha256"] == b"" != found["hiss"]["audio_sha256"]
     assert records.read_metadata(tmp_path / "r").silent == ["hiss", "zero"]
     assert "2, hiss, zero" in capsys.readouterr().out
+
+
+def test_records_that_another_process_writes_are_left_alone(noise_clips, tmp_path, in_process):
+    with locked(tmp_path / "r", "--records"), pytest.raises(InputError, match=r"another process is writing to .*/r"):
+        run("--corpus", "ravdess", "--source", noise_clips, "--records", tmp_path / "r")
+    assert not any((tmp_path / "r").iterdir())
 
 
 def test_what_is_wrong_with_recordings_and_words_is_counted(tmp_path, in_process):

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from pipelines import audio, text
 from pipelines.clips import Clip
-from pipelines.command import InputError, import_tensorflow, make_folder, progress_bar
-from pipelines.files import UNFINISHED, write_json
+from pipelines.command import InputError, import_tensorflow, progress_bar
+from pipelines.files import UNFINISHED, locked, write_json
 from pipelines.records.counters import Counters
 from pipelines.records.decode_workers import Decoded, decoding
 from pipelines.records.metadata import METADATA, SCHEMA_VERSION, Metadata, read_metadata, write_metadata
@@ -54,8 +54,8 @@ def prepare(
       The metadata of complete records.
 
     Raises:
-      InputError: What `Preparation.check` stops on, other records in the folder, or unreadable recordings (all of them
-        are named).
+      InputError: What `Preparation.check` stops on, other records in the folder, another process that writes to it, or
+        unreadable recordings (all of them are named).
     """
     preparation.check()
     finished = _finished_before(preparation, overwrite)
@@ -64,13 +64,14 @@ def prepare(
         print(f"{preparation.folder} holds these records already, complete", file=sys.stderr)
         return finished
     _ = preparation.loaded_encoder  # What is wrong with it must not cost the records that are there.
-    _clear(preparation)
-    counters = _write_shards(preparation, num_workers)
-    _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
-    metadata = _metadata(preparation, counters)
-    write_metadata(preparation.folder, metadata)
-    for name in counters:
-        _counters_path(preparation.folder, name).unlink()
+    with locked(preparation.folder, "--records"):
+        _clear(preparation)
+        counters = _write_shards(preparation, num_workers)
+        _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
+        metadata = _metadata(preparation, counters)
+        write_metadata(preparation.folder, metadata)
+        for name in counters:
+            _counters_path(preparation.folder, name).unlink()
     return metadata
 
 
@@ -89,9 +90,8 @@ def _finished_before(preparation: Preparation, overwrite: bool) -> Metadata | No
 
 
 def _clear(preparation: Preparation) -> None:
-    """Removes what the plan has no use for: old metadata first, then shards that are not this preparation's."""
+    """Removes what the preparation has no use for: old metadata first, then shards of another one."""
     folder = preparation.folder
-    make_folder(folder, "--records")
     (folder / METADATA).unlink(missing_ok=True)
     # Names of ours alone: the folder may hold records that another program made.
     ours = f"{'[0-9]' * 5}-of-{'[0-9]' * 5}.tfrecord"
