@@ -28,7 +28,7 @@ from pipelines.records.counters import Counters
 from pipelines.records.decode_workers import Decoded, decoding
 from pipelines.records.metadata import METADATA, SCHEMA_VERSION, Metadata, read_metadata, write_metadata
 from pipelines.records.preparation import Preparation
-from pipelines.records.shards import write_shard
+from pipelines.records.shards import relabel_shard, write_shard
 from pipelines.utterance import Corpus, Utterance
 from pipelines.video import NUM_BOX_COLUMNS, Frames
 
@@ -68,10 +68,10 @@ def prepare(
         _clear(preparation)
         counters = _write_shards(preparation, num_workers)
         _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
-        metadata = _metadata(preparation, counters)
+        metadata = _metadata(preparation, _with_read_emotions(preparation, counters), counters)
         write_metadata(preparation.folder, metadata)
         for name in counters:
-            _counters_path(preparation.folder, name).unlink()
+            _counters_path(preparation.folder, name).unlink(missing_ok=True)
     return metadata
 
 
@@ -242,8 +242,24 @@ def _stop_on_skipped(corpus: Corpus, skipped: Sequence[Mapping[str, str]], skip_
         )
 
 
-def _metadata(preparation: Preparation, counters: Mapping[str, Counters]) -> Metadata:
-    corpus, total = preparation.corpus, sum(counters.values(), Counters())
+def _with_read_emotions(preparation: Preparation, counters: Mapping[str, Counters]) -> Corpus:
+    """Takes labels out of the label set, and of the shards, of which no utterance could be read."""
+    corpus = preparation.corpus
+    read = {emotion for one in counters.values() for counts in one.counts.values() for emotion in counts}
+    kept = tuple(emotion for emotion in corpus.emotions if emotion in read)
+    if not kept or kept == corpus.emotions:
+        return corpus
+    numbers = {corpus.emotions.index(emotion): number for number, emotion in enumerate(kept)}
+    for name in counters:
+        # First: what a kill leaves without counters is written again.
+        _counters_path(preparation.folder, name).unlink(missing_ok=True)
+        relabel_shard(preparation.folder / name, numbers)
+    lost = tuple(emotion for emotion in corpus.emotions if emotion not in read)
+    return dataclasses.replace(corpus, emotions=kept, absent_emotions=corpus.absent_emotions + lost)
+
+
+def _metadata(preparation: Preparation, corpus: Corpus, counters: Mapping[str, Counters]) -> Metadata:
+    total = sum(counters.values(), Counters())
     if not total.num_utterances:
         raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
     return Metadata(
