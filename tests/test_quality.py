@@ -126,6 +126,12 @@ def test_a_pure_tone_is_neither_clipped_nor_noise(hertz):
     assert found_in(with_noise(tone(hertz), 5), None) == {"noisy"}
 
 
+@pytest.mark.parametrize("hertz", [10, 20, 35])
+def test_clipping_over_a_rumble_is_found(hertz):
+    rumble = 0.1 * np.sin(2 * np.pi * hertz * np.arange(3 * RATE) / RATE)
+    assert "clipped" in found_in(np.clip(8 * (speech() + rumble), -0.5, 0.5))
+
+
 @pytest.mark.parametrize("hertz", [90, 140, 220, 330])
 def test_a_held_vowel_is_no_noise(hertz):
     assert inspect(held_vowel(hertz)).snr_db > 15

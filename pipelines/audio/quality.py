@@ -204,8 +204,9 @@ def _is_tone(power: np.ndarray) -> bool:
     Args:
       power: [num_frames, num_bins].
     """
-    lines = power.argmax(axis=1)[:, None] + np.arange(-_LINE_BINS, _LINE_BINS + 1)  # [num_frames, num_line_bins]
-    held = np.take_along_axis(power, np.clip(lines, 0, power.shape[1] - 1), axis=1)
+    padded = np.pad(power, [(0, 0), (_LINE_BINS, _LINE_BINS)])
+    lines = power.argmax(axis=1)[:, None] + np.arange(2 * _LINE_BINS + 1)  # [num_frames, num_line_bins]
+    held = np.take_along_axis(padded, lines, axis=1)
     return float(held.sum(dtype=np.float64)) > _TONE_SHARE * float(power.sum(dtype=np.float64))
 
 
