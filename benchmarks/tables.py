@@ -139,6 +139,10 @@ SECTIONS: Mapping[str, Section] = {
         "Published test split, intervals over dialogues. `meld-late` is late fusion of the three seeds of"
         " `meld-transfer`.",
         (
+            "python -m emotion_tf.fit --branch fusion --fusion late --records data/records/meld --folds published"
+            " --runs saved_models/meld-transfer/fold-0-seed-0 saved_models/meld-transfer/fold-0-seed-1"
+            " saved_models/meld-transfer/fold-0-seed-2 --run saved_models/meld-late",
+            "python -m emotion_tf.evaluate --run saved_models/meld-late",
             "python -m benchmarks.text_baseline --records data/records/meld --runs saved_models/meld"
             " saved_models/meld-transfer saved_models/meld-late",
         ),
