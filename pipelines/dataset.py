@@ -86,7 +86,7 @@ def make_dataset(
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: those of audio_features, each [batch, num_frames,
       columns] float32 normalised and padded with each clip's silence, num_frames [batch] int32; encoder [batch,
-      num_steps, width] float32 as it is stored, padded with 0, and num_steps [batch] int32; token_ids [batch,
+      num_steps, num_blocks, width] float32 as it is stored, padded with 0, and num_steps [batch] int32; token_ids [batch,
       num_tokens] int32 padded with 0; video_frames [batch, num_video_frames, height, width, channels] float32 in
       [0, 1], zeros where a clip has no video. label: [batch] int32; of multi-label records [batch, num_emotions]
       float32, 1 for each label.
@@ -379,10 +379,10 @@ def _pad_with(values: tf.RaggedTensor, silence: tf.Tensor, num_frames: int | Non
 
 
 def _pad_steps(states: tf.RaggedTensor) -> tf.Tensor:
-    """Pads states [batch, (num_steps), width] with zeros, to one step at least, and makes them float32."""
+    """Pads states [batch, (num_steps), num_blocks, width] with zeros, to one step at least, and makes them float32."""
     dense = tf.cast(states.to_tensor(), tf.float32)
-    dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0]])
-    return tf.ensure_shape(dense, [None, None, states.shape[2]])
+    dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0], [0, 0]])
+    return tf.ensure_shape(dense, [None, None, *states.shape[2:]])
 
 
 def _counted(

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,11 +45,13 @@ class EncoderSettings:
       model: A name of whisper's own, the path of a checkpoint, or a folder of Keras weights.
       blocks: Blocks behind which they are taken, counted from 1; none: all but the first and the last.
       device: "cpu", "cuda", or empty: cuda where there is one.
+      save: A folder that keeps Keras weights of the whole encoder; None: none does.
     """
 
     model: str = "base"
     blocks: tuple[int, ...] = ()
     device: str = ""
+    save: Path | None = None
 
     @functools.cached_property
     def checkpoint(self) -> Checkpoint:
@@ -91,13 +94,15 @@ class EncoderSettings:
         return 2 * STEPS_PER_SECOND * len(self.chosen_blocks) * self.checkpoint.sizes.width
 
     def load(self) -> WhisperEncoder:
-        """Loads the encoder, cut off behind the last of the blocks, for the graph of a model.
+        """Loads the encoder, cut off behind the last of the blocks, and keeps its weights where that is asked for.
 
         Raises:
           InputError: What `Checkpoint.load` stops on.
         """
-        blocks = self.chosen_blocks
-        return self.checkpoint.load().with_blocks(blocks)
+        blocks, whole = self.chosen_blocks, self.checkpoint.load()
+        if self.save is not None:
+            self.checkpoint.save(whole, self.save)
+        return whole.with_blocks(blocks)
 
 
 class Encoder:
@@ -167,7 +172,7 @@ def _compiled(encoder: WhisperEncoder) -> Callable[[np.ndarray], tuple[Any, Any]
         return as_stored(encoded["encoder"]), encoded["num_steps"]
 
     if keras.backend.backend() != "tensorflow":
-        return lambda waveform: tuple(map(keras.ops.convert_to_numpy, encode(waveform)))  # type: ignore[return-value]
+        return lambda waveform: tuple(map(keras.ops.convert_to_numpy, encode(waveform)))
     return tf.function(encode, input_signature=[tf.TensorSpec([None, None], tf.int16)])
 
 

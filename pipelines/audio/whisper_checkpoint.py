@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -292,8 +294,6 @@ def _load_file(path: Path, sizes: Sizes) -> WhisperEncoder:
 
 def _stop_on_memory(checkpoint: Checkpoint) -> None:
     """Refuses an encoder that does not fit into memory, and tells what a large one takes."""
-    import sys
-
     needed, available = checkpoint.sizes.num_bytes, available_memory()
     about = f"the encoder of whisper {checkpoint.name} takes about {needed / 2**30:.1f} GiB of memory"
     if available is not None and needed > available:
@@ -311,9 +311,7 @@ def available_memory() -> int | None:
     except (OSError, ValueError):
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     group = Path("/sys/fs/cgroup")
-    try:
+    with contextlib.suppress(OSError, ValueError):  # No limit, or another system.
         limit, used = (int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
         free = min(free, max(limit - used, 0)) if free else limit - used
-    except (OSError, ValueError):
-        pass  # No limit, or another system.
     return free or None

@@ -45,6 +45,7 @@ class WhisperLogMel(keras.layers.Layer):
         self.num_mels = num_mels
 
     def call(self, waveform, num_samples):
+        num_samples = ops.cast(num_samples, "int32")
         chunks = ops.reshape(_reflected(waveform, num_samples), (ops.shape(waveform)[0], -1, _CHUNK_LENGTH))
         # The Fourier transform of windowed frames, their real parts before their imaginary ones.
         transform, filters = _transform(), _mel_filters(self.num_mels)
@@ -249,7 +250,7 @@ def _reflected(waveform, num_samples):
     """
     length = ops.shape(waveform)[1] + _FFT_LENGTH - _HOP_LENGTH
     places = ops.abs(ops.arange(length, dtype="int32") - _FFT_LENGTH // 2)[None]
-    last = ops.cast(num_samples, "int32")[:, None] - 1
+    last = num_samples[:, None] - 1
     places = ops.where(places > last, 2 * last - places, places)  # [batch, length]
     return ops.take_along_axis(waveform, ops.maximum(places, 0), axis=1)
 
@@ -267,9 +268,9 @@ def _transform() -> np.ndarray:
 @functools.cache
 def _mel_filters(num_mels: int) -> np.ndarray:
     """Makes whisper's mel filters: [201, num_mels] float32."""
-    import librosa.filters
+    from librosa.filters import mel
 
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=_FFT_LENGTH, n_mels=num_mels).T.astype(np.float32)
+    return mel(sr=SAMPLE_RATE, n_fft=_FFT_LENGTH, n_mels=num_mels).T.astype(np.float32)
 
 
 def _attend(heads, is_position):

@@ -204,6 +204,27 @@ class AttentionPooling(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
+class WeightedLayerSum(keras.layers.Layer):
+    """Sums the states of several blocks of an encoder with learned weights, positive and 1 together.
+
+    [batch, num_steps, num_blocks, width] -> [batch, num_steps, width]; at first their mean.
+
+    Source: Yang et al. 2021 (SUPERB), arXiv:2105.01051.
+    """
+
+    def build(self, input_shape):
+        self.scores = self.add_weight(shape=(input_shape[2],), initializer="zeros", name="scores")
+
+    def call(self, inputs):
+        exponents = ops.exp(self.scores - ops.max(self.scores))
+        weights = exponents / ops.sum(exponents)
+        return ops.sum(inputs * ops.cast(weights, inputs.dtype)[:, None], axis=2)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:2], input_shape[3])
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
 class StepMask(keras.layers.Layer):
     """Masks the padding behind a clip.
 

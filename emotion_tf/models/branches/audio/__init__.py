@@ -10,7 +10,7 @@ from emotion_tf.models.branches.audio.convolutional import cnn, cnn_attention, c
 from emotion_tf.models.branches.audio.efficientnet import efficientnet
 from emotion_tf.models.branches.audio.recurrent import gru
 from emotion_tf.models.branches.audio.transformer import transformer
-from emotion_tf.models.branches.layers import AttentionPooling, MeanPooling, StepMask
+from emotion_tf.models.branches.layers import AttentionPooling, MeanPooling, StepMask, WeightedLayerSum
 from emotion_tf.models.branches.outputs import BranchOutput, Steps
 
 
@@ -22,7 +22,7 @@ def audio_branch(inputs: Mapping[str, keras.KerasTensor], config: AudioConfig) -
 
     Args:
       inputs: Feature -> [batch, num_frames, columns] float32, normalised, with num_frames [batch] int32; encoder
-        [batch, num_steps, width] float32 with num_steps [batch] int32.
+        [batch, num_steps, num_blocks, width] float32 with num_steps [batch] int32.
       config: Features, model, widths and dropout.
 
     Returns:
@@ -58,8 +58,9 @@ def _model_of(config: AudioConfig):
 
 
 def _steps_of_states(states: keras.KerasTensor, num_steps: keras.KerasTensor, config: AudioConfig) -> Steps:
-    """Narrows what a frozen encoder made of a clip: [batch, num_steps, width] -> steps embedding_dim wide."""
-    x = layers.LayerNormalization(name="audio_encoder_norm")(states)
+    """Narrows what a frozen encoder made of a clip: [batch, num_steps, num_blocks, width] -> embedding_dim wide."""
+    x = WeightedLayerSum(name="audio_encoder_sum")(states)
+    x = layers.LayerNormalization(name="audio_encoder_norm")(x)
     x = layers.Dense(config.embedding_dim, activation="relu", name="audio_encoder_hidden")(x)
     return Steps(x, StepMask(name="audio_encoder_steps")(x, num_steps))
 
