@@ -205,7 +205,7 @@ class AttentionPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class AttentiveStatisticsPooling(keras.layers.Layer):
-    """Pools steps by mean and standard deviation, over all steps alike and as each head of learned attention weighs them.
+    """Pools steps by mean and deviation, of all steps alike and as each head of learned attention weighs them.
 
     Inputs [batch, num_steps, width] and is_step [batch, num_steps] bool; output [batch, 2 * (1 + num_heads) * width]:
     the means of all, then the deviations. Pooling over nothing gives zeros.
