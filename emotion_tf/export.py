@@ -14,7 +14,7 @@ A run of --normalise enrolled adds the inputs `speaker_mean` and `speaker_std` [
 `serving_default`: of the columns of its audio features over the frames of the speaker's other recordings. Deviations
 of zero stand for a speaker who is not enrolled.
 A run that reads states of an encoder has the signature `features` alone, with the inputs `encoder` [batch, num_steps,
-width] and `num_steps` [batch]; metadata.json says of which encoder they are.
+num_blocks, width] and `num_steps` [batch]; metadata.json says of which encoder they are.
 The export is loaded in a new process and compared with the run before it is put in place.
 """
 

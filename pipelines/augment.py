@@ -387,17 +387,18 @@ class MixUp:
     def __call__(
         self, features: Tensors, label: tf.Tensor, *weights: tf.Tensor, seed: tf.Tensor
     ) -> tuple[Tensors | tf.Tensor, ...]:
-        """Mixes audio features [batch, num_frames, num_columns] and one-hot labels [batch, num_emotions]."""
+        """Mixes audio features [batch, num_frames, ...] and one-hot labels [batch, num_emotions]."""
         num_clips, draws = tf.shape(label)[0], Draws(seed)
         share = draws.uniform([num_clips], 0.0, self.share) * tf.cast(draws.uniform([num_clips]) < 0.5, tf.float32)
         mixed = dict(features)
         for name in {*audio.FRAME_FEATURES, "encoder"} & set(features):
-            mixed[name] = _mix(features[name], share[:, tf.newaxis, tf.newaxis])
+            mixed[name] = _mix(features[name], share)
         for name in {"num_frames", "num_steps"} & set(features):
             longer = tf.maximum(features[name], tf.roll(features[name], 1, 0))
             mixed[name] = tf.where(share > 0, longer, features[name])
-        return mixed, _mix(label, share[:, tf.newaxis]), *weights
+        return mixed, _mix(label, share), *weights
 
 
 def _mix(values: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    share = tf.reshape(share, (-1, *[1] * (len(values.shape) - 1)))
     return (1 - share) * values + share * tf.roll(values, 1, 0)

@@ -61,9 +61,11 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
         "speakers": f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-",
         "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts) + _describe_absent(metadata),
         "features": ", ".join(
-            f"{count} columns {name}" for name, count in metadata.columns.items() if name != "face_boxes"
+            f"{_described_columns(count)} columns {name}"
+            for name, count in metadata.columns.items()
+            if name != "face_boxes"
         ),
-        **({"encoder": "{kind} {model}, layer {layer}".format(**metadata.encoder)} if metadata.encoder else {}),
+        **({"encoder": _describe_encoder(metadata.encoder)} if metadata.encoder else {}),
         **({"video": _describe_video(metadata, metadata.video_settings)} if metadata.video_settings else {}),
         "words": f"{metadata.transcript_source}; {_describe_words(metadata)}",
         "skipped": f"{len(metadata.skipped)} unreadable",
@@ -80,6 +82,16 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
         for name, value in rows.items()
         if has_clips or name not in _ROWS_OF_CLIPS
     )
+
+
+def _described_columns(columns: int | tuple[int, ...]) -> str:
+    return str(columns) if isinstance(columns, int) else " x ".join(map(str, columns))
+
+
+def _describe_encoder(encoder: Mapping[str, Any]) -> str:
+    blocks = encoder["blocks"]
+    of_blocks = f"block{'s' * (len(blocks) > 1)} {' '.join(map(str, blocks))}"
+    return f"{encoder['kind']} {encoder['model']}, {of_blocks}, {encoder['steps_per_second']} steps a second"
 
 
 def _describe_video(metadata: records.Metadata, settings: VideoSettings) -> str:
@@ -192,11 +204,16 @@ def _add_front_end_arguments(group: Group) -> None:
 def _add_encoder_arguments(group: Group) -> None:
     sentence = "Store the states of this pretrained encoder of speech too, frozen; it runs on --device."
     add_flag(group, "--encoder", sentence, choices=KINDS)
-    sentence = "Use this model: tiny, base, small.en, ..., downloaded at first use, or a checkpoint file."
-    add_flag(group, "--encoder-model", sentence, metavar="NAME", shown=EncoderSettings.model)
-    sentence = "Take the states behind block N of the encoder, counted from 1."
-    shown = "the last, with its norm"
-    add_flag(group, "--encoder-layer", sentence, at_least(1), type=int, metavar="N", shown=shown)
+    sentence = (
+        "Use this model: tiny, base, small.en, ..., downloaded at first use, a checkpoint file (.pt), or a folder of"
+        " --encoder-save."
+    )
+    add_flag(group, "--encoder-model", sentence, metavar="NAME|FILE|FOLDER", shown=EncoderSettings.model)
+    sentence = "Take the states behind these blocks of the encoder, counted from 1."
+    options: dict[str, Any] = {"type": int, "nargs": "+", "metavar": "N", "shown": "all but the first and the last"}
+    add_flag(group, "--encoder-blocks", sentence, "each at least 1", **options)
+    sentence = "Keep the encoder's weights in this folder, too: --encoder-model reads it without torch and whisper."
+    add_flag(group, "--encoder-save", sentence, type=Path, metavar="FOLDER")
 
 
 def _add_video_arguments(group: Group) -> None:
@@ -236,7 +253,7 @@ def _video(arguments: argparse.Namespace) -> VideoSettings | None:
 def _encoder(arguments: argparse.Namespace, corpus: Corpus) -> EncoderSettings | None:
     """Reads the flags of an encoder."""
     if arguments.encoder is None:
-        for name in ("encoder_model", "encoder_layer"):
+        for name in ("encoder_model", "encoder_blocks", "encoder_save"):
             if getattr(arguments, name) is not None:
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} belongs to --encoder {KINDS[0]}: add that, or leave this out.")
@@ -245,7 +262,10 @@ def _encoder(arguments: argparse.Namespace, corpus: Corpus) -> EncoderSettings |
         raise InputError(f"{corpus.name} has no recordings, so no states of an encoder: leave --encoder out.")
     defaults = EncoderSettings()
     return EncoderSettings(
-        arguments.encoder_model or defaults.model, arguments.encoder_layer, arguments.device or defaults.device
+        arguments.encoder_model or defaults.model,
+        tuple(arguments.encoder_blocks or defaults.blocks),
+        arguments.device or defaults.device,
+        arguments.encoder_save,
     )
 
 

@@ -4,7 +4,9 @@ whisper and torch are imported when a model is to be loaded.
 """
 
 import hashlib
+import os
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,11 @@ def file_sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def named_sha256(name: str) -> str:
+    """Returns the hash of a model of whisper's own, which its address holds, and which whisper checks a download by."""
+    return import_whisper()._MODELS[name].split("/")[-2]
 
 
 def checkpoint_sha256(model: str) -> str:
@@ -95,10 +102,7 @@ def load(model: str, device: str, flag: str) -> Any:
     try:
         return whisper.load_model(model, device=device)
     except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"the whisper model {model} could not be loaded or downloaded ({_first_line(error)}): connect this"
-            f" machine to the network, or give a checkpoint file to {flag}."
-        ) from None
+        raise _not_downloaded(model, flag, error) from None
 
 
 def _load_checkpoint(whisper: Any, path: Path, device: str) -> Any:
@@ -109,12 +113,60 @@ def _load_checkpoint(whisper: Any, path: Path, device: str) -> Any:
             # Absolute, so that a file called base is not taken for the model of that name.
             return whisper.load_model(str(path.resolve()), device=device)
     except Exception as error:  # Whatever torch and whisper raise on a file of another kind.
-        # torch's own words on anything but weights advise to load it with its code.
-        reason = "it holds something other than weights" if "weights_only" in str(error) else _first_line(error)
+        raise _no_checkpoint(path, error) from None
+
+
+def download(name: str, flag: str) -> Path:
+    """Finds the checkpoint of a model of whisper's own, downloaded at first use.
+
+    Raises:
+      InputError: whisper is not installed, or the download fails.
+    """
+    whisper = import_whisper()
+    cache = Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
+    try:
+        return Path(whisper._download(whisper._MODELS[name], str(cache), False))
+    except (OSError, RuntimeError) as error:
+        raise _not_downloaded(name, flag, error) from None
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Reads a .pt file, weights and no code; they stay on disk until they are looked at, where its format allows it.
+
+    Raises:
+      InputError: torch is not installed, or the file is no checkpoint.
+    """
+    try:
+        import torch
+    except ImportError:
         raise InputError(
-            f"{path} is no whisper checkpoint ({reason}): give a .pt file in openai-whisper's format, or the name of a"
-            " model."
+            f"torch is not installed, which reads {path}: install it with pip install 'emotion_tf[whisper]', or give a"
+            " folder that prepare --encoder-save wrote."
         ) from None
+    options: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            is_zip = zipfile.is_zipfile(path)  # What torch wrote before 1.6 is none, and cannot be mapped.
+            return torch.load(path, mmap=is_zip, **options)
+    except Exception as error:  # Whatever torch raises on a file of another kind.
+        raise _no_checkpoint(path, error) from None
+
+
+def _not_downloaded(name: str, flag: str, error: Exception) -> InputError:
+    return InputError(
+        f"the whisper model {name} could not be loaded or downloaded ({_first_line(error)}): connect this machine to"
+        f" the network, or give a checkpoint file to {flag}."
+    )
+
+
+def _no_checkpoint(path: Path, error: Exception) -> InputError:
+    # torch's own words on anything but weights advise to load it with its code.
+    reason = "it holds something other than weights" if "weights_only" in str(error) else _first_line(error)
+    return InputError(
+        f"{path} is no whisper checkpoint ({reason}): give a .pt file in openai-whisper's format, or the name of a"
+        " model."
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -350,7 +350,7 @@ def whisper_checkpoint(make_whisper):
 
 @pytest.fixture(scope="session")
 def encoder_checkpoint(made_once):
-    """A whisper checkpoint of random weights, two blocks of width 8 each."""
+    """A whisper checkpoint of random weights, four encoder blocks of width 8 each."""
     pytest.importorskip("whisper")
     return made_once("whisper/random.pt", _write_encoder)
 
@@ -360,10 +360,12 @@ def _write_encoder(path):
     import whisper
 
     torch.manual_seed(1)
-    dims = whisper.ModelDimensions(80, 1500, 8, 2, 2, 16, 4, 8, 2, 1)
+    dims = whisper.ModelDimensions(80, 1500, 8, 2, 4, 16, 4, 8, 2, 1)
     weights = whisper.model.Whisper(dims).state_dict()
     # Layer norms that do nothing would hide where they are applied.
-    weights["encoder.ln_post.weight"], weights["encoder.ln_post.bias"] = torch.rand(8) + 0.5, torch.rand(8)
+    for name in weights:
+        if name.startswith("encoder.") and "_ln." in name:
+            weights[name] = weights[name] + torch.rand(8) - 0.5
     weights["decoder.positional_embedding"] = torch.zeros(4, 8)  # Which whisper leaves as memory happens to be.
     torch.save({"dims": vars(dims), "model_state_dict": weights}, path)
 

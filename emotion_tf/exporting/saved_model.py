@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from emotion_tf.runs.folder import Run
 from pipelines import audio, text
 from pipelines.normalisation import Normalisation, normalise
+from pipelines.records.metadata import shape_of_states
 from pipelines.video import VideoSettings
 
 if TYPE_CHECKING:
@@ -161,9 +162,9 @@ def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
     specs = {"token_ids": tf.TensorSpec([None, None], tf.int32, name="token_ids")}
     for name in metadata["audio_features"]:
         is_encoder = name == "encoder"
-        columns = metadata["encoder"]["width"] if is_encoder else audio.num_columns(name, front_end)
+        columns = shape_of_states(metadata["encoder"]) if is_encoder else (audio.num_columns(name, front_end),)
         length = "num_steps" if is_encoder else "num_frames"
-        specs[name] = tf.TensorSpec([None, None, columns], tf.float32, name=name)
+        specs[name] = tf.TensorSpec([None, None, *columns], tf.float32, name=name)
         specs[length] = tf.TensorSpec([None], tf.int32, name=length)
     if settings := metadata["video"]:
         shape = [None, None, *VideoSettings(**settings).shape]

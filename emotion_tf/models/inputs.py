@@ -14,17 +14,19 @@ def make_inputs(modalities: Sequence[str], widths: Mapping[str, Any]) -> dict[st
 
     Args:
       modalities: Some of "audio", "text", "video".
-      widths: Audio feature -> number of its columns; video_frames -> height, width and channels of a frame.
+      widths: Audio feature -> number of its columns, of encoder (num_blocks, width); video_frames -> height, width and
+        channels of a frame.
 
     Returns:
       Name -> input: of audio each feature [batch, num_frames, columns] with num_frames [batch], or for encoder states
-      [batch, num_steps, columns] with num_steps; of text token_ids [batch, num_tokens]; of video video_frames
+      [batch, num_steps, num_blocks, width] with num_steps; of text token_ids [batch, num_tokens]; of video video_frames
       [batch, num_video_frames, height, width, channels].
     """
     inputs: dict[str, keras.KerasTensor] = {}
     if "audio" in modalities:
         features = [name for name in widths if name in AUDIO_FEATURES]
-        inputs |= {name: keras.Input((None, widths[name]), name=name) for name in features}
+        for name in features:
+            inputs[name] = keras.Input((None, *(widths[name] if name == "encoder" else [widths[name]])), name=name)
         for name in dict.fromkeys("num_steps" if feature == "encoder" else "num_frames" for feature in features):
             inputs[name] = keras.Input((), dtype="int32", name=name)
     if "text" in modalities:

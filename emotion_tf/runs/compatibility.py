@@ -133,6 +133,9 @@ def misfit(run: RunMetadata, records: Metadata, facts: Sequence[str] = tuple(_FA
 def _differs(name: str, run: RunMetadata, records: Metadata) -> bool:
     if name == "emotions":  # Labels in another order are mapped by name.
         return set(run.emotions) != set(records.emotions)
+    if name == "encoder" and run.encoder is not None and records.encoder is not None:
+        # A file may be renamed: the hash says whether its weights are the same.
+        return bool({**run.encoder, "model": ""} != {**records.encoder, "model": ""})
     return getattr(run, name) != getattr(records, name)
 
 

@@ -305,8 +305,9 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} lacks {', '.join(sorted(missing))}: export the run again.")
     if encoder := metadata["encoder"]:
         raise InputError(
-            f"{path.parent} needs encoder states of {encoder['kind']} {encoder['model']}, layer {encoder['layer']},"
-            " which predict does not compute: give them to its signature `features`, as metadata.json describes."
+            f"{path.parent} needs encoder states of {encoder['kind']} {encoder['model']}, blocks"
+            f" {' '.join(map(str, encoder['blocks']))}, which predict does not compute: give them to its signature"
+            " `features`, as metadata.json describes."
         )
     return metadata
 

@@ -13,6 +13,7 @@ from pipelines.audio.features import (
 from pipelines.audio.front_end import FrontEnd, mel_matrix, normalise
 from pipelines.audio.recording import LONGEST_SECONDS, Recording, decode, holds_pictures, read_recording
 from pipelines.audio.sound import NoSoundError
+from pipelines.audio.soundfile_reader import stated_seconds
 from pipelines.audio.waveform import (
     AUDIO_SUFFIXES,
     SAMPLE_RATE,
@@ -51,5 +52,6 @@ __all__ = [
     "read_recording",
     "sha256",
     "silence_row",
+    "stated_seconds",
     "to_float",
 ]

@@ -48,6 +48,19 @@ def read_with_soundfile(path: Path, header: FileHeader | None, extent: Extent) -
         return None
 
 
+def stated_seconds(path: Path) -> float | None:
+    """Returns the length that the header of a recording states; None where soundfile knows none, or not quietly."""
+    import soundfile
+
+    try:
+        if _is_mpeg(path):
+            return None
+        with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
+            return None if file.frames > _UNKNOWN_FRAMES else file.frames / file.samplerate
+    except (soundfile.SoundFileError, OSError):
+        return None
+
+
 def _is_mpeg(path: Path) -> bool:
     """Tells whether a file begins as MPEG audio does, or AAC as phones stream it: by a tag or the head of a frame."""
     with path.open("rb") as file:

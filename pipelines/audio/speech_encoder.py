@@ -1,33 +1,40 @@
-"""States of a pretrained, frozen encoder of speech: what openai-whisper's decoder attends to.
+"""States of a pretrained, frozen encoder of speech: whisper's, of each clip by itself and only as long as the clip.
 
-whisper and torch are imported when the encoder is loaded.
+keras and TensorFlow are imported when the encoder is loaded.
 """
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines import audio, whisper_models
-from pipelines.command import InputError
+from pipelines import audio
+from pipelines.audio import whisper_checkpoint
+from pipelines.audio.whisper_checkpoint import Checkpoint
+from pipelines.command import InputError, import_tensorflow
+
+if TYPE_CHECKING:
+    from pipelines.audio.whisper_encoder import WhisperEncoder
 
 KINDS = ("whisper",)
 
 STEPS_PER_SECOND = 25
-"""Two steps of whisper's, of 20 ms each, are pooled to one."""
-
-STEP_LENGTH = audio.SAMPLE_RATE // STEPS_PER_SECOND
-"""Samples that a step stands for."""
+"""Two positions of whisper's, of 20 ms each, are pooled to one."""
 
 _WINDOW_LENGTH = 30 * audio.SAMPLE_RATE
-_WINDOW_STEPS = _WINDOW_LENGTH // STEP_LENGTH
 
-# Several at once fill a GPU; on a processor they are no faster.
+# Lengths in whole half seconds: oneDNN keeps a compiled kernel for each one that it has seen.
+_LENGTH_UNIT = audio.SAMPLE_RATE // 2
+
+# Several at once fill a GPU; on a processor they are no faster, and padding costs.
 _WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 16}
-_LARGEST = np.finfo(np.float16).max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,50 +42,84 @@ class EncoderSettings:
     """Which states.
 
     Attributes:
-      model: A name of whisper's own, or the path of a checkpoint.
-      layer: The block after which they are taken, counted from 1; None: the last.
+      model: A name of whisper's own, the path of a checkpoint, or a folder of Keras weights.
+      blocks: Blocks behind which they are taken, counted from 1; none: all but the first and the last.
       device: "cpu", "cuda", or empty: cuda where there is one.
+      save: A folder that keeps Keras weights of the whole encoder; None: none does.
     """
 
     model: str = "base"
-    layer: int | None = None
+    blocks: tuple[int, ...] = ()
     device: str = ""
+    save: Path | None = None
 
     @functools.cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The encoder, found and not loaded.
+
+        Raises:
+          InputError: What `whisper_checkpoint.find` stops on.
+        """
+        return whisper_checkpoint.find(self.model)
+
+    @functools.cached_property
+    def chosen_blocks(self) -> tuple[int, ...]:
+        """The blocks, in rising order.
+
+        Raises:
+          InputError: One that the encoder does not have, or one twice.
+        """
+        count = self.checkpoint.sizes.num_blocks
+        blocks = self.blocks or tuple(range(2, count)) or (count,)
+        wrong = sorted({block for block in blocks if not 1 <= block <= count or blocks.count(block) > 1})
+        if wrong:
+            raise InputError(f"--encoder-blocks {' '.join(map(str, blocks))} cannot work ({wrong[0]}): whisper"
+                             f" {self.checkpoint.name} has blocks 1 to {count}, and each is given once.")  # fmt: skip
+        return tuple(sorted(blocks))
+
+    @property
     def identity(self) -> dict[str, Any]:
-        """What the states depend on beside the waveform, known before anything is loaded; the device hardly matters."""
-        sha256 = whisper_models.checkpoint_sha256(self.model)
-        return {"kind": "whisper", "model": whisper_models.name_of(self.model), "sha256": sha256, "layer": self.layer}
+        """What the states depend on beside the waveform, known before weights are loaded; the device hardly matters."""
+        return {"kind": "whisper", "sha256": self.checkpoint.sha256, "blocks": list(self.chosen_blocks)}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What metadata say of the states: kind, model, sha256 of the checkpoint, blocks, width, steps_per_second."""
+        names = {"model": self.checkpoint.name, "width": self.checkpoint.sizes.width}
+        return self.identity | names | {"steps_per_second": STEPS_PER_SECOND}
+
+    @property
+    def bytes_per_second(self) -> int:
+        """How much a second of speech takes on disk."""
+        return 2 * STEPS_PER_SECOND * len(self.chosen_blocks) * self.checkpoint.sizes.width
+
+    def load(self) -> WhisperEncoder:
+        """Loads the encoder, cut off behind the last of the blocks, and keeps its weights where that is asked for.
+
+        Raises:
+          InputError: What `Checkpoint.load` stops on.
+        """
+        blocks, whole = self.chosen_blocks, self.checkpoint.load()
+        if self.save is not None:
+            self.checkpoint.save(whole, self.save)
+        return whole.with_blocks(blocks)
 
 
 class Encoder:
-    """A loaded encoder, cut off behind one of its blocks.
-
-    The layer norm at its end belongs to the last block: states of earlier ones are taken as they are.
+    """A loaded encoder that reads recordings.
 
     Attributes:
-      facts: Of the states, for metadata: kind, model, sha256 of the checkpoint, layer, width, steps_per_second.
+      facts: `EncoderSettings.facts`.
 
     Raises:
-      InputError: whisper is not installed, there is no such model, layer or device, or a file is no checkpoint.
+      InputError: There is no such model, block or device, weights cannot be read, or do not fit into memory.
     """
 
     def __init__(self, settings: EncoderSettings):
-        whisper = whisper_models.import_whisper()
-        self._device = whisper_models.device_of(settings.device)
-        model = whisper_models.load(settings.model, self._device, "--encoder-model")
-        dims, identity = model.dims, settings.identity
-        if dims.n_audio_ctx != 2 * _WINDOW_STEPS:
-            raise InputError(f"the encoder of {identity['model']} does not read 30 s: give one of whisper's own.")
-        self._num_mels, self._encoder = dims.n_mels, model.encoder
-        layer = self._cut(settings.layer, identity["model"])
-        self.facts: dict[str, Any] = identity | {
-            # A name stands for one checkpoint: its address holds the hash that whisper checks the download against.
-            "sha256": identity["sha256"] or whisper._MODELS[settings.model].split("/")[-2],
-            "layer": layer,
-            "width": dims.n_audio_state,
-            "steps_per_second": STEPS_PER_SECOND,
-        }
+        self.facts = settings.facts
+        self._device = _device_of(settings.device)
+        with self._placed():
+            self._encode = _compiled(settings.load())
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         """Encodes recordings, one after the other; neighbours change no more than rounding does.
@@ -88,50 +129,66 @@ class Encoder:
             encoded in windows of 30 s.
 
         Yields:
-          [num_steps, width] float16 of each, mean-pooled to 25 steps a second: the steps that hold its samples; none
-          where it is absent. float16 rounds a value by 2 ** -11 of it at most.
-
-        Source: Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision, 2022, section 2.2.
+          [num_steps, num_blocks, width] float16 of each, mean-pooled to 25 steps a second; none where it is absent.
+          float16 rounds a value by 2 ** -11 of it at most.
         """
         cut = [_windows(waveform) for waveform in waveforms]
         states = self._states(itertools.chain.from_iterable(cut))
+        nothing = np.zeros((0, len(self.facts["blocks"]), self.facts["width"]), np.float16)
         for windows in cut:
-            nothing = np.zeros((0, self.facts["width"]), np.float16)
             yield np.concatenate([nothing, *itertools.islice(states, len(windows))])
 
     def _states(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Encodes windows, a few at once, as they are asked for: [num_steps, width] float16 each."""
+        """Encodes windows, a few at once, as they are asked for: [num_steps, num_blocks, width] float16 each."""
         waiting = iter(windows)
         while batch := list(itertools.islice(waiting, _WINDOWS_AT_ONCE[self._device])):
-            for window, states in zip(batch, self._encode(batch), strict=True):
-                yield states[: -(-len(window) // STEP_LENGTH)]
+            length = -(-max(map(len, batch)) // _LENGTH_UNIT) * _LENGTH_UNIT
+            padded = np.stack([np.pad(window, (0, length - len(window))) for window in batch])
+            with self._placed():
+                encoded = self._encode(padded)
+            for states, num_steps in zip(*map(np.asarray, encoded), strict=True):
+                yield states[:num_steps].astype(np.float16)  # Rounded already.
 
-    def _encode(self, windows: Sequence[np.ndarray]) -> np.ndarray:
-        """Encodes windows of 30 s at most: [batch, 750, width] float16."""
-        import torch
-        from whisper.audio import log_mel_spectrogram, pad_or_trim
+    def _placed(self) -> contextlib.AbstractContextManager[Any]:
+        """Puts what is computed on the device."""
+        import keras
 
-        waveforms = [torch.from_numpy(audio.to_float(window)).to(self._device) for window in windows]
-        # One by one: whisper measures loudness against the loudest of all that it is given.
-        mels = [log_mel_spectrogram(pad_or_trim(waveform, _WINDOW_LENGTH), self._num_mels) for waveform in waveforms]
-        with torch.inference_mode():
-            states = self._encoder(torch.stack(mels))  # [batch, 1500, width]
-        pooled = states.reshape(len(windows), _WINDOW_STEPS, 2, -1).mean(dim=2).cpu().numpy()  # [batch, 750, width]
-        # whisper itself runs in float16, so that its states fit; those of another checkpoint must not become infinite.
-        return np.clip(pooled, -_LARGEST, _LARGEST).astype(np.float16)
+        return keras.device({"cpu": "cpu:0", "cuda": "gpu:0"}[self._device])
 
-    def _cut(self, layer: int | None, name: str) -> int:
-        """Drops what comes after a block, so that it is not computed; returns the layer."""
-        import torch
 
-        num_layers = len(self._encoder.blocks)
-        layer = num_layers if layer is None else layer
-        if not 1 <= layer <= num_layers:
-            raise InputError(f"--encoder-layer {layer} cannot work: whisper {name} has layers 1 to {num_layers}.")
-        if layer < num_layers:
-            self._encoder.blocks = self._encoder.blocks[:layer]
-            self._encoder.ln_post = torch.nn.Identity()
-        return layer
+def _compiled(encoder: WhisperEncoder) -> Callable[[np.ndarray], tuple[Any, Any]]:
+    """Makes a function of int16 waveforms [batch, num_samples] that returns rounded states and their counts.
+
+    With TensorFlow it is traced once, for any length.
+    """
+    import keras
+    import tensorflow as tf
+
+    from pipelines.audio.whisper_encoder import as_stored
+
+    def encode(waveform: Any) -> tuple[Any, Any]:
+        """Reads waveforms."""
+        encoded = encoder(waveform)
+        return as_stored(encoded["encoder"]), encoded["num_steps"]
+
+    if keras.backend.backend() != "tensorflow":
+        return lambda waveform: tuple(map(keras.ops.convert_to_numpy, encode(waveform)))
+    return tf.function(encode, input_signature=[tf.TensorSpec([None, None], tf.int16)])
+
+
+def _device_of(device: str) -> str:
+    """Finds where to compute: "cpu" or "cuda".
+
+    Raises:
+      InputError: "cuda" where there is none.
+    """
+    import_tensorflow()
+    import tensorflow as tf
+
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    if device == "cuda" and not has_gpu:
+        raise InputError("--device cuda finds no GPU that TensorFlow can use: leave it out, or give --device cpu.")
+    return device or ("cuda" if has_gpu else "cpu")
 
 
 def _windows(waveform: np.ndarray) -> list[np.ndarray]:

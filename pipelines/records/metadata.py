@@ -29,7 +29,7 @@ class Metadata:
       label_map: The map that led to it, or empty.
       front_end: The settings of log_mel.
       acoustic: Names of the columns of acoustic; none where records hold no acoustic.
-      encoder: Whose states records hold: {"kind", "model", "sha256" of the checkpoint, "layer", "width",
+      encoder: Whose states records hold: {"kind", "model", "sha256" of the checkpoint, "blocks", "width",
         "steps_per_second"}; None where records hold none.
       video: The settings of video_frames; None where records hold none.
       vocabulary_sha256: Of the vocabulary that made the token ids.
@@ -111,12 +111,16 @@ class Metadata:
         return FrontEnd(**self.front_end)
 
     @property
-    def columns(self) -> dict[str, int]:
-        """The fields that are tables, and their numbers of columns."""
-        acoustic = {"acoustic": len(self.acoustic)} if self.acoustic else {}
-        encoder = {"encoder": self.encoder["width"]} if self.encoder else {}
-        faces = {"face_boxes": NUM_BOX_COLUMNS} if self.video else {}
-        return {"log_mel": self.settings.mel_bins} | acoustic | encoder | faces
+    def columns(self) -> dict[str, int | tuple[int, ...]]:
+        """The fields that are tables, and their numbers of columns; of encoder those of blocks and of columns."""
+        columns: dict[str, int | tuple[int, ...]] = {"log_mel": self.settings.mel_bins}
+        if self.acoustic:
+            columns["acoustic"] = len(self.acoustic)
+        if self.encoder:
+            columns["encoder"] = shape_of_states(self.encoder)
+        if self.video:
+            columns["face_boxes"] = NUM_BOX_COLUMNS
+        return columns
 
     @property
     def video_settings(self) -> VideoSettings | None:
@@ -173,17 +177,23 @@ def write_metadata(folder: Path, metadata: Metadata) -> None:
     write_json(folder / METADATA, dataclasses.asdict(metadata))
 
 
+def shape_of_states(encoder: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns the numbers of blocks and of columns of a step, by the facts of an encoder."""
+    return len(encoder["blocks"]), int(encoder["width"])
+
+
 def widths_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Lists the features that records hold, by the metadata of the records or of a run.
 
     Returns:
-      Audio feature -> its columns; video_frames -> height, width and channels of a frame, where there are any.
+      Audio feature -> its columns, of encoder (num_blocks, width); video_frames -> height, width and channels of a
+        frame, where there are any.
     """
-    widths = {"log_mel": metadata["front_end"]["mel_bins"]}
+    widths: dict[str, Any] = {"log_mel": metadata["front_end"]["mel_bins"]}
     if names := metadata.get("acoustic"):
         widths |= {"mfcc": audio.NUM_MFCC_COLUMNS, "acoustic": len(names)}
     if encoder := metadata.get("encoder"):
-        widths["encoder"] = encoder["width"]
+        widths["encoder"] = shape_of_states(encoder)
     if settings := metadata.get("video"):
         widths["video_frames"] = VideoSettings(**settings).shape
     return widths

@@ -13,10 +13,12 @@ from pipelines import audio, text
 from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError
 from pipelines.records.metadata import SCHEMA_VERSION
-from pipelines.records.shards import plan_shards
+from pipelines.records.shards import EXPECTED_SECONDS, plan_shards
 from pipelines.speakers import stop_on_alike
 from pipelines.utterance import Corpus, Utterance
 from pipelines.video import VideoSettings
+
+_NUM_MEASURED = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +81,20 @@ class Preparation:
             self.front_end,
             has_waveform=self.store_waveform,
             has_acoustic=self.has_acoustic,
-            has_encoder=self.encoder is not None,
+            encoder_bytes_per_second=self.encoder.bytes_per_second if self.encoder else 0,
             num_video_frames=self.video.num_frames if self.video else 0,
         )
+
+    @functools.cached_property
+    def bytes_of_states(self) -> int:
+        """Estimates what the states of the encoder take on disk, by the lengths of some recordings; 0 without one."""
+        if self.encoder is None:
+            return 0
+        recordings = [utterance for utterance in self.corpus.utterances if utterance.audio is not None]
+        some = recordings[:: max(1, len(recordings) // _NUM_MEASURED)]
+        lengths = [seconds for seconds in map(_stated_seconds, some) if seconds is not None]
+        mean = sum(lengths) / len(lengths) if lengths else EXPECTED_SECONDS
+        return round(len(recordings) * mean * self.encoder.bytes_per_second)
 
     @functools.cached_property
     def loaded_encoder(self) -> Encoder | None:
@@ -127,6 +140,14 @@ def stop_on_nothing(corpus: Corpus) -> None:
     if not corpus.utterances:
         reasons = ", ".join(f"{count} {reason}" for reason, count in corpus.ignored.items())
         raise InputError(f"{corpus.source}: no utterance is left to write ({reasons}): leave out less.")
+
+
+def _stated_seconds(utterance: Utterance) -> float | None:
+    """Returns the length of a recording, or of the stretch of it that is read; None where no header states one."""
+    assert utterance.audio is not None
+    start, end = utterance.segment or (0.0, None)
+    whole = audio.stated_seconds(utterance.audio) if end is None else end
+    return None if whole is None else max(0.0, whole - start)
 
 
 def _identity(utterance: Utterance, base: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 # One entry a field of a record, for writer and reader alike. Arrays are raw little-endian values of this type, whose
-# last axis (if they have two) is that of `Metadata.columns`; "text" is UTF-8; "numbers" one int64 or more; "images" a
-# JPEG each.
+# axes behind the first are those of `Metadata.columns`; "text" is UTF-8; "numbers" one int64 or more; "images" a JPEG
+# each.
 SCHEMA: Mapping[str, str] = {
     "utterance_id": "text",
     "speaker": "text",
@@ -61,18 +61,20 @@ def _stored(kind: str, value: Any) -> list[bytes]:
     return [value.encode() if kind == "text" else np.asarray(value, np.dtype(kind).newbyteorder("<")).tobytes()]
 
 
-def parse(serialised: "tf.Tensor", fields: Sequence[str], columns: Mapping[str, int]) -> "dict[str, tf.Tensor]":
+def parse(
+    serialised: "tf.Tensor", fields: Sequence[str], columns: Mapping[str, int | tuple[int, ...]]
+) -> "dict[str, tf.Tensor]":
     """Reads fields of one record, as a graph op.
 
     Args:
       serialised: A scalar string.
       fields: Names of `SCHEMA`.
-      columns: Fields that are tables -> their numbers of columns, `Metadata.columns`.
+      columns: Fields that are tables -> their numbers of columns, of encoder (num_blocks, width): `Metadata.columns`.
 
     Returns:
       Field -> tensor: strings are scalars, log_mel and acoustic are [num_frames, columns], encoder is [num_steps,
-      width], face_boxes is [num_video_frames, 5], label (int64), token_ids, waveform and video_frames (strings, a JPEG
-      each) are vectors.
+      num_blocks, width], face_boxes is [num_video_frames, 5], label (int64), token_ids, waveform and video_frames
+      (strings, a JPEG each) are vectors.
     """
     import tensorflow as tf
 
@@ -85,7 +87,7 @@ def parse(serialised: "tf.Tensor", fields: Sequence[str], columns: Mapping[str, 
         if SCHEMA[name] not in ("text", "numbers", "images"):
             parsed[name] = tf.io.decode_raw(parsed[name], tf.as_dtype(SCHEMA[name]))
         if name in columns:
-            parsed[name] = tf.reshape(parsed[name], [-1, columns[name]])
+            parsed[name] = tf.reshape(parsed[name], (-1, *np.atleast_1d(columns[name]).tolist()))
     return parsed
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd
-from pipelines.audio.speech_encoder import STEPS_PER_SECOND
 from pipelines.command import InputError
 from pipelines.files import replacing
 from pipelines.records.metadata import read_metadata
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
 # Shards of this size are read fast and fit a shuffle; a small corpus is still cut in four, to be read side by side.
 _SHARD_BYTES = 32 * 2**20
 _MIN_SHARDS = 4
-_EXPECTED_SECONDS = 4.0
+EXPECTED_SECONDS = 4.0
 _EXPECTED_WORDS_BYTES = 500
-_EXPECTED_ENCODER_WIDTH = 768
 _EXPECTED_IMAGE_BYTES = 2000
 
 
@@ -35,7 +33,7 @@ def plan_shards(
     front_end: FrontEnd,
     has_waveform: bool,
     has_acoustic: bool = False,
-    has_encoder: bool = False,
+    encoder_bytes_per_second: int = 0,
     num_video_frames: int = 0,
 ) -> dict[str, list[Utterance]]:
     """Distributes whole speakers over shards of about equal size.
@@ -50,11 +48,10 @@ def plan_shards(
         groups.setdefault(utterance.speaker or _bucket(utterance.transcript), []).append(utterance)
     num_columns = front_end.mel_bins + has_acoustic * len(ACOUSTIC)
     bytes_a_second = 4 * num_columns / front_end.hop_seconds + has_waveform * 2 * SAMPLE_RATE
-    # The width is known once the encoder is loaded, which a plan must not wait for.
-    bytes_a_second += has_encoder * 2 * _EXPECTED_ENCODER_WIDTH * STEPS_PER_SECOND
+    bytes_a_second += encoder_bytes_per_second
     num_recordings = sum(utterance.audio is not None for utterance in utterances)
     num_videos = sum(utterance.video is not None for utterance in utterances)
-    expected = num_recordings * _EXPECTED_SECONDS * bytes_a_second + len(utterances) * _EXPECTED_WORDS_BYTES
+    expected = num_recordings * EXPECTED_SECONDS * bytes_a_second + len(utterances) * _EXPECTED_WORDS_BYTES
     expected += num_videos * num_video_frames * _EXPECTED_IMAGE_BYTES
     num_shards = min(len(groups), max(_MIN_SHARDS, round(expected / _SHARD_BYTES)))
     shards: list[list[Utterance]] = [[] for _ in range(num_shards)]

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ def prepare(
         _stop_on_skipped(preparation.corpus, finished.skipped, skip_bad)
         print(f"{preparation.folder} holds these records already, complete", file=sys.stderr)
         return finished
+    _tell_size(preparation)
     _ = preparation.loaded_encoder  # What is wrong with it must not cost the records that are there.
     with locked(preparation.folder, "--records"):
         _clear(preparation)
@@ -87,6 +89,22 @@ def _finished_before(preparation: Preparation, overwrite: bool) -> Metadata | No
             " words or recordings): give another --records, or --overwrite to replace them."
         )
     return metadata
+
+
+def _tell_size(preparation: Preparation) -> None:
+    """Says how much the states of an encoder will take, and stops where the disk is smaller."""
+    needed = preparation.bytes_of_states
+    if not needed:
+        return
+    folder = preparation.folder.absolute()
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    about = f"the states of the encoder will take about {needed / 1e6:,.1f} MB"
+    if needed > free:
+        raise InputError(
+            f"{about}, and the disk of {folder} has {free / 1e6:,.1f} MB free: give another --records, or fewer"
+            " --encoder-blocks."
+        )
+    print(f"{about} in {preparation.folder}", file=sys.stderr)
 
 
 def _clear(preparation: Preparation) -> None:
