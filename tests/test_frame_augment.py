@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import audio
-from pipelines.augment import BandLimit, SpecAugment, TimeShift
+from pipelines.augment import BandLimit, SpecAugment, StateMask, TimeShift
 from pipelines.augment.frame_augment import shift_bands
 
 PLAIN = SpecAugment(mel_shift=0, num_mel_masks=0, num_frame_masks=0)
@@ -208,3 +208,28 @@ def test_a_move_is_the_same_for_the_same_seed_and_leaves_text_alone():
     assert len(set(shifts[0])) > 2
     example = {"token_ids": tf.constant([2])}
     assert TimeShift(3, 9)(example, seed_of(0)) is example
+
+
+def test_stretches_of_states_are_hidden_in_all_blocks():
+    states = tf.ones([40, 3, 5], tf.float16)
+    widths = set()
+    for seed in range(30):
+        hidden = StateMask(8)({"encoder": states}, seed_of(seed))["encoder"].numpy() == 0
+        is_step = hidden.all(axis=(1, 2))
+        np.testing.assert_array_equal(hidden.any(axis=(1, 2)), is_step)
+        widths.add(int(is_step.sum()))
+    assert max(widths) <= 14
+    assert len(widths) > 4
+    assert np.diff(np.flatnonzero(is_step)).max(initial=0) < 40
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 3, 4, 9])
+def test_short_clips_lose_at_most_a_quarter_to_each_mask(num_steps):
+    [found] = seeded(1).map(lambda seed: StateMask(99)({"encoder": tf.ones([num_steps, 2, 3])}, seed)["encoder"])
+    assert found.shape == (num_steps, 2, 3)
+    assert (found.numpy() == 0).all(axis=(1, 2)).sum() <= 2 * (num_steps // 4)
+
+
+def test_a_clip_without_states_stays():
+    example = {"log_mel": clip()}
+    assert StateMask(5)(example, seed_of(0)) is example

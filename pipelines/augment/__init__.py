@@ -6,7 +6,7 @@ those of `tensorflow_io.audio.freq_mask` and `time_mask`, which take no seed.
 """
 
 from pipelines.augment.draws import Augment, Draws, Tensors
-from pipelines.augment.frame_augment import BandLimit, SpecAugment, TimeShift
+from pipelines.augment.frame_augment import BandLimit, SpecAugment, StateMask, TimeShift
 from pipelines.augment.image_augment import ImageAugment
 from pipelines.augment.mixup import MixUp
 from pipelines.augment.text_augment import TextAugment
@@ -19,6 +19,7 @@ __all__ = [
     "ImageAugment",
     "MixUp",
     "SpecAugment",
+    "StateMask",
     "Tensors",
     "TextAugment",
     "TimeShift",

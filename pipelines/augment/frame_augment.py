@@ -65,6 +65,35 @@ def shift_bands(log_mel: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
+class StateMask:
+    """Hides random stretches of the states of an encoder.
+
+    Attributes:
+      widest: A stretch is shorter than so many steps, and never more than a quarter of the clip.
+      count: How many stretches.
+
+    Source: Park et al. 2019, arXiv:1904.08779, on states as wav2vec 2.0 (arXiv:2006.11477) has it.
+    """
+
+    widest: int
+    count: int = 2
+
+    def __call__(self, example: Tensors, seed: tf.Tensor) -> Tensors:
+        """Changes `encoder` [num_steps, num_blocks, width]; other features stay."""
+        if "encoder" not in example:
+            return example
+        states, draws = example["encoder"], Draws(seed)
+        num_steps = tf.shape(states)[0]
+        widest = tf.minimum(self.widest, num_steps // 4)
+        for _ in range(self.count):
+            hidden = tf.cond(
+                widest > 0, lambda: is_hidden(num_steps, widest, draws), lambda: tf.zeros([num_steps], tf.bool)
+            )
+            states = tf.where(hidden[:, tf.newaxis, tf.newaxis], tf.zeros([], states.dtype), states)
+        return example | {"encoder": states}
+
+
+@dataclasses.dataclass(frozen=True)
 class BandLimit:
     """Takes the upper bands out of some log-mels, as telephones and codecs do.
 
