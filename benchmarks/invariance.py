@@ -1,11 +1,11 @@
 """Asks whether the same speech gets the same prediction: `python -m benchmarks.invariance --run RUN --source DIR`.
 
-RUN is a finished and exported run, DIR the recordings that it was trained on (data/ravdess). Recordings of its test
-speakers are changed in 30 ways, as people, microphones and formats change them, written to files and predicted like any
-other file. Of each change: the share of predictions that change, among all clips and among those whose two most
-probable emotions were more than 0.05 apart, and the mean change of the probabilities (half of the summed absolute
-differences, in [0, 1]). The test split is read to look for changes, not for a score. Writes results/invariance.json
-beside this file.
+Each RUN is a finished and exported run, DIR the recordings that all were trained on (data/ravdess), by one fold.
+Recordings of its test speakers are changed in 30 ways, as people, microphones and formats change them, written to
+files and predicted like any other file. Of each change: the share of predictions that change, among all clips and among
+those whose two most probable emotions were more than 0.05 apart, and the mean change of the probabilities (half of the
+summed absolute differences, in [0, 1]). The test split is read to look for changes, not for a score. Writes
+results/invariance.json beside this file.
 """
 
 import argparse
@@ -156,16 +156,16 @@ CHANGES = (
 def main(argv: list[str] | None = None) -> None:
     """Predicts every change of every clip, prints a table and writes the result."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--run", type=Path, required=True, help="a finished and exported run on RAVDESS")
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="finished and exported runs on RAVDESS")
     parser.add_argument("--source", type=Path, required=True, help="the folder of RAVDESS")
     parser.add_argument("--clips", type=int, default=48, help="of test speakers, drawn (%(default)s)")
     arguments = parser.parse_args(argv)
-    run = Run(arguments.run).require_finished()
-    clips = _clips(run, arguments.source, arguments.clips)
-    predictor = Predictor(arguments.run)
-    rows = measure(predictor, clips)
-    write_result("invariance", {"run": run.folder.name, "num_clips": len(clips), "changes": rows})
-    print("\n".join(_line(row) for row in rows))
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for run in [Run(folder).require_finished() for folder in arguments.run]:
+        clips = _clips(run, arguments.source, arguments.clips)
+        found = runs[run.folder.name] = measure(Predictor(run.folder), clips)
+        print(f"{run.folder}: {len(clips)} clips", *map(_line, found), sep="\n")
+    write_result("invariance", {"runs": runs})
 
 
 def _clips(run: Run, source: Path, count: int) -> list[Path]:

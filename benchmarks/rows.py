@@ -227,6 +227,19 @@ def video(result: Result) -> Rows:
     return [{"what": what, "measured": measured} for what, measured in shown.items()]
 
 
+def invariance(result: Result) -> Rows:
+    """Draws a row a change, three columns a run."""
+    table = []
+    for rows in zip(*result["runs"].values(), strict=True):
+        row = {"change": rows[0]["change"], "must not change": "x" if rows[0]["is_exact"] else ""}
+        for name, found in zip(result["runs"], rows, strict=True):
+            row[f"{name}: other prediction"] = f"{found['changed']:.3f}"
+            row[f"{name}: where clear"] = f"{found['changed_where_clear']:.3f}"
+            row[f"{name}: mean change"] = f"{found['mean_change']:.4f}"
+        table.append(row)
+    return table
+
+
 def quality(result: Result) -> Rows:
     """Draws a row a change of the recordings, a column a fault."""
     return [

@@ -139,6 +139,10 @@ SECTIONS: Mapping[str, Section] = {
         "Published test split, intervals over dialogues. `meld-late` is late fusion of the three seeds of"
         " `meld-transfer`.",
         (
+            "python -m emotion_tf.fit --branch fusion --fusion late --records data/records/meld --folds published"
+            " --runs saved_models/meld-transfer/fold-0-seed-0 saved_models/meld-transfer/fold-0-seed-1"
+            " saved_models/meld-transfer/fold-0-seed-2 --run saved_models/meld-late",
+            "python -m emotion_tf.evaluate --run saved_models/meld-late",
             "python -m benchmarks.text_baseline --records data/records/meld --runs saved_models/meld"
             " saved_models/meld-transfer saved_models/meld-late",
         ),
@@ -159,6 +163,23 @@ SECTIONS: Mapping[str, Section] = {
         ("quality",),
         "200 clips of RAVDESS, as they are and changed: the share in which each fault is found.",
         ("python -m benchmarks.quality --source data/ravdess",),
+    ),
+    "invariance": Section(
+        "The same speech, changed",
+        rows.invariance,
+        ("invariance",),
+        "48 clips of test speakers of RAVDESS (lj5, fold 0), changed and predicted anew: the share of predictions that"
+        " change, among all clips and among those whose two most probable emotions are more than 0.05 apart, and the"
+        " mean change of the probabilities. `ravdess-plain` is trained without band limits and noise.",
+        (
+            "python -m emotion_tf.fit --branch audio --records data/records/ravdess --folds lj5 --epochs 30"
+            " --band-limit 0 --run saved_models/ravdess-plain",
+            "python -m emotion_tf.fit --branch audio --records data/records/ravdess --folds lj5 --epochs 30"
+            " --noise-snr-db 15 --run saved_models/ravdess-noise",
+            "python -m emotion_tf.export --run saved_models/ravdess-plain  # and ravdess-noise",
+            "python -m benchmarks.invariance --run saved_models/ravdess-plain saved_models/ravdess-noise"
+            " --source data/ravdess",
+        ),
     ),
     "coverage": Section(
         "Do 95 % intervals cover 95 %?",

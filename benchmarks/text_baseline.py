@@ -3,8 +3,9 @@
 DIR holds records with a published split. Unigrams and bigrams of words and punctuation, a logistic regression (one an
 emotion where utterances have several), its strength chosen on the validation split by weighted F1 (macro-F1 with
 thresholds fitted there, where utterances have several); the test split is scored by the code that scores runs. --runs
-are runs or crossvals whose test split was read. Writes saved_models/<records>-tfidf.csv, which evaluate and compare
-read like the predictions of a run, and results/text_baseline-<records>.json beside this file.
+are runs or crossvals whose test split was read; docs/text.md has the commands of those in its table. Writes
+saved_models/<records>-tfidf.csv, which evaluate and compare read like the predictions of a run, and
+results/text_baseline-<records>.json beside this file.
 """
 
 import argparse
@@ -36,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, nargs="*", default=[])
     arguments = parser.parse_args(argv)
     for run in arguments.runs:
+        if not run.is_dir():
+            raise InputError(f"{run} does not exist: train it as docs/text.md says, or leave it out of --runs.")
         if not Scored(run).scores_path.exists() or "test" not in Scored(run).scores():
             raise InputError(f"{run} has no scores of the test split: read it first, with evaluate or crossval.")
     start = time.perf_counter()

@@ -29,7 +29,7 @@ from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
 from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
-from pipelines.files import read_json, write_json
+from pipelines.files import locked, read_json, write_json
 from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_index, read_metadata
 from pipelines.settings import at_least
@@ -135,7 +135,7 @@ class Crossval(Scored):
         if self.config_path.exists() and not overwrite:
             self._refuse_another(config, seeds)
         # The same command after an interruption goes on, also where it was to overwrite something.
-        goes_on = self.config_path.exists() and not self._differing(config, seeds)
+        goes_on = self.config_path.exists() and self._is_same(config, seeds)
         fits = self._checked_fits(config, seeds)
         if overwrite and self.folder.exists() and not (goes_on and not all(one.run.is_finished for one in fits)):
             self._remove()
@@ -157,22 +157,32 @@ class Crossval(Scored):
                     f"{source} is no cross-validation, and sources of one must be: name such a folder, or a run on"
                     " other records."
                 )
-            if (found := other.settings().get("seeds", 0)) < seeds:
+            if (found := other.settings()["seeds"]) < seeds:
                 raise InputError(
                     f"{source} was made with --seeds {found}, fewer than the {seeds} here: add seeds to it first."
                 )
 
     def settings(self) -> dict[str, Any]:
-        """Reads crossval.json: seeds and config."""
-        return read_json(self.config_path)
+        """Reads crossval.json: seeds and config.
+
+        Raises:
+          InputError: A file that is missing or corrupt.
+        """
+        return read_json(self.config_path, keys={"seeds": int, "config": dict})
 
     def _differing(self, config: Config, seeds: int) -> str:
         """Names what the cross-validation in the folder has otherwise; fewer seeds than asked for are no matter."""
         found, asked = self.settings(), json.loads(config.to_json())
-        before = found.get("config", {})
-        differing = [name for name in asked if before.get(name) != asked[name]]
-        fewer = [f"number of seeds ({found['seeds']})"] if seeds < found.get("seeds", 0) else []
+        differing = [name for name in asked if found["config"].get(name) != asked[name]]
+        fewer = [f"number of seeds ({found['seeds']})"] if seeds < found["seeds"] else []
         return ", ".join(differing + fewer)
+
+    def _is_same(self, config: Config, seeds: int) -> bool:
+        """Whether the cross-validation in the folder can go on; one whose crossval.json is corrupt cannot."""
+        try:
+            return not self._differing(config, seeds)
+        except InputError:
+            return False
 
     def _refuse_another(self, config: Config, seeds: int) -> None:
         if what := self._differing(config, seeds):
@@ -183,6 +193,9 @@ class Crossval(Scored):
 
     def _remove(self) -> None:
         """Moves the folder aside before it removes it: what a kill leaves must not look like a cross-validation."""
+        for run in filter(Path.is_dir, self.folder.glob("fold-*-seed-*")):
+            with locked(run, "--run"):
+                pass  # Nothing is removed that another process trains.
         aside = self.folder.with_name(f".{self.folder.name}.removed")
         if aside.exists():
             shutil.rmtree(aside)
@@ -361,7 +374,7 @@ def _work(one: Fit, split: str, threads: int) -> None:
 
 def _fit_and_score(one: Fit, split: str) -> None:
     if not one.run.is_finished:
-        fit(one.config, one.run, overwrite=one.run.config_path.exists())
+        fit(one.config, one.run, overwrite=one.run.config_path.exists(), anew=True)
     if split not in one.run.scores():
         evaluate(one.run)
 

@@ -21,7 +21,7 @@ from emotion_tf.training.checks import Checked, check, with_branches
 from pipelines import normalisation
 from pipelines.audio import FRAME_FEATURES
 from pipelines.command import InputError, import_tensorflow, run_command
-from pipelines.files import write_json
+from pipelines.files import locked, write_json
 from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_metadata
 from pipelines.settings import Bounds, require
@@ -59,17 +59,18 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def fit(config: Config, run: Run, overwrite: bool = False) -> None:
+def fit(config: Config, run: Run, overwrite: bool = False, *, anew: bool = False) -> None:
     """Trains what a config describes, or finishes it, and scores the validation split.
 
     Args:
       config: What to train on what.
       run: Where it goes.
-      overwrite: Replaces another run in the folder.
+      overwrite: Replaces another run in the folder; one that this began, and that was interrupted, goes on.
+      anew: Lets `overwrite` replace that, too.
 
     Raises:
-      InputError: Records, folds, runs or settings that do not fit together; a finished run in the folder; a loss that
-        is no number.
+      InputError: Records, folds, runs or settings that do not fit together; a finished run in the folder, or one that
+        another process trains; a loss that is no number.
     """
     for source in config.sources:
         if Path(source).resolve() == run.folder.resolve():
@@ -77,13 +78,17 @@ def fit(config: Config, run: Run, overwrite: bool = False) -> None:
     read_metadata(Path(config.records))  # Complains in no time; TensorFlow takes seconds.
     import_tensorflow()
     checked = check(config)
-    run.start(config, overwrite=overwrite)
-    try:
-        _train(run, config, checked)
-    except Exception:
-        # Its name would be taken by a run that holds nothing.
-        run.remove_if_empty()
-        raise
+    with locked(run.folder, "--run"):
+        goes_on = not anew and run.is_overwriting(config, checked.metadata)
+        run.start(config, overwrite=overwrite and not goes_on)
+        try:
+            _train(run, config, checked)
+        except Exception as error:
+            # Its name would be taken by a run that holds nothing.
+            run.remove_if_empty()
+            if isinstance(error, InputError):
+                run.end_overwriting()
+            raise
 
 
 def _train(run: Run, config: Config, checked: Checked) -> None:

@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _check_flags(paths: Sequence[Path], fit_on: Sequence[Path], output: Path) -> None:
     if len(paths) < 2:
-        raise InputError(f"Nothing to fuse {paths[0]} with: give --predictions two files or more.")
+        raise InputError(f"nothing to fuse {paths[0]} with: give --predictions two files or more.")
     if fit_on and len(fit_on) != len(paths):
         raise InputError(
             f"--fit-on names {len(fit_on)} and --predictions {len(paths)} files: name as many, in the same order."

@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> None:
             prediction = predictor.predict(file, transcript, transcriber=transcriber, enrolled=enrolled)
             print(json.dumps(prediction.to_json(), ensure_ascii=False), flush=True)
         except InputError as error:
+            if len(transcripts) == 1:
+                raise
             print(f"error: {error}", file=sys.stderr)
             bad += 1
     if bad:

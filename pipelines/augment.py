@@ -111,6 +111,34 @@ def shift_bands(log_mel: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
+class BandLimit:
+    """Takes the upper bands out of some log-mels, as telephones and codecs do.
+
+    The log-mel is one that `normalise` made of a clip alone: a band that holds nothing reads 0, and the others are
+    scaled so that all together have the deviation that they had.
+
+    Attributes:
+      share: Of clips, in [0, 1).
+      least: Bands that are always left; how many more, each number as likely, is drawn.
+    """
+
+    share: float
+    least: int
+
+    def __call__(self, example: Tensors, seed: tf.Tensor) -> Tensors:
+        """Changes `log_mel` [num_frames, mel_bins]; other features stay."""
+        if "log_mel" not in example:
+            return example
+        log_mel, draws = example["log_mel"], Draws(seed)
+        num_bands = log_mel.shape[1]
+        num_left = draws.uniform((), min(self.least, num_bands - 1), num_bands, tf.int32)
+        limited = tf.where(tf.range(num_bands) < num_left, log_mel, 0.0)
+        power, power_left = (tf.reduce_sum(tf.square(values)) for values in (log_mel, limited))
+        limited *= tf.sqrt(tf.math.divide_no_nan(power, power_left))
+        return example | {"log_mel": tf.where(draws.uniform(()) < self.share, limited, log_mel)}
+
+
+@dataclasses.dataclass(frozen=True)
 class TimeShift:
     """Moves a clip inside the window that it is padded to.
 

@@ -13,7 +13,7 @@ from pipelines.audio.quality import Quality
 from pipelines.audio.recording import LONGEST_SECONDS, Recording, read_recording
 from pipelines.audio.silence import TRIM_DB
 from pipelines.audio.sound import Extent, NoSamplesError, NoSoundError
-from pipelines.audio.waveform import SAMPLE_RATE
+from pipelines.audio.waveform import SAMPLE_RATE, is_silent
 from pipelines.command import InputError
 from pipelines.utterance import Segment
 from pipelines.video import Frames, VideoSettings, read_frames, spoken_span
@@ -30,6 +30,7 @@ class Clip(NamedTuple):
       waveform: [num_samples] int16 at 16 kHz, at one level; none without audio.
       frames: Of its video; None where none are read.
       peak: Of the recording as it was, as a share of full scale.
+      bits: Of its samples.
       notes: What was noticed while reading, in sentences.
       quality: What was found in the waveform, where it was inspected.
     """
@@ -37,8 +38,14 @@ class Clip(NamedTuple):
     waveform: np.ndarray
     frames: Frames | None = None
     peak: float = 0.0
+    bits: int = 16
     notes: tuple[str, ...] = ()
     quality: Quality | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is a recording, and it is too soft for speech."""
+        return len(self.waveform) > 0 and is_silent(self.peak, self.bits)
 
 
 def read_clip(
@@ -71,7 +78,7 @@ def read_clip(
     except NoSoundError:
         if not has_frames:
             raise
-    clip = Clip(recording.waveform, None, recording.peak, recording.notes)
+    clip = Clip(recording.waveform, None, recording.peak, recording.bits, recording.notes)
     if video_settings is None or video_path is None or (video_path == audio_path and not recording.has_pictures):
         return clip
     span = spoken_span(clip.waveform, trim_db)

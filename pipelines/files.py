@@ -1,13 +1,15 @@
-"""Files that are written whole or not at all, and files that cannot be read."""
+"""Files that are written whole or not at all, folders that one process writes, and files that cannot be read."""
 
 import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pipelines.command import InputError
+from pipelines.command import InputError, make_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +41,40 @@ def replacing(path: Path, *, is_shared: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def locked(folder: Path, flag: str) -> Iterator[None]:
+    """Keeps other processes that ask for it out of a folder; one that ends in whatever way keeps nothing.
+
+    Args:
+      folder: Made where it is missing.
+      flag: The one that takes another folder, for the sentence.
+
+    Raises:
+      InputError: Another process has it, or it cannot be made.
+    """
+    make_folder(folder, flag)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, folder, flag)
+        yield
+    finally:
+        # Not by closing alone: processes that were forked meanwhile hold the same lock.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path, flag: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another process is writing to {folder}: wait until it has ended, or give another {flag}."
+        ) from None
+    except OSError:
+        pass  # Some file systems of networks know no locks.
+
+
 def stop_on_unreadable(path: Path) -> None:
     """Stops on what is no file to read.
 
@@ -58,16 +94,18 @@ def stop_on_unreadable(path: Path) -> None:
         raise InputError(f"{path} is an empty file: copy it again.")
 
 
-def read_json(path: Path, advice: str = "make it again with --overwrite", keys: Sequence[str] = ()) -> dict[str, Any]:
+def read_json(
+    path: Path, advice: str = "make it again with --overwrite", keys: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """Reads a JSON file that holds an object.
 
     Args:
       path: A file that `write_json` wrote.
       advice: How a user gets another one, for the sentence.
-      keys: What the object must hold.
+      keys: What the object must hold: key -> type of its value, or several.
 
     Raises:
-      InputError: A file that is missing or corrupt, or lacks a key.
+      InputError: A file that is missing or corrupt, lacks a key or holds something else under it.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -75,6 +113,8 @@ def read_json(path: Path, advice: str = "make it again with --overwrite", keys: 
             raise ValueError("no object")
         if missing := [key for key in keys if key not in values]:
             raise ValueError(f"without {', '.join(missing)}")
+        if wrong := [key for key, kind in keys.items() if not isinstance(values[key], kind)]:
+            raise ValueError(f"another kind of {', '.join(wrong)}")
         return values
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is missing or corrupt ({error}): {advice}.") from None

@@ -243,7 +243,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         pieces = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")[:-1]
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         return Tokenizer(settings.pop("preset"), tuple(pieces), settings)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{folder} is missing or corrupt ({error}): train again with --overwrite.") from None
 
 

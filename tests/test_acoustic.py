@@ -100,7 +100,7 @@ def assert_near(found, expected):
     """To a thousandth of what a group spans; a valley of contrast may be nothing but rounding, and differ."""
     for name, wanted in expected.items():
         is_near = np.isclose(found[name], wanted, rtol=1e-3, atol=1e-3 * np.ptp(wanted))
-        assert is_near.mean() > 0.998 if name == "contrast" else is_near.all(), name
+        assert is_near.mean() > 0.99 if name == "contrast" else is_near.all(), name
 
 
 # Columns.
@@ -150,8 +150,8 @@ def test_coefficients_keep_the_length_of_the_log_mel():
 def test_the_slope_of_what_rises_steadily_is_its_rise():
     louder = (noise(16000) * np.exp(NUMBERS / 8000)).astype(np.float32)
     slopes, steady = (features_of(clip)["deltas"][:, 0] for clip in (louder, noise(16000)))
-    # Each frame of 160 samples adds 160 / 8000 to every natural logarithm, but for what the floor of -60 dB takes.
-    np.testing.assert_allclose((slopes - steady)[4:-4], 160 / 8000 * np.sqrt(64), rtol=0.1)
+    # Each frame of 160 samples adds 160 / 8000 to every natural logarithm, but for what the floor of -50 dB takes.
+    np.testing.assert_allclose((slopes - steady)[4:-4], 160 / 8000 * np.sqrt(64), rtol=0.2)
 
 
 def test_noise_has_little_voicing_and_a_voice_much():

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pipelines import audio, text
 from pipelines.augment import (
+    BandLimit,
     ImageAugment,
     MixUp,
     SpecAugment,
@@ -39,6 +40,48 @@ def seeded(count):
 
 def augmented(augment, log_mel, seed=0):
     return augment({"log_mel": log_mel}, seed_of(seed))["log_mel"].numpy()
+
+
+def test_a_limited_band_looks_like_a_clip_that_a_filter_has_limited():
+    rng, front_end = np.random.default_rng(0), audio.FrontEnd(trim_db=None)
+    waveform = 0.1 * np.repeat(rng.uniform(0.2, 1, 20), 1600) * rng.standard_normal(32000)
+    spectrum = np.fft.rfft(waveform)
+    spectrum[np.fft.rfftfreq(32000, 1 / 16000) > 5000] = 0
+
+    def log_mel(samples):
+        features, num_frames = audio.frame_features(
+            tf.constant(samples[np.newaxis], tf.float32), front_end, ["log_mel"]
+        )
+        return audio.normalise(features["log_mel"], num_frames)[0]
+
+    wanted = log_mel(np.fft.irfft(spectrum)).numpy()
+    num_left = front_end.bands_below(5000)
+    augment = BandLimit(1.0, num_left)
+    found = next(
+        one for one in (augmented(augment, log_mel(waveform), n) for n in range(99)) if not one[:, num_left:].any()
+    )
+    # The bands beside the edge and the tails of windows differ.
+    assert np.abs(found - wanted)[:, : num_left - 1].mean() < 0.05
+    assert np.abs(wanted[:, num_left + 1 :]).max() < 0.1
+
+
+def test_a_share_of_clips_is_limited_and_the_least_bands_stay():
+    limited = [augmented(BandLimit(0.3, 10), clip(), seed) for seed in range(200)]
+    num_left = [int((one != 0).all(axis=0).sum()) for one in limited]
+    assert min(num_left) == 10
+    assert set(num_left) == set(range(10, 17))
+    assert 30 < sum(count < 16 for count in num_left) < 90
+    for one, count in zip(limited, num_left, strict=True):
+        assert (one[:, count:] == 0).all()
+        assert np.square(one).sum() == pytest.approx(np.square(clip()).sum(), rel=1e-5)
+
+
+def test_narrower_spectrograms_than_the_least_keep_one_band_less():
+    assert (augmented(BandLimit(1.0, 99), clip()) == 0).any(axis=0).tolist() == 15 * [False] + [True]
+
+
+def test_a_clip_of_silence_is_limited_to_silence():
+    assert not augmented(BandLimit(1.0, 4), tf.zeros([5, 16])).any()
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0, [1, 2, 3]), (1, [1, 1, 2]), (-1, [2, 3, 3]), (-5, [3, 3, 3])])

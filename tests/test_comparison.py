@@ -13,6 +13,7 @@ import sklearn.metrics
 
 from emotion_tf.evaluation import comparison, uncertainty
 from emotion_tf.evaluation.comparison import Entry, choose_split, compare, pair_up, read_entries
+from emotion_tf.runs.folder import Run
 from pipelines.command import InputError
 
 EMOTIONS = ("angry", "calm")
@@ -182,7 +183,7 @@ def test_equal_names_are_told_apart_by_their_folders(make, tmp_path):
 
 def test_what_cannot_be_compared_gets_a_sentence(make, tmp_path):
     one = make("one", [[1, 0]] * 3)
-    with pytest.raises(InputError, match=r"Nothing to compare .*one with"):
+    with pytest.raises(InputError, match=r"nothing to compare .*one with"):
         read_entries([one])
     with pytest.raises(InputError, match="is named twice"):
         read_entries([one, one / "predictions.csv"])
@@ -195,6 +196,24 @@ def test_what_cannot_be_compared_gets_a_sentence(make, tmp_path):
         read_entries([make("sad", sad), make("happy", happy)])
 
 
+@pytest.mark.parametrize("place", ["", "cross_corpus/other", "fold-0-seed-0"])
+def test_runs_of_another_version_are_refused(make, make_run_metadata, place):
+    one, hits = make("one", [[1, 0]] * 3), [[1, 1]] * 3
+    old = make("old", hits)
+    scored = make(f"old/{place}", hits) if place.startswith("cross") else old
+    run = Run(old / place) if place.startswith("fold") else Run(old)
+    run.folder.mkdir(exist_ok=True)
+    run.config_path.write_text("{}")
+    run.write_metadata(make_run_metadata())
+    assert len(read_entries([one, scored])) == 2
+    values = json.loads(run.metadata_path.read_text())
+    run.metadata_path.write_text(json.dumps({name: value for name, value in values.items() if name != "run_version"}))
+    with pytest.raises(
+        InputError, match=r"is of a run that another version .* \(it has no run_version, .*: train again"
+    ):
+        read_entries([one, scored])
+
+
 def test_runs_of_other_corpora_get_a_sentence(make):
     one = rows_of([[1, 0]] * 3)
     runs = {
@@ -204,9 +223,9 @@ def test_runs_of_other_corpora_get_a_sentence(make):
     }
     first = make("one", one)
     sentences = {
-        "other": "No utterance stands in the test split of every run",
-        "speakers": "Utterance 1-0 of the test split has the speaker 's1' in one and 's9' in speakers",
-        "labels": "Utterance 1-0 of the test split has the label 'angry' in one and 'calm' in labels",
+        "other": "no utterance stands in the test split of every run",
+        "speakers": "utterance 1-0 of the test split has the speaker 's1' in one and 's9' in speakers",
+        "labels": "utterance 1-0 of the test split has the label 'angry' in one and 'calm' in labels",
     }
     for name, table in runs.items():
         with pytest.raises(InputError, match=sentences[name]):

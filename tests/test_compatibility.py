@@ -164,3 +164,5 @@ def test_several_emotions_join_one_by_their_names_and_one_never_joins_several(ma
         late_targets(one, several, [], "x")
     with pytest.raises(InputError, match="leave it out"):
         late_targets(make_run_metadata(emotions=list(GOEMOTIONS), is_multi_label=True), several, [], "x")
+    swapped = make_run_metadata(emotions=several.emotions[::-1], is_multi_label=True)
+    assert late_targets(swapped, several, [], "x") == [1, 0]

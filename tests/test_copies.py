@@ -20,7 +20,7 @@ def speech_like(seed, seconds=2.0):
     for _ in range(round(10 * seconds)):
         spectrum = np.fft.rfft(rng.normal(size=RATE // 10))
         centre, width = rng.uniform(0, 400), rng.uniform(20, 200)
-        shape = np.exp(-(((np.arange(len(spectrum)) - centre) / width) ** 2)) + 0.02
+        shape = np.exp(-(((np.arange(len(spectrum)) - centre) / width) ** 2)) + 0.05
         blocks.append(np.fft.irfft(spectrum * shape) * rng.uniform(0.3, 1))
     samples = np.concatenate(blocks)
     return 0.5 * samples / np.abs(samples).max()

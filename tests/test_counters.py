@@ -30,7 +30,7 @@ def counters_of(*clips):
     for name, speaker, emotion, (waveform, peak), video, num_tokens, num_frames, *notes in clips:
         record = {"token_ids": [2] * num_tokens, "log_mel": np.zeros((num_frames, 64), np.float32)}
         record |= {"audio_sha256": f"hash {len(waveform)}" if peak > 0.001 else "", "video_sha256": ""}
-        counters.count(Utterance(name, speaker, emotion), Clip(waveform, video, peak, tuple(notes)), record)
+        counters.count(Utterance(name, speaker, emotion), Clip(waveform, video, peak, notes=tuple(notes)), record)
     return counters
 
 

@@ -15,6 +15,7 @@ from emotion_tf.crossval import Crossval, Fit, main
 from emotion_tf.runs.predictions import PREFIX
 from pipelines import records
 from pipelines.command import InputError, run_command
+from pipelines.files import locked
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +242,25 @@ def test_overwrite_replaces_a_cross_validation_and_nothing_else(whole, tmp_path)
         with pytest.raises(InputError, match="is a file: give --run a folder"):
             Crossval(tmp_path / "notes" / "thesis.txt").start(config, 1, overwrite=overwrite)
     assert (tmp_path / "notes" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"seeds": 1', '{"seeds": "1", "config": {}}'])
+def test_a_corrupt_crossval_json_gets_a_sentence_and_is_replaced(whole, tmp_path, content):
+    crossval = copy_of(whole, tmp_path / "copy")
+    crossval.config_path.write_text(content)
+    with pytest.raises(InputError, match=r"crossval\.json is missing or corrupt \(.*\): make it again with --over"):
+        crossval.start(config_of(whole), 1)
+    crossval.start(config_of(whole), 1, overwrite=True)
+    assert [path.name for path in crossval.folder.iterdir()] == ["crossval.json"]
+    assert crossval.settings() == whole.settings()
+
+
+def test_overwrite_leaves_fits_that_another_process_trains_alone(whole, tmp_path):
+    crossval = copy_of(whole, tmp_path / "copy")
+    folder = crossval.run(0, 0).folder
+    with locked(folder, "--run"), pytest.raises(InputError, match=r"another process is writing to .*fold-0-seed-0"):
+        crossval.start(dataclasses.replace(config_of(whole), fold_seed=1), 1, overwrite=True)
+    assert crossval.run(0, 0).is_finished
 
 
 def test_overwrite_goes_on_with_what_the_same_command_began(whole, tmp_path):

@@ -3,13 +3,16 @@
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pipelines.command import InputError
-from pipelines.files import UNFINISHED, read_json, replacing, stop_on_unreadable, write_csv, write_json
+from pipelines.files import UNFINISHED, locked, read_json, replacing, stop_on_unreadable, write_csv, write_json
 
 
 def test_a_file_takes_its_name_when_the_block_ends(tmp_path):
@@ -50,6 +53,23 @@ def test_processes_that_write_the_same_file_do_not_meet(tmp_path):
         assert temporary.name == f"{UNFINISHED}{os.getpid()}-clip.mp4"
 
 
+def test_a_folder_is_one_processs_until_it_lets_go_or_is_killed(tmp_path):
+    code = "import sys, time; from pathlib import Path; from pipelines.files import locked\n"
+    code += "with locked(Path(sys.argv[1]), '--run'): print('locked', flush=True); time.sleep(600)"
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    assert process.stdout.readline() == "locked\n"
+    sentence = "another process is writing to .*run: wait until it has ended, or give another --run"
+    with pytest.raises(InputError, match=sentence), locked(tmp_path / "run", "--run"):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    for _ in range(2):
+        with locked(tmp_path / "run", "--run"):
+            assert not any((tmp_path / "run").iterdir())
+
+
 def test_json_is_read_as_it_was_written(tmp_path):
     values = {"ä": [1, None, 0.1]}
     write_json(tmp_path / "a.json", values)
@@ -69,7 +89,7 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff", b"[]", b"null"])
 def test_a_file_that_cannot_be_read_gets_a_sentence_with_its_advice(tmp_path, content):
     if content is not None:
         (tmp_path / "a.json").write_bytes(content)

@@ -15,6 +15,7 @@ from emotion_tf.flags import add_arguments
 from emotion_tf.runs.folder import Run
 from pipelines import files, normalisation
 from pipelines.command import InputError, run_command
+from pipelines.files import locked
 
 
 @pytest.fixture
@@ -318,6 +319,14 @@ def test_early_fusion_fits_the_statistics_of_the_run_that_it_starts_from_again(w
     assert trained[0].normalisation() == enrolled_run.normalisation()
 
 
+def test_a_run_that_another_process_trains_is_left_alone(make_config, trained, tmp_path):
+    run = Run(tmp_path / "run")
+    fit(make_config("text"), run)
+    with locked(run.folder, "--run"), pytest.raises(InputError, match=r"another process is writing to .*/run"):
+        fit(make_config("text", seed=1), run, overwrite=True)
+    assert run.config() == make_config("text")
+
+
 def test_what_is_refused_leaves_no_run(make_config, trained, tmp_path):
     with pytest.raises(InputError, match="hold no video"):
         fit(make_config("video"), Run(tmp_path / "run"))
@@ -339,6 +348,42 @@ def test_a_fit_that_fails_in_its_first_epoch_leaves_its_name_free(make_config, t
     fit(make_config("text", seed=1), run)
     fit(make_config("text", seed=2), run)  # As after a kill in the first epoch.
     assert run.config().seed == 2
+
+
+def test_overwrite_goes_on_with_what_the_same_command_began(make_config, trained, tmp_path):
+    """Whoever gives an interrupted command again, --overwrite in it, keeps the epochs that are done."""
+    run, config = Run(tmp_path / "run"), make_config("text")
+    fit(config, run)
+    for goes_on in (False, True):
+        with_epoch(run)
+        fit(config, run, overwrite=True)
+        assert run.has_epochs is goes_on
+    assert run.config() == config
+    fit(config, run, overwrite=True, anew=True)
+    assert not run.has_epochs
+    with_epoch(run)
+    fit(make_config("text", seed=1), run, overwrite=True)
+    assert not run.has_epochs
+    with_epoch(run)
+    run.write_scores({"marks": []})
+    fit(make_config("text", seed=1), run, overwrite=True)
+    assert not run.has_epochs
+
+
+def test_overwrite_begins_anew_where_going_on_failed(make_config, trained, tmp_path, monkeypatch):
+    def fail(run):
+        raise InputError("a checkpoint is corrupt: train again with --overwrite")
+
+    run, config = Run(tmp_path / "run"), make_config("text")
+    fit(config, run, overwrite=True)
+    with_epoch(run)
+    with monkeypatch.context() as patch:
+        patch.setattr("emotion_tf.training.train.train", fail)
+        with pytest.raises(InputError, match="is corrupt"):
+            fit(config, run, overwrite=True)
+    assert run.has_epochs
+    fit(config, run, overwrite=True)
+    assert not run.has_epochs
 
 
 def test_a_run_of_another_version_is_refused_and_replaced(make_config, trained, tmp_path):

@@ -188,12 +188,22 @@ def test_a_run_does_not_go_on_with_other_facts(started, make_run_metadata):
         started.refuse_changed(make_run_metadata(prior=[0.5, 0.5]))
 
 
+def test_a_cross_validation_is_no_run_and_one_of_its_runs_is_named(tmp_path):
+    (tmp_path / "cv").mkdir()
+    (tmp_path / "cv" / "crossval.json").write_text("{}")
+    for name in ("fold-0-seed-0", "fold-3-seed-0"):
+        with pytest.raises(InputError, match=f"holds a cross-validation: name one of its runs, such as .*/cv/{name};"):
+            Run(tmp_path / "cv").require_finished()
+        (tmp_path / "cv" / "fold-3-seed-0").mkdir(exist_ok=True)
+        (tmp_path / "cv" / "fold-1-seed-0.log").touch()
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         (name, content)
         for name in ("metadata", "scores", "temperature", "model")
-        for content in (None, b"", b"PK cut off")
+        for content in (None, b"", b"PK cut off", b"[]", b"null")
     ],
 )
 def test_a_missing_or_corrupt_file_gets_a_sentence(started, name, content):
@@ -202,6 +212,16 @@ def test_a_missing_or_corrupt_file_gets_a_sentence(started, name, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=f"{path.name} is missing or corrupt"):
+        getattr(started, name)()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("scores", "{}"), ("scores", '{"marks": 1}'), ("temperature", '{"temperature": "1"}')]
+)
+def test_json_of_another_kind_gets_a_sentence(started, name, content):
+    path = {"scores": started.scores_path, "temperature": started.calibration_path}[name]
+    path.write_text(content)
+    with pytest.raises(InputError, match=rf"{path.name} is missing or corrupt \((without|another kind of) "):
         getattr(started, name)()
 
 

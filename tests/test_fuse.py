@@ -154,7 +154,7 @@ def test_flags_that_make_no_sense_are_refused(write, tmp_path):
         (tmp_path / "run" / name).write_text("{}")
     output = ["--rule", "mean", "--output", str(tmp_path / "fused.csv")]
     for arguments, message in [
-        (["--predictions", one, *output], "Nothing to fuse .*a.csv with"),
+        (["--predictions", one, *output], "nothing to fuse .*a.csv with"),
         (["--predictions", one, other, one, *output], r"a.csv is named twice: give --predictions each file once"),
         (["--predictions", one, other, "--fit-on", one, *output], "--fit-on names 1 and --predictions 2 files"),
         (["--predictions", one, other, "--fit-on", third, third, *output], "c.csv is named twice: give --fit-on each"),

@@ -122,9 +122,9 @@ def test_nothing_is_fitted_on_those_who_are_tested_in_the_same_fold(write):
     same = [rows_of(seed, "validation", "ax") for seed in (3, 4)]
     other = [table.assign(utterance_id="other-" + table["utterance_id"]) for table in same]
     paths = write(*tables, *same, *other)
-    with pytest.raises(InputError, match=r"Utterance a0 of --fit-on stands in the test split of .*a.csv: fit on valid"):
+    with pytest.raises(InputError, match=r"utterance a0 of --fit-on stands in the test split of .*a.csv: fit on valid"):
         fused_of(paths[:2], "weighted", paths[2:4])
-    with pytest.raises(InputError, match="Speaker a of --fit-on stands in the test split"):
+    with pytest.raises(InputError, match="speaker a of --fit-on stands in the test split"):
         fused_of(paths[:2], "weighted", paths[4:])
     folds = write(folds_of(1), folds_of(2))
     assert len(fused_of(folds, "weighted", folds)[0]) == 2  # Tested in one fold, validated in the other.
@@ -148,13 +148,13 @@ def relabelled(table, **values):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: relabelled(rows_of(2), label="sad"), "Utterance a0 has the label 'angry' in .*a.csv and 'sad' in "),
-        (lambda: relabelled(rows_of(2), speaker="z"), "Utterance a0 has the speaker 'a' in .* and 'z' in .*b.csv"),
+        (lambda: relabelled(rows_of(2), label="sad"), "utterance a0 has the label 'angry' in .*a.csv and 'sad' in "),
+        (lambda: relabelled(rows_of(2), speaker="z"), "utterance a0 has the speaker 'a' in .* and 'z' in .*b.csv"),
         (lambda: rows_of(2).rename(columns={COLUMNS[2]: PREFIX + "joy"}).assign(label="joy", predicted="joy"),
          "have other label sets .only one knows joy, sad.: fuse predictions of the same emotions"),
         (lambda: rows_of(2).drop(columns=COLUMNS), "b.csv has no probabilities to fuse: add a column probability_NAME"),
-        (lambda: rows_of(2, speakers="xyz"), "No row stands in every file, joined by utterance_id and split"),
-        (lambda: rows_of(2, "validation"), "No row stands in every file, joined by utterance_id and split"),
+        (lambda: rows_of(2, speakers="xyz"), "no row stands in every file, joined by utterance_id and split"),
+        (lambda: rows_of(2, "validation"), "no row stands in every file, joined by utterance_id and split"),
         (lambda: rows_of(2, fold=0), "a.csv has no column fold, and .*b.csv has one: add it, or take it out"),
         (lambda: rows_of(2, seed=0), "a.csv has no column seed, and .*b.csv has one"),
         (lambda: rows_of(2).assign(**{COLUMNS[0]: 0.9}), "a.csv holds distributions .*b.csv a probability of each"),
@@ -166,11 +166,11 @@ def test_what_cannot_be_joined_is_refused(write, make, message):
 
 
 def test_a_rule_with_weights_needs_validation_rows_of_every_fold(write):
-    with pytest.raises(InputError, match=r"No row with split=validation stands in each of .* --rule stacker is fitted"):
+    with pytest.raises(InputError, match=r"no row with split=validation stands in each of .* --rule stacker is fitted"):
         fused_of(write(rows_of(1), rows_of(2)), "stacker")
     tables = [table[(table["fold"] == 0) | (table["split"] == "test")] for table in (folds_of(1), folds_of(2))]
     paths = write(*tables)
-    with pytest.raises(InputError, match="No row of fold 1 with split=validation stands in each of"):
+    with pytest.raises(InputError, match="no row of fold 1 with split=validation stands in each of"):
         fused_of(paths, "weighted")
     with pytest.raises(
         InputError, match=r"joined by utterance_id, split and fold, and .*d.csv by utterance_id and spl"

@@ -211,6 +211,19 @@ def test_late_fusion_of_several_emotions_averages_each_probability_and_saves_so(
     np.testing.assert_array_equal(sigmoids(loaded, everything), sigmoids(fused, everything))
 
 
+@pytest.mark.parametrize("rule", ["mean", "weighted"])
+def test_several_emotions_in_another_order_are_joined_by_name(rule, tmp_path):
+    chosen = {str(seed): build_multi_label(seed) for seed in (0, 1)}
+    features = batch(TEXT_ALONE, (0, [2, 9, 5]))
+    one, other = (sigmoids(model, features) for model in chosen.values())
+    fitted = {"weights": [0.5, 0.5]} if rule == "weighted" else {}
+    fused = late_fusion(chosen, PRIOR, rule, True, [None, [2, 1, 0]], fitted)
+    np.testing.assert_allclose(sigmoids(fused, features), (one + other[:, ::-1]) / 2, atol=1e-6)
+    fused.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(sigmoids(loaded, features), sigmoids(fused, features))
+
+
 def test_probabilities_of_0_and_1_have_finite_logits():
     model = build_multi_label(0)
     model.get_layer("emotions").bias.assign([-1e4, 1e4, 0])

@@ -81,7 +81,7 @@ def test_columns_are_those_of_what_the_records_hold(tmp_path):
     edit(tmp_path, encoder={"kind": "whisper", "width": 512})
     assert records.read_metadata(tmp_path).columns == {"log_mel": 64, "encoder": 512}
     edit(tmp_path, encoder={"kind": "whisper"})
-    with pytest.raises(InputError, match=r"is corrupt \('width'\): make them again"):
+    with pytest.raises(InputError, match=r"is corrupt \('width'\): make the records again"):
         records.read_metadata(tmp_path)
 
 
@@ -92,7 +92,7 @@ def test_settings_of_video_are_checked(tmp_path):
     assert found.video_settings.shape == (32, 32, 3)
     assert found.columns == {"log_mel": 64, "face_boxes": 5}
     edit(tmp_path, video={"num_frames": 4, "length": 32})
-    with pytest.raises(InputError, match=r"is corrupt .*'length'.*: make them again"):
+    with pytest.raises(InputError, match=r"is corrupt .*'length'.*: make the records again"):
         records.read_metadata(tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_metadata_names_the_acoustic_columns_that_this_program_computes(tmp_path
     edit(tmp_path, acoustic=list(ACOUSTIC))
     assert records.read_metadata(tmp_path).columns == {"log_mel": 64, "acoustic": 103}
     edit(tmp_path, acoustic=list(ACOUSTIC[1:]))
-    with pytest.raises(InputError, match="names other acoustic features than this program computes: make them again"):
+    with pytest.raises(InputError, match="names other acoustic features than this program computes: make the"):
         records.read_metadata(tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_a_folder_without_metadata_holds_no_complete_records(tmp_path, where):
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b'{"schema_version": 3}', b'{"schema_version": 3,}'])
 def test_corrupt_metadata_is_named(tmp_path, content):
     (tmp_path / "metadata.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"metadata.json is corrupt .*make them again with .*--overwrite"):
+    with pytest.raises(InputError, match=r"metadata.json is corrupt .*make the records again with .*--overwrite"):
         records.read_metadata(tmp_path)
 
 
@@ -144,7 +144,7 @@ def test_metadata_of_another_shape_is_corrupt(tmp_path, changes):
 def test_metadata_that_lacks_a_fact_is_corrupt(tmp_path, name):
     metadata_of(tmp_path)
     edit(tmp_path, name)
-    with pytest.raises(InputError, match=rf"is corrupt \(missing or unknown: {name}\): make them again"):
+    with pytest.raises(InputError, match=rf"is corrupt \(missing or unknown: {name}\): make the records again"):
         records.read_metadata(tmp_path)
 
 

@@ -67,6 +67,12 @@ def test_a_bad_file_is_named_and_the_others_are_predicted(predict, tmp_path):
     assert errors[2] == "error: 2 of 4 inputs could not be used, as said above."
 
 
+def test_a_single_bad_file_gets_a_single_sentence(predict, tmp_path):
+    status, lines, errors = predict(tmp_path / "none.wav")
+    assert (status, lines) == (1, [])
+    assert errors == [f"error: {tmp_path / 'none.wav'} does not exist: correct the path."]
+
+
 def test_files_that_are_no_utterance_get_one_sentence_each(predict, tmp_path):
     tone(tmp_path / "empty.wav", seconds=0)
     soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan]), 16000, subtype="FLOAT")
@@ -77,7 +83,7 @@ def test_files_that_are_no_utterance_get_one_sentence_each(predict, tmp_path):
         ("long.flac", "is 1200 s long, and an utterance has at most 60 s: cut it up"),
     ):
         status, lines, errors = predict(tmp_path / name)
-        assert (status, lines, len(errors)) == (1, [], 2)
+        assert (status, lines, len(errors)) == (1, [], 1)
         assert sentence in errors[0]
 
 

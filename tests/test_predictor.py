@@ -135,6 +135,10 @@ def test_a_corrupt_export_gets_a_sentence(early_export, tmp_path):
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"cut off")
     with pytest.raises(InputError, match=r"metadata\.json is missing or corrupt"):
         Predictor(tmp_path)
+    for content in ("{", "[]", "null"):
+        (tmp_path / "metadata.json").write_text(content)
+        with pytest.raises(InputError, match=r"metadata\.json is missing or corrupt .*: export the run again"):
+            Predictor(tmp_path)
     metadata = json.loads((early_export / "metadata.json").read_text())
     lacking = {name: value for name, value in metadata.items() if name not in ("marks", "video")}
     (tmp_path / "metadata.json").write_text(json.dumps(lacking))

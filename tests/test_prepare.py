@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import tensorflow as tf
 from test_container import encode
 
@@ -55,6 +56,27 @@ def manifest_of(folder, rows, header="path,emotion,speaker"):
     return folder / "mine.csv"
 
 
+def faulty_manifest(folder):
+    """Writes recordings with a fault each, and two without: noise in syllables, for steady noise is a fault."""
+    clock = np.arange(32000) / 16000
+    voice = noise(2) * (np.sin(2 * np.pi * 2.5 * clock) > 0) + 0.01 * noise(2, 1)
+    hum = 0.02 * np.sin(2 * np.pi * 50 * clock)
+    made = {
+        "good": voice,
+        "better": voice[::-1],
+        "hums": voice + hum,
+        "hiss": noise(2),
+        "clipped": np.clip(10 * voice, -0.1, 0.1),
+        "telephone": soxr.resample(voice, 16000, 8000),
+        "syllable": noise(0.1),
+    }
+    words = {"good": "日本", "better": "", "hums": "日本 日本"}
+    for name, waveform in made.items():
+        soundfile.write(folder / f"{name}.wav", waveform, 8000 if name == "telephone" else 16000)
+    rows = [f"{name}.wav,happy,a,{words.get(name, 'kids are talking')}" for name in made]
+    return manifest_of(folder, rows, "path,emotion,speaker,transcript")
+
+
 def place_videos(folder, names, pictures=6):
     cv2 = pytest.importorskip("cv2")
     rng = np.random.default_rng(0)
@@ -82,6 +104,13 @@ def read_back(folder):
             parsed = records.parse(serialised, fields, metadata.columns)
             found[parsed["utterance_id"].numpy().decode()] = {name: value.numpy() for name, value in parsed.items()}
     return found
+
+
+def test_table_says_what_is_wrong_with_recordings_and_words(tmp_path, in_process, capsys):
+    run("--corpus", "manifest", "--source", faulty_manifest(tmp_path), "--records", tmp_path / "r")
+    lines = " ".join(capsys.readouterr().out.split())
+    assert "words script; 1 without words, 2 of unknown words alone" in lines
+    assert "quality 1 short, 1 narrow, 1 clipped, 1 noisy, 1 hum; recordings reach 8 kHz" in lines
 
 
 def test_settings_of_the_command_line_reach_the_front_end(noise_clips, tmp_path, in_process):

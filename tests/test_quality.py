@@ -104,6 +104,40 @@ def test_a_steady_line_elsewhere_is_no_hum():
     assert inspect(with_hum(speech(), 75)).hum_hz is None
 
 
+def tone(hertz):
+    return 0.3 * np.sin(2 * np.pi * hertz * np.arange(2 * RATE) / RATE)
+
+
+def held_vowel(hertz):
+    """Makes harmonics under the formants of an a, all of them as loud for two seconds, with some vibrato."""
+    clock = np.arange(2 * RATE) / RATE
+    phase = 2 * np.pi * np.cumsum(hertz * (1 + 0.01 * np.sin(2 * np.pi * 5 * clock))) / RATE
+    voice = np.random.default_rng(0).normal(0, 1e-3, len(clock))
+    for harmonic in range(1, int(7500 / hertz)):
+        weights = [1 / np.hypot(1 - (harmonic * hertz / f) ** 2, 80 * harmonic * hertz / f**2) for f in (700, 1100)]
+        voice += np.prod(weights) / harmonic**2 * np.sin(harmonic * phase + harmonic)
+    return 0.3 * voice / np.abs(voice).max()
+
+
+@pytest.mark.parametrize("hertz", [137, 440, 1010, 3003])
+def test_a_pure_tone_is_neither_clipped_nor_noise(hertz):
+    assert found_in(tone(hertz), None) == set()
+    assert found_in(np.clip(tone(hertz), -0.15, 0.15), None) == {"clipped"}
+    assert found_in(with_noise(tone(hertz), 5), None) == {"noisy"}
+
+
+@pytest.mark.parametrize("hertz", [10, 20, 35])
+def test_clipping_over_a_rumble_is_found(hertz):
+    rumble = 0.1 * np.sin(2 * np.pi * hertz * np.arange(3 * RATE) / RATE)
+    assert "clipped" in found_in(np.clip(8 * (speech() + rumble), -0.5, 0.5))
+
+
+@pytest.mark.parametrize("hertz", [90, 140, 220, 330])
+def test_a_held_vowel_is_no_noise(hertz):
+    assert inspect(held_vowel(hertz)).snr_db > 15
+    assert inspect(with_noise(held_vowel(hertz), 5)).snr_db == pytest.approx(5, abs=1.5)
+
+
 @pytest.mark.parametrize("milliseconds", [0, 1, 5, 20, 50, 190])
 def test_a_clip_of_hardly_any_length_is_short_and_nothing_else(milliseconds):
     assert set(findings_of(inspect(to_int16(speech()[1600 : 1600 + 16 * milliseconds])), 8000.0)) == {"short"}
@@ -121,7 +155,7 @@ def test_sentences_name_what_was_measured():
         "short": "0.05 s is too short to be an utterance",
         "narrow": "nothing above 4 kHz, unlike the recordings that the model was trained on",
         "clipped": "the recording is clipped: 10% of its samples are flattened",
-        "noisy": "the recording is noisy: the voice is 5 dB above the noise",
+        "noisy": "the recording is noisy: its signal-to-noise ratio is 5 dB",
         "hum": "the mains hum in the recording (60 Hz)",
     }
     assert findings_of(dataclasses.replace(quality, seconds=0.2), None).keys() == {"clipped", "noisy", "hum"}

@@ -73,11 +73,28 @@ def test_an_offset_changes_nothing(tmp_path, offset, sample_rate):
     assert shifted.peak == pytest.approx(plain.peak, rel=1e-5)
 
 
+@pytest.mark.parametrize(("subtype", "decibels"), [("PCM_24", -70), ("FLOAT", -75), ("PCM_16", -50)])
+def test_a_soft_recording_of_fine_samples_reads_like_a_loud_one(tmp_path, subtype, decibels):
+    samples = noise(8000) / np.abs(noise(8000)).max()
+    loud = read(tmp_path / "a.wav", 0.5 * samples, subtype=subtype)
+    soft = read(tmp_path / "b.wav", 10 ** (decibels / 20) * samples, subtype=subtype)
+    assert not soft.is_silent
+    assert soft.bits == (16 if subtype == "PCM_16" else 24)
+    steps = 2 ** (soft.bits - 1) * soft.peak  # The rounding of the file itself is raised, too.
+    np.testing.assert_allclose(soft.waveform, loud.waveform, atol=32768 / steps + 1)
+
+
+@pytest.mark.parametrize(("subtype", "decibels"), [("FLOAT", -80.1), ("PCM_24", -81), ("PCM_16", -61)])
+def test_what_is_softer_is_silence(tmp_path, subtype, decibels):
+    samples = noise(8000) / np.abs(noise(8000)).max()
+    assert read(tmp_path / "a.wav", 10 ** (decibels / 20) * samples, subtype=subtype).is_silent
+
+
 def test_silence_is_not_raised_and_a_constant_is_silence(tmp_path):
     hiss = np.random.default_rng(0).integers(-30, 31, 4000).astype(np.int16)
     found = read(tmp_path / "a.wav", hiss)
     assert np.abs(found.waveform.astype(int) - hiss).max() <= 1
-    assert audio.is_silent(found.peak)
+    assert found.is_silent
     for sample_rate in (16000, 44100):  # Resampled first, a constant would begin and end in a click.
         constant = read(tmp_path / "b.wav", np.full(4000, 0.3), sample_rate)
         assert not constant.waveform.any()
@@ -178,7 +195,7 @@ def test_a_silent_track_is_passed_over(tmp_path):
         ([silent, silent], (), True),
     ):
         found = read(encode(tmp_path / "a.mka", "matroska", tracks))
-        assert (found.notes, audio.is_silent(found.peak)) == (notes, is_silent)
+        assert (found.notes, found.is_silent) == (notes, is_silent)
 
 
 # Lengths.

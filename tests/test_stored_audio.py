@@ -40,7 +40,7 @@ def assert_scaled(features, log_mel, mean, std):
     assert count == len(log_mel)
     np.testing.assert_allclose(features["log_mel"][:count], (log_mel - mean) / std, atol=1e-4)
     padding = features["log_mel"][count:]
-    silence = (np.log(1e-3) - np.asarray(mean)) / std
+    silence = (np.log(3e-3) - np.asarray(mean)) / std
     np.testing.assert_allclose(padding, np.broadcast_to(silence, padding.shape), atol=1e-4)
 
 

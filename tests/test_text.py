@@ -320,6 +320,11 @@ def test_a_download_that_fails_gets_a_sentence(monkeypatch):
 def test_a_tokenizer_whose_files_are_gone_gets_a_sentence(tmp_path):
     with pytest.raises(InputError, match="is missing or corrupt"):
         text.read_tokenizer(tmp_path)
+    (tmp_path / "vocabulary.txt").write_text("[PAD]\n")
+    for content in ("{", "{}", "[]", "null"):
+        (tmp_path / "settings.json").write_text(content)
+        with pytest.raises(InputError, match="is missing or corrupt"):
+            text.read_tokenizer(tmp_path)
 
 
 # The first word stands 50 times, each next one 5 times less.

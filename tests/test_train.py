@@ -211,7 +211,12 @@ def test_early_stopping_survives_a_resume(text_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("last-*.h5", b"cut off"), ("best-*.h5", b""), ("best.json", b"{"), ("../history.csv", b"")],
+    [
+        *(("best.json", content) for content in (b"{", b"{}", b"[]")),
+        ("last-*.h5", b"cut off"),
+        ("best-*.h5", b""),
+        ("../history.csv", b""),
+    ],
 )
 def test_a_corrupt_checkpoint_gets_a_sentence(text_run, tmp_path, name, content):
     run = Run(tmp_path / "run")

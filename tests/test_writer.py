@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-from test_prepare import manifest_of, noise, read_back, run, start, status, tree
+from test_prepare import faulty_manifest, manifest_of, noise, read_back, run, start, status, tree
 
 from pipelines import audio, prepare, records, text
 from pipelines.command import InputError
 from pipelines.corpora import goemotions, ravdess
-from pipelines.files import UNFINISHED
+from pipelines.files import UNFINISHED, locked
 from pipelines.records import decode_workers, shards, writer
 
 
@@ -92,6 +92,39 @@ def test_silent_and_tiny_clips_are_kept_and_silence_is_counted(tmp_path, in_proc
     assert found["zero"]["audio_sha256"] == b"" != found["hiss"]["audio_sha256"]
     assert records.read_metadata(tmp_path / "r").silent == ["hiss", "zero"]
     assert "2, hiss, zero" in capsys.readouterr().out
+
+
+def test_a_label_of_which_nothing_can_be_read_leaves_the_label_set(tmp_path, in_process, capsys):
+    for name in ("good", "better", "best"):
+        soundfile.write(tmp_path / f"{name}.wav", noise(0.3, len(name)), 16000)
+    (tmp_path / "bad.wav").write_bytes((tmp_path / "good.wav").read_bytes()[:500])
+    rows = ["good.wav,happy,a", "bad.wav,calm,a", "better.wav,sad,b", "best.wav,neutral,c"]
+    command = ["--corpus", "manifest", "--source", manifest_of(tmp_path, rows), "--records", tmp_path / "r"]
+    run(*command, "--skip-bad")
+    assert "neutral 1, happy 1, sad 1; not in the label set" in capsys.readouterr().out
+    metadata, found = records.read_metadata(tmp_path / "r"), read_back(tmp_path / "r")
+    assert metadata.emotions == ["neutral", "happy", "sad"]
+    assert metadata.absent_emotions == ["angry", "fearful", "disgust", "surprised", "calm"]
+    named = {name: [metadata.emotions[label] for label in record["label"]] for name, record in found.items()}
+    assert named == {"good": ["happy"], "better": ["sad"], "best": ["neutral"]}
+    before = tree(tmp_path / "r")
+    run(*command, "--skip-bad")
+    assert "complete" in capsys.readouterr().err
+    assert tree(tmp_path / "r") == before
+
+
+def test_records_that_another_process_writes_are_left_alone(noise_clips, tmp_path, in_process):
+    with locked(tmp_path / "r", "--records"), pytest.raises(InputError, match=r"another process is writing to .*/r"):
+        run("--corpus", "ravdess", "--source", noise_clips, "--records", tmp_path / "r")
+    assert not any((tmp_path / "r").iterdir())
+
+
+def test_what_is_wrong_with_recordings_and_words_is_counted(tmp_path, in_process):
+    run("--corpus", "manifest", "--source", faulty_manifest(tmp_path), "--records", tmp_path / "r")
+    metadata = records.read_metadata(tmp_path / "r")
+    assert metadata.findings == {"clipped": 1, "hum": 1, "narrow": 1, "noisy": 1, "short": 1}
+    assert metadata.bandwidth_hz == 8000
+    assert (metadata.num_without_words, metadata.num_unknown_words) == (1, 2)
 
 
 def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():

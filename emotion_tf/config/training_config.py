@@ -113,6 +113,13 @@ class TrainingConfig:
         up_to(60),
         unit="DB",
     )
+    band_limit: float = _audio(
+        0.3,
+        "Take the upper mel bands out of this share of training clips, from a frequency above 3.4 kHz on, as telephones"
+        " and codecs do; for --normalise clip.",
+        SHARE,
+        unit="SHARE",
+    )
     mel_shift: int = _audio(3, "Shift training clips by at most N mel bands, up or down.", at_least(0))
     mel_mask: int = _audio(10, "Hide fewer than N neighbouring mel bands with each mask (SpecAugment).", at_least(0))
     num_mel_masks: int = _audio(2, "Draw N masks over mel bands a clip.", at_least(0))

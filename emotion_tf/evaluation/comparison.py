@@ -17,7 +17,7 @@ from emotion_tf.evaluation.counts import (
     unit_of,
     units_of,
 )
-from emotion_tf.runs.folder import Scored
+from emotion_tf.runs.folder import Run, Scored
 from emotion_tf.runs.prediction_files import file_of, first_repeated, unique_names
 from pipelines.command import InputError
 
@@ -85,10 +85,11 @@ def read_entries(paths: Sequence[Path]) -> list[Entry]:
     """Reads what is to be compared, and gives each the shortest name that is its own.
 
     Raises:
-      InputError: Fewer than two, one twice, no predictions, or different label sets.
+      InputError: Fewer than two, one twice, no predictions, scores of another version of this program, or different
+        label sets.
     """
     if len(paths) < 2:
-        raise InputError(f"Nothing to compare {paths[0]} with: name two runs or more.")
+        raise InputError(f"nothing to compare {paths[0]} with: name two runs or more.")
     if twice := first_repeated([file_of(path) for path in paths]):
         raise InputError(f"{paths[twice]} is named twice: name each run once.")
     names = unique_names(paths, [path.resolve().name if path.is_dir() else path.stem for path in paths])
@@ -110,8 +111,22 @@ def _read(name: str, path: Path) -> Entry:
             f"{path} holds no finished run or crossval (predictions.csv or scores.json is missing):"
             " finish it, or name another folder or a CSV file of predictions."
         )
+    _check_version(path)
     scores = run.scores()
     return Entry(name, path, run.predictions(), tuple(scores["marks"]), scores.get("headline", UAR))
+
+
+def _check_version(folder: Path) -> None:
+    """Refuses what another version of this program scored: a run, one on another corpus, or a cross-validation.
+
+    Raises:
+      InputError: It is of another version.
+    """
+    is_cross_corpus = folder.resolve().parent.name == "cross_corpus"
+    runs = [folder.resolve().parents[1] if is_cross_corpus else folder, *folder.glob("fold-*-seed-*")]
+    for run in runs:
+        if (run / "config.json").exists():
+            Run(run).metadata()
 
 
 def _check_label_sets(entries: Sequence[Entry]) -> None:
@@ -180,7 +195,7 @@ def pair_up(entries: Sequence[Entry], split: str) -> Pairing:
     common = set.intersection(*ids)
     if not common:
         raise InputError(
-            f"No utterance stands in the {split} split of every run: compare runs of the same corpus and folds."
+            f"no utterance stands in the {split} split of every run: compare runs of the same corpus and folds."
         )
     shared = [table[table["utterance_id"].isin(common)] for table in rows.values()]
     utterances = shared[0].drop_duplicates("utterance_id")
@@ -216,7 +231,7 @@ def _check_agreement(tables: "Mapping[str, pd.DataFrame]", split: str) -> None:
             if lacking := [name for name, value in found.values if not value]:
                 raise InputError(f"{lacking[0]} names no {column} for {found.utterance_id}: fill that column.")
             raise InputError(
-                f"Utterance {found.utterance_id} of the {split} split has the {column} {found}: compare predictions of"
+                f"utterance {found.utterance_id} of the {split} split has the {column} {found}: compare predictions of"
                 " the same corpus."
             )
 

@@ -140,7 +140,7 @@ def join(paths: Sequence[Path]) -> Joined:
         common = common[common.isin(table.index)]
     if not len(common):
         raise InputError(
-            f"No row stands in every file, joined by {enumeration(key)}: fuse predictions of the same utterances."
+            f"no row stands in every file, joined by {enumeration(key)}: fuse predictions of the same utterances."
         )
     rows = tuple(table.loc[common].reset_index(drop=True) for table in indexed)
     num_alone = tuple(len(table) - len(common) for table in tables)
@@ -178,7 +178,7 @@ def _check_agreement(paths: Sequence[Path], tables: "Sequence[pd.DataFrame]", co
     named = {str(path): table[table[column] != ""] for path, table in zip(paths, tables, strict=True)}
     if found := find_disagreement(named, column):
         raise InputError(
-            f"Utterance {found.utterance_id} has the {column} {found}: fuse predictions of the same corpus."
+            f"utterance {found.utterance_id} has the {column} {found}: fuse predictions of the same corpus."
         )
 
 
@@ -241,7 +241,7 @@ def _check_alike(joined: Joined, found: Joined) -> None:
 def _refuse_without_fit_set(rule: str, place: Mapping[str, int], found: Joined) -> None:
     of = "".join(f" of {column} {value}" for column, value in place.items())
     raise InputError(
-        f"No row{of} with split=validation stands in each of {enumeration(found.paths)}, and --rule {rule} is fitted on"
+        f"no row{of} with split=validation stands in each of {enumeration(found.paths)}, and --rule {rule} is fitted on"
         " such rows: name files that hold them with --fit-on, or choose a rule without weights."
     )
 
@@ -257,7 +257,7 @@ def _check_test(joined: Joined, fit_set: Joined) -> None:
         for what, (tested, used) in named.items():
             if both := sorted((set(tested) & set(used)) - {""}):
                 raise InputError(
-                    f"{what.capitalize()} {both[0]} of --fit-on stands in the test split of {joined.paths[0]}:"
+                    f"{what} {both[0]} of --fit-on stands in the test split of {joined.paths[0]}:"
                     " fit on validation speakers only."
                 )
 

@@ -15,29 +15,34 @@ from emotion_tf.probabilities import FLOOR
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class MappedProbabilities(keras.layers.Layer):
-    """Maps probabilities to another label set and divides them by their sum.
+    """Maps probabilities to another label set, and divides them by their sum unless each stands for itself.
 
     [batch, num_own_emotions] -> [batch, num_emotions]; uniform where no emotion of any probability is mapped.
 
     Args:
       targets: Of each own emotion the number of the emotion that it is mapped to, None for none.
       num_emotions: Of the other label set.
+      is_multi_label: Whether an utterance may have several emotions of the other label set.
     """
 
-    def __init__(self, targets: Sequence[int | None], num_emotions: int, **kwargs: Any):
+    def __init__(self, targets: Sequence[int | None], num_emotions: int, is_multi_label: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
-        self.targets, self.num_emotions = list(targets), num_emotions
+        self.targets, self.num_emotions, self.is_multi_label = list(targets), num_emotions, is_multi_label
 
     def call(self, probabilities):
         is_target = [[float(target == number) for number in range(self.num_emotions)] for target in self.targets]
-        mapped = ops.matmul(probabilities, ops.convert_to_tensor(is_target, probabilities.dtype)) + FLOOR
+        mapped = ops.matmul(probabilities, ops.convert_to_tensor(is_target, probabilities.dtype))
+        if self.is_multi_label:
+            return mapped
+        mapped += FLOOR
         return mapped / ops.sum(mapped, axis=-1, keepdims=True)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.num_emotions)
 
     def get_config(self):
-        return {**super().get_config(), "targets": self.targets, "num_emotions": self.num_emotions}
+        own = {name: getattr(self, name) for name in ("targets", "num_emotions", "is_multi_label")}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
@@ -133,7 +138,7 @@ def late_fusion(
     Returns:
       A model of logits whose softmax, or sigmoid, the joined probabilities are; its temperature is 1.
     """
-    stacked = stack(models, len(prior), targets)
+    stacked = stack(models, len(prior), targets, is_multi_label)
     probabilities, is_present = stacked.output
     modalities = [modalities_of(model) for model in models.values()]
     logits = LateRule(rule, modalities, is_multi_label, fitted, name="late_rule")(probabilities, is_present)
@@ -143,12 +148,15 @@ def late_fusion(
 
 
 def stack(
-    models: Mapping[str, keras.Model], num_emotions: int, targets: Sequence[Sequence[int | None] | None] | None = None
+    models: Mapping[str, keras.Model],
+    num_emotions: int,
+    targets: Sequence[Sequence[int | None] | None] | None = None,
+    is_multi_label: bool = False,
 ) -> keras.Model:
     """Puts models beside each other: what a late rule joins, and is fitted on.
 
     Args:
-      models, targets: As `late_fusion` takes them.
+      models, targets, is_multi_label: As `late_fusion` takes them.
       num_emotions: Of the label set that they are mapped to.
 
     Returns:
@@ -167,7 +175,8 @@ def stack(
         is_sigmoid = model.get_layer("logits").is_multi_label
         probabilities = (ops.sigmoid if is_sigmoid else ops.softmax)(renamed(own))
         if of_model is not None:
-            probabilities = MappedProbabilities(of_model, num_emotions, name=f"{name}_mapped")(probabilities)
+            mapped = MappedProbabilities(of_model, num_emotions, is_multi_label, name=f"{name}_mapped")
+            probabilities = mapped(probabilities)
         stacked.append(probabilities)
         present.append(ops.cast(any_of(presence(own)), "float32"))
     return keras.Model(inputs, [ops.stack(stacked, axis=1), ops.stack(present, axis=1)], name="stacked")

@@ -213,10 +213,11 @@ def late_targets(
       As `label_targets`; None where the run has the very labels of the fusion.
 
     Raises:
-      InputError: As `label_targets`; a run that differs in any way from a fusion of several emotions an utterance.
+      InputError: As `label_targets`; a run that differs in more than the order of its labels from a fusion of several
+        emotions an utterance.
     """
     if (run.emotions, run.is_multi_label) == (fusion.emotions, fusion.is_multi_label):
         return None  # Mapped probabilities are rounded anew.
-    if fusion.is_multi_label:
+    if fusion.is_multi_label and not (run.is_multi_label and set(run.emotions) == set(fusion.emotions)):
         raise InputError(f"{source} names other emotions than these records, or one an utterance: leave it out.")
     return label_targets(run.emotions, fusion.emotions, label_maps, source, "these records")

@@ -24,6 +24,9 @@ ROOT = Path("saved_models")
 _DIRECTORY = "working_directory"
 """Key of config.json: where paths of the config begin that are not absolute."""
 
+_OVERWRITES = "overwrites"
+"""Key of config.json: whether --overwrite began the run; the same command goes on with it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
@@ -37,7 +40,7 @@ class Scored:
 
     def scores(self) -> dict[str, Any]:
         """Reads scores.json."""
-        return read_json(self.scores_path, AGAIN, ["marks"])
+        return read_json(self.scores_path, AGAIN, {"marks": list})
 
     def write_scores(self, scores: Mapping[str, Any]) -> None:
         """Writes scores.json, which says that the rest is there."""
@@ -78,6 +81,10 @@ class Run(Scored):
     def start(self, config: Config, *, overwrite: bool = False) -> None:
         """Makes the folder, or finds an unfinished run of the same config in it; one without an epoch begins anew.
 
+        Args:
+          config: Of the run.
+          overwrite: Removes what run is there.
+
         Raises:
           InputError: A finished run, or an unfinished one of another config.
         """
@@ -93,7 +100,26 @@ class Run(Scored):
             raise InputError(f"{self.folder} holds files that are no run: give --run another folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.config_path.exists():
-            write_json(self.config_path, json.loads(config.to_json()) | {_DIRECTORY: str(Path.cwd())})
+            about = {_DIRECTORY: str(Path.cwd()), _OVERWRITES: overwrite}
+            write_json(self.config_path, json.loads(config.to_json()) | about)
+
+    def is_overwriting(self, config: Config, metadata: RunMetadata) -> bool:
+        """Tells whether --overwrite began this unfinished run, of the same config, records and folds.
+
+        Whoever gives an interrupted command again, --overwrite in it, goes on.
+        """
+        if self.is_finished or not self.has_epochs:
+            return False
+        try:
+            values = read_json(self.config_path)
+            return bool(values.get(_OVERWRITES)) and not self._differing(config) and self.metadata() == metadata
+        except InputError:
+            return False
+
+    def end_overwriting(self) -> None:
+        """Lets the next --overwrite begin anew: there is something wrong with what it would go on with."""
+        if self.config_path.exists():
+            write_json(self.config_path, read_json(self.config_path, AGAIN) | {_OVERWRITES: False})
 
     def _refuse_another(self, config: Config) -> None:
         if self.is_finished:
@@ -101,13 +127,15 @@ class Run(Scored):
                 f"{self.folder} holds a finished run: read it with python -m emotion_tf.evaluate --run {self.folder},"
                 " give another --run, or --overwrite to replace it."
             )
-        found, asked = (json.loads(_with_paths(one, _absolute).to_json()) for one in (self.config(), config))
-        differing = [name for name in asked if found[name] != asked[name]]
-        if differing:
+        if differing := self._differing(config):
             raise InputError(
                 f"{self.folder} holds an unfinished run with another {', '.join(differing)}:"
                 " give another --run, or --overwrite to replace it."
             )
+
+    def _differing(self, config: Config) -> list[str]:
+        found, asked = (json.loads(_with_paths(one, _absolute).to_json()) for one in (self.config(), config))
+        return [name for name in asked if found[name] != asked[name]]
 
     def remove_if_empty(self) -> None:
         """Removes an unfinished run without an epoch: there is nothing to go on with."""
@@ -156,8 +184,10 @@ class Run(Scored):
           InputError: No run, one whose training has not ended, or one that another version of this program trained.
         """
         if (self.folder / "crossval.json").exists():
+            example = next(iter(sorted(self.folder.glob("fold-*-seed-*/"))), self.folder / "fold-0-seed-0")
             raise InputError(
-                f"{self.folder} holds a cross-validation: name one of its runs, {self.folder}/fold-F-seed-S."
+                f"{self.folder} holds a cross-validation: name one of its runs, such as {example}; emotion_tf.crossval"
+                " --split test reads the test splits of all."
             )
         if not self.config_path.exists():
             raise InputError(f"{self.folder} holds no run (config.json is missing): name a folder that fit made.")
@@ -174,7 +204,7 @@ class Run(Scored):
         """
         try:
             values = json.loads(self.config_path.read_text(encoding="utf-8"))
-            directory = values.pop(_DIRECTORY, "")
+            directory, _ = values.pop(_DIRECTORY, ""), values.pop(_OVERWRITES, False)
             return _with_paths(Config.from_json(json.dumps(values)), lambda path: self._locate(path, directory))
         except FileNotFoundError:
             raise InputError(f"{self.folder} holds no run (config.json is missing): name one that fit made.") from None
@@ -215,7 +245,7 @@ class Run(Scored):
 
     def temperature(self) -> float:
         """Reads what the logits are divided by."""
-        return read_json(self.calibration_path, AGAIN, ["temperature"])["temperature"]
+        return read_json(self.calibration_path, AGAIN, {"temperature": (int, float)})["temperature"]
 
     def thresholds(self) -> "np.ndarray | None":
         """Reads from which probability on each emotion is named, [num_emotions]; None: the most probable alone is."""

@@ -138,7 +138,7 @@ def _of_audio(clip: Clip, longest: float, usual_hz: float | None) -> Iterator[st
     seconds = len(clip.waveform) / audio.SAMPLE_RATE
     if seconds > 2 * longest:
         yield f"{seconds:.1f} s is much longer than the clips it was trained on (up to {longest:.1f} s of speech)"
-    if audio.is_silent(clip.peak):
+    if clip.is_silent:
         yield "the recording is almost silent"
     else:
-        yield from findings_of(inspect(clip.waveform, clip.peak), usual_hz).values()
+        yield from findings_of(inspect(clip.waveform, clip.peak, clip.bits), usual_hz).values()

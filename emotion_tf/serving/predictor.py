@@ -1,6 +1,5 @@
 """An exported model in use: recordings, transcripts and videos in, typed predictions out."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from emotion_tf.serving.prediction import BatchPrediction, Prediction, printable
 from pipelines import audio
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError, import_tensorflow
+from pipelines.files import read_json
 from pipelines.normalisation import Sums
 from pipelines.transcripts.transcriber import Transcriber
 from pipelines.video import VideoSettings, to_array
@@ -300,10 +300,7 @@ def find_version(path: Path) -> Path:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     """Reads the facts of an export that takes waveforms and transcripts."""
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is missing or corrupt ({error}): export the run again.") from None
+    metadata = read_json(path, "export the run again")
     if missing := _FACTS - set(metadata):
         raise InputError(f"{path} lacks {', '.join(sorted(missing))}: export the run again.")
     if encoder := metadata["encoder"]:

@@ -6,7 +6,6 @@ BackupAndRestore may be killed between its two files; `Validation` keeps all of 
 
 import contextlib
 import errno
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from emotion_tf.reporting import plots
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
 from pipelines.command import InputError, is_disk_full
-from pipelines.files import replacing, write_csv, write_json
+from pipelines.files import read_json, replacing, write_csv, write_json
 
 
 class Validation(keras.callbacks.Callback):
@@ -63,8 +62,7 @@ class Validation(keras.callbacks.Callback):
         path = self.run.checkpoints / "best.json"
         if not path.exists():
             return {"epoch": -1, "score": -1.0, "file": "best-none.weights.h5"}
-        with _sentence_if_corrupt(path):
-            return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, AGAIN, {"epoch": int, "score": (int, float), "file": str})
 
     def resume(self) -> int:
         """Loads what an interrupted run left; returns the epoch to go on with."""

@@ -144,7 +144,7 @@ def fuse(run: Run) -> None:
     fitted: dict[str, Any] = {}
     about: dict[str, Any] = {}
     if rule in FITTED:
-        fitted, about = _fit_rule(rule, stack(models, len(metadata.emotions), targets), split)
+        fitted, about = _fit_rule(rule, stack(models, len(metadata.emotions), targets, metadata.is_multi_label), split)
     write_json(run.fusion_path, {"rule": rule, "runs": list(config.runs), **about, **fitted})
     if "weights" in fitted:
         named = ", ".join(f"{weight:.2f} {name}" for weight, name in zip(fitted["weights"], config.runs, strict=True))

@@ -13,10 +13,23 @@ from emotion_tf.runs.compatibility import RunInputs
 from emotion_tf.runs.metadata import RunMetadata
 from pipelines import text
 from pipelines.audio import FrontEnd
-from pipelines.augment import Augment, ImageAugment, MixUp, SpecAugment, Tensors, TextAugment, TimeShift, WaveformChange
+from pipelines.augment import (
+    Augment,
+    BandLimit,
+    ImageAugment,
+    MixUp,
+    SpecAugment,
+    Tensors,
+    TextAugment,
+    TimeShift,
+    WaveformChange,
+)
 from pipelines.dataset import make_dataset
 
 _LAST_EPOCH = 2**20
+
+# The upper end of a telephone's band (ITU-T G.712).
+_NARROWEST_HZ = 3400.0
 
 
 def training_dataset(
@@ -49,7 +62,7 @@ def training_dataset(
         num_video_frames=training.video_frames,
         max_tokens=training.max_tokens,
         class_weights=_class_weights(training, metadata),
-        augment=_augment(config, num_frames, tokenizer),
+        augment=_augment(config, num_frames, tokenizer, FrontEnd(**metadata.front_end)),
         change_waveform=_change_waveform(training, metadata),
         normalisation=inputs.normalisation,
         tokenizer=inputs.tokenizer,
@@ -85,12 +98,14 @@ def _change_waveform(training: TrainingConfig, metadata: RunMetadata) -> Wavefor
     return changes if training.changes_waveforms else None
 
 
-def _augment(config: Config, num_frames: int, tokenizer: text.Tokenizer) -> Augment | None:
+def _augment(config: Config, num_frames: int, tokenizer: text.Tokenizer, front_end: FrontEnd) -> Augment | None:
     """Joins the augmentations of one training example; None where there are none."""
     training = config.training
     steps: list[Augment] = []
     if "audio" in config.modalities and training.time_shift:
         steps.append(TimeShift(training.time_shift, num_frames))
+    if "audio" in config.modalities and training.band_limit and config.normalise == "clip":
+        steps.append(BandLimit(training.band_limit, front_end.bands_below(_NARROWEST_HZ)))
     if "audio" in config.modalities:
         names = ("mel_shift", "mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks")
         steps.append(SpecAugment(**{name: getattr(training, name) for name in names}))

@@ -33,9 +33,11 @@ def mixed(channels: np.ndarray, names: Sequence[str] | None = None) -> tuple[np.
       [num_samples] float32, and in sentences what was left out.
     """
     centred = _without_means(channels)
-    if centred.shape[1] == 1 or not centred.any():
+    if centred.shape[1] == 1:
         return centred[:, 0], ()
     energies = np.einsum("sc,sc->c", centred, centred, dtype=np.float64)  # [num_channels], like all below
+    if not energies.any():
+        return centred[:, 0], ()
     weights = _weights(centred.shape[1], names)
     audible = energies * (weights > 0) if energies @ weights else energies
     loudest = int(audible.argmax())
@@ -60,8 +62,15 @@ def _without_means(channels: np.ndarray) -> np.ndarray:
     """Removes the mean of each channel, of zeros at its ends nothing: they are padding, and stay zeros."""
     centred = np.zeros_like(channels)
     for column, samples in zip(centred.T, channels.T, strict=True):
-        is_set = samples != 0
-        if is_set.any():
-            first, end = int(is_set.argmax()), len(samples) - int(is_set[::-1].argmax())
-            column[first:end] = samples[first:end] - samples[first:end].mean(dtype=np.float64)
+        inner = _without_zeros_at_ends(samples)
+        if len(samples[inner]):
+            np.subtract(samples[inner], np.float32(samples[inner].mean(dtype=np.float64)), out=column[inner])
     return centred
+
+
+def _without_zeros_at_ends(samples: np.ndarray) -> slice:
+    """Finds what lies between the zeros at both ends of [num_samples]."""
+    if not len(samples) or (samples[0] and samples[-1]):
+        return slice(None)
+    is_set = samples != 0
+    return slice(int(is_set.argmax()), len(samples) - int(is_set[::-1].argmax())) if is_set.any() else slice(0)

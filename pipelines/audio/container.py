@@ -101,6 +101,7 @@ def read_track(path: Path, extent: Extent, track: int = 0) -> Sound:
         return Sound(
             decoder.channels,
             decoder.rate or stream.rate,
+            decoder.bits,
             decoder.names,
             decoder.notes,
             is_length_stated=seconds > 0,
@@ -154,6 +155,7 @@ class _Decoder:
     Attributes:
       position: Samples so far, counted from the start of the stream.
       rate: Of the samples, Hz; 0 before the first.
+      bits: Of the samples, as `Sound` counts them.
       names: Of the channels; None where the file does not say.
       num_packets, num_damaged: Of the stream, and those of them that could not be decoded.
       last_seconds: When the last packet of any stream ends, on the clock of the file.
@@ -162,6 +164,7 @@ class _Decoder:
 
     def __init__(self, path: Path, extent: Extent):
         self.position, self.rate = 0, 0
+        self.bits = 16
         self.names: tuple[str, ...] | None = None
         self.num_packets, self.num_damaged, self.last_seconds, self.is_at_end = 0, 0, 0.0, False
         self._path, self._extent = path, extent
@@ -208,6 +211,7 @@ class _Decoder:
         if not self.rate:
             check_rate(self._path, frame.sample_rate)
             self.rate, self._layout = frame.sample_rate, frame.layout
+            self.bits = min(8 * frame.format.bytes, 24)
             names = tuple(channel.name for channel in frame.layout.channels)
             self.names = None if "NONE" in names else names
             self._origin = frame.time or 0.0

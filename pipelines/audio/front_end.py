@@ -41,7 +41,7 @@ class FrontEnd:
       min_hz: Lower edge of the lowest band.
       max_hz: Upper edge of the highest band, at most half the sample rate.
       log_offset: Added before the logarithm to magnitudes that are divided by the clip's level; silence reads
-        log(log_offset). 1e-3: what is softer than the clip by more than 60 dB is silence, whatever its gain.
+        log(log_offset). 3e-3: what is softer than the clip by more than 50 dB is silence, whatever its gain.
       trim_db: Silent ends are cut off, which are softer than the loudest frame by more than this; None: nothing is cut.
 
     Raises:
@@ -54,7 +54,7 @@ class FrontEnd:
     mel_bins: int = 64
     min_hz: float = 50.0
     max_hz: float = 8000.0
-    log_offset: float = 1e-3
+    log_offset: float = 3e-3
     trim_db: float | None = TRIM_DB
 
     def __post_init__(self) -> None:
@@ -110,6 +110,13 @@ class FrontEnd:
     def num_fft(self) -> int:
         """`fft_length` once it is known."""
         return self.fft_length or 0
+
+    def bands_below(self, hertz: float) -> int:
+        """Counts the mel bands whose centres lie below a frequency."""
+        import librosa
+
+        edges = librosa.mel_frequencies(self.mel_bins + 2, fmin=self.min_hz, fmax=self.max_hz)
+        return int((edges[1:-1] < hertz).sum())
 
     @property
     def silence(self) -> float:

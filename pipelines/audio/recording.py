@@ -43,14 +43,21 @@ class Recording(NamedTuple):
     Attributes:
       waveform: [num_samples] int16 at 16 kHz, without offset, its peak at `LEVEL` unless it is silent.
       peak: Of the file itself, without its offset, as a share of full scale.
+      bits: Of its samples: 8, 16, or 24 for all that are finer.
       notes: What was noticed, in sentences without numbers, so that they can be counted.
       has_pictures: Whether the file is a video.
     """
 
     waveform: np.ndarray
     peak: float
+    bits: int = 16
     notes: tuple[str, ...] = ()
     has_pictures: bool = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is too soft for speech."""
+        return is_silent(self.peak, self.bits)
 
 
 def read_recording(
@@ -104,9 +111,9 @@ def read_with_pyav(path: Path, header: FileHeader | None, extent: Extent) -> Rec
     """Reads with PyAV, in this process, the first track that is not silent."""
     sound = read_track(path, extent)
     first = _finished(path, sound, header, extent)
-    for track in range(1, sound.num_tracks if is_silent(first.peak) else 1):
+    for track in range(1, sound.num_tracks if first.is_silent else 1):
         other = _finished(path, read_track(path, extent, track), header, extent)
-        if not is_silent(other.peak):
+        if not other.is_silent:
             return other._replace(notes=(*other.notes, OTHER_TRACK))
     return first
 
@@ -124,9 +131,10 @@ def _finished(path: Path, sound: Sound, header: FileHeader | None, extent: Exten
     if len(mono) > extent.longest * SAMPLE_RATE:
         raise too_long(path, f"{len(mono) / SAMPLE_RATE:.4g} s", extent.longest)
     peak = float(np.abs(mono).max())
-    gain = 1.0 if is_silent(peak) else LEVEL / peak
+    gain = 1.0 if is_silent(peak, sound.bits) else LEVEL / peak
     waveform = np.rint(mono * np.float32(gain * 32768)).astype(np.int16)
-    return Recording(waveform, peak, (*_notes_on_length(header, sound), *sound.notes, *notes), sound.has_pictures)
+    notes = (*_notes_on_length(header, sound), *sound.notes, *notes)
+    return Recording(waveform, peak, sound.bits, notes, sound.has_pictures)
 
 
 def _check(path: Path, samples: np.ndarray) -> None:

@@ -54,6 +54,7 @@ class Sound(NamedTuple):
     Attributes:
       channels: [num_samples, num_channels] float32.
       sample_rate: Hz.
+      bits: Of the samples in the file; 24 for floating-point ones, and for codecs that do not round to 16.
       names: What FFmpeg calls the channels; None where the file does not say which they are.
       notes: What was noticed, in sentences.
       is_length_stated: Whether the decoder found that nothing is missing of what the file states.
@@ -63,6 +64,7 @@ class Sound(NamedTuple):
 
     channels: np.ndarray
     sample_rate: int
+    bits: int = 16
     names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     is_length_stated: bool = False

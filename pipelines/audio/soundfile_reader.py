@@ -9,6 +9,11 @@ from typing import Any
 from pipelines.audio.file_header import FileHeader
 from pipelines.audio.sound import Extent, Sound, check_rate
 
+# Of the subtypes of libsndfile; all others have 16 bits, or fewer that span as much.
+_BITS = {"PCM_S8": 8, "PCM_U8": 8} | dict.fromkeys(
+    ("PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_20", "ALAC_24", "ALAC_32", "VORBIS", "OPUS"), 24
+)
+
 # libsndfile's word for a length that it does not know is 2 ** 63 - 1.
 _UNKNOWN_FRAMES = 2**62
 
@@ -74,7 +79,9 @@ def _read(path: Path, file: Any, header: FileHeader | None, extent: Extent) -> S
     if begin:
         file.seek(begin)
     channels = file.read(end - begin, dtype="float32", always_2d=True)  # [num_samples, num_channels]
-    return Sound(channels, rate, is_length_stated=file.format == "FLAC") if len(channels) == end - begin else None
+    if len(channels) < end - begin:
+        return None
+    return Sound(channels, rate, _BITS.get(file.subtype, 16), is_length_stated=file.format == "FLAC")
 
 
 def _opened(path: Path, header: FileHeader | None) -> io.FileIO:

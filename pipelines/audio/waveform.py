@@ -17,12 +17,21 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 """Files to look for in folders of videos."""
 
 SILENT_PEAK = 32
-"""A recording whose int16 samples stay within this, -60 dB of full scale, is silent: too soft for speech."""
+"""A recording whose int16 samples stay within this, -60 dB of full scale, is silent: speech would be lost in their
+rounding."""
+
+SILENT_FINE_PEAK = 1e-4
+"""One of finer samples, or of a codec that does not round to 16 bits, is silent within this, -80 dB of full scale."""
 
 
-def is_silent(peak: float) -> bool:
-    """Tells whether a recording is silent by its peak, a share of full scale."""
-    return round(peak * 32768) <= SILENT_PEAK
+def is_silent(peak: float, bits: int = 16) -> bool:
+    """Tells whether a recording is silent.
+
+    Args:
+      peak: The largest of its samples, as a share of full scale.
+      bits: Of its samples.
+    """
+    return peak <= SILENT_FINE_PEAK if bits > 16 else round(peak * 32768) <= SILENT_PEAK
 
 
 def to_float(waveform: np.ndarray) -> np.ndarray:

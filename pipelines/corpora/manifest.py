@@ -144,12 +144,12 @@ class _Finder:
         is_of_windows = os.name != "nt" and _OF_WINDOWS.search(written) and not _exists(self.folder / written)
         if is_of_windows and _DRIVE.match(written):
             raise InputError(
-                f"{where}: the path {written!r} is one of a Windows drive, which is not here: write it relative to"
+                f"{where}: the path '{written}' is one of a Windows drive, which is not here: write it relative to"
                 " the folder of the CSV."
             )
         path = Path(written.replace("\\", "/") if is_of_windows else written)
         if not path.name or "\0" in written:
-            raise InputError(f"{where}: the path {written!r} names no file: correct it.")
+            raise InputError(f"{where}: the path '{written}' names no file: correct it.")
         return path if written.isascii() else self._on_disk(path)
 
     def _on_disk(self, path: Path) -> Path:

@@ -59,7 +59,7 @@ class Counters:
         self.num_unknown_words += text.is_unknown(record["token_ids"])
         self.num_samples += len(clip.waveform)
         self.longest_frames = max(self.longest_frames, len(record["log_mel"]))
-        if len(clip.waveform) and audio.is_silent(clip.peak):
+        if clip.is_silent:
             self.silent.append(utterance.utterance_id)
         elif len(clip.waveform) and clip.quality:
             self._count_quality(clip.quality)

@@ -95,4 +95,4 @@ def _decode(audio_path: Path | None, video_path: Path | None, segment: Segment |
         clip = read(audio_path, video_path, segment=segment)
     except InputError as error:
         return str(error)
-    return clip._replace(quality=inspect(clip.waveform, clip.peak))
+    return clip._replace(quality=inspect(clip.waveform, clip.peak, clip.bits))

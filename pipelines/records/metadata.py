@@ -25,7 +25,7 @@ class Metadata:
       schema_version: Of the records.
       corpus, source, licence: Where they come from.
       emotions: The label set, in label order: those that occur.
-      absent_emotions: Labels that were declared, or that the map leads to, and that no utterance has.
+      absent_emotions: Labels that were declared, or that the map leads to, and that no readable utterance has.
       label_map: The map that led to it, or empty.
       front_end: The settings of log_mel.
       acoustic: Names of the columns of acoustic; none where records hold no acoustic.
@@ -134,7 +134,7 @@ def read_metadata(folder: Path) -> Metadata:
     Raises:
       InputError: No complete records, a metadata.json that is no such file, another schema version, a missing shard.
     """
-    again = "make them again with python -m pipelines.prepare --overwrite"
+    again = "make the records again with python -m pipelines.prepare --overwrite"
     path = folder / METADATA
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What is to be prepared: the plan that the writer follows, and by which it recognises its own work."""
+"""What is to be prepared: the writer follows it, and recognises its own work by it."""
 
 import dataclasses
 import functools

@@ -79,6 +79,21 @@ def write_shard(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
             os.fsync(file.fileno())
 
 
+def relabel_shard(path: Path, numbers: Mapping[int, int]) -> None:
+    """Writes a shard anew with other numbers for its labels: number -> number in the new label set."""
+    import tensorflow as tf
+
+    with replacing(path) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for serialised in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                example = tf.train.Example.FromString(serialised)
+                labels = example.features.feature["label"].int64_list.value
+                labels[:] = [numbers[label] for label in labels]
+                writer.write(example.SerializeToString(deterministic=True))
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+
+
 def read_index(folder: Path) -> "pd.DataFrame":
     """Reads what folds and audits need of each record, from the shards themselves.
 

@@ -23,13 +23,13 @@ from tqdm import tqdm
 
 from pipelines import audio, text
 from pipelines.clips import Clip
-from pipelines.command import InputError, import_tensorflow, make_folder, progress_bar
-from pipelines.files import UNFINISHED, write_json
+from pipelines.command import InputError, import_tensorflow, progress_bar
+from pipelines.files import UNFINISHED, locked, write_json
 from pipelines.records.counters import Counters
 from pipelines.records.decode_workers import Decoded, decoding
 from pipelines.records.metadata import METADATA, SCHEMA_VERSION, Metadata, read_metadata, write_metadata
 from pipelines.records.preparation import Preparation
-from pipelines.records.shards import write_shard
+from pipelines.records.shards import relabel_shard, write_shard
 from pipelines.utterance import Corpus, Utterance
 from pipelines.video import NUM_BOX_COLUMNS, Frames
 
@@ -55,8 +55,8 @@ def prepare(
       The metadata of complete records.
 
     Raises:
-      InputError: What `Preparation.check` stops on, other records in the folder, or unreadable recordings (all of them
-        are named).
+      InputError: What `Preparation.check` stops on, other records in the folder, another process that writes to it, or
+        unreadable recordings (all of them are named).
     """
     preparation.check()
     finished = _finished_before(preparation, overwrite)
@@ -66,13 +66,14 @@ def prepare(
         return finished
     _tell_size(preparation)
     _ = preparation.loaded_encoder  # What is wrong with it must not cost the records that are there.
-    _clear(preparation)
-    counters = _write_shards(preparation, num_workers)
-    _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
-    metadata = _metadata(preparation, counters)
-    write_metadata(preparation.folder, metadata)
-    for name in counters:
-        _counters_path(preparation.folder, name).unlink()
+    with locked(preparation.folder, "--records"):
+        _clear(preparation)
+        counters = _write_shards(preparation, num_workers)
+        _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
+        metadata = _metadata(preparation, _with_read_emotions(preparation, counters), counters)
+        write_metadata(preparation.folder, metadata)
+        for name in counters:
+            _counters_path(preparation.folder, name).unlink(missing_ok=True)
     return metadata
 
 
@@ -107,9 +108,8 @@ def _tell_size(preparation: Preparation) -> None:
 
 
 def _clear(preparation: Preparation) -> None:
-    """Removes what the plan has no use for: old metadata first, then shards that are not this preparation's."""
+    """Removes what the preparation has no use for: old metadata first, then shards of another one."""
     folder = preparation.folder
-    make_folder(folder, "--records")
     (folder / METADATA).unlink(missing_ok=True)
     # Names of ours alone: the folder may hold records that another program made.
     ours = f"{'[0-9]' * 5}-of-{'[0-9]' * 5}.tfrecord"
@@ -125,7 +125,7 @@ def _counters_path(folder: Path, name: str) -> Path:
 
 
 def _read_counters(preparation: Preparation, name: str) -> Counters | None:
-    """Returns the counters of a shard that is finished and still what the plan asks for."""
+    """Returns the counters of a shard that is finished and still what the preparation asks for."""
     if not (preparation.folder / name).exists():
         return None
     try:
@@ -260,8 +260,24 @@ def _stop_on_skipped(corpus: Corpus, skipped: Sequence[Mapping[str, str]], skip_
         )
 
 
-def _metadata(preparation: Preparation, counters: Mapping[str, Counters]) -> Metadata:
-    corpus, total = preparation.corpus, sum(counters.values(), Counters())
+def _with_read_emotions(preparation: Preparation, counters: Mapping[str, Counters]) -> Corpus:
+    """Takes labels out of the label set, and of the shards, of which no utterance could be read."""
+    corpus = preparation.corpus
+    read = {emotion for one in counters.values() for counts in one.counts.values() for emotion in counts}
+    kept = tuple(emotion for emotion in corpus.emotions if emotion in read)
+    if not kept or kept == corpus.emotions:
+        return corpus
+    numbers = {corpus.emotions.index(emotion): number for number, emotion in enumerate(kept)}
+    for name in counters:
+        # First: what a kill leaves without counters is written again.
+        _counters_path(preparation.folder, name).unlink(missing_ok=True)
+        relabel_shard(preparation.folder / name, numbers)
+    lost = tuple(emotion for emotion in corpus.emotions if emotion not in read)
+    return dataclasses.replace(corpus, emotions=kept, absent_emotions=corpus.absent_emotions + lost)
+
+
+def _metadata(preparation: Preparation, corpus: Corpus, counters: Mapping[str, Counters]) -> Metadata:
+    total = sum(counters.values(), Counters())
     if not total.num_utterances:
         raise InputError(f"{corpus.source}: not one recording could be read, so there are no records to write.")
     return Metadata(
