@@ -129,7 +129,8 @@ def _write_normalisation(run: Run, checked: Checked) -> None:
     config, found = run.config(), checked.inputs.normalisation
     if config.normalise != "clip":
         # Pictures of samples show log_mel, whatever the model reads.
-        names = [name for name in FRAME_FEATURES if name in ("log_mel", *checked.inputs.audio_features)]
+        chosen = ("log_mel", *checked.inputs.audio_features)
+        names = [name for name in (*FRAME_FEATURES, normalisation.STATES) if name in chosen]
         fold = checked.metadata.fold
         found = normalisation.fit(Path(config.records), config.normalise, names, fold.train, fold.by)
     if found:

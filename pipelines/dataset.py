@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines import audio, records, text, video
 from pipelines.command import InputError
-from pipelines.normalisation import Normalisation
+from pipelines.normalisation import Normalisation, normalise_states
 from pipelines.stored_audio import Change, StoredAudio
 
 MODALITIES = ("audio", "text", "video")
@@ -86,9 +86,9 @@ def make_dataset(
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: those of audio_features, each [batch, num_frames,
       columns] float32 normalised and padded with each clip's silence, num_frames [batch] int32; encoder [batch,
-      num_steps, num_blocks, width] float32 as it is stored, padded with 0, and num_steps [batch] int32; token_ids [batch,
-      num_tokens] int32 padded with 0; video_frames [batch, num_video_frames, height, width, channels] float32 in
-      [0, 1], zeros where a clip has no video. label: [batch] int32; of multi-label records [batch, num_emotions]
+      num_steps, num_blocks, width] float32, padded with 0, and num_steps [batch] int32; token_ids
+      [batch, num_tokens] int32 padded with 0; video_frames [batch, num_video_frames, height, width, channels] float32
+      in [0, 1], zeros where a clip has no video. label: [batch] int32; of multi-label records [batch, num_emotions]
       float32, 1 for each label.
 
     Raises:
@@ -282,7 +282,9 @@ def _with_random(index: tf.Tensor, example: Tensors, epoch_seed: tf.Tensor) -> t
 def _to_example(record: Tensors, metadata: records.Metadata, stored: StoredAudio, with_metadata: bool) -> Tensors:
     """Keeps what a model and its user need, audio features normalised over the whole clip."""
     example = {"label": _to_label(record["label"], metadata)} | stored.to_features(record)
-    example |= {name: record[name] for name in ("encoder", "token_ids") if name in record}
+    example |= {name: record[name] for name in ("token_ids",) if name in record}
+    if "encoder" in record:
+        example["encoder"] = normalise_states(record["encoder"], stored.normalisation)
     settings = metadata.video_settings
     if settings and "video_frames" in record:
         example["video_frames"] = video.decode_frames(record["video_frames"], settings)

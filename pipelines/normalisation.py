@@ -28,6 +28,11 @@ MODES = {
 ENROLLED_MARK = "enrolled speaker"
 """What scores carry that need other recordings of the speaker."""
 
+STATES = "encoder"
+"""The feature that is no feature of frames: its steps are other ones, its columns those of all blocks in a row."""
+
+_LEAST_STD_OF_STATES = 1e-3
+
 
 @dataclasses.dataclass(frozen=True)
 class Normalisation:
@@ -35,7 +40,8 @@ class Normalisation:
 
     Attributes:
       mode: "training" or "enrolled"; the latter needs the speaker's own statistics and falls back to these.
-      mean, std: Feature -> mean and standard deviation of each of its columns, over all training frames.
+      mean, std: Feature -> mean and standard deviation of each of its columns, over all training frames; of encoder
+        [num_blocks * width] over all steps, where the mode is "training".
       num_alone: Utterances of the records whose speaker has no other clip with audio; with "enrolled" the statistics of
         training stand in for them.
     """
@@ -108,7 +114,7 @@ def fit(folder: Path, mode: str, names: Sequence[str], members: Sequence[str], b
     Args:
       folder: Complete records.
       mode: "training" or "enrolled".
-      names: Of `audio.FRAME_FEATURES`, in that order.
+      names: Of `audio.FRAME_FEATURES`, in that order; and `STATES`, which "training" alone changes.
       members: The training split: values of the field `by`.
       by: "speaker", "published_split" or "utterance_id".
 
@@ -116,6 +122,7 @@ def fit(folder: Path, mode: str, names: Sequence[str], members: Sequence[str], b
       InputError: "enrolled" for records without speakers.
     """
     front_end = records.read_metadata(folder).settings
+    has_states, names = STATES in names and mode == "training", [name for name in names if name != STATES]
     least = least_std(names, front_end)
     sums = pooled(list(read_sums(folder, names, members, by).values()), len(least))
     num_alone = 0
@@ -126,6 +133,9 @@ def fit(folder: Path, mode: str, names: Sequence[str], members: Sequence[str], b
         {name: columns.tolist() for name, columns in zip(names, np.split(values, ends), strict=True)}
         for values in sums.statistics(least)
     )
+    if has_states:
+        of_states = sum(read_sums(folder, [STATES], members, by).values(), Sums.of(np.zeros((0, 1))))
+        mean[STATES], std[STATES] = (values.tolist() for values in of_states.statistics(_LEAST_STD_OF_STATES))
     return Normalisation(mode, mean, std, num_alone)
 
 
@@ -155,7 +165,7 @@ def speaker_sums(folder: Path, names: Sequence[str]) -> dict[str, Sums]:
 def read_sums(
     folder: Path, names: Sequence[str], members: Sequence[str] | None = None, by: str = "speaker"
 ) -> dict[str, Sums]:
-    """Sums the stored features of each speaker over some records (None: all), in one pass."""
+    """Sums the stored features of each speaker over some records (None: all), in one pass; `STATES` alone."""
     import tensorflow as tf
 
     metadata, chosen = records.read_metadata(folder), None if members is None else set(members)
@@ -166,10 +176,16 @@ def read_sums(
     with records.named_if_corrupt(folder):
         for record in dataset.as_numpy_iterator():
             if chosen is None or record[by].decode() in chosen:
-                frames = records.frames_of(record, names, metadata.settings)
-                speaker, found = record["speaker"].decode(), Sums.of(np.concatenate(list(frames.values()), axis=1))
+                speaker, found = record["speaker"].decode(), Sums.of(_columns_of(record, names, metadata.settings))
                 sums[speaker] = sums[speaker] + found if speaker in sums else found
     return sums
+
+
+def _columns_of(record: Mapping[str, np.ndarray], names: Sequence[str], front_end: audio.FrontEnd) -> np.ndarray:
+    """Joins the columns of some features of frames, or of states: [num_frames or num_steps, num_columns]."""
+    if list(names) == [STATES]:
+        return record[STATES].reshape(len(record[STATES]), -1)
+    return np.concatenate(list(records.frames_of(record, names, front_end).values()), axis=1)
 
 
 def make_leave_one_out(
@@ -249,3 +265,22 @@ def normalise(
     scaled = (joined - mean[:, tf.newaxis]) / std[:, tf.newaxis]
     widths = [values.shape[2] for values in features.values()]
     return dict(zip(features, tf.split(scaled, widths, axis=2), strict=True))
+
+
+def normalise_states(states: tf.Tensor, normalisation: Normalisation | None) -> tf.Tensor:
+    """Brings the states of an encoder to one scale, each column of each block by itself.
+
+    Args:
+      states: [..., num_blocks, width] float16 or float32.
+      normalisation: What was fitted; without statistics of states, or None: they stay as they are.
+
+    Returns:
+      The same shape, float32 where they were changed.
+    """
+    import tensorflow as tf
+
+    if normalisation is None or STATES not in normalisation.mean:
+        return states
+    shape = states.shape[-2:]
+    mean, std = (tf.constant(values, tf.float32, shape) for values in normalisation.vectors([STATES]))
+    return (tf.cast(states, tf.float32) - mean) / std

@@ -22,7 +22,7 @@ from emotion_tf.runs.folder import Run
 from emotion_tf.training import optimizer, transfer
 
 PRIOR = [0.25, 0.75]
-WIDTHS = {"log_mel": 32, "mfcc": 3, "acoustic": 5, "encoder": 6}
+WIDTHS = {"log_mel": 32, "mfcc": 3, "acoustic": 5, "encoder": (3, 6)}
 
 
 def audio_batch(*num_frames, length, features=("log_mel",), num_steps=None, seed=0):
@@ -31,9 +31,10 @@ def audio_batch(*num_frames, length, features=("log_mel",), num_steps=None, seed
     for name in features:
         sizes = num_steps if name == "encoder" else num_frames
         padded = max(sizes, default=0) + 2 if name == "encoder" else length
-        batch[name] = np.full((len(sizes), padded, WIDTHS[name]), -1.7, np.float32)
+        columns = np.atleast_1d(WIDTHS[name]).tolist()
+        batch[name] = np.full((len(sizes), padded, *columns), -1.7, np.float32)
         for row, size in zip(batch[name], sizes, strict=True):
-            row[:size] = np.random.default_rng([size, WIDTHS[name], seed]).standard_normal((size, WIDTHS[name]))
+            row[:size] = np.random.default_rng([size, *columns, seed]).standard_normal((size, *columns))
         batch["num_steps" if name == "encoder" else "num_frames"] = np.array(sizes, np.int32)
     return batch
 

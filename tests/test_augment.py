@@ -201,14 +201,16 @@ def test_features_without_bands_keep_their_columns():
 
 def test_every_audio_feature_is_mixed_in_the_same_share():
     tf.random.set_seed(0)
-    features = {name: tf.random.normal([32, 5, 3]) for name in ("log_mel", "acoustic", "encoder")}
+    features = {name: tf.random.normal([32, 5, 3]) for name in ("log_mel", "acoustic")}
+    features["encoder"] = tf.random.normal([32, 5, 2, 3])
     counts = {name: tf.random.uniform([32], 1, 6, tf.int32) for name in ("num_frames", "num_steps")}
     words = tf.ones([32, 2], tf.int32)
     found, label = MixUp(0.4)(features | counts | {"token_ids": words}, tf.one_hot(tf.range(32), 32), seed=seed_of(0))
-    share = 1 - tf.linalg.diag_part(label)[:, None, None]
+    shares = 1 - tf.linalg.diag_part(label)
     for name, values in features.items():
+        share = tf.reshape(shares, [32, *[1] * (len(values.shape) - 1)])
         np.testing.assert_allclose(found[name], (1 - share) * values + share * tf.roll(values, 1, 0), atol=1e-6)
-    is_mixed = share[:, 0, 0].numpy() > 0
+    is_mixed = shares.numpy() > 0
     for name, values in counts.items():
         expected = np.where(is_mixed, np.maximum(values, np.roll(values, 1)), values)
         np.testing.assert_array_equal(found[name], expected)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from emotion_tf.config import AUDIO_MODELS, MAX_POSITIONS, TEXT_MODELS, AudioConfig, TextConfig
 from emotion_tf.models.branches.audio import audio_branch
+from emotion_tf.models.branches.layers import WeightedLayerSum
 from emotion_tf.models.branches.text import text_branch
 from emotion_tf.models.branches.transformer import Positions
 from emotion_tf.models.inputs import make_inputs
@@ -179,6 +180,14 @@ def test_an_audio_model_comes_back_from_its_file_in_safe_mode(audio_model, tmp_p
     np.testing.assert_array_equal(loaded(batch), audio_model(batch))
 
 
+def test_states_of_blocks_are_summed_with_learned_weights_of_1_together():
+    states = np.random.default_rng(0).standard_normal((2, 5, 3, 4)).astype(np.float32)
+    layer = WeightedLayerSum()
+    np.testing.assert_allclose(layer(states), states.mean(axis=2), rtol=1e-5, atol=1e-6)
+    layer.set_weights([np.log([1.0, 2.0, 5.0])])
+    np.testing.assert_allclose(layer(states), np.tensordot(states, [0.125, 0.25, 0.625], (2, 0)), rtol=1e-5, atol=1e-6)
+
+
 def test_positions_add_one_vector_a_place_and_the_last_serves_all_behind_it():
     layer = Positions(3)
     layer.build((None, None, 2))
@@ -218,8 +227,8 @@ import keras, numpy as np
 from emotion_tf.config import AudioConfig, Config, TextConfig, VideoConfig
 from emotion_tf.models.build import build_model
 rng = np.random.default_rng(0)
-widths = {"log_mel": 8, "acoustic": 5, "encoder": 6}
-batch = {name: rng.standard_normal((3, 11, width)).astype("float32") for name, width in widths.items()}
+widths = {"log_mel": 8, "acoustic": 5, "encoder": (3, 6)}
+batch = {name: rng.standard_normal((3, 11, *np.atleast_1d(width))).astype("float32") for name, width in widths.items()}
 batch |= {"num_frames": np.array([11, 0, 0], "int32"), "num_steps": np.array([7, 0, 0], "int32")}
 batch["token_ids"] = np.array([[2, 4, 7], [2, 5, 0], [2, 0, 0]], "int32")
 widths["video_frames"] = (32, 32, 1)

@@ -318,7 +318,7 @@ def test_records_without_waveforms_have_none_to_change(make_config, three_speake
     ("values", "sentence"),
     [
         ({"gain_db": 3}, "change waveforms, and --audio-features encoder are stored once"),
-        ({"normalise": "training"}, "--normalise training changes nothing for --audio-features encoder"),
+        ({"normalise": "enrolled"}, "--normalise enrolled changes nothing for --audio-features encoder"),
     ],
 )
 def test_states_of_an_encoder_stay_as_they_are(make_config, values, sentence):

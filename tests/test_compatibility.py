@@ -29,9 +29,18 @@ def test_one_emotion_an_utterance_does_not_fit_several():
 
 
 def test_records_of_any_encoder_fit_a_run_that_reads_none():
-    one, states = facts(), facts(encoder={"kind": "whisper", "layer": 2})
+    one, states = facts(), facts(encoder={"kind": "whisper", "model": "a.pt", "blocks": [2]})
     assert misfit(one, states, ["encoder"]) == misfit(states, states, ["encoder"]) == ""
-    assert misfit(states, one, ["encoder"]) == misfit(states, facts(encoder={"layer": 1}), ["encoder"]) == "encoder"
+    other = facts(encoder={"kind": "whisper", "model": "a.pt", "blocks": [1]})
+    assert misfit(states, one, ["encoder"]) == misfit(states, other, ["encoder"]) == "encoder"
+
+
+def test_an_encoder_is_known_by_its_weights_not_by_its_name():
+    states = {"kind": "whisper", "sha256": "ab", "blocks": [2]}
+    run, records = facts(encoder=states | {"model": "a.pt"}), facts(encoder=states | {"model": "renamed.pt"})
+    assert misfit(run, records, ["encoder"]) == ""
+    other = facts(encoder=states | {"model": "a.pt", "sha256": "cd"})
+    assert misfit(run, other, ["encoder"]) == "encoder"
 
 
 def test_a_config_of_its_own_branches_reads_what_it_says(make_config, acoustic_records):
@@ -51,7 +60,7 @@ def test_a_run_reads_what_its_config_was_resolved_to(
 ):
     for run in (audio_run, text_run, early_run, late_run, encoder_run, video_run, seen_run):
         assert inputs_of(run) == resolve(run.config(), run.metadata())
-    assert inputs_of(encoder_run).widths == {"encoder": 8}
+    assert inputs_of(encoder_run).widths == {"encoder": (2, 8)}
     assert inputs_of(seen_run).widths == {"log_mel": 64, "video_frames": (32, 32, 1)}
 
 
@@ -62,7 +71,7 @@ def late(make_config, *runs, **values):
 def test_late_fusion_reads_all_that_its_runs_read(make_config, encoder_run, text_run, audio_run):
     found = resolve(late(make_config, text_run, encoder_run, audio_run), encoder_run.metadata())
     assert (found.modalities, found.audio_features) == (("audio", "text"), ("log_mel", "encoder"))
-    assert found.widths == {"log_mel": 64, "encoder": 8}
+    assert found.widths == {"log_mel": 64, "encoder": (2, 8)}
 
 
 def test_late_fusion_of_late_fusion_reads_all_and_needs_no_source_of_a_source(

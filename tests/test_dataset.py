@@ -241,7 +241,7 @@ def test_clips_without_steps_are_padded_to_one(encoder_checkpoint, tmp_path):
     preparation = writer.Preparation(corpus, tmp_path / "r", audio.FrontEnd(), encoder=settings)
     writer.prepare(preparation, 1)
     [(features, _)] = make_dataset(tmp_path / "r", ["01"], ["audio"], audio_features=["encoder"])
-    assert (features["num_steps"].numpy().tolist(), features["encoder"].numpy().tolist()) == ([0], [[[0.0] * 8]])
+    assert (features["num_steps"].numpy().tolist(), features["encoder"].numpy().tolist()) == ([0], [[[[0.0] * 8] * 2]])
 
 
 def test_records_without_states_of_an_encoder_are_refused(three_speaker_records):

@@ -13,7 +13,7 @@ from emotion_tf.reporting import plots
 from emotion_tf.reporting.boxes import Box
 from emotion_tf.reporting.diagram import early, late, single, workflow
 
-WIDTHS = {"log_mel": 32, "acoustic": 5, "encoder": 6, "video_frames": (32, 32, 1)}
+WIDTHS = {"log_mel": 32, "acoustic": 5, "encoder": (3, 6), "video_frames": (32, 32, 1)}
 SMALL = {"width": 4, "layers": 2, "heads": 2}
 CONFIGS = [
     *(

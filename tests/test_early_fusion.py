@@ -203,10 +203,10 @@ def test_every_audio_model_attends_to_every_text_model_and_padding_changes_nothi
 
 def test_text_attends_to_frames_and_to_the_states_of_an_encoder(text_outputs):
     token_ids, texts = text_outputs
-    inputs = make_inputs(("audio",), WIDTHS | {"encoder": 5})
+    inputs = make_inputs(("audio",), WIDTHS | {"encoder": (2, 5)})
     audio = audio_branch(inputs, audio_config("gru", features=("log_mel", "encoder")))
     model = attending(inputs | {"token_ids": token_ids}, audio, texts["gru"])
-    states = np.random.default_rng(0).standard_normal((3, 9, 5)).astype(np.float32)
+    states = np.random.default_rng(0).standard_normal((3, 9, 2, 5)).astype(np.float32)
     steps = np.array([9, 4, 1], np.int32)
     alone = model(ALONE | {"encoder": states[1:2, :4], "num_steps": steps[1:2]}).numpy()[0]
     np.testing.assert_allclose(model(BESIDE | {"encoder": states, "num_steps": steps})[1], alone, atol=1e-5)

@@ -18,10 +18,10 @@ def test_inputs_are_named_like_the_features_of_the_dataset():
 
 
 def test_encoder_states_have_a_length_of_their_own():
-    inputs = make_inputs(("audio",), {"log_mel": 8, "encoder": 5})
+    inputs = make_inputs(("audio",), {"log_mel": 8, "encoder": (3, 5)})
     assert {name: one.shape for name, one in inputs.items()} == {
         "log_mel": (None, None, 8),
-        "encoder": (None, None, 5),
+        "encoder": (None, None, 3, 5),
         "num_frames": (None,),
         "num_steps": (None,),
     }

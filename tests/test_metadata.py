@@ -78,9 +78,9 @@ def test_metadata_is_read_as_it_was_written(tmp_path):
 
 def test_columns_are_those_of_what_the_records_hold(tmp_path):
     assert metadata_of(tmp_path).columns == {"log_mel": 64}
-    edit(tmp_path, encoder={"kind": "whisper", "width": 512})
-    assert records.read_metadata(tmp_path).columns == {"log_mel": 64, "encoder": 512}
-    edit(tmp_path, encoder={"kind": "whisper"})
+    edit(tmp_path, encoder={"kind": "whisper", "blocks": [2, 3, 4], "width": 512})
+    assert records.read_metadata(tmp_path).columns == {"log_mel": 64, "encoder": (3, 512)}
+    edit(tmp_path, encoder={"kind": "whisper", "blocks": [2]})
     with pytest.raises(InputError, match=r"is corrupt \('width'\): make the records again"):
         records.read_metadata(tmp_path)
 

@@ -7,12 +7,14 @@ import tensorflow as tf
 from pipelines import audio, records
 from pipelines import normalisation as module
 from pipelines.command import InputError
+from pipelines.dataset import make_dataset
 from pipelines.normalisation import (
     Normalisation,
     Sums,
     fit,
     make_leave_one_out,
     normalise,
+    normalise_states,
     pooled,
     read_sums,
     speaker_sums,
@@ -158,3 +160,26 @@ def test_utterances_without_a_speaker_cannot_be_enrolled(goemotions_records):
 def test_sums_of_chosen_records_leave_the_others_out(three_speaker_records):
     assert set(read_sums(three_speaker_records, LOG_MEL, ["02"])) == {"02"}
     assert set(read_sums(three_speaker_records, LOG_MEL)) == {"01", "02", "03"}
+
+
+def test_states_are_scaled_column_by_column_and_block_by_block(encoder_records):
+    found = fit(encoder_records, "training", ["log_mel", "encoder"], ["01", "03"])
+    options = {"audio_features": ["encoder"], "batch_size": 200}
+    [(stored, _)] = make_dataset(encoder_records, ["01", "03"], ["audio"], **options)
+    [(scaled, _)] = make_dataset(encoder_records, ["01", "03"], ["audio"], normalisation=found, **options)
+    is_step = tf.sequence_mask(stored["num_steps"], stored["encoder"].shape[1]).numpy()
+    steps = stored["encoder"].numpy()[is_step].astype(np.float64)  # [num_steps, num_blocks, width]
+    assert steps.shape[1:] == (2, 8)
+    np.testing.assert_allclose(found.mean["encoder"], steps.mean(axis=0).reshape(-1), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.std["encoder"], steps.std(axis=0).reshape(-1), rtol=1e-6)
+    values = scaled["encoder"].numpy()
+    np.testing.assert_allclose(values[is_step].mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(values[is_step].std(axis=0), 1, atol=1e-4)
+    np.testing.assert_array_equal(values[~is_step], 0)
+
+
+def test_states_stay_as_they_are_where_no_statistics_were_fitted(encoder_records):
+    states = tf.ones([3, 2, 8], tf.float16)
+    enrolled = fit(encoder_records, "enrolled", ["log_mel", "encoder"], ["01"])
+    assert set(enrolled.mean) == {"log_mel"}
+    assert normalise_states(states, enrolled) is normalise_states(states, None) is states

@@ -156,11 +156,11 @@ def test_an_export_that_needs_states_of_an_encoder_says_which(early_export, tmp_
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").touch()
     metadata = json.loads((early_export / "metadata.json").read_text())
-    metadata["encoder"] = {"kind": "whisper", "model": "base", "layer": 6}
+    metadata["encoder"] = {"kind": "whisper", "model": "base", "blocks": [2, 3]}
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
     assert run_command(main, ["--model", str(tmp_path), str(tone(tmp_path / "a.wav"))]) == 1
     [line] = capsys.readouterr().err.splitlines()
-    assert "needs encoder states of whisper base, layer 6, which predict does not compute: give them to its" in line
+    assert "needs encoder states of whisper base, blocks 2 3, which predict does not compute: give them to its" in line
 
 
 @pytest.fixture(scope="module")

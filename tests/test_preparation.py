@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pipelines import audio, records
 from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError
 from pipelines.corpora import ravdess
-from pipelines.records import preparation
+from pipelines.records import preparation, writer
 from pipelines.records.preparation import Preparation
 from pipelines.video import VideoSettings
 
@@ -91,17 +92,18 @@ def with_encoder(checkpoint, *flags):
 
 
 def test_states_of_an_encoder_are_stored_and_named(two_clips, encoder_checkpoint, tmp_path, capsys):
-    run(*two_clips, *with_encoder(encoder_checkpoint, "--encoder-layer", 1))
-    printed = capsys.readouterr().out
-    assert "features  64 columns log_mel, 8 columns encoder" in printed
-    assert "encoder   whisper random.pt, layer 1" in printed
+    run(*two_clips, *with_encoder(encoder_checkpoint, "--encoder-blocks", 1, 4))
+    printed, told = capsys.readouterr()
+    assert "features  64 columns log_mel, 2 x 8 columns encoder" in printed
+    assert "encoder   whisper random.pt, blocks 1 4, 25 steps a second" in printed
+    assert f"the states of the encoder will take about 0.0 MB in {tmp_path / 'r'}" in told
     metadata, found = records.read_metadata(tmp_path / "r"), read_back(tmp_path / "r")
-    settings = EncoderSettings(str(encoder_checkpoint), 1, "cpu")
+    settings = EncoderSettings(str(encoder_checkpoint), (1, 4), "cpu")
     assert metadata.encoder == Encoder(settings).facts
     [expected] = Encoder(settings)([audio.decode(tmp_path / "a.wav")])
     by_speaker = {record["speaker"].decode(): record["encoder"] for record in found.values()}
     np.testing.assert_array_equal(by_speaker["1"], expected)
-    assert by_speaker["2"].shape == (0, 8)
+    assert by_speaker["2"].shape == (0, 2, 8)
 
 
 def test_the_same_encoder_is_recognised_without_loading_it(
@@ -111,7 +113,7 @@ def test_the_same_encoder_is_recognised_without_loading_it(
     monkeypatch.setattr(preparation, "Encoder", None)
     run(*two_clips, *with_encoder(encoder_checkpoint))
     assert "holds these records already" in capsys.readouterr().err
-    for flags in ([], with_encoder(encoder_checkpoint, "--encoder-layer", 1)):
+    for flags in ([], with_encoder(encoder_checkpoint, "--encoder-blocks", 1)):
         with pytest.raises(InputError, match="holds other records"):
             run(*(two_clips if flags else two_clips[:-2]), *flags)
 
@@ -122,13 +124,60 @@ def test_what_is_wrong_with_an_encoder_gets_a_sentence_and_costs_no_records(two_
     (tmp_path / "bad.pt").write_text("no checkpoint")
     for flags, sentence in {
         ("--encoder-model", tmp_path / "bad.pt"): r"bad\.pt is no whisper checkpoint",
-        ("--encoder-model", "basic"): "--encoder-model basic is neither a checkpoint file nor one of",
-        ("--encoder-model", encoder_checkpoint, "--encoder-layer", "0"): "--encoder-layer 0 cannot work",
-        ("--encoder-model", encoder_checkpoint, "--encoder-layer", "3"): "has layers 1 to 2",
+        ("--encoder-model", "basic"): "--encoder-model basic is neither a checkpoint file, nor a folder",
+        ("--encoder-model", encoder_checkpoint, "--encoder-blocks", "0"): "--encoder-blocks 0 cannot work",
+        ("--encoder-model", encoder_checkpoint, "--encoder-blocks", "2", "5"): "has blocks 1 to 4",
+        ("--encoder-model", tmp_path): r"holds no weights of an encoder \(config\.json is missing\)",
     }.items():
         with pytest.raises(InputError, match=sentence):
             run(*two_clips, "--encoder", "whisper", *flags, "--overwrite")
     assert tree(tmp_path / "r") == before
+
+
+def test_a_folder_of_weights_and_its_checkpoint_make_the_same_records(two_clips, encoder_checkpoint, tmp_path):
+    kept = tmp_path / "kept"
+    run(*two_clips, *with_encoder(encoder_checkpoint, "--encoder-save", kept))
+    before = tree(tmp_path / "r")
+    run(*two_clips, *with_encoder(kept))  # Recognised.
+    run(*two_clips, *with_encoder(kept), "--overwrite")
+    assert tree(tmp_path / "r") == before
+
+
+def test_a_stopped_preparation_goes_on_to_the_same_bytes(two_clips, encoder_checkpoint, tmp_path, monkeypatch):
+    run(*two_clips, *with_encoder(encoder_checkpoint))
+    before = tree(tmp_path / "r")
+    shutil.rmtree(tmp_path / "r")
+    encode, given = Encoder.__call__, []
+
+    def stop_at_the_second(self, waveforms):
+        given.append(waveforms)
+        if len(given) > 1:
+            raise KeyboardInterrupt
+        return encode(self, waveforms)
+
+    monkeypatch.setattr(Encoder, "__call__", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run(*two_clips, *with_encoder(encoder_checkpoint))
+    monkeypatch.setattr(Encoder, "__call__", encode)
+    assert "metadata.json" not in tree(tmp_path / "r")
+    run(*two_clips, *with_encoder(encoder_checkpoint))
+    assert tree(tmp_path / "r") == before
+
+
+def test_states_that_the_disk_has_no_room_for_are_refused(two_clips, encoder_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer.shutil, "disk_usage", lambda path: SimpleNamespace(free=99))
+    with pytest.raises(InputError, match=r"will take about 0\.0 MB, and the disk of .* has 0\.0 MB free: give another"):
+        run(*two_clips, *with_encoder(encoder_checkpoint))
+
+
+def test_the_size_of_states_is_estimated_by_the_lengths_of_recordings(two_clips, encoder_checkpoint, tmp_path, plan):
+    from pipelines.corpora import manifest
+
+    corpus = manifest.read(tmp_path / "mine.csv", ("happy", "sad"))
+    settings = EncoderSettings(str(encoder_checkpoint), (1, 2, 3))
+    found = dataclasses.replace(plan, corpus=corpus, encoder=settings)
+    assert found.bytes_of_states == 25 * 3 * 8 * 2  # Two recordings of half a second.
+    assert plan.bytes_of_states == 0
 
 
 def test_an_encoder_without_whisper_gets_the_command(two_clips, monkeypatch):

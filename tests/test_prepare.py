@@ -122,7 +122,7 @@ def test_settings_of_the_command_line_reach_the_front_end(noise_clips, tmp_path,
         assert record["log_mel"].shape[1] == 40
 
 
-@pytest.mark.parametrize("flag", ["--encoder-model", "--encoder-layer"])
+@pytest.mark.parametrize("flag", ["--encoder-model", "--encoder-blocks", "--encoder-save"])
 def test_flags_of_an_encoder_need_one(tmp_path, flag):
     source = manifest_of(tmp_path, ["a.wav,happy,1"])
     with pytest.raises(InputError, match=f"{flag} belongs to --encoder whisper: add that, or leave this out"):

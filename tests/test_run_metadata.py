@@ -26,12 +26,12 @@ def test_the_file_holds_every_attribute_and_the_version(make_run_metadata):
 
 def test_widths_are_of_all_features_that_the_records_hold(make_run_metadata):
     assert make_run_metadata().widths == {"log_mel": 64}
-    encoder, video = {"width": 8}, {"num_frames": 4, "size": 32, "is_colour": False}
+    encoder, video = {"blocks": [2, 3], "width": 8}, {"num_frames": 4, "size": 32, "is_colour": False}
     found = make_run_metadata(acoustic=["a"] * 103, encoder=encoder, video=video).widths
     assert {name: found[name] for name in ("log_mel", "acoustic", "encoder")} == {
         "log_mel": 64,
         "acoustic": 103,
-        "encoder": 8,
+        "encoder": (2, 8),
     }
     assert found["video_frames"] == (32, 32, 1)
 

@@ -192,12 +192,12 @@ def test_a_run_that_reads_encoder_states_exports_the_signature_of_features_alone
     assert "agrees with the run on 50 stored clips to" in export(encoder_run, tmp_path / "export")
     metadata = json.loads((tmp_path / "export" / "metadata.json").read_text())
     assert (metadata["signatures"], metadata["audio_features"]) == (["features"], ["encoder"])
-    assert (metadata["encoder"]["model"], metadata["encoder"]["layer"]) == ("random.pt", 2)
+    assert (metadata["encoder"]["model"], metadata["encoder"]["blocks"]) == ("random.pt", [2, 3])
     loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
     assert list(loaded.signatures) == ["features"]
     spec = loaded.signatures["features"].structured_input_signature[1]
     assert {name: one.shape.as_list() for name, one in spec.items()} == {
-        "encoder": [None, None, 8],
+        "encoder": [None, None, 2, 8],
         "num_steps": [None],
         "token_ids": [None, None],
     }
@@ -210,7 +210,7 @@ def test_a_run_that_reads_encoder_states_exports_the_signature_of_features_alone
     np.testing.assert_allclose(found["probabilities"], expected, atol=2e-6)
     assert found["emotions"].numpy()[0].astype(str).tolist() == metadata["emotions"]
     with pytest.raises(
-        InputError, match=r"needs encoder states of whisper random\.pt, layer 2, which predict does not"
+        InputError, match=r"needs encoder states of whisper random\.pt, blocks 2 3, which predict does not"
     ):
         Predictor(tmp_path / "export")
 

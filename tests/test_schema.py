@@ -17,14 +17,14 @@ RECORD = {
     "token_ids": np.array([2, 8191], np.int32),
     "log_mel": np.linspace(-11.5, 3, 12).reshape(3, 4).astype(np.float32),
     "acoustic": np.arange(15, dtype=np.float32).reshape(3, 5),
-    "encoder": np.array([[1, -2], [0.1, 65504]], np.float16),
+    "encoder": np.array([[[1, -2], [3, 4], [5, 6]], [[0.1, 65504], [7, 8], [9, 0]]], np.float16),
     "waveform": np.array([-32768, 0, 32767], np.int16),
     "video_frames": [b"a JPEG", b"another"],
     "face_boxes": np.array([[0.1, 0.1, 0.8, 0.8, 1], [0, 0, 1, 1, 0]], np.float32),
     "video_sha256": "cd",
 }
 
-COLUMNS = {"log_mel": 4, "acoustic": 5, "encoder": 2, "face_boxes": 5}
+COLUMNS = {"log_mel": 4, "acoustic": 5, "encoder": (3, 2), "face_boxes": 5}
 
 
 def read_back(path, fields=tuple(RECORD)):

@@ -82,8 +82,8 @@ def test_sentences_alone_fit_few_shards_however_many_they_are():
 
 def test_a_plan_makes_room_for_the_states_of_an_encoder():
     utterances = utterances_of(**{f"s{speaker}": 200 for speaker in range(100)})
-    shards = records.plan_shards(utterances, FrontEnd(), False, False, True)
-    for width in (384, 1280):  # Of whisper's tiny and large.
+    for width in (384, 2 * 512):  # One block of whisper's tiny, two of base.
+        shards = records.plan_shards(utterances, FrontEnd(), False, False, 50 * width)
         assert all(10e6 < len(shard) * 4 * (25600 + 50 * width) < 100e6 for shard in shards.values())
 
 

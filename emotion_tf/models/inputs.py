@@ -14,7 +14,8 @@ def make_inputs(modalities: Sequence[str], widths: Mapping[str, Any]) -> dict[st
 
     Args:
       modalities: Some of "audio", "text", "video".
-      widths: Audio feature -> number of its columns, of encoder (num_blocks, width); video_frames -> height, width and channels of a frame.
+      widths: Audio feature -> number of its columns, of encoder (num_blocks, width); video_frames -> height, width and
+        channels of a frame.
 
     Returns:
       Name -> input: of audio each feature [batch, num_frames, columns] with num_frames [batch], or for encoder states

@@ -164,8 +164,9 @@ def stack(
       1.0 where any modality that a model reads is present.
     """
     every = {key: value for model in models.values() for key, value in model.input.items()}
-    widths: dict[str, Any] = {name: every[name].shape[-1] for name in AUDIO_FEATURES if name in every}
-    widths |= {name: every[name].shape[2:] for name in ("video_frames",) if name in every}
+    of_frames = [name for name in AUDIO_FEATURES if name != "encoder"]
+    widths: dict[str, Any] = {name: every[name].shape[-1] for name in of_frames if name in every}
+    widths |= {name: every[name].shape[2:] for name in ("encoder", "video_frames") if name in every}
     modalities = [modality for model in models.values() for modality in modalities_of(model)]
     inputs = make_inputs(modalities, widths)
     stacked, present = [], []

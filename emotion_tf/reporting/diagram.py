@@ -26,7 +26,7 @@ _STAGES = (
     ("backbone", r"backbone|sequence"),
     ("pooling", r"pooling|gru"),
     ("embedding", r"embedding"),
-    ("narrowed encoder states", r"encoder_(norm|hidden)"),
+    ("narrowed encoder states", r"encoder_(sum|norm|hidden)"),
     ("their pooling", r"encoder_pooling"),
     ("their embedding", r"encoder_embedding"),
     ("both joined", r"joined"),

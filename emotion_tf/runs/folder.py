@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from emotion_tf.runs.metadata import AGAIN, RunMetadata, read_run_metadata
 from pipelines import text
 from pipelines.command import InputError
 from pipelines.files import read_json, write_csv, write_json
-from pipelines.normalisation import Normalisation
+from pipelines.normalisation import STATES, Normalisation
 
 if TYPE_CHECKING:
     import keras
@@ -267,8 +268,9 @@ class Run(Scored):
             found = Normalisation(**values)
             widths = self.metadata().widths
             for name, mean in found.mean.items():
-                if not len(mean) == len(found.std[name]) == widths[name] or not min(found.std[name]) > 0:
-                    raise ValueError(f"{name} has {widths[name]} columns and as many deviations above 0")
+                width = math.prod(widths[name]) if name == STATES else widths[name]
+                if not len(mean) == len(found.std[name]) == width or not min(found.std[name]) > 0:
+                    raise ValueError(f"{name} has {width} columns and as many deviations above 0")
             return found
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"{self.normalisation_path} is corrupt ({error}): {AGAIN}.") from None

@@ -306,7 +306,8 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     if encoder := metadata["encoder"]:
         raise InputError(
             f"{path.parent} needs encoder states of {encoder['kind']} {encoder['model']}, blocks"
-            f" {' '.join(map(str, encoder['blocks']))}, which predict does not compute: give them to its signature `features`, as metadata.json describes."
+            f" {' '.join(map(str, encoder['blocks']))}, which predict does not compute: give them to its signature"
+            " `features`, as metadata.json describes."
         )
     return metadata
 

@@ -151,10 +151,10 @@ def _check_audio(config: Config, records: Metadata) -> None:
             "--speed, --noise-snr-db and --gain-db change waveforms, and --audio-features encoder are stored once:"
             " leave these or those out."
         )
-    if config.normalise != "clip" and config.audio.features == ("encoder",):
+    if config.normalise == "enrolled" and config.audio.features == ("encoder",):
         raise InputError(
-            f"--normalise {config.normalise} changes nothing for --audio-features encoder, which are left as they are:"
-            " leave it out."
+            "--normalise enrolled changes nothing for --audio-features encoder, which it leaves as they are: leave it"
+            " out, or give training."
         )
     if config.training.changes_waveforms and not records.has_waveform:
         raise InputError(

@@ -162,7 +162,8 @@ def find(model: str) -> Checkpoint:
 
 def _find_file(path: Path) -> Checkpoint:
     sizes, named = _sizes_of(path, _read(path)), NAMED.get(path.stem)
-    if named is not None and named != sizes:
+    # What was called large once has fewer mel bands.
+    if named is not None and (named.width, named.num_blocks) != (sizes.width, sizes.num_blocks):
         raise InputError(
             f"{path} holds {_described(sizes)}, and whisper's {path.stem} has {_described(named)}: give the right"
             " file, or this one a name of its own."
@@ -171,7 +172,7 @@ def _find_file(path: Path) -> Checkpoint:
 
 
 def _described(sizes: Sizes) -> str:
-    return f"{sizes.num_blocks} blocks {sizes.width} wide on {sizes.num_mels} mel bands"
+    return f"{sizes.num_blocks} blocks {sizes.width} wide"
 
 
 def _find_folder(folder: Path) -> Checkpoint:
