@@ -294,7 +294,7 @@ def bytes_of_variables(folder):
 
 def test_weights_are_stored_once_and_half_as_large_in_float16(encoder_run, encoder_export, tmp_path):
     weights = load_encoder(encoder_run, None).count_params() + encoder_run.model().count_params()
-    slack = 4000  # The graph of objects.
+    slack = 9000  # The graph of objects.
     assert 4 * weights < bytes_of_variables(encoder_export) < 4 * weights + slack
     assert "agrees with the run on" in export(encoder_run, tmp_path / "half", variables="float16")
     assert 2 * weights < bytes_of_variables(tmp_path / "half") < 2 * weights + slack

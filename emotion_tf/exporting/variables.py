@@ -38,7 +38,7 @@ class StoredVariables:
             if dtype == "float32" or weight.dtype != "float32":
                 self.values.append(weight.value)
                 continue
-            if (largest := float(np.abs(weight.numpy()).max(initial=0))) > np.finfo(dtype).max:
+            if (largest := float(np.abs(weight.numpy()).max(initial=0))) > float(np.finfo(dtype).max):
                 raise InputError(f"--variables {dtype} does not hold weights up to {largest:.3g}: leave it out.")
             self.values.append(tf.Variable(tf.cast(weight.value, dtype), trainable=False))
             self._casts.append((weight, self.values[-1]))
