@@ -179,8 +179,10 @@ class Predictor:
         """
         path = None if file is None else Path(file)
         clip = self._read(path)
+        remarks: list[str] = []
         if transcriber is not None:
-            transcript = transcriber(clip.waveform, clip.peak).transcript
+            found = transcriber(clip.waveform, clip.peak)
+            transcript, remarks = found.transcript, transcriber.remarks(found)
         if (num_words := len(transcript.split())) > MAX_WORDS:
             raise InputError(f"the transcript of {num_words} words is no utterance (at most {MAX_WORDS}): cut it up.")
         speaker, warnings = self._speaker(path, clip.waveform, enrolled)
@@ -198,7 +200,7 @@ class Predictor:
             changes_without=self._changes_without(inputs, probabilities),
             seconds=len(clip.waveform) / audio.SAMPLE_RATE,
             warnings=(
-                *([f"transcribed by whisper {transcriber.name}"] if transcriber else []),
+                *remarks,
                 *warnings,
                 *warnings_of(self.metadata, clip, transcript),
             ),
