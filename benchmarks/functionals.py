@@ -1,10 +1,10 @@
 """Cross-validates an SVM on openSMILE's functionals: `benchmarks/functionals.py --features egemaps --run FOLDER`.
 
 Reads the recordings as `prepare` does (16 kHz, one channel), whole and as loud as they are. Columns are standardised
-by the training speakers of a fold; C of the linear SVM is chosen on its validation speakers by UAR, and a temperature
-that makes probabilities of its margins is fitted there. FOLDER gets features.npz, predictions.csv and scores.json as
-those of `emotion_tf.crossval`, and about.json, which holds the time that it took. Needs the package opensmile (extra
-`benchmarks`), which is for non-commercial use.
+by the training speakers of a fold; C of the linear SVM (one against one) is chosen on its validation speakers by UAR,
+and a temperature that makes probabilities of its margins is fitted there. FOLDER gets features.npz, predictions.csv and
+scores.json as those of `emotion_tf.crossval`, and about.json, which holds the time that it took. Needs the package
+opensmile (extra `benchmarks`), which is for non-commercial use.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import dataclasses
 import os
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,8 +78,11 @@ def main(argv: list[str] | None = None) -> None:
     scored = Scored(arguments.run)
     scored.write_predictions(found)
     scored.write_scores(_scores(found, features.emotions))
-    about = read_json(arguments.run / "about.json")
-    write_json(arguments.run / "about.json", about | {"fit_seconds": round(time.perf_counter() - start, 1)})
+    about = read_json(arguments.run / "about.json") | {"fit_seconds": round(time.perf_counter() - start, 1)}
+    about["num_folds"] = int(found["fold"].nunique())
+    num_pairs = len(features.emotions) * (len(features.emotions) - 1) // 2
+    about["num_parameters"] = (features.values.shape[1] + 1) * num_pairs
+    write_json(arguments.run / "about.json", about)
     print(*tables.headlines(scored.scores(), arguments.split, str(arguments.run)), sep="\n")
 
 
@@ -192,22 +194,26 @@ def fit(train: Table, validation: Table, wanted: Sequence[Table]) -> list[np.nda
     from sklearn.metrics import recall_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import LinearSVC
+    from sklearn.svm import SVC
 
     from emotion_tf.evaluation.calibration import fit_temperature
     from emotion_tf.probabilities import probabilities_of
 
-    models = []
-    for strength in STRENGTHS:
-        svm = LinearSVC(C=strength, class_weight="balanced", random_state=0, max_iter=5000)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # That weak penalties end before they converge: they lose by their UAR.
-            models.append(make_pipeline(StandardScaler(), svm).fit(train.values, train.labels))
-    # The first of equals: the strongest penalty.
-    best = max(models, key=lambda one: recall_score(validation.labels, one.predict(validation.values), average="macro"))
-    logits = [best.decision_function(table.values) for table in (validation, *wanted)]
-    temperature = fit_temperature(logits[0], validation.labels)
-    return [probabilities_of(values / temperature, is_multi_label=False) for values in logits[1:]]
+    def recall(model: Any) -> float:
+        guesses = model.classes_[model.decision_function(validation.values).argmax(axis=1)]
+        return float(recall_score(validation.labels, guesses, average="macro", zero_division=0))
+
+    # LinearSVC takes minutes to give up on thousands of columns where the penalty is weak.
+    models = [
+        make_pipeline(StandardScaler(), SVC(C=strength, kernel="linear", class_weight="balanced")).fit(
+            train.values, train.labels
+        )
+        for strength in STRENGTHS
+    ]
+    best = max(models, key=recall)  # The first of equals: the strongest penalty.
+    margins = [best.decision_function(table.values) for table in (validation, *wanted)]
+    temperature = fit_temperature(margins[0], validation.labels)
+    return [probabilities_of(values / temperature, is_multi_label=False) for values in margins[1:]]
 
 
 def _rows(table: Table, probabilities: np.ndarray, split: str) -> "pd.DataFrame":
