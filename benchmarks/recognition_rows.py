@@ -170,25 +170,28 @@ def _row(found: Mapping[str, Any]) -> dict[str, str]:
     minutes, factor = found["preparation_minutes"], found["real_time_factor"]
     return {
         "model": found["title"],
-        "UAR": f"{found['uar']:.3f}",
-        "95 %": _ends(found["uar_interval"]),
-        "accuracy": f"{found['accuracy']:.3f}",
-        "95 % of accuracy": _ends(found["accuracy_interval"]),
+        "UAR": _ranged(found, "uar"),
+        "accuracy": _ranged(found, "accuracy"),
         "ECE": f"{found['ece']:.3f}",
         "if true": f"{found['true_ece']:.3f}",
         "seeds": str(found["num_seeds"]),
-        "minutes to prepare": "" if minutes is None else f"{minutes:.1f}",
-        "minutes to train": f"{found['training_minutes']:.1f}",
-        "parameters": f"{found['parameters']:,}",
-        "frozen": f"{found['frozen_parameters']:,}" if "frozen_parameters" in found else "",
+        "minutes": f"{'?' if minutes is None else f'{minutes:.1f}'} + {found['training_minutes']:.1f}",
+        "parameters": _counted(found["parameters"]),
+        "frozen": _counted(found["frozen_parameters"]) if "frozen_parameters" in found else "",
         "real-time factor": "" if factor is None else f"{factor:.3f}",
         "marks": ", ".join(found["marks"]),
         "measured at": f"`{found['commit']}`",
     }
 
 
-def _ends(interval: Sequence[float] | None) -> str:
-    return "too few" if interval is None else " to ".join(f"{end:.3f}" for end in interval)
+def _ranged(found: Mapping[str, Any], name: str) -> str:
+    interval = found[f"{name}_interval"]
+    ends = "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return f"{found[name]:.3f}{ends}"
+
+
+def _counted(number: int) -> str:
+    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e3:.0f} k"
 
 
 def commands(result: Mapping[str, Any]) -> str:

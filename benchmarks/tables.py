@@ -99,10 +99,10 @@ SECTIONS: Mapping[str, Section] = {
         "Recognition: models side by side",
         recognition_rows.table,
         ("recognition",),
-        "RAVDESS, the actors present (1200 clips of 20), folds lj5, each clip tested once; scores are means over seeds."
-        ' ECE is to be held against "if true": what the same probabilities would read by chance if they were true.'
-        " Minutes to prepare are of all clips, minutes to train of one fold and seed, with those of what it joins, two"
-        " fits side by side. The real-time factor is what one clip takes, from file to answer, for a second of sound.",
+        "RAVDESS, the actors present (1200 clips of 20), folds lj5, each clip tested once; means over seeds, 95 %"
+        ' intervals over actors. ECE is to be held against "if true": what the same probabilities would read by chance'
+        " if they were true. Minutes are those of preparing all clips and of training one fold and seed, two side by"
+        " side, with what it joins. The real-time factor is what a second of sound takes, from file to answer.",
         ("python -m benchmarks.recognition --source data/ravdess",),
     ),
     "recognition_commands": Section(
