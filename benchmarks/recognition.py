@@ -324,12 +324,12 @@ def _run(command: Command) -> None:
 
 
 def _write(bench: Bench, measured: Measured, names: Sequence[str]) -> None:
-    """Makes the rows of models of which something was done now, or whose row is missing; prints the table."""
+    """Makes the rows of models of which something was done now, or whose row lacks something; prints the table."""
     import_tensorflow()
     result = read_result("recognition")
     found = dict(result.get("models", {})) if bench.epochs is None else {}
     for name in names:
-        if name in measured.fresh or name not in found:
+        if name in measured.fresh or found.get(name, {}).get("real_time_factor") is None:
             found[name] = row(bench, measured, name)
     result = result | {"models": {name: found[name] for name in MODELS if name in found}}
     if bench.epochs is None:

@@ -1,5 +1,6 @@
 """Rows of `benchmarks.recognition`: scores, times and sizes of finished models, and the table of them."""
 
+import contextlib
 import dataclasses
 import statistics
 import subprocess
@@ -23,6 +24,8 @@ from pipelines.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from emotion_tf.serving import Predictor
 
 ECE = "expected_calibration_error"
 
@@ -118,19 +121,13 @@ def num_parameters(run: Run, encoder: str) -> dict[str, int]:
 def real_time_factor(run: Run, source: Path) -> float | None:
     """Times the exported run on recordings of a corpus, one by one, warm, from file to answer.
 
-    Exports the run where that was not done.
+    Exports the run where there is no export that reads waveforms.
 
     Returns:
-      Seconds that it takes for a second of sound; None where the run has no export that reads waveforms.
+      Seconds that it takes for a second of sound; None where the run cannot be exported in that way.
     """
-    from emotion_tf.serving import Predictor
-
-    if not run.export.exists():
-        subprocess.run([sys.executable, "-m", "emotion_tf.export", "--run", str(run.folder)], check=False)
-    try:
-        predictor = Predictor(run.folder)
-    except InputError as error:
-        print(f"no real-time factor of {run.folder}: {error}", flush=True)
+    predictor = _predictor(run)
+    if predictor is None:
         return None
     paths = [utterance.audio for utterance in ravdess.read(source).utterances if utterance.audio]
     chosen = paths[:: max(1, len(paths) // NUM_TIMED)][:NUM_TIMED]
@@ -141,6 +138,19 @@ def real_time_factor(run: Run, source: Path) -> float | None:
         predictor.predict(path)
     seconds = time.perf_counter() - start
     return round(seconds / sum(len(decode(path)) / SAMPLE_RATE for path in chosen), 4)
+
+
+def _predictor(run: Run) -> "Predictor | None":
+    from emotion_tf.serving import Predictor
+
+    with contextlib.suppress(InputError):
+        return Predictor(run.export)
+    subprocess.run([sys.executable, "-m", "emotion_tf.export", "--run", str(run.folder)], check=False)
+    try:
+        return Predictor(run.export)
+    except InputError as error:
+        print(f"no real-time factor of {run.folder}: {error}", flush=True)
+        return None
 
 
 def facts_of_functionals(folder: Path) -> dict[str, Any]:
