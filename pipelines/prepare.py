@@ -65,7 +65,7 @@ def describe(metadata: records.Metadata, folder: Path) -> str:
             for name, count in metadata.columns.items()
             if name != "face_boxes"
         ),
-        **({"encoder": _describe_encoder(metadata.encoder)} if metadata.encoder else {}),
+        **({"encoder": _describe_encoder(metadata.encoder, records.kept_encoder(folder))} if metadata.encoder else {}),
         **({"video": _describe_video(metadata, metadata.video_settings)} if metadata.video_settings else {}),
         "words": f"{metadata.transcript_source}; {_describe_words(metadata)}",
         "skipped": f"{len(metadata.skipped)} unreadable",
@@ -88,10 +88,12 @@ def _described_columns(columns: int | tuple[int, ...]) -> str:
     return str(columns) if isinstance(columns, int) else " x ".join(map(str, columns))
 
 
-def _describe_encoder(encoder: Mapping[str, Any]) -> str:
+def _describe_encoder(encoder: Mapping[str, Any], kept: Path) -> str:
     blocks = encoder["blocks"]
     of_blocks = f"block{'s' * (len(blocks) > 1)} {' '.join(map(str, blocks))}"
-    return f"{encoder['kind']} {encoder['model']}, {of_blocks}, {encoder['steps_per_second']} steps a second"
+    megabytes = sum(file.stat().st_size for file in kept.glob("*")) / 1e6
+    named = f"{encoder['kind']} {encoder['model']}, {of_blocks}, {encoder['steps_per_second']} steps a second"
+    return f"{named}, weights of {megabytes:.1f} MB in {kept}"
 
 
 def _describe_video(metadata: records.Metadata, settings: VideoSettings) -> str:

@@ -12,6 +12,7 @@ from test_prepare import manifest_of, noise, place_videos, read_back, run, tree
 
 from pipelines import audio, records
 from pipelines.audio.speech_encoder import Encoder, EncoderSettings
+from pipelines.audio.whisper_checkpoint import find
 from pipelines.command import InputError
 from pipelines.corpora import ravdess
 from pipelines.records import preparation, writer
@@ -95,8 +96,10 @@ def test_states_of_an_encoder_are_stored_and_named(two_clips, encoder_checkpoint
     run(*two_clips, *with_encoder(encoder_checkpoint, "--encoder-blocks", 1, 4))
     printed, told = capsys.readouterr()
     assert "features  64 columns log_mel, 2 x 8 columns encoder" in printed
-    assert "encoder   whisper random.pt, blocks 1 4, 25 steps a second" in printed
-    assert f"the states of the encoder will take about 0.0 MB in {tmp_path / 'r'}" in told
+    named = "encoder whisper random.pt, blocks 1 4, 25 steps a second, weights of 0.1 MB in"
+    assert named in " ".join(printed.split())
+    about = f"the states of the encoder will take about 0.0 MB, and its weights 0.1 MB in {tmp_path / 'r'}"
+    assert about in told
     metadata, found = records.read_metadata(tmp_path / "r"), read_back(tmp_path / "r")
     settings = EncoderSettings(str(encoder_checkpoint), (1, 4), "cpu")
     assert metadata.encoder == Encoder(settings).facts
@@ -166,7 +169,10 @@ def test_a_stopped_preparation_goes_on_to_the_same_bytes(two_clips, encoder_chec
 
 def test_states_that_the_disk_has_no_room_for_are_refused(two_clips, encoder_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(writer.shutil, "disk_usage", lambda path: SimpleNamespace(free=99))
-    with pytest.raises(InputError, match=r"will take about 0\.0 MB, and the disk of .* has 0\.0 MB free: give another"):
+    with pytest.raises(
+        InputError,
+        match=r"will take about 0\.0 MB, and its weights 0\.1 MB, and the disk of .* has 0\.0 MB free: give another",
+    ):
         run(*two_clips, *with_encoder(encoder_checkpoint))
 
 
@@ -178,6 +184,42 @@ def test_the_size_of_states_is_estimated_by_the_lengths_of_recordings(two_clips,
     found = dataclasses.replace(plan, corpus=corpus, encoder=settings)
     assert found.bytes_of_states == 25 * 3 * 8 * 2  # Two recordings of half a second.
     assert plan.bytes_of_states == 0
+
+
+def test_weights_up_to_the_last_block_used_are_kept_beside_the_shards(two_clips, encoder_checkpoint, tmp_path):
+    run(*two_clips, *with_encoder(encoder_checkpoint, "--encoder-blocks", 1, 2))
+    kept, whole = find(str(tmp_path / "r" / "encoder")), find(str(encoder_checkpoint))
+    assert (kept.num_stored, kept.sizes, kept.sha256) == (2, whole.sizes, whole.sha256)
+    blocks = kept.load().transformer_blocks
+    for block, other in zip(blocks, whole.load().transformer_blocks[:2], strict=True):
+        for one, expected in zip(block.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, expected)
+
+
+def test_weights_that_are_kept_come_back_where_they_were_lost_and_go_with_their_records(
+    two_clips, encoder_checkpoint, tmp_path
+):
+    flags = with_encoder(encoder_checkpoint)
+    run(*two_clips, *flags)
+    before = tree(tmp_path / "r")
+    for lost in ("config.json", "model.weights.h5"):
+        (tmp_path / "r" / "encoder" / lost).unlink()
+        run(*two_clips, *flags)
+        assert tree(tmp_path / "r") == before
+    run(*two_clips, *flags, "--encoder-blocks", "4", "--overwrite")
+    assert find(str(tmp_path / "r" / "encoder")).num_stored == 4
+    run(*two_clips[:-2], "--overwrite")
+    assert not (tmp_path / "r" / "encoder").exists()
+
+
+def test_blocks_behind_those_that_are_kept_need_the_whole_encoder(two_clips, encoder_checkpoint, tmp_path):
+    run(*two_clips, *with_encoder(encoder_checkpoint))
+    shutil.copytree(tmp_path / "r" / "encoder", tmp_path / "kept")
+    run(*two_clips, *with_encoder(tmp_path / "kept"))  # Blocks 2 and 3 are the default, though 4 is not there.
+    with pytest.raises(
+        InputError, match=r"kept holds blocks 1 to 3 of whisper random\.pt alone, and --encoder-blocks 4"
+    ):
+        run(*two_clips, *with_encoder(tmp_path / "kept", "--encoder-blocks", "4"), "--overwrite")
 
 
 def test_an_encoder_without_whisper_gets_the_command(two_clips, monkeypatch):

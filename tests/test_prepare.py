@@ -88,7 +88,7 @@ def place_videos(folder, names, pictures=6):
 
 
 def tree(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def read_back(folder):

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ from emotion_tf.evaluation.multilabel import decide, joined
 from emotion_tf.evaluation.split import split_of
 from emotion_tf.export import export
 from emotion_tf.exporting import saved_model, verify
+from emotion_tf.exporting.encoder import load_encoder
 from emotion_tf.fit import fit
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.predictor import Predictor
 from pipelines import audio
-from pipelines.command import InputError
+from pipelines.audio.speech_encoder import EncoderSettings
 from pipelines.files import write_json
 from pipelines.records import read_examples
 from pipelines.video import to_array
@@ -188,36 +191,126 @@ def test_an_export_that_reads_acoustic_features_computes_them_and_takes_them(ear
     np.testing.assert_allclose(served, expected, atol=1e-5)
 
 
-def test_a_run_that_reads_encoder_states_exports_the_signature_of_features_alone(encoder_run, tmp_path):
-    assert "agrees with the run on 50 stored clips to" in export(encoder_run, tmp_path / "export")
+def encoder_config(make_config, folder, *features):
+    config = make_config("audio", epochs=1, records=str(folder))
+    return dataclasses.replace(config, audio=dataclasses.replace(config.audio, features=features))
+
+
+@pytest.fixture(scope="module")
+def encoder_export(encoder_run, exported):
+    """The export of a run on states of an encoder alone."""
+    return exported(encoder_run)
+
+
+@pytest.fixture(scope="module")
+def states_and_waveforms(three_speakers, encoder_checkpoint, prepared):
+    """Records that hold both states of an encoder and the waveforms that they are of."""
+    settings = EncoderSettings(str(encoder_checkpoint), device="cpu")
+    return prepared("states-and-waveforms", three_speakers, encoder=settings, store_waveform=True)
+
+
+@pytest.fixture(scope="module")
+def waveform_run(make_config, states_and_waveforms, fitted):
+    """A run on states and frames of them."""
+    return fitted("states-and-frames", encoder_config(make_config, states_and_waveforms, "log_mel", "encoder"))
+
+
+def test_a_run_on_states_of_an_encoder_takes_waveforms_and_states(encoder_run, tmp_path):
+    sentence = "agrees with the run on the states of 50 stored clips and 50 generated clips (none stored) to"
+    assert sentence in export(encoder_run, tmp_path / "export")
     metadata = json.loads((tmp_path / "export" / "metadata.json").read_text())
-    assert (metadata["signatures"], metadata["audio_features"]) == (["features"], ["encoder"])
+    assert (metadata["signatures"], metadata["audio_features"]) == (["serving_default", "features"], ["encoder"])
     assert (metadata["encoder"]["model"], metadata["encoder"]["blocks"]) == ("random.pt", [2, 3])
     loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
-    assert list(loaded.signatures) == ["features"]
-    spec = loaded.signatures["features"].structured_input_signature[1]
-    assert {name: one.shape.as_list() for name, one in spec.items()} == {
+    specs = {name: loaded.signatures[name].structured_input_signature[1] for name in loaded.signatures}
+    assert {name: spec.shape.as_list() for name, spec in specs["features"].items()} == {
         "encoder": [None, None, 2, 8],
         "num_steps": [None],
         "token_ids": [None, None],
     }
+    assert set(specs["serving_default"]) == {"waveform", "transcript"}
     stored = split_of(encoder_run, "validation", ["audio"], ["encoder"])
     rows = encoder_run.predictions().set_index("utterance_id").loc[stored.utterances["utterance_id"]]
     [features] = stored.features
-    blank = tf.fill([len(rows), 1], 2)
-    found = loaded.signatures["features"](token_ids=blank, **features)
+    found = loaded.signatures["features"](token_ids=tf.fill([len(rows), 1], 2), **features)
     expected = rows[[f"probability_{emotion}" for emotion in metadata["emotions"]]].to_numpy()
     np.testing.assert_allclose(found["probabilities"], expected, atol=2e-6)
     assert found["emotions"].numpy()[0].astype(str).tolist() == metadata["emotions"]
-    with pytest.raises(
-        InputError, match=r"needs encoder states of whisper random\.pt, blocks 2 3, which predict does not"
-    ):
-        Predictor(tmp_path / "export")
+
+
+def test_waveforms_get_the_probabilities_of_their_stored_states(waveform_run, tmp_path):
+    assert "agrees with the run on 50 stored clips to" in export(waveform_run, tmp_path / "export")
+    config, metadata = waveform_run.config(), waveform_run.metadata()
+    examples = read_examples(Path(config.records), metadata.fold.validation, 30)
+    predictor = Predictor(tmp_path / "export")
+    waveforms = audio.pad_together([one.waveform for one in examples])
+    expected = waveform_run.predictions()[[f"probability_{emotion}" for emotion in metadata.emotions]].to_numpy()
+    found = predictor.predict_batch(waveforms, [""] * 30).probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    softer = predictor.predict_batch(0.03 * waveforms, [""] * 30).probabilities
+    np.testing.assert_allclose(softer, expected, atol=1e-4)
+
+
+def test_absent_silent_short_and_long_audio_get_an_answer(encoder_export, encoder_run):
+    loaded = tf.saved_model.load(str(encoder_export / "1"))
+    found = serve(loaded, together(noise(100), noise(20000), np.zeros(1)), ["", "", ""])["probabilities"].numpy()
+    np.testing.assert_allclose(found[2], encoder_run.metadata().prior, atol=1e-5)
+    np.testing.assert_allclose(serve(loaded, np.zeros((1, 0)), [""])["probabilities"][0], found[2], atol=1e-6)
+    np.testing.assert_allclose(serve(loaded, noise(100)[None], [""])["probabilities"][0], found[0], atol=1e-5)
+    np.testing.assert_allclose(serve(loaded, noise(20000)[None], [""])["probabilities"][0], found[1], atol=1e-5)
+    silent = serve(loaded, noise(20000)[None] * 1e-3, [""])["probabilities"].numpy()
+    assert np.isfinite(silent).all()
+    long = serve(loaded, noise(45 * 16000)[None], [""])["probabilities"].numpy()
+    np.testing.assert_allclose(long.sum(), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, 30000.0])
+def test_an_encoder_gets_no_samples_that_are_no_sound(encoder_export, value):
+    loaded = tf.saved_model.load(str(encoder_export / "1"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="waveform h"):
+        serve(loaded, np.full((1, 16000), value), [""])
+
+
+def test_a_file_is_predicted_without_torch_and_whisper(encoder_export, three_speakers):
+    [file, *_] = [one.audio for one in three_speakers.utterances]
+    code = (
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'whisper'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from emotion_tf.predict import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", code, "--model", str(encoder_export), str(file)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert json.loads(printed)["probabilities"] == Predictor(encoder_export).predict(file).to_json()["probabilities"]
+
+
+def bytes_of_variables(folder):
+    return sum(path.stat().st_size for path in (folder / "1" / "variables").glob("variables.data*"))
+
+
+def test_weights_are_stored_once_and_half_as_large_in_float16(encoder_run, encoder_export, tmp_path):
+    weights = load_encoder(encoder_run, None).count_params() + encoder_run.model().count_params()
+    slack = 9000  # The graph of objects.
+    assert 4 * weights < bytes_of_variables(encoder_export) < 4 * weights + slack
+    assert "agrees with the run on" in export(encoder_run, tmp_path / "half", variables="float16")
+    assert 2 * weights < bytes_of_variables(tmp_path / "half") < 2 * weights + slack
+    assert json.loads((tmp_path / "half" / "metadata.json").read_text())["variables"] == "float16"
+    waveforms = together(noise(20000), noise(9000))
+    found, expected = (
+        Predictor(folder).predict_batch(waveforms, ["", ""]).probabilities
+        for folder in (tmp_path / "half", encoder_export)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert np.abs(found - expected).max() > 0
 
 
 @pytest.mark.parametrize("fusion", ["early", "late"])
 def test_encoder_states_beside_frames_and_text_export_all_their_inputs(
-    fusion, make_config, encoder_run, audio_run, text_run, tmp_path, agreeing
+    fusion, make_config, encoder_run, audio_run, text_run, tmp_path
 ):
     config = make_config("fusion", fusion=fusion, epochs=1, records=encoder_run.config().records)
     if fusion == "early":
@@ -227,7 +320,7 @@ def test_encoder_states_beside_frames_and_text_export_all_their_inputs(
     run = Run(tmp_path / "run")
     fit(config, run)
     assert set(run.model().input) == {"log_mel", "num_frames", "encoder", "num_steps", "token_ids"}
-    export(run, tmp_path / "export")
+    assert "agrees with the run on the states of 50 stored clips and 50 generated" in export(run, tmp_path / "export")
     loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
     assert set(loaded.signatures["features"].structured_input_signature[1]) == set(run.model().input)
     features = verify._stored_features(run, run.model())

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion_tf.exporting.variables import StoredVariables
 from emotion_tf.runs.folder import Run
 from pipelines import audio, text
+from pipelines.audio import speech_encoder
 from pipelines.normalisation import Normalisation, normalise
 from pipelines.records.metadata import shape_of_states
 from pipelines.video import VideoSettings
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from pipelines.audio.whisper_encoder import WhisperEncoder
+
 MAX_PEAK = 2.0
 """What is louder was never divided: by 32768 where samples are integers, by 255 where pixels are."""
 
@@ -21,16 +25,17 @@ SPEAKER_INPUTS = ("speaker_mean", "speaker_std")
 """Further inputs of a run that normalises by the speaker's other recordings: [batch, num_columns] float32 each."""
 
 
-def export_metadata(run: Run, model: "keras.Model") -> dict[str, Any]:
+def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") -> dict[str, Any]:
     """Collects what a user of an export must know, and what `emotion_tf.serving` reads.
 
     Args:
       run: A finished run.
       model: Its model.
+      variables: The type that they are stored in.
 
     Returns:
       What metadata.json of the export holds: facts of the run and its records, and from the model `modalities`,
-      `audio_features`, whether it `has_shares`, and its `signatures`.
+      `audio_features`, whether it `has_shares`, and its `signatures`; and the type of its `variables`.
     """
     from emotion_tf.models.inputs import audio_features_of, modalities_of
     from emotion_tf.models.late_fusion import shares_model
@@ -50,8 +55,8 @@ def export_metadata(run: Run, model: "keras.Model") -> dict[str, Any]:
         "modalities": list(modalities_of(model)),
         "has_shares": shares_model(model) is not None,
         "audio_features": list(audio_features_of(model)) or ["log_mel"],
-        # States of an encoder are computed by another program: no signature leads from a waveform to them.
-        "signatures": ["features"] if facts["encoder"] else ["serving_default", "features"],
+        "signatures": ["serving_default", "features"],
+        "variables": variables,
     }
 
 
@@ -59,36 +64,46 @@ def _mode(normalisation: Normalisation | None) -> str:
     return normalisation.mode if normalisation else "clip"
 
 
-def write_saved_model(model: "keras.Model", metadata: dict[str, Any], run: Run, folder: Path) -> None:
-    """Writes a model with the signatures that its metadata name.
+def write_saved_model(
+    model: "keras.Model", encoder: "WhisperEncoder | None", metadata: dict[str, Any], run: Run, folder: Path
+) -> None:
+    """Writes a model with its two signatures.
 
     Args:
       model: Of the run.
+      encoder: What makes the states that the model reads; None where it reads none.
       metadata: What `export_metadata` collected.
       run: Whose tokenizer and normalisation become part of `serving_default`.
       folder: The version folder to make.
 
+    Raises:
+      InputError: Weights that the type of the variables does not hold.
+
     Both signatures raise an InvalidArgumentError on NaN and infinite values, and on a waveform or frames with a peak
     above `MAX_PEAK`.
     """
-    import keras
     import tensorflow as tf
 
     predict, specs = _predictions(model, metadata), _feature_specs(metadata)
-    if "serving_default" not in metadata["signatures"]:
-        # An archive would call its first signature serving_default, too.
-        module = tf.Module()
-        module.model = model
-        module.features = tf.function(lambda features: predict(_checked(features)), input_signature=[specs])
-        tf.saved_model.save(module, str(folder), {"features": module.features})
-        return
-    to_features = raw_to_features(run, metadata)
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    raw_specs = _raw_specs(metadata, specs)
-    archive.add_endpoint("serving_default", lambda raw: predict(to_features(_checked(raw))), [raw_specs])
-    archive.add_endpoint("features", lambda features: predict(_checked(features)), [specs])
-    archive.write_out(str(folder), verbose=False)
+    to_features = raw_to_features(run, metadata, encoder)
+    stored = StoredVariables([model, *([encoder] if encoder else [])], metadata["variables"])
+
+    def serve_raw(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        """Predicts from waveforms and words."""
+        with stored.in_use():
+            return predict(to_features(_checked(raw)))
+
+    def serve_features(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        """Predicts from the inputs of the model."""
+        with stored.in_use():
+            return predict(_checked(features))
+
+    module = tf.Module()
+    module.stored = stored.values  # Both signatures share them.
+    module.serving_default = tf.function(serve_raw, input_signature=[_raw_specs(metadata, specs)])
+    module.features = tf.function(serve_features, input_signature=[specs])
+    signatures = {name: getattr(module, name) for name in metadata["signatures"]}
+    tf.saved_model.save(module, str(folder), signatures)
 
 
 def _checked(inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
@@ -108,27 +123,35 @@ def _checked(inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         return {name: tf.identity(values) for name, values in inputs.items()}
 
 
-def raw_to_features(run: Run, metadata: dict[str, Any]) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
+def raw_to_features(
+    run: Run, metadata: dict[str, Any], encoder: "WhisperEncoder | None"
+) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
     """Makes the function from the inputs of `serving_default` to those of `features`, as graph ops.
 
     Args:
       run: Whose tokenizer and normalisation it takes.
       metadata: What `export_metadata` collected.
+      encoder: What makes states for the run; None: they are left out.
 
     Returns:
       A function from waveform [batch, num_samples] float32 in [-1, 1) at 16 kHz, transcript [batch] string and, where
       the run asks for them, video_frames and `SPEAKER_INPUTS`, to the audio features [batch, num_frames, columns],
-      normalised, num_frames [batch], token_ids [batch, num_tokens] and video_frames, as records and dataset have them.
+      normalised, num_frames [batch], states of an encoder with num_steps, token_ids [batch, num_tokens] and
+      video_frames, as records and dataset have them.
     """
     front_end, tokenizer = audio.FrontEnd(**metadata["front_end"]), run.tokenizer() or text.own_tokenizer()
-    normalisation, names = run.normalisation(), metadata["audio_features"]
+    normalisation, names = run.normalisation(), audio.frame_names(metadata["audio_features"])
 
-    def to_features(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+    def of_frames(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        """Computes the features of frames."""
         features, num_frames = audio.frame_features(raw["waveform"], front_end, names)
         speaker = [raw.get(name) for name in SPEAKER_INPUTS]
+        return {**normalise(features, num_frames, normalisation, *speaker), "num_frames": num_frames}
+
+    def to_features(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         return {
-            **normalise(features, num_frames, normalisation, *speaker),
-            "num_frames": num_frames,
+            **(of_frames(raw) if names else {}),
+            **(speech_encoder.graph_states(encoder, raw["waveform"]) if encoder else {}),
             "token_ids": tokenizer(raw["transcript"], metadata["max_tokens"]).to_tensor(),
             **{name: raw[name] for name in ("video_frames",) if name in raw},
         }
@@ -146,7 +169,7 @@ def _raw_specs(metadata: dict[str, Any], features: "dict[str, tf.TensorSpec]") -
         **{name: features[name] for name in ("video_frames",) if name in features},
     }
     if metadata["normalise"] == "enrolled":
-        num_columns = sum(features[name].shape[2] for name in metadata["audio_features"])
+        num_columns = sum(features[name].shape[2] for name in audio.frame_names(metadata["audio_features"]))
         specs |= {name: tf.TensorSpec([None, num_columns], tf.float32, name=name) for name in SPEAKER_INPUTS}
     return specs
 

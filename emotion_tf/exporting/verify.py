@@ -10,7 +10,9 @@ from emotion_tf.exporting.saved_model import SPEAKER_INPUTS, raw_to_features, to
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.predictor import Predictor, leave_out
 from pipelines import audio, text
-from pipelines.command import InputError, import_tensorflow
+from pipelines.audio import speech_encoder
+from pipelines.audio.recording import LEVEL
+from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
 from pipelines.video import VideoSettings, to_array
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
+    from pipelines.audio.whisper_encoder import WhisperEncoder
     from pipelines.records import Example
 
 NUM_CHECKED = 50
@@ -27,10 +30,19 @@ NUM_CHECKED = 50
 TOLERANCE = 1e-5
 """By how much a probability of an export may differ from that of its run."""
 
+ENCODER_TOLERANCE = 1e-4
+"""The same where an encoder is inside: states of float32 that differ in their last digits may round to float16
+apart."""
+
+HALF_TOLERANCE = 1e-3
+"""The same where variables are stored in float16."""
+
 _SENTENCES = ("", "oh no", "what a lovely day", "the door is open")
 
 
-def verify_export(run: Run, model: "keras.Model", metadata: dict[str, Any], export: Path) -> tuple[float, str]:
+def verify_export(
+    run: Run, model: "keras.Model", encoder: "WhisperEncoder | None", metadata: dict[str, Any], export: Path
+) -> tuple[float, str]:
     """Compares probabilities of a run's model with those of its export, loaded in a new process.
 
     Every subset of modalities is among the examples.
@@ -38,30 +50,45 @@ def verify_export(run: Run, model: "keras.Model", metadata: dict[str, Any], expo
     Args:
       run: A finished run.
       model: Its model.
+      encoder: What makes the states that it reads; None where it reads none.
       metadata: What `export_metadata` collected.
       export: The export folder; examples are written beside it.
 
     Returns:
-      The largest difference, and what the examples are, in words.
+      The largest difference, and how many examples of what there are, in words.
 
     Raises:
-      InputError: An export that does not load, or differs by more than `TOLERANCE`.
+      InputError: An export that does not load, or differs by more than it may.
     """
+    given, states, source = _raw_examples(run, metadata)
+    features = _features_of(run, metadata, given)
+    if encoder is not None:
+        features |= _states_of(encoder, given["waveforms"], states)
+    sets, sources = [(given, features)], [f"{NUM_CHECKED} {source}"]
+    if encoder is not None and not run.metadata().has_waveform:
+        features = _stored_features(run, model)
+        sets.append(({name: values.numpy() for name, values in features.items()}, features))
+        sources.insert(0, f"the states of {NUM_CHECKED} stored clips")
+    paths = [export.parent / f"examples-{number}.npz" for number in range(len(sets))]
+    for path, (arguments, inputs) in zip(paths, sets, strict=True):
+        _write_examples(path, arguments, _expected(model, inputs, metadata))
+    return _worst_difference(run, metadata, export, paths), " and ".join(sources)
+
+
+def _expected(model: "keras.Model", features: "dict[str, tf.Tensor]", metadata: dict[str, Any]) -> "np.ndarray":
+    """Computes the probabilities of a run outside of its export."""
+    logits = model({key: features[key] for key in model.input}, training=False)
+    return to_probabilities(logits, metadata["is_multi_label"]).numpy()
+
+
+def _write_examples(path: Path, arguments: "dict[str, np.ndarray]", expected: "np.ndarray") -> None:
+    """Writes what `compare` reads, without objects: strings get one length."""
     import numpy as np
 
-    if metadata["encoder"]:
-        features, source = _stored_features(run, model), "stored clips"
-        given = {name: values.numpy() for name, values in features.items()}
-    else:
-        given, source = _raw_examples(run, metadata)
-        features = _features_of(run, metadata, given)
-    logits = model({key: features[key] for key in model.input}, training=False)
-    expected = to_probabilities(logits, metadata["is_multi_label"]).numpy()
-    examples = export.parent / "examples.npz"
-    # Without objects: strings of one length.
-    given |= {name: values.astype(str) for name, values in given.items() if values.dtype == object}
-    np.savez(examples, expected=expected, **given)
-    return _worst_difference(run, export, examples), source
+    plain: dict[str, Any] = {
+        name: values.astype(str) if values.dtype == object else values for name, values in arguments.items()
+    }
+    np.savez(path, expected=expected, **plain)
 
 
 def _absences(modalities: Sequence[str]) -> "Iterator[tuple[str, np.ndarray]]":
@@ -91,28 +118,28 @@ def _stored_features(run: Run, model: "keras.Model") -> "dict[str, tf.Tensor]":
     return features
 
 
-def _raw_examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.ndarray], str]":
+def _raw_examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.ndarray], list[np.ndarray | None], str]":
     """Takes arguments of `Predictor.predict_batch` from the validation split, and makes what is not stored.
 
     Returns:
       waveforms [NUM_CHECKED, num_samples], transcripts [NUM_CHECKED] and, as the run asks for them, video_frames and
-      `SPEAKER_INPUTS`; and what they are, in words.
+      `SPEAKER_INPUTS`; of each waveform the stored states of an encoder, or None; and what they are, in words.
     """
     import numpy as np
 
     found, chosen = run.metadata(), _stored_examples(run, metadata)
-    waveforms, kind = [one.waveform for one in chosen], "stored sentences"
+    waveforms, states, kind = [one.waveform for one in chosen], [one.states for one in chosen], "stored sentences"
     if found.has_audio or metadata["video"]:
         kind = "stored clips"
     if found.has_audio and not found.has_waveform:
-        waveforms, kind = _noises(), "generated clips (none stored)"
+        waveforms, states, kind = _noises(), [None] * NUM_CHECKED, "generated clips (none stored)"
     transcripts = np.array([one.transcript for one in chosen], object)
     given = {"waveforms": audio.pad_together(waveforms), "transcripts": transcripts}
     if settings := metadata["video"]:
         given["video_frames"] = np.stack([to_array(one.images, VideoSettings(**settings)) for one in chosen])
     for modality, where in _absences(metadata["modalities"]):
         leave_out(given, modality, where)
-    return given | _speakers(run.normalisation(), metadata["audio_features"]), kind
+    return given | _speakers(run.normalisation(), metadata["audio_features"]), states, kind
 
 
 def _stored_examples(run: Run, metadata: dict[str, Any]) -> "list[Example]":
@@ -130,12 +157,13 @@ def _stored_examples(run: Run, metadata: dict[str, Any]) -> "list[Example]":
 
 
 def _noises() -> "list[np.ndarray]":
-    """Makes waveforms of noise, half a second to three seconds long, [num_samples] int16."""
+    """Makes waveforms of noise at the level of recordings, half a second to three seconds long, [num_samples] int16."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     lengths = rng.integers(audio.SAMPLE_RATE // 2, 3 * audio.SAMPLE_RATE, NUM_CHECKED)
-    return [(3000 * rng.standard_normal(length)).clip(-32768, 32767).astype(np.int16) for length in lengths]
+    noises = [rng.standard_normal(length) for length in lengths]
+    return [np.rint(noise * (32768 * LEVEL / np.abs(noise).max())).astype(np.int16) for noise in noises]
 
 
 def _speakers(normalisation: Normalisation | None, audio_features: Sequence[str]) -> "dict[str, np.ndarray]":
@@ -145,63 +173,100 @@ def _speakers(normalisation: Normalisation | None, audio_features: Sequence[str]
     if normalisation is None or normalisation.mode != "enrolled":
         return {}
     rng, is_enrolled = np.random.default_rng(0), np.arange(NUM_CHECKED)[:, np.newaxis] % 2
-    mean, deviation = normalisation.vectors(audio_features)
+    mean, deviation = normalisation.vectors(audio.frame_names(audio_features))
     means = is_enrolled * (mean + deviation * rng.standard_normal((NUM_CHECKED, len(mean))))
     deviations = is_enrolled * deviation * rng.uniform(0.5, 2.0, (NUM_CHECKED, 1))
     values = (means.astype(np.float32), deviations.astype(np.float32))
     return dict(zip(SPEAKER_INPUTS, values, strict=True))
 
 
+def _states_of(
+    encoder: "WhisperEncoder", waveforms: "np.ndarray", stored: "Sequence[np.ndarray | None]"
+) -> "dict[str, tf.Tensor]":
+    """Takes stored states, or computes them as `prepare` does, of each clip alone.
+
+    Args:
+      encoder: Of the run.
+      waveforms: [batch, num_samples] float32 at the level of recordings; zeros where audio is absent.
+      stored: Of each, [num_steps, num_blocks, width] float16, or None.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    encode, found = speech_encoder.compiled(encoder), []
+    for waveform, states in zip(waveforms, stored, strict=True):
+        samples = np.trim_zeros(np.rint(waveform * 32768).astype(np.int16), "b")
+        if states is None or not len(samples):
+            encoded, [num_steps] = encode(samples[np.newaxis])
+            states = np.asarray(encoded)[0, : int(num_steps)]
+        found.append(states)
+    batch = np.zeros((len(found), max([1, *map(len, found)]), *found[0].shape[1:]), np.float32)
+    for row, states in zip(batch, found, strict=True):
+        row[: len(states)] = states
+    return {"encoder": tf.constant(batch), "num_steps": tf.constant([len(states) for states in found], tf.int32)}
+
+
 def _features_of(run: Run, metadata: dict[str, Any], given: "dict[str, np.ndarray]") -> "dict[str, tf.Tensor]":
-    """Computes the inputs of a run's model outside of the export."""
+    """Computes the inputs of a run's model outside of the export, but for states of an encoder."""
     import tensorflow as tf
 
     raw = {name: tf.constant(given[name]) for name in (*SPEAKER_INPUTS, "video_frames") if name in given}
     raw |= {"waveform": tf.constant(given["waveforms"]), "transcript": tf.constant(given["transcripts"].tolist())}
-    return raw_to_features(run, metadata)(raw)
+    return raw_to_features(run, metadata, None)(raw)
 
 
-def _worst_difference(run: Run, export: Path, examples: Path) -> float:
+def _tolerance(metadata: dict[str, Any]) -> float:
+    if metadata["variables"] == "float16":
+        return HALF_TOLERANCE
+    return ENCODER_TOLERANCE if metadata["encoder"] else TOLERANCE
+
+
+def _worst_difference(run: Run, metadata: dict[str, Any], export: Path, examples: Sequence[Path]) -> float:
     """Runs `compare` in a new process, and refuses an export that differs from its run."""
-    script = "import sys; from emotion_tf.exporting import verify; print(verify.compare(sys.argv[1], sys.argv[2]))"
-    command = [sys.executable, "-c", script, str(export), str(examples)]
+    script = "import sys; from emotion_tf.exporting import verify; print(verify.compare(*sys.argv[1:]))"
+    command = [sys.executable, "-c", script, str(export), *map(str, examples)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         reason = (finished.stderr.strip() or f"it ended with status {finished.returncode}").splitlines()[-1]
         raise InputError(f"the export does not load in a new process: {reason}")
-    worst = float(finished.stdout.split()[-1])
-    if not worst <= TOLERANCE:
+    worst, tolerance = float(finished.stdout.split()[-1]), _tolerance(metadata)
+    if not worst <= tolerance and metadata["variables"] == "float16":
         raise InputError(
-            f"the export differs from {run.folder} by {worst:.1e}, more than {TOLERANCE:.0e}: it was not written;"
+            f"--variables float16 changes probabilities of {run.folder} by {worst:.1e}, more than {tolerance:.0e}: it"
+            " was not written; leave the flag out."
+        )
+    if not worst <= tolerance:
+        raise InputError(
+            f"the export differs from {run.folder} by {worst:.1e}, more than {tolerance:.0e}: it was not written;"
             " report this with the run's config.json."
         )
     return worst
 
 
-def compare(export_folder: str, examples_path: str) -> float:
+def compare(export_folder: str, *examples_paths: str) -> float:
     """Loads an export and returns how far its probabilities lie from the expected ones.
 
     Args:
       export_folder: What `emotion_tf.export` wrote.
-      examples_path: What `verify_export` wrote: the expected probabilities, and arguments of
-        `Predictor.predict_batch`, or of an export without `serving_default` the inputs of `features`.
+      examples_paths: What `verify_export` wrote: the expected probabilities, and arguments of
+        `Predictor.predict_batch`, or the inputs of the signature `features`.
     """
     import numpy as np
 
-    examples = dict(np.load(examples_path, allow_pickle=False))
-    expected = examples.pop("expected")
-    if "waveforms" in examples:
-        found = Predictor(export_folder).predict_batch(**examples).probabilities
-    else:
-        found = _by_features(Path(export_folder) / "1", examples)
-    return float(np.abs(found - expected).max())
+    predictor, worst = Predictor(export_folder), 0.0
+    for path in examples_paths:
+        examples = dict(np.load(path, allow_pickle=False))
+        expected = examples.pop("expected")
+        is_raw = "waveforms" in examples
+        found = predictor.predict_batch(**examples).probabilities if is_raw else _by_features(predictor, examples)
+        worst = max(worst, float(np.abs(found - expected).max()))
+    return worst
 
 
-def _by_features(version: Path, features: "dict[str, np.ndarray]") -> "np.ndarray":
-    """Loads a version folder and predicts with its signature `features`."""
-    import_tensorflow()
+def _by_features(predictor: Predictor, features: "dict[str, np.ndarray]") -> "np.ndarray":
+    """Predicts with the signature `features`."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(version))
+    loaded = tf.saved_model.load(str(predictor.folder))
     inputs = {name: tf.constant(values) for name, values in features.items()}
     return loaded.signatures["features"](**inputs)["probabilities"].numpy()

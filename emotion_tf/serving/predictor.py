@@ -31,7 +31,6 @@ _FACTS = {
     "audio_features",
     "bandwidth_hz",
     "emotions",
-    "encoder",
     "front_end",
     "is_multi_label",
     "longest_seconds",
@@ -39,6 +38,7 @@ _FACTS = {
     "max_tokens",
     "modalities",
     "normalise",
+    "signatures",
     "tokenizer",
     "video",
 }
@@ -97,8 +97,13 @@ class Predictor:
 
     @property
     def audio_features(self) -> tuple[str, ...]:
-        """The audio features that the front end computes for the model, of `pipelines.audio.FRAME_FEATURES`."""
+        """What the model reads of the audio: `pipelines.audio.FRAME_FEATURES`, and "encoder"."""
         return tuple(self.metadata["audio_features"])
+
+    @property
+    def _frame_features(self) -> tuple[str, ...]:
+        """Those that are computed of each frame."""
+        return audio.frame_names(self.audio_features)
 
     def predict_batch(
         self,
@@ -130,7 +135,7 @@ class Predictor:
             "transcript": tf.constant(list(transcripts), tf.string),
         }
         if self.metadata["normalise"] == "enrolled":
-            num_columns = sum(audio.num_columns(name, self.front_end) for name in self.audio_features)
+            num_columns = sum(audio.num_columns(name, self.front_end) for name in self._frame_features)
             unknown = np.zeros((len(waveforms), num_columns))
             given = {"speaker_mean": speaker_mean, "speaker_std": speaker_std}
             inputs |= {n: tf.constant(unknown if v is None else v, tf.float32) for n, v in given.items()}
@@ -209,7 +214,7 @@ class Predictor:
             return []
         if (mode := self.metadata["normalise"]) != "enrolled":
             raise InputError(f"--enrol is for runs of --normalise enrolled, and this one is of {mode}: leave it out.")
-        compute = audio.compiled_features(self.front_end, self.audio_features)
+        compute = audio.compiled_features(self.front_end, self._frame_features)
         enrolled = []
         for file in map(Path, files):
             waveform = audio.read_recording(file, longest_seconds=MAX_SECONDS).waveform
@@ -233,7 +238,7 @@ class Predictor:
         same = [printable(str(one.file)) for one in enrolled if one.is_same(file, waveform)]
         others = [one for one in enrolled if not one.is_same(file, waveform)]
         warnings = [f"{', '.join(same)}: this recording itself, so not enrolled for it"] if same else []
-        statistics = statistics_of(others, self.front_end, self.audio_features)
+        statistics = statistics_of(others, self.front_end, self._frame_features)
         if statistics is None:
             what = "no sound of the speaker beside this is enrolled" if enrolled else "no speaker is enrolled (--enrol)"
             return {}, [*warnings, f"{what}: the statistics of training stand in"]
@@ -303,12 +308,8 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     metadata = read_json(path, "export the run again")
     if missing := _FACTS - set(metadata):
         raise InputError(f"{path} lacks {', '.join(sorted(missing))}: export the run again.")
-    if encoder := metadata["encoder"]:
-        raise InputError(
-            f"{path.parent} needs encoder states of {encoder['kind']} {encoder['model']}, blocks"
-            f" {' '.join(map(str, encoder['blocks']))}, which predict does not compute: give them to its signature"
-            " `features`, as metadata.json describes."
-        )
+    if "serving_default" not in metadata["signatures"]:
+        raise InputError(f"{path.parent} takes no waveforms: export the run again.")
     return metadata
 
 

@@ -76,6 +76,11 @@ def num_columns(name: str, front_end: FrontEnd) -> int:
     return {"log_mel": front_end.mel_bins, "mfcc": NUM_MFCC_COLUMNS, "acoustic": len(ACOUSTIC)}[name]
 
 
+def frame_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Leaves of the audio features of a model those that are computed of each frame; states of an encoder are not."""
+    return tuple(name for name in names if name in FRAME_FEATURES)
+
+
 def silence_row(name: str, front_end: FrontEnd) -> np.ndarray:
     """Returns what one of `FRAME_FEATURES` holds for digital silence: [columns] float32."""
     row = np.zeros(num_columns(name, front_end), np.float32)

@@ -17,10 +17,13 @@ import numpy as np
 
 from pipelines import audio
 from pipelines.audio import whisper_checkpoint
+from pipelines.audio.recording import LEVEL
 from pipelines.audio.whisper_checkpoint import Checkpoint
 from pipelines.command import InputError, import_tensorflow
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from pipelines.audio.whisper_encoder import WhisperEncoder
 
 KINDS = ("whisper",)
@@ -72,6 +75,10 @@ class EncoderSettings:
         count = self.checkpoint.sizes.num_blocks
         blocks = self.blocks or tuple(range(2, count)) or (count,)
         wrong = sorted({block for block in blocks if not 1 <= block <= count or blocks.count(block) > 1})
+        if not wrong and max(blocks) > self.checkpoint.num_stored:
+            raise InputError(f"{self.model} holds blocks 1 to {self.checkpoint.num_stored} of whisper"
+                             f" {self.checkpoint.name} alone, and --encoder-blocks {' '.join(map(str, blocks))} needs"
+                             " more: give --encoder-model the whole encoder.")  # fmt: skip
         if wrong:
             raise InputError(f"--encoder-blocks {' '.join(map(str, blocks))} cannot work ({wrong[0]}): whisper"
                              f" {self.checkpoint.name} has blocks 1 to {count}, and each is given once.")  # fmt: skip
@@ -92,6 +99,16 @@ class EncoderSettings:
     def bytes_per_second(self) -> int:
         """How much a second of speech takes on disk."""
         return 2 * STEPS_PER_SECOND * len(self.chosen_blocks) * self.checkpoint.sizes.width
+
+    @property
+    def bytes_of_weights(self) -> int:
+        """How much the weights up to the last block used take on disk."""
+        sizes = self.checkpoint.sizes
+        return 4 * dataclasses.replace(sizes, num_blocks=max(self.chosen_blocks)).num_parameters
+
+    def is_kept(self, folder: Path) -> bool:
+        """Whether a folder holds these weights, as `Encoder.keep` writes them."""
+        return self.checkpoint.is_kept(folder, max(self.chosen_blocks))
 
     def load(self) -> WhisperEncoder:
         """Loads the encoder, cut off behind the last of the blocks, and keeps its weights where that is asked for.
@@ -117,9 +134,15 @@ class Encoder:
 
     def __init__(self, settings: EncoderSettings):
         self.facts = settings.facts
+        self._checkpoint = settings.checkpoint
         self._device = _device_of(settings.device)
         with self._placed():
-            self._encode = _compiled(settings.load())
+            self._model = settings.load()
+            self._encode = compiled(self._model)
+
+    def keep(self, folder: Path) -> None:
+        """Writes Keras weights up to the last block used, which a run is exported with."""
+        self._checkpoint.keep(self._model, folder)
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         """Encodes recordings, one after the other; neighbours change no more than rounding does.
@@ -156,7 +179,7 @@ class Encoder:
         return keras.device({"cpu": "cpu:0", "cuda": "gpu:0"}[self._device])
 
 
-def _compiled(encoder: WhisperEncoder) -> Callable[[np.ndarray], tuple[Any, Any]]:
+def compiled(encoder: WhisperEncoder) -> Callable[[np.ndarray], tuple[Any, Any]]:
     """Makes a function of int16 waveforms [batch, num_samples] that returns rounded states and their counts.
 
     With TensorFlow it is traced once, for any length.
@@ -174,6 +197,31 @@ def _compiled(encoder: WhisperEncoder) -> Callable[[np.ndarray], tuple[Any, Any]
     if keras.backend.backend() != "tensorflow":
         return lambda waveform: tuple(map(keras.ops.convert_to_numpy, encode(waveform)))
     return tf.function(encode, input_signature=[tf.TensorSpec([None, None], tf.int16)])
+
+
+def graph_states(encoder: WhisperEncoder, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Computes as graph ops what records hold of a waveform: it is brought to their level, encoded and rounded.
+
+    Args:
+      encoder: Cut off behind the last of the blocks.
+      waveform: [batch, num_samples] float32 in [-1, 1) at 16 kHz, zeros behind each clip's end.
+
+    Returns:
+      encoder [batch, num_steps, num_blocks, width] float32, and num_steps [batch] int32, 0 for a clip of zeros.
+    """
+    from pipelines.audio.whisper_encoder import as_stored
+
+    encoded = encoder(_levelled(waveform))
+    return {"encoder": as_stored(encoded["encoder"]), "num_steps": encoded["num_steps"]}
+
+
+def _levelled(waveform: tf.Tensor) -> tf.Tensor:
+    """Brings each clip to the level of recordings; one that was read as a recording, or is silent, stays as it is."""
+    import tensorflow as tf
+
+    peak = tf.reduce_max(tf.abs(waveform), axis=1, keepdims=True)
+    is_left = (tf.abs(peak - LEVEL) < 1.5 / 32768) | (peak <= audio.SILENT_PEAK / 32768)
+    return waveform * tf.where(is_left, 1.0, LEVEL / tf.maximum(peak, 1e-9))
 
 
 def _device_of(device: str) -> str:

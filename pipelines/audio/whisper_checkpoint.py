@@ -91,16 +91,18 @@ class Checkpoint:
       name: Of the model, without a folder.
       sha256: Of the .pt file that the weights come from.
       sizes: Those of the whole encoder.
+      num_stored: Blocks whose weights it has, from the first on: all, or in a folder of records those that were used.
       path: A .pt file or a folder; None: a name whose file whisper downloads at first use.
     """
 
     name: str
     sha256: str
     sizes: Sizes
+    num_stored: int
     path: Path | None
 
     def load(self) -> WhisperEncoder:
-        """Loads all blocks.
+        """Loads all blocks that it has.
 
         Raises:
           InputError: More memory than there is, whisper or torch that is needed and not installed, weights that are
@@ -123,15 +125,38 @@ class Checkpoint:
           InputError: It holds something else.
         """
         if folder.is_dir() and any(folder.iterdir()):
-            if (folder / _CONFIG).is_file() and _find_folder(folder).sha256 == self.sha256:
+            there = _find_folder(folder) if (folder / _CONFIG).is_file() else None
+            if there is not None and there.sha256 == self.sha256 and there.num_stored >= self.num_stored:
                 return
             raise InputError(f"--encoder-save {folder} holds something else: give a new folder.")
         make_folder(folder, "--encoder-save")
+        self._write(encoder, folder)
+
+    def keep(self, encoder: WhisperEncoder, folder: Path) -> None:
+        """Writes Keras weights of an encoder, cut off or not, to a folder of our own; those of another one go.
+
+        Raises:
+          InputError: The folder cannot be made.
+        """
+        make_folder(folder, "--records")
+        (folder / _CONFIG).unlink(missing_ok=True)  # It says that the weights are complete.
+        self._write(encoder, folder)
+
+    def is_kept(self, folder: Path, num_blocks: int) -> bool:
+        """Whether a folder holds the weights of just so many blocks of this encoder, whole."""
+        try:
+            there = _find_folder(folder)
+            return (there.sha256, there.num_stored) == (self.sha256, num_blocks) and _is_whole(folder)
+        except InputError:
+            return False
+
+    def _write(self, encoder: WhisperEncoder, folder: Path) -> None:
         with replacing(folder / _WEIGHTS) as temporary:
             encoder.save_weights(temporary)
         weights = whisper_models.file_sha256(folder / _WEIGHTS)
         facts = {"kind": "whisper", "model": self.name, "sha256": self.sha256, "weights_sha256": weights}
-        write_json(folder / _CONFIG, facts | dataclasses.asdict(self.sizes))
+        stored = {"num_stored": len(encoder.transformer_blocks)}
+        write_json(folder / _CONFIG, facts | dataclasses.asdict(self.sizes) | stored)
 
 
 def find(model: str) -> Checkpoint:
@@ -147,10 +172,11 @@ def find(model: str) -> Checkpoint:
     path = Path(model)
     if path.is_file():
         return _find_file(path)
-    if (path / _CONFIG).is_file():
+    if is_folder(path):
         return _find_folder(path)
     if model in NAMED:
-        return Checkpoint(model, whisper_models.named_sha256(model), NAMED[model], None)
+        sizes = NAMED[model]
+        return Checkpoint(model, whisper_models.named_sha256(model), sizes, sizes.num_blocks, None)
     if path.is_dir():
         raise InputError(f"{path} holds no weights of an encoder ({_CONFIG} is missing): give a folder that prepare"
                          " --encoder-save wrote.")  # fmt: skip
@@ -168,7 +194,20 @@ def _find_file(path: Path) -> Checkpoint:
             f"{path} holds {_described(sizes)}, and whisper's {path.stem} has {_described(named)}: give the right"
             " file, or this one a name of its own."
         )
-    return Checkpoint(path.name, whisper_models.file_sha256(path), sizes, path)
+    return Checkpoint(path.name, whisper_models.file_sha256(path), sizes, sizes.num_blocks, path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder holds Keras weights that `find` reads."""
+    return (path / _CONFIG).is_file()
+
+
+def remove_kept(folder: Path) -> None:
+    """Removes what `Checkpoint.keep` wrote, and the folder where it holds nothing else."""
+    for name in (_CONFIG, _WEIGHTS):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _described(sizes: Sizes) -> str:
@@ -179,8 +218,10 @@ def _find_folder(folder: Path) -> Checkpoint:
     try:
         facts = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         sizes = Sizes(**{field.name: int(facts[field.name]) for field in dataclasses.fields(Sizes)})
-        checkpoint = Checkpoint(str(facts["model"]), str(facts["sha256"]), sizes, folder)
-        if facts["kind"] != "whisper" or min(dataclasses.astuple(sizes)) < 1 or sizes.width % sizes.num_heads:
+        num_stored = int(facts["num_stored"])
+        checkpoint = Checkpoint(str(facts["model"]), str(facts["sha256"]), sizes, num_stored, folder)
+        is_possible = min(dataclasses.astuple(sizes)) >= 1 and 1 <= num_stored <= sizes.num_blocks
+        if facts["kind"] != "whisper" or not is_possible or sizes.width % sizes.num_heads:
             raise ValueError("no encoder of whisper's")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / _CONFIG} is corrupt ({error}): write the folder again with prepare"
@@ -194,19 +235,24 @@ def _find_folder(folder: Path) -> Checkpoint:
 def _load_folder(checkpoint: Checkpoint) -> WhisperEncoder:
     assert checkpoint.path is not None
     path = checkpoint.path / _WEIGHTS
-    facts = json.loads((checkpoint.path / _CONFIG).read_text(encoding="utf-8"))
-    if whisper_models.file_sha256(path) != facts.get("weights_sha256"):
+    if not _is_whole(checkpoint.path):
         raise InputError(f"{path} is corrupt or not the file that {_CONFIG} beside it was written for: write the folder"
                          " again with prepare --encoder-save.")  # fmt: skip
-    encoder = _empty(checkpoint.sizes)
+    encoder = _empty(checkpoint.sizes, checkpoint.num_stored)
     encoder.load_weights(path)
     return encoder
 
 
-def _empty(sizes: Sizes) -> WhisperEncoder:
+def _is_whole(folder: Path) -> bool:
+    """Whether the weights in a folder are those that its config.json was written for."""
+    facts = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    return bool(whisper_models.file_sha256(folder / _WEIGHTS) == facts.get("weights_sha256"))
+
+
+def _empty(sizes: Sizes, num_blocks: int) -> WhisperEncoder:
     from pipelines.audio.whisper_encoder import WhisperEncoder
 
-    return WhisperEncoder(sizes.num_mels, sizes.width, sizes.num_heads, range(1, sizes.num_blocks + 1))
+    return WhisperEncoder(sizes.num_mels, sizes.width, sizes.num_heads, range(1, num_blocks + 1))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -276,7 +322,7 @@ def _load_file(path: Path, sizes: Sizes) -> WhisperEncoder:
             raise InputError(f"{path} holds NaN or infinite values in encoder.{name}: copy it again.")
         return values
 
-    encoder = _empty(sizes)
+    encoder = _empty(sizes, sizes.num_blocks)
     for convolution, name in ((encoder.first_convolution, "conv1"), (encoder.second_convolution, "conv2")):
         # PyTorch: [filters, channels, length]; Keras: [length, channels, filters].
         convolution.set_weights([take(f"{name}.weight").transpose(2, 1, 0), take(f"{name}.bias")])

@@ -177,6 +177,11 @@ def write_metadata(folder: Path, metadata: Metadata) -> None:
     write_json(folder / METADATA, dataclasses.asdict(metadata))
 
 
+def kept_encoder(folder: Path) -> Path:
+    """Names the folder of records that keeps the weights of their encoder."""
+    return folder / "encoder"
+
+
 def shape_of_states(encoder: Mapping[str, Any]) -> tuple[int, int]:
     """Returns the numbers of blocks and of columns of a step, by the facts of an encoder."""
     return len(encoder["blocks"]), int(encoder["width"])

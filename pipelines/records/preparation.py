@@ -12,7 +12,7 @@ from typing import Any
 from pipelines import audio, text
 from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError
-from pipelines.records.metadata import SCHEMA_VERSION
+from pipelines.records.metadata import SCHEMA_VERSION, kept_encoder
 from pipelines.records.shards import EXPECTED_SECONDS, plan_shards
 from pipelines.speakers import stop_on_alike
 from pipelines.utterance import Corpus, Utterance
@@ -95,6 +95,11 @@ class Preparation:
         lengths = [seconds for seconds in map(_stated_seconds, some) if seconds is not None]
         mean = sum(lengths) / len(lengths) if lengths else EXPECTED_SECONDS
         return round(len(recordings) * mean * self.encoder.bytes_per_second)
+
+    @property
+    def kept_encoder(self) -> Path:
+        """The folder that keeps the weights of the encoder, beside the shards."""
+        return kept_encoder(self.folder)
 
     @functools.cached_property
     def loaded_encoder(self) -> Encoder | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -176,11 +177,13 @@ class Example(NamedTuple):
       waveform: [num_samples] int16; no samples where none are stored.
       transcript: The words.
       images: A JPEG a frame of the video; none where there is none.
+      states: [num_steps, num_blocks, width] float16 of an encoder; None where none are stored.
     """
 
     waveform: np.ndarray
     transcript: str
     images: list[bytes]
+    states: np.ndarray | None = None
 
 
 def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "speaker") -> list[Example]:
@@ -206,17 +209,23 @@ def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "s
         for name, shard in metadata.shards.items()
         if by != "speaker" or set(shard["speakers"]) & chosen
     ]
-    stored = ["waveform"] * metadata.has_waveform + ["video_frames"] * (metadata.video is not None)
-    fields = tuple(dict.fromkeys((by, "transcript", *stored)))
-    dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.columns))
+    has = {"waveform": metadata.has_waveform, "video_frames": metadata.video, "encoder": metadata.encoder}
+    fields = tuple(dict.fromkeys((by, "transcript", *(name for name, is_there in has.items() if is_there))))
+    serialised = tf.data.TFRecordDataset(shards)
+
+    def read(fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """Reads some fields of the chosen records."""
+        parsed = serialised.map(lambda record: parse(record, fields, metadata.columns))
+        return (record for record in parsed.as_numpy_iterator() if record[by].decode() in chosen)
+
     with named_if_corrupt(folder):
-        found = [
+        step = max(1, sum(1 for _ in read((by,))) // count)
+        return [
             Example(
                 record.get("waveform", np.zeros(0, np.int16)),
                 record["transcript"].decode(),
                 list(record.get("video_frames", ())),
+                record.get("encoder"),
             )
-            for record in dataset.as_numpy_iterator()
-            if record[by].decode() in chosen
+            for record in itertools.islice(read(fields), 0, step * count, step)
         ]
-    return found[:: max(1, len(found) // count)][:count]

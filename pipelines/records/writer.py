@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines import audio, text
+from pipelines.audio.whisper_checkpoint import remove_kept
 from pipelines.clips import Clip
 from pipelines.command import InputError, import_tensorflow, progress_bar
 from pipelines.files import UNFINISHED, locked, write_json
@@ -62,12 +63,16 @@ def prepare(
     finished = _finished_before(preparation, overwrite)
     if finished is not None:
         _stop_on_skipped(preparation.corpus, finished.skipped, skip_bad)
+        if preparation.encoder is not None and not preparation.encoder.is_kept(preparation.kept_encoder):
+            with locked(preparation.folder, "--records"):
+                _keep_encoder(preparation)
         print(f"{preparation.folder} holds these records already, complete", file=sys.stderr)
         return finished
     _tell_size(preparation)
     _ = preparation.loaded_encoder  # What is wrong with it must not cost the records that are there.
     with locked(preparation.folder, "--records"):
         _clear(preparation)
+        _keep_encoder(preparation)
         counters = _write_shards(preparation, num_workers)
         _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
         metadata = _metadata(preparation, _with_read_emotions(preparation, counters), counters)
@@ -98,8 +103,9 @@ def _tell_size(preparation: Preparation) -> None:
         return
     folder = preparation.folder.absolute()
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-    about = f"the states of the encoder will take about {needed / 1e6:,.1f} MB"
-    if needed > free:
+    weights = preparation.encoder.bytes_of_weights if preparation.encoder else 0
+    about = f"the states of the encoder will take about {needed / 1e6:,.1f} MB, and its weights {weights / 1e6:,.1f} MB"
+    if needed + weights > free:
         raise InputError(
             f"{about}, and the disk of {folder} has {free / 1e6:,.1f} MB free: give another --records, or fewer"
             " --encoder-blocks."
@@ -118,6 +124,15 @@ def _clear(preparation: Preparation) -> None:
             path.unlink()
     for path in folder.glob(f"{UNFINISHED}{ours}*"):
         path.unlink()
+
+
+def _keep_encoder(preparation: Preparation) -> None:
+    """Keeps the weights of the encoder beside the shards, or removes those of another preparation."""
+    folder, settings = preparation.kept_encoder, preparation.encoder
+    if settings is None:
+        remove_kept(folder)
+    elif not settings.is_kept(folder) and preparation.loaded_encoder is not None:
+        preparation.loaded_encoder.keep(folder)
 
 
 def _counters_path(folder: Path, name: str) -> Path:
