@@ -215,7 +215,7 @@ def parts_of(record: Mapping[str, tf.Tensor], names: Sequence[str], front_end: a
     """
     import tensorflow as tf
 
-    frames = records.frames_of(record, [name for name in names if name != STATES], front_end)
+    frames = records.frames_of(record, audio.frame_names(names), front_end)
     parts = [tf.concat(list(frames.values()), axis=1)] if frames else []
     if STATES in names:
         states = record[STATES]

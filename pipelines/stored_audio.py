@@ -57,9 +57,9 @@ class StoredAudio:
             raise InputError(f"{self.folder} hold no waveforms to change: prepare them again with --store-waveform.")
 
     @property
-    def frame_names(self) -> list[str]:
+    def frame_names(self) -> tuple[str, ...]:
         """The features of frames."""
-        return [name for name in self.names if name != STATES]
+        return audio.frame_names(self.names)
 
     @property
     def recomputes(self) -> bool:
