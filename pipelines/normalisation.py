@@ -190,7 +190,7 @@ def read_sums(
     metadata, chosen = records.read_metadata(folder), None if members is None else set(members)
     fields = tuple(dict.fromkeys((by, "speaker", *(records.STORED[name] for name in names))))
 
-    def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
         """Reads of a record what tells whether it is chosen, its speaker, and what is summed."""
         record = records.parse(serialised, fields, metadata.columns)
         return record[by], record["speaker"], parts_of(record, names, metadata.settings)
