@@ -11,8 +11,9 @@ order of `modalities` in metadata.json.
 A run that reads video adds the input `video_frames` [batch, num_video_frames, height, width, channels] float32 in
 [0, 1] to both: faces cropped as `pipelines.video.read_frames` does; zeros stand for no video.
 A run of --normalise enrolled adds the inputs `speaker_mean` and `speaker_std` [batch, num_columns] float32 to
-`serving_default`: of the columns of its audio features over the frames of the speaker's other recordings. Deviations
-of zero stand for a speaker who is not enrolled.
+`serving_default`: of the columns of its audio features over the frames, and the steps of an encoder, of the speaker's
+other recordings. Deviations of zero stand for a speaker who is not enrolled. Its signature `enrol` sums recordings:
+`waveform` in, and out `counts`, `total` and `squares` of these columns.
 A run that reads states of an encoder has the encoder inside, too: `serving_default` takes waveforms as ever, and
 `features` takes the inputs `encoder` [batch, num_steps, num_blocks, width] and `num_steps` [batch]. Its weights are
 those that the records of the run keep, or that --encoder-model names.

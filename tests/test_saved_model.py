@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_text  # noqa: F401  (a SavedModel needs its ops)
 
 from emotion_tf import export as export_module
 from emotion_tf.config import AudioConfig
