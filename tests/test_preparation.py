@@ -1,6 +1,7 @@
 """Tests of pipelines.records.preparation: what makes other records, and what is wrong before any is written."""
 
 import dataclasses
+import re
 import shutil
 import sys
 from types import SimpleNamespace
@@ -96,8 +97,8 @@ def test_states_of_an_encoder_are_stored_and_named(two_clips, encoder_checkpoint
     run(*two_clips, *with_encoder(encoder_checkpoint, "--encoder-blocks", 1, 4))
     printed, told = capsys.readouterr()
     assert "features  64 columns log_mel, 2 x 8 columns encoder" in printed
-    named = "encoder whisper random.pt, blocks 1 4, 25 steps a second, weights of 0.1 MB in"
-    assert named in " ".join(printed.split())
+    named = r"encoder whisper random.pt, blocks 1 4, 25 steps a second, weights of 0\.[12] MB in"
+    assert re.search(named, " ".join(printed.split()))
     about = f"the states of the encoder will take about 0.0 MB, and its weights 0.1 MB in {tmp_path / 'r'}"
     assert about in told
     metadata, found = records.read_metadata(tmp_path / "r"), read_back(tmp_path / "r")
