@@ -251,6 +251,18 @@ def test_waveforms_get_the_probabilities_of_their_stored_states(waveform_run, tm
     np.testing.assert_allclose(softer, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("features", [("encoder",), ("log_mel", "encoder")])
+def test_states_are_normalised_as_in_training(features, make_config, states_and_waveforms, tmp_path):
+    config = dataclasses.replace(encoder_config(make_config, states_and_waveforms, *features), normalise="training")
+    run = Run(tmp_path / "run")
+    fit(config, run)
+    assert "agrees with the run on 50 stored clips to" in export(run, run.export)
+    examples = read_examples(states_and_waveforms, run.metadata().fold.validation, 30)
+    waveforms = audio.pad_together([one.waveform for one in examples])
+    expected = run.predictions()[[f"probability_{emotion}" for emotion in run.metadata().emotions]].to_numpy()
+    np.testing.assert_allclose(Predictor(run.export).predict_batch(waveforms, [""] * 30)[0], expected, atol=1e-4)
+
+
 def test_absent_silent_short_and_long_audio_get_an_answer(encoder_export, encoder_run):
     loaded = tf.saved_model.load(str(encoder_export / "1"))
     found = serve(loaded, together(noise(100), noise(20000), np.zeros(1)), ["", "", ""])["probabilities"].numpy()

@@ -39,6 +39,17 @@ def test_without_stored_waveforms_noise_stands_in_and_the_sentence_says_so(text_
     assert [path.name for path in run.export.parent.glob(".export-*")] == []
 
 
+def test_float16_that_changes_answers_is_refused(text_run, tmp_path, monkeypatch):
+    class Disagreeing:
+        returncode, stdout, stderr = 0, "0.002\n", ""
+
+    monkeypatch.setattr(verify.subprocess, "run", lambda *arguments, **settings: Disagreeing)
+    sentence = r"--variables float16 changes probabilities of .* by 2\.0e-03, more than 1e-03: it was not written"
+    with pytest.raises(InputError, match=sentence):
+        export(text_run, tmp_path / "export", variables="float16")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_subset_of_modalities_is_absent_in_some_examples_and_of_one_modality_none():
     absences = dict(verify._absences(["audio", "text", "video"]))
     assert set(absences) == {"audio", "text", "video"}
@@ -48,7 +59,7 @@ def test_every_subset_of_modalities_is_absent_in_some_examples_and_of_one_modali
 
 def test_what_is_left_out_is_zeros_and_empty_transcripts_and_the_others_stay(early_run):
     metadata = export_metadata(early_run, early_run.model())
-    given, source = verify._raw_examples(early_run, metadata)
+    given, _, source = verify._raw_examples(early_run, metadata)
     absences = dict(verify._absences(metadata["modalities"]))
     assert source == "stored clips"
     np.testing.assert_array_equal(given["waveforms"].any(axis=1), ~absences["audio"])
@@ -57,7 +68,7 @@ def test_what_is_left_out_is_zeros_and_empty_transcripts_and_the_others_stay(ear
 
 def test_an_export_is_compared_with_what_is_expected_of_it(early_export, early_run, tmp_path):
     """In this process; the command starts another one."""
-    given, _ = verify._raw_examples(early_run, export_metadata(early_run, early_run.model()))
+    given, _, _ = verify._raw_examples(early_run, export_metadata(early_run, early_run.model()))
     few = {name: values[:3].astype(str) if name == "transcripts" else values[:3] for name, values in given.items()}
     expected = Predictor(early_export).predict_batch(**few).probabilities
     for difference in (0.0, 0.125):

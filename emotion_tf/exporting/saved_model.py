@@ -8,7 +8,7 @@ from emotion_tf.exporting.variables import StoredVariables
 from emotion_tf.runs.folder import Run
 from pipelines import audio, text
 from pipelines.audio import speech_encoder
-from pipelines.normalisation import Normalisation, normalise
+from pipelines.normalisation import STATES, Normalisation, normalise, normalise_states
 from pipelines.records.metadata import shape_of_states
 from pipelines.video import VideoSettings
 
@@ -148,10 +148,15 @@ def raw_to_features(
         speaker = [raw.get(name) for name in SPEAKER_INPUTS]
         return {**normalise(features, num_frames, normalisation, *speaker), "num_frames": num_frames}
 
+    def of_steps(raw: "dict[str, tf.Tensor]", encoder: "WhisperEncoder") -> "dict[str, tf.Tensor]":
+        """Computes states."""
+        found = speech_encoder.graph_states(encoder, raw["waveform"])
+        return found | {STATES: normalise_states(found[STATES], normalisation)}
+
     def to_features(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         return {
             **(of_frames(raw) if names else {}),
-            **(speech_encoder.graph_states(encoder, raw["waveform"]) if encoder else {}),
+            **(of_steps(raw, encoder) if encoder else {}),
             "token_ids": tokenizer(raw["transcript"], metadata["max_tokens"]).to_tensor(),
             **{name: raw[name] for name in ("video_frames",) if name in raw},
         }

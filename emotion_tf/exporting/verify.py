@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from pipelines import audio, text
 from pipelines.audio import speech_encoder
 from pipelines.audio.recording import LEVEL
 from pipelines.command import InputError
-from pipelines.normalisation import Normalisation
+from pipelines.normalisation import Normalisation, normalise_states
 from pipelines.video import VideoSettings, to_array
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def verify_export(
     given, states, source = _raw_examples(run, metadata)
     features = _features_of(run, metadata, given)
     if encoder is not None:
-        features |= _states_of(encoder, given["waveforms"], states)
+        features |= _states_of(run, encoder, given, states)
     sets, sources = [(given, features)], [f"{NUM_CHECKED} {source}"]
     if encoder is not None and not run.metadata().has_waveform:
         features = _stored_features(run, model)
@@ -181,20 +181,21 @@ def _speakers(normalisation: Normalisation | None, audio_features: Sequence[str]
 
 
 def _states_of(
-    encoder: "WhisperEncoder", waveforms: "np.ndarray", stored: "Sequence[np.ndarray | None]"
+    run: Run, encoder: "WhisperEncoder", given: "Mapping[str, np.ndarray]", stored: "Sequence[np.ndarray | None]"
 ) -> "dict[str, tf.Tensor]":
-    """Takes stored states, or computes them as `prepare` does, of each clip alone.
+    """Takes stored states, or computes them as `prepare` does, of each clip alone, and normalises them.
 
     Args:
+      run: Whose normalisation it takes.
       encoder: Of the run.
-      waveforms: [batch, num_samples] float32 at the level of recordings; zeros where audio is absent.
+      given: waveforms [batch, num_samples] float32 at the level of recordings, zeros where audio is absent.
       stored: Of each, [num_steps, num_blocks, width] float16, or None.
     """
     import numpy as np
     import tensorflow as tf
 
     encode, found = speech_encoder.compiled(encoder), []
-    for waveform, states in zip(waveforms, stored, strict=True):
+    for waveform, states in zip(given["waveforms"], stored, strict=True):
         samples = np.trim_zeros(np.rint(waveform * 32768).astype(np.int16), "b")
         if states is None or not len(samples):
             encoded, [num_steps] = encode(samples[np.newaxis])
@@ -203,7 +204,8 @@ def _states_of(
     batch = np.zeros((len(found), max([1, *map(len, found)]), *found[0].shape[1:]), np.float32)
     for row, states in zip(batch, found, strict=True):
         row[: len(states)] = states
-    return {"encoder": tf.constant(batch), "num_steps": tf.constant([len(states) for states in found], tf.int32)}
+    scaled = normalise_states(tf.constant(batch), run.normalisation())
+    return {"encoder": scaled, "num_steps": tf.constant([len(states) for states in found], tf.int32)}
 
 
 def _features_of(run: Run, metadata: dict[str, Any], given: "dict[str, np.ndarray]") -> "dict[str, tf.Tensor]":
