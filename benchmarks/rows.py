@@ -240,6 +240,37 @@ def invariance(result: Result) -> Rows:
     return table
 
 
+def whisper_gates(result: Result) -> str:
+    """Draws a row a model and kind of sound, and a sentence a model."""
+    rows, sentences = [], []
+    for model, found in result["models"].items():
+        chosen, reported = found["chosen_on"], found["reported_on"]
+        sentences.append(
+            f"`{model}`: the lowest score of speech is {chosen['speech_lowest_score']:.2f} on the speakers to choose on"
+            f" and {reported['speech_lowest_score']:.2f} on those reported; the highest of what neither"
+            f" no_speech_prob nor repetition gives away {_score(chosen)} and {_score(reported)}."
+        )
+        for kind, of_kind in found["kinds"].items():
+            errors = of_kind.get("word_errors", {"none": "", "all": ""})
+            rows.append(
+                {"model": f"`{model}`", "sound": kind, "sounds": str(of_kind["sounds"])}
+                | {f"words, {name}": str(of_kind["words"][key]) for key, name in WHISPER_GATES.items()}
+                | {f"word errors, {WHISPER_GATES[key]}": str(errors[key]) for key in ("none", "all")}
+                | {"seconds, longest": f"{of_kind['seconds_median']:.1f}, {of_kind['seconds_longest']:.1f}"}
+            )
+    score = f"A score is ln(1 - no_speech_prob) + avg_logprob. Gates: {result['gates']}."
+    return "\n\n".join([markdown(rows), textwrap.fill(" ".join([score, *sentences]), 118, break_on_hyphens=False)])
+
+
+WHISPER_GATES = {"none": "no gates", "no_speech_prob": "no_speech_prob alone", "all": "all gates"}
+"""Gates in the result -> heading."""
+
+
+def _score(found: Result) -> str:
+    highest = found["rest_highest_score"]
+    return "is none" if highest is None else f"{highest:.2f}"
+
+
 def quality(result: Result) -> Rows:
     """Draws a row a change of the recordings, a column a fault."""
     return [

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines import audio, records, text, video
 from pipelines.command import InputError
-from pipelines.normalisation import Normalisation, normalise_states
+from pipelines.normalisation import Normalisation
 from pipelines.stored_audio import Change, StoredAudio
 
 MODALITIES = ("audio", "text", "video")
@@ -101,9 +101,8 @@ def make_dataset(
     metadata = records.read_metadata(folder)
     _check(folder, metadata, modalities, num_frames, max_tokens, class_weights)
     names = _audio_features(modalities, audio_features, folder, metadata)
-    frame_features = [name for name in names if name in audio.FRAME_FEATURES]
-    stored = StoredAudio(folder, metadata, frame_features, normalisation, change_waveform if training else None)
-    fields = _fields(modalities, stored, names, with_metadata)
+    stored = StoredAudio(folder, metadata, names, normalisation, change_waveform if training else None)
+    fields = _fields(modalities, stored, with_metadata)
     tokenise = functools.partial(_tokenise, tokenizer=tokenizer, max_tokens=max_tokens) if tokenizer else None
     read = functools.partial(_read, folder, metadata, members, by, tokenise=tokenise)
     dataset = stored.with_speaker_statistics(read, fields)
@@ -181,13 +180,9 @@ def _audio_features(
     return [name for name in records.STORED if name in audio_features]
 
 
-def _fields(modalities: Sequence[str], stored: StoredAudio, names: Sequence[str], with_metadata: bool) -> list[str]:
+def _fields(modalities: Sequence[str], stored: StoredAudio, with_metadata: bool) -> list[str]:
     """Lists the fields of a record that are read."""
-    chosen = {
-        "audio": [*stored.fields, *(["encoder"] if "encoder" in names else [])],
-        "text": ["token_ids"],
-        "video": ["video_frames"],
-    }
+    chosen = {"audio": stored.fields, "text": ["token_ids"], "video": ["video_frames"]}
     fields = ["label", *(field for modality in modalities for field in chosen[modality])]
     about = (*_METADATA_FIELDS, *(["face_boxes"] if "video" in modalities else [])) if with_metadata else ()
     return list(dict.fromkeys([*fields, *about]))
@@ -235,7 +230,7 @@ def _tokenise(record: Tensors, tokenizer: text.Tokenizer, max_tokens: int | None
 def _moved(shuffled: str, fields: Sequence[str], stored: StoredAudio) -> list[str]:
     """Names the fields that change their record; for audio all others, which take less memory."""
     chosen = {
-        "audio": {*stored.fields, "encoder"},
+        "audio": set(stored.fields),
         "transcripts": {"token_ids"},
         "video": {"video_frames", "face_boxes"},
         "labels": {"label"},
@@ -283,8 +278,6 @@ def _to_example(record: Tensors, metadata: records.Metadata, stored: StoredAudio
     """Keeps what a model and its user need, audio features normalised over the whole clip."""
     example = {"label": _to_label(record["label"], metadata)} | stored.to_features(record)
     example |= {name: record[name] for name in ("token_ids",) if name in record}
-    if "encoder" in record:
-        example["encoder"] = normalise_states(record["encoder"], stored.normalisation)
     settings = metadata.video_settings
     if settings and "video_frames" in record:
         example["video_frames"] = video.decode_frames(record["video_frames"], settings)

@@ -7,14 +7,16 @@ to the run, and marked where it needs recordings of the same speaker.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines import audio, records
 from pipelines.command import InputError
+from pipelines.records.metadata import shape_of_states
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -41,7 +43,7 @@ class Normalisation:
     Attributes:
       mode: "training" or "enrolled"; the latter needs the speaker's own statistics and falls back to these.
       mean, std: Feature -> mean and standard deviation of each of its columns, over all training frames; of encoder
-        [num_blocks * width] over all steps, where the mode is "training".
+        [num_blocks * width] over all steps.
       num_alone: Utterances of the records whose speaker has no other clip with audio; with "enrolled" the statistics of
         training stand in for them.
     """
@@ -63,49 +65,69 @@ class Normalisation:
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """Streaming sums over frames.
+    """Streaming sums over frames and steps.
 
     Attributes:
       num_clips: Clips with audio.
-      num_frames: Of all of them.
+      counts: [num_columns] float64: how many frames, or steps of an encoder, each column was summed over.
       total, squares: [num_columns] float64.
     """
 
     num_clips: int
-    num_frames: int
+    counts: np.ndarray
     total: np.ndarray
     squares: np.ndarray
 
     @classmethod
-    def of(cls, frames: np.ndarray) -> Sums:
-        """Sums one clip, [num_frames, num_columns]; an absent one counts for nothing."""
-        wide = frames.astype(np.float64)
-        return cls(int(len(frames) > 0), len(frames), wide.sum(axis=0), np.square(wide).sum(axis=0))
+    def of(cls, *parts: np.ndarray) -> Sums:
+        """Sums one clip, whose parts are [num_frames, columns] or [num_steps, columns]; an absent one adds nothing."""
+        wide = [part.astype(np.float64) for part in parts]
+        counts = np.repeat([float(len(part)) for part in parts], [part.shape[1] for part in parts])
+        total, squares = (np.concatenate(found) for found in zip(*map(_sums_of_part, wide), strict=True))
+        return cls(int(any(map(len, parts))), counts, total, squares)
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(
             self.num_clips + other.num_clips,
-            self.num_frames + other.num_frames,
+            self.counts + other.counts,
             self.total + other.total,
             self.squares + other.squares,
         )
 
     def statistics(self, least: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Returns mean and std [num_columns] float64, the latter at least `least`."""
-        count = max(self.num_frames, 1)
-        mean = self.total / count
-        variance = np.maximum(self.squares / count - np.square(mean), 0.0)
+        counts = np.maximum(self.counts, 1.0)
+        mean = self.total / counts
+        variance = np.maximum(self.squares / counts - np.square(mean), 0.0)
         return mean, np.maximum(np.sqrt(variance), least)
 
 
-def pooled(sums: Sequence[Sums], num_columns: int) -> Sums:
+def _sums_of_part(wide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return wide.sum(axis=0), np.einsum("fc,fc->c", wide, wide)
+
+
+def pooled(sums: Iterable[Sums], num_columns: int) -> Sums:
     """Adds sums up; those of nothing are zero."""
     return sum(sums, Sums.of(np.zeros((0, num_columns))))
 
 
-def least_std(names: Sequence[str], front_end: audio.FrontEnd) -> np.ndarray:
-    """Joins what the columns of some features are divided by at least: [num_columns]."""
-    return np.concatenate([audio.least_std(name, front_end) for name in names])
+def num_columns(name: str, front_end: audio.FrontEnd, encoder: Mapping[str, Any] | None = None) -> int:
+    """Counts what is normalised of one of `audio.FRAME_FEATURES`, or of `STATES`, by the facts of their encoder."""
+    if name != STATES:
+        return audio.num_columns(name, front_end)
+    return math.prod(shape_of_states(encoder or {}))
+
+
+def least_std(names: Sequence[str], front_end: audio.FrontEnd, encoder: Mapping[str, Any] | None = None) -> np.ndarray:
+    """Joins what the columns of some features are divided by at least: [num_columns]; arguments as `num_columns`."""
+    return np.concatenate(
+        [
+            np.full(num_columns(name, front_end, encoder), _LEAST_STD_OF_STATES)
+            if name == STATES
+            else audio.least_std(name, front_end)
+            for name in names
+        ]
+    )
 
 
 def fit(folder: Path, mode: str, names: Sequence[str], members: Sequence[str], by: str = "speaker") -> Normalisation:
@@ -114,29 +136,26 @@ def fit(folder: Path, mode: str, names: Sequence[str], members: Sequence[str], b
     Args:
       folder: Complete records.
       mode: "training" or "enrolled".
-      names: Of `audio.FRAME_FEATURES`, in that order; and `STATES`, which "training" alone changes.
+      names: Of `audio.FRAME_FEATURES`, in that order, and behind them `STATES`.
       members: The training split: values of the field `by`.
       by: "speaker", "published_split" or "utterance_id".
 
     Raises:
       InputError: "enrolled" for records without speakers.
     """
-    front_end = records.read_metadata(folder).settings
-    has_states, names = STATES in names and mode == "training", [name for name in names if name != STATES]
-    least = least_std(names, front_end)
-    sums = pooled(list(read_sums(folder, names, members, by).values()), len(least))
-    num_alone = 0
-    if mode == "enrolled":
-        num_alone = sum(one.num_clips == 1 for one in speaker_sums(folder, names).values())
-    ends = np.cumsum([audio.num_columns(name, front_end) for name in names])[:-1]
+    metadata = records.read_metadata(folder)
+    of_speakers = speaker_sums(folder, names) if mode == "enrolled" else {}
+    if of_speakers and by == "speaker":
+        chosen = [of_speakers[name] for name in dict.fromkeys(members) if name in of_speakers]
+    else:
+        chosen = list(read_sums(folder, names, members, by).values())
+    least = least_std(names, metadata.settings, metadata.encoder)
+    ends = np.cumsum([num_columns(name, metadata.settings, metadata.encoder) for name in names])[:-1]
     mean, std = (
         {name: columns.tolist() for name, columns in zip(names, np.split(values, ends), strict=True)}
-        for values in sums.statistics(least)
+        for values in pooled(chosen, len(least)).statistics(least)
     )
-    if has_states:
-        of_states = sum(read_sums(folder, [STATES], members, by).values(), Sums.of(np.zeros((0, 1))))
-        mean[STATES], std[STATES] = (values.tolist() for values in of_states.statistics(_LEAST_STD_OF_STATES))
-    return Normalisation(mode, mean, std, num_alone)
+    return Normalisation(mode, mean, std, sum(one.num_clips == 1 for one in of_speakers.values()))
 
 
 def require_speakers(folder: Path, metadata: records.Metadata) -> None:
@@ -165,66 +184,84 @@ def speaker_sums(folder: Path, names: Sequence[str]) -> dict[str, Sums]:
 def read_sums(
     folder: Path, names: Sequence[str], members: Sequence[str] | None = None, by: str = "speaker"
 ) -> dict[str, Sums]:
-    """Sums the stored features of each speaker over some records (None: all), in one pass; `STATES` alone."""
+    """Sums the stored features of each speaker over some records (None: all), in one pass."""
     import tensorflow as tf
 
     metadata, chosen = records.read_metadata(folder), None if members is None else set(members)
     fields = tuple(dict.fromkeys((by, "speaker", *(records.STORED[name] for name in names))))
+
+    def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Reads of a record what tells whether it is chosen, its speaker, and what is summed."""
+        record = records.parse(serialised, fields, metadata.columns)
+        return record[by], record["speaker"], parts_of(record, names, metadata.settings)
+
     shards = [str(folder / name) for name in sorted(metadata.shards)]
-    dataset = tf.data.TFRecordDataset(shards).map(lambda s: records.parse(s, fields, metadata.columns))
+    dataset = tf.data.TFRecordDataset(shards).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     sums: dict[str, Sums] = {}
     with records.named_if_corrupt(folder):
-        for record in dataset.as_numpy_iterator():
-            if chosen is None or record[by].decode() in chosen:
-                speaker, found = record["speaker"].decode(), Sums.of(_columns_of(record, names, metadata.settings))
+        for member, name, parts in dataset.as_numpy_iterator():
+            if chosen is None or member.decode() in chosen:
+                speaker, found = name.decode(), Sums.of(*parts)
                 sums[speaker] = sums[speaker] + found if speaker in sums else found
     return sums
 
 
-def _columns_of(record: Mapping[str, np.ndarray], names: Sequence[str], front_end: audio.FrontEnd) -> np.ndarray:
-    """Joins the columns of some features of frames, or of states: [num_frames or num_steps, num_columns]."""
-    if list(names) == [STATES]:
-        return record[STATES].reshape(len(record[STATES]), -1)
-    return np.concatenate(list(records.frames_of(record, names, front_end).values()), axis=1)
+def parts_of(record: Mapping[str, tf.Tensor], names: Sequence[str], front_end: audio.FrontEnd) -> tuple[tf.Tensor, ...]:
+    """Joins what is normalised of a record, as graph ops.
+
+    Returns:
+      Features of frames [num_frames, columns], and states [num_steps, num_blocks * width], as far as they are among the
+      names.
+    """
+    import tensorflow as tf
+
+    frames = records.frames_of(record, audio.frame_names(names), front_end)
+    parts = [tf.concat(list(frames.values()), axis=1)] if frames else []
+    if STATES in names:
+        states = record[STATES]
+        parts.append(tf.reshape(states, (-1, math.prod(states.shape[1:]))))
+    return tuple(parts)
 
 
 def make_leave_one_out(
-    sums: Mapping[str, Sums], normalisation: Normalisation, names: Sequence[str], front_end: audio.FrontEnd
-) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    sums: Mapping[str, Sums], normalisation: Normalisation, names: Sequence[str], least: np.ndarray
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """Makes the graph function that finds the statistics of a speaker's other clips.
 
     Args:
       sums: Of each speaker, over all clips.
       normalisation: Stands in for a speaker without another clip.
       names: Features that the columns belong to.
-      front_end: Theirs.
+      least: [num_columns], of `least_std`.
 
     Returns:
-      From speaker (scalar string) and one of that speaker's clips [num_frames, num_columns] to mean and std
-      [num_columns] float32 over the others.
+      From speaker (scalar string) and the parts of one of that speaker's clips, as `parts_of` joins them, to mean and
+      std [num_columns] float32 over the others.
     """
     import tensorflow as tf
 
     speakers = sorted(sums)
     places = tf.lookup.KeyValueTensorInitializer(tf.constant(speakers), tf.range(len(speakers)))
     table = tf.lookup.StaticHashTable(places, -1)
-    counts = tf.constant([sums[speaker].num_frames for speaker in speakers], tf.float64)
-    totals = tf.constant(np.stack([sums[speaker].total for speaker in speakers]))
-    squares = tf.constant(np.stack([sums[speaker].squares for speaker in speakers]))
-    fitted, least = normalisation.vectors(names), least_std(names, front_end).astype(np.float64)
+    counts, totals, squares = (
+        tf.constant(np.stack([getattr(sums[speaker], of) for speaker in speakers]))
+        for of in ("counts", "total", "squares")
+    )
+    fitted = [tf.constant(values, tf.float64) for values in normalisation.vectors(names)]
 
-    def leave_one_out(speaker: tf.Tensor, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def leave_one_out(speaker: tf.Tensor, *parts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes a clip's sums off those of its speaker."""
-        place, frames = table.lookup(speaker), tf.cast(frames, tf.float64)
-        num_others = tf.gather(counts, place) - tf.cast(tf.shape(frames)[0], tf.float64)
+        place, wide = table.lookup(speaker), [tf.cast(part, tf.float64) for part in parts]
+        own = [tf.fill(part.shape[1:], tf.cast(tf.shape(part)[0], tf.float64)) for part in wide]
+        num_others = tf.gather(counts, place) - tf.concat(own, axis=0)  # [num_columns], like all below
         count = tf.maximum(num_others, 1.0)
-        mean = (tf.gather(totals, place) - tf.reduce_sum(frames, axis=0)) / count
-        square = (tf.gather(squares, place) - tf.reduce_sum(tf.square(frames), axis=0)) / count
-        std = tf.maximum(tf.sqrt(tf.maximum(square - tf.square(mean), 0.0)), least)
-        mean, std = (
-            tf.where(num_others < 1.0, tf.constant(stand_in), own)
-            for stand_in, own in zip(fitted, (mean, std), strict=True)
-        )
+        total = tf.concat([tf.reduce_sum(part, axis=0) for part in wide], axis=0)
+        square = tf.concat([tf.reduce_sum(tf.square(part), axis=0) for part in wide], axis=0)
+        mean = (tf.gather(totals, place) - total) / count
+        variance = (tf.gather(squares, place) - square) / count - tf.square(mean)
+        std = tf.maximum(tf.sqrt(tf.maximum(variance, 0.0)), least)
+        is_alone = num_others < 1.0
+        mean, std = (tf.where(is_alone, *both) for both in zip(fitted, (mean, std), strict=True))
         return tf.cast(mean, tf.float32), tf.cast(std, tf.float32)
 
     return leave_one_out
@@ -243,9 +280,9 @@ def normalise(
       features: Name -> [batch, max_frames, columns] float32, in the order of `audio.FRAME_FEATURES`.
       num_frames: [batch] int32.
       normalisation: What was fitted; None: each clip by itself (`pipelines.audio.normalise_frames`).
-      mean, std: [batch, num_columns] of each clip's speaker over the columns of all features, where the mode is
-        "enrolled"; a row of std that is all zero stands for a speaker who is not enrolled, and a single zero for the
-        std of training.
+      mean, std: [batch, num_columns] of each clip's speaker over the columns of all features, and behind them those of
+        states, where the mode is "enrolled"; a row of std that is all zero stands for a speaker who is not enrolled,
+        and a single zero for the std of training.
 
     Returns:
       The same names and shapes.
@@ -254,33 +291,56 @@ def normalise(
 
     if normalisation is None:
         return audio.normalise_frames(features, num_frames)
-    own = [tf.constant(values[np.newaxis], tf.float32) for values in normalisation.vectors(list(features))]
-    if mean is None or std is None:
-        mean, std = own
-    else:
-        is_enrolled = tf.reduce_any(std != 0.0, axis=1, keepdims=True)  # [batch, 1]
-        # What never varied in the recordings of an enrolled speaker must not be divided by 0.
-        mean, std = tf.where(is_enrolled, mean, own[0]), tf.where(std != 0.0, std, own[1])
+    own = normalisation.vectors(list(features))
+    if mean is not None and std is not None:
+        mean, std = mean[:, : len(own[0])], std[:, : len(own[0])]
+    mean, std = _or_fitted(mean, std, *own)  # [batch or 1, num_columns]
     joined = tf.concat(list(features.values()), axis=2)  # [batch, max_frames, num_columns]
     scaled = (joined - mean[:, tf.newaxis]) / std[:, tf.newaxis]
     widths = [values.shape[2] for values in features.values()]
     return dict(zip(features, tf.split(scaled, widths, axis=2), strict=True))
 
 
-def normalise_states(states: tf.Tensor, normalisation: Normalisation | None) -> tf.Tensor:
-    """Brings the states of an encoder to one scale, each column of each block by itself.
+def normalise_states(
+    states: tf.Tensor,
+    normalisation: Normalisation | None,
+    mean: tf.Tensor | None = None,
+    std: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Brings a batch of states of an encoder to one scale, each column of each block by itself.
 
     Args:
-      states: [..., num_blocks, width] float16 or float32.
-      normalisation: What was fitted; without statistics of states, or None: they stay as they are.
+      states: [batch, num_steps, num_blocks, width] float16 or float32.
+      normalisation: What was fitted; None: they stay as they are.
+      mean, std: As `normalise` takes them.
 
     Returns:
       The same shape, float32 where they were changed.
     """
     import tensorflow as tf
 
-    if normalisation is None or STATES not in normalisation.mean:
+    if normalisation is None:
         return states
-    shape = states.shape[-2:]
-    mean, std = (tf.constant(values, tf.float32, shape) for values in normalisation.vectors([STATES]))
+    own = normalisation.vectors([STATES])
+    if mean is not None and std is not None:
+        mean, std = mean[:, -len(own[0]) :], std[:, -len(own[0]) :]
+    mean, std = (tf.reshape(of, (-1, 1, *states.shape[2:])) for of in _or_fitted(mean, std, *own))
     return (tf.cast(states, tf.float32) - mean) / std
+
+
+def _or_fitted(
+    mean: tf.Tensor | None, std: tf.Tensor | None, fitted_mean: np.ndarray, fitted_std: np.ndarray
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Lets what was fitted, [num_columns], stand in where there is no speaker, or one who is not enrolled.
+
+    Returns:
+      mean and std: [batch, num_columns], or [1, num_columns] where none is given.
+    """
+    import tensorflow as tf
+
+    own = [tf.constant(values[np.newaxis], tf.float32) for values in (fitted_mean, fitted_std)]
+    if mean is None or std is None:
+        return own[0], own[1]
+    is_enrolled = tf.reduce_any(std != 0.0, axis=1, keepdims=True)  # [batch, 1]
+    # What never varied in the recordings of an enrolled speaker must not be divided by 0.
+    return tf.where(is_enrolled, mean, own[0]), tf.where(std != 0.0, std, own[1])

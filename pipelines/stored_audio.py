@@ -11,7 +11,16 @@ import tensorflow as tf
 
 from pipelines import audio, records
 from pipelines.command import InputError
-from pipelines.normalisation import Normalisation, make_leave_one_out, normalise, speaker_sums
+from pipelines.normalisation import (
+    STATES,
+    Normalisation,
+    least_std,
+    make_leave_one_out,
+    normalise,
+    normalise_states,
+    parts_of,
+    speaker_sums,
+)
 
 _SPEAKER_FIELDS = ("speaker_mean", "speaker_std")
 
@@ -23,14 +32,15 @@ Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class StoredAudio:
-    """Which frame features are read of some records, and how.
+    """Which audio features are read of some records, and how.
 
     Attributes:
       folder: The records.
       metadata: Theirs.
-      names: Features, in the order of `audio.FRAME_FEATURES`; none: no audio is read.
+      names: Features, those of frames in the order of `audio.FRAME_FEATURES`, and behind them `STATES`; none: no audio
+        is read.
       normalisation: Statistics that bring clips to one scale; None: each clip by itself.
-      change: Applied to waveforms, whose features are computed then; None: the stored features are read.
+      change: Applied to waveforms, whose features of frames are computed then; None: the stored ones are read.
 
     Raises:
       InputError: Waveforms that are to be changed and are not stored.
@@ -47,14 +57,20 @@ class StoredAudio:
             raise InputError(f"{self.folder} hold no waveforms to change: prepare them again with --store-waveform.")
 
     @property
+    def frame_names(self) -> tuple[str, ...]:
+        """The features of frames."""
+        return audio.frame_names(self.names)
+
+    @property
     def recomputes(self) -> bool:
-        """Whether features are computed from changed waveforms."""
-        return self.change is not None and bool(self.names)
+        """Whether features of frames are computed from changed waveforms."""
+        return self.change is not None and bool(self.frame_names)
 
     @property
     def fields(self) -> list[str]:
         """The fields of a record that are read."""
-        return ["waveform"] if self.recomputes else list(dict.fromkeys(records.STORED[name] for name in self.names))
+        of_frames = ["waveform"] if self.recomputes else [records.STORED[name] for name in self.frame_names]
+        return list(dict.fromkeys([*of_frames, *(name for name in self.names if name == STATES)]))
 
     def with_speaker_statistics(
         self, read: Callable[[Sequence[str]], tf.data.Dataset], fields: Sequence[str]
@@ -72,13 +88,12 @@ class StoredAudio:
         """
         if not self.names or self.normalisation is None or self.normalisation.mode != "enrolled":
             return read(fields)
-        sums = speaker_sums(self.folder, self.names)
-        leave_one_out = make_leave_one_out(sums, self.normalisation, self.names, self.metadata.settings)
+        least = least_std(self.names, self.metadata.settings, self.metadata.encoder)
+        leave_one_out = make_leave_one_out(speaker_sums(self.folder, self.names), self.normalisation, self.names, least)
 
         def with_statistics(record: Tensors) -> Tensors:
             """Puts the statistics beside the wanted fields of one record."""
-            frames = tf.concat(list(self._stored(record).values()), axis=1)  # [num_frames, num_columns]
-            speaker = leave_one_out(record["speaker"], frames)
+            speaker = leave_one_out(record["speaker"], *parts_of(record, self.names, self.metadata.settings))
             return {name: record[name] for name in fields} | dict(zip(_SPEAKER_FIELDS, speaker, strict=True))
 
         stored = [records.STORED[name] for name in self.names]
@@ -89,14 +104,15 @@ class StoredAudio:
         """Normalises the stored features of a record; of one whose waveform will change, keeps what that needs.
 
         Returns:
-          Feature -> [num_frames, columns] float32, `<name>_silence` -> [columns]; or waveform [num_samples] int16 and,
-          where speakers are enrolled, their statistics.
+          Feature of frames -> [num_frames, columns] float32, `<name>_silence` -> [columns]; or waveform [num_samples]
+          int16 and, where speakers are enrolled, their statistics. And encoder [num_steps, num_blocks, width].
         """
-        if not self.names:
-            return {}
+        found = {}
+        if STATES in self.names:
+            found[STATES] = normalise_states(record[STATES][tf.newaxis], self.normalisation, *_speaker_of(record))[0]
         if self.recomputes:
-            return {name: record[name] for name in ("waveform", *_SPEAKER_FIELDS) if name in record}
-        return self._scaled(self._stored(record), record)
+            return found | {name: record[name] for name in ("waveform", *_SPEAKER_FIELDS) if name in record}
+        return found | (self._scaled(self._stored(record), record) if self.frame_names else {})
 
     def recompute(self, example: Tensors, random: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
         """Changes the waveform of an example, computes features as the writer of records does, and normalises them.
@@ -111,22 +127,26 @@ class StoredAudio:
         assert self.change is not None
         waveform = tf.cast(example["waveform"], tf.float32) / 32768.0  # [num_samples]
         waveform = self.change(waveform, tf.stack([random, 0]))  # [num_samples], not always as many
-        batch, num_frames = audio.frame_features(waveform[tf.newaxis], self.metadata.settings, self.names)
+        batch, num_frames = audio.frame_features(waveform[tf.newaxis], self.metadata.settings, self.frame_names)
         features = {name: values[0, : num_frames[0]] for name, values in batch.items()}  # [num_frames, columns] each
         kept = {name: value for name, value in example.items() if name not in ("waveform", *_SPEAKER_FIELDS)}
         return kept | self._scaled(features, example), random
 
     def _stored(self, record: Tensors) -> Tensors:
-        return records.frames_of(record, self.names, self.metadata.settings)
+        return records.frames_of(record, self.frame_names, self.metadata.settings)
 
     def _scaled(self, features: Tensors, record: Mapping[str, tf.Tensor]) -> Tensors:
         """Normalises features [num_frames, columns] of a clip; adds `<name>_silence` [columns], what pads each."""
-        num_frames = tf.shape(features[self.names[0]])[:1]  # [1]
+        num_frames = tf.shape(features[self.frame_names[0]])[:1]  # [1]
         # One more frame, of silence: normalised with the clip, it is what the clip is padded with.
-        rows = {name: audio.silence_row(name, self.metadata.settings)[np.newaxis] for name in self.names}
+        rows = {name: audio.silence_row(name, self.metadata.settings)[np.newaxis] for name in self.frame_names}
         # [1, num_frames + 1, columns] each.
         longer = {name: tf.concat([features[name], row], axis=0)[tf.newaxis] for name, row in rows.items()}
-        speaker = [record[name][tf.newaxis] for name in _SPEAKER_FIELDS if name in record]  # [1, num_columns] each
-        scaled = normalise(longer, num_frames, self.normalisation, *speaker)
+        scaled = normalise(longer, num_frames, self.normalisation, *_speaker_of(record))
         silence = {f"{name}_silence": values[0, -1] for name, values in scaled.items()}
         return {name: values[0, :-1] for name, values in scaled.items()} | silence
+
+
+def _speaker_of(record: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    """Picks the statistics of a record's speaker, [1, num_columns] each; none where there are none."""
+    return [record[name][tf.newaxis] for name in _SPEAKER_FIELDS if name in record]

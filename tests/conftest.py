@@ -321,7 +321,7 @@ def make_whisper(tmp_path_factory):
     import torch
     from whisper.tokenizer import get_tokenizer
 
-    def make(sentence, *, is_speech=True, is_multilingual=True, width=24):
+    def make(sentence, *, is_speech=True, is_multilingual=True, width=24, certainty=10.0, detects=""):
         # One unit a position, and no other weight: position p tells the p-th token, whatever the sound is.
         dims = whisper.ModelDimensions(
             80, 1500, width, 1, 1, 51864 + is_multilingual, n_text_ctx=width, n_text_state=width, n_text_head=1,
@@ -329,12 +329,14 @@ def make_whisper(tmp_path_factory):
         )  # fmt: skip
         weights = {name: torch.zeros_like(one) for name, one in whisper.model.Whisper(dims).state_dict().items()}
         weights["decoder.positional_embedding"] = 100 * torch.eye(width)
-        weights["decoder.ln.weight"] = torch.full((width,), 10.0)
+        weights["decoder.ln.weight"] = torch.full((width,), certainty)
         tokenizer = get_tokenizer(is_multilingual)
-        tokens = [tokenizer.timestamp_begin, *tokenizer.encode(f" {sentence}"), tokenizer.eot]
+        tokens = [tokenizer.timestamp_begin, *tokenizer.encode(f" {sentence}", allowed_special="all"), tokenizer.eot]
         for position, token in enumerate(tokens, len(tokenizer.sot_sequence) - 1):
             weights["decoder.token_embedding.weight"][token, position] += 1
         weights["decoder.token_embedding.weight"][tokenizer.no_speech, 0] = not is_speech
+        if detects:
+            weights["decoder.token_embedding.weight"][tokenizer.to_language_token(detects), 0] = 1
         path = tmp_path_factory.mktemp("whisper") / "tiny.pt"
         torch.save({"dims": vars(dims), "model_state_dict": weights}, path)
         return path

@@ -314,17 +314,17 @@ def test_records_without_waveforms_have_none_to_change(make_config, three_speake
     check(make_config("text", records=changed, **{field: 0.2}))
 
 
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        ({"gain_db": 3}, "change waveforms, and --audio-features encoder are stored once"),
-        ({"normalise": "enrolled"}, "--normalise enrolled changes nothing for --audio-features encoder"),
-    ],
-)
-def test_states_of_an_encoder_stay_as_they_are(make_config, values, sentence):
-    config = make_config("audio", **values)
-    with pytest.raises(InputError, match=sentence):
+def test_states_of_an_encoder_are_of_waveforms_as_they_are(make_config):
+    config = make_config("audio", gain_db=3)
+    with pytest.raises(InputError, match="change waveforms, and --audio-features encoder are stored once"):
         check(dataclasses.replace(config, audio=AudioConfig(features=("encoder",))))
+
+
+def test_states_of_an_encoder_are_enrolled_and_marked(make_config, encoder_records):
+    config = make_config("audio", records=str(encoder_records), normalise="enrolled")
+    for features in (("encoder",), ("log_mel", "encoder")):
+        checked = check(dataclasses.replace(config, audio=AudioConfig(features=features)))
+        assert "enrolled speaker" in checked.metadata.marks
 
 
 def test_records_without_speakers_enrol_none(tmp_path, make_config, three_speaker_records):

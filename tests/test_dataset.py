@@ -380,7 +380,7 @@ def test_absent_recordings_have_no_frames_and_one_row_of_padding(tmp_path):
     corpus = manifest.read(tmp_path / "mine.csv", ("neutral", "happy"))
     preparation = writer.Preparation(corpus, tmp_path, audio.FrontEnd())
     counters = writer.Counters(num_utterances=2, counts={"a": {"neutral": 2}})
-    metadata = writer._metadata(preparation, {"0.tfrecord": counters})
+    metadata = writer._metadata(preparation, corpus, {"0.tfrecord": counters})
     assert metadata.shards["0.tfrecord"]["num_bytes"] == size
     records.write_metadata(tmp_path, metadata)
     ((features, _),) = make_dataset(tmp_path, ["a"], ["audio"])

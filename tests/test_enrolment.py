@@ -1,6 +1,7 @@
 """Tests of emotion_tf.serving.enrolment: statistics over the speaker's other recordings, and over those alone."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +9,21 @@ import soundfile
 from test_predictor import tone
 
 from emotion_tf.serving import Predictor
-from emotion_tf.serving.enrolment import statistics_of
+from emotion_tf.serving.enrolment import EnrolledRecording, statistics_of
 from pipelines import audio
 from pipelines.command import InputError
+from pipelines.normalisation import Sums
 
 
 def test_without_a_frame_there_are_no_statistics():
-    assert statistics_of([], audio.FrontEnd(), ("log_mel",)) is None
+    assert statistics_of([], np.ones(2)) is None
+
+
+def test_what_was_never_heard_of_a_speaker_has_a_deviation_of_zero():
+    steps = np.array([[1.0, 2.0], [3.0, 2.0]])
+    recording = EnrolledRecording(Path("a.wav"), "", Sums.of(np.zeros((0, 1)), steps))
+    mean, std = statistics_of([recording], np.full(3, 0.1))
+    assert (mean.tolist(), std.tolist()) == ([0, 2, 2], [0, 1, 0.1])
 
 
 @pytest.fixture(scope="module")

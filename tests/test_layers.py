@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from emotion_tf.models.branches.layers import (
     AttentionPooling,
+    AttentiveStatisticsPooling,
     CutWindows,
     FrameNormalization,
     JoinWindows,
@@ -100,7 +101,47 @@ def test_pictures_alone_move_the_statistics_and_a_batch_without_any_moves_none(i
         assert np.isfinite(train(np.zeros_like(pictures), np.zeros(4, bool))).all()
 
 
-LAYERS = [PadFrames(8), MaskFrames(4), AttentionPooling(5), StepMask(2), MeanPooling(), CutWindows(3), JoinWindows()]
+def statistics_pooling(num_heads=2):
+    layer = AttentiveStatisticsPooling(5, num_heads)
+    layer.build((None, None, 3), (None, None))
+    return layer
+
+
+def test_attentive_statistics_are_means_and_deviations_of_all_steps_and_of_each_head():
+    layer, inputs = statistics_pooling(), randoms(1, 4, 3)
+    hidden_kernel, hidden_bias, score_kernel = layer.get_weights()
+    steps = inputs[0, :3]
+    scores = np.tanh(steps @ hidden_kernel + hidden_bias) @ score_kernel  # [3, num_heads]
+    weights = np.concatenate([np.ones((3, 1)), np.exp(scores)], axis=1).T
+    means = [np.average(steps, axis=0, weights=each) for each in weights]
+    pairs = zip(weights, means, strict=True)
+    deviations = [np.sqrt(np.average(np.square(steps - mean), axis=0, weights=each)) for each, mean in pairs]
+    found = layer(inputs, np.array([[True, True, True, False]])).numpy()
+    np.testing.assert_allclose(found[0], np.concatenate([*means, *deviations]), rtol=1e-4)
+    assert found.shape == layer.compute_output_shape(inputs.shape, (1, 4)) == (1, 18)
+
+
+def test_attentive_statistics_of_nothing_are_zeros_and_of_one_step_have_a_gradient():
+    layer, inputs = statistics_pooling(), tf.constant(randoms(2, 4, 3))
+    is_step = np.array([[False] * 4, [True] + [False] * 3])
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        found = layer(inputs, is_step)
+    assert not found[0].numpy().any()
+    np.testing.assert_allclose(found[1, :9], np.tile(inputs[1, 0], 3), rtol=1e-5)
+    assert np.isfinite(tape.gradient(found, inputs)).all()
+
+
+LAYERS = [
+    PadFrames(8),
+    MaskFrames(4),
+    AttentionPooling(5),
+    AttentiveStatisticsPooling(5, 3),
+    StepMask(2),
+    MeanPooling(),
+    CutWindows(3),
+    JoinWindows(),
+]
 
 
 @pytest.mark.parametrize("layer", LAYERS)

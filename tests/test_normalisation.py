@@ -12,6 +12,7 @@ from pipelines.normalisation import (
     Normalisation,
     Sums,
     fit,
+    least_std,
     make_leave_one_out,
     normalise,
     normalise_states,
@@ -50,10 +51,19 @@ def test_sums_give_mean_and_std():
 
 def test_an_absent_clip_counts_for_nothing_and_nothing_has_finite_statistics():
     sums = Sums.of(clip(5)) + Sums.of(clip(0))
-    assert (sums.num_clips, sums.num_frames) == (1, 5)
+    assert (sums.num_clips, sums.counts.tolist()) == (1, [5, 5])
     mean, std = pooled([], 3).statistics(0.1)
     assert mean.tolist() == [0, 0, 0]
     assert std.tolist() == [0.1] * 3
+
+
+def test_frames_and_steps_of_a_clip_are_counted_for_themselves():
+    frames, steps = clip(9, 1), clip(4, 2, 3)
+    sums = Sums.of(frames, steps) + Sums.of(frames[:0], steps)
+    assert (sums.num_clips, sums.counts.tolist()) == (2, [9, 9, 8, 8, 8])
+    mean, std = sums.statistics(0.1)
+    np.testing.assert_allclose(mean, [*frames.mean(axis=0), *steps.mean(axis=0)], rtol=1e-5)
+    np.testing.assert_allclose(std, [*frames.std(axis=0), *steps.std(axis=0)], rtol=1e-5)
 
 
 def test_a_column_that_does_not_vary_is_not_blown_up():
@@ -93,7 +103,8 @@ def test_speakers_with_a_single_clip_of_audio_are_counted(three_speaker_records,
 def test_a_speakers_other_clips_are_all_but_the_clip(three_speaker_records, in_map):
     clips = clips_of(three_speaker_records)
     fitted = Normalisation("enrolled", {"log_mel": [1.0] * 64}, {"log_mel": [3.0] * 64})
-    leave_one_out = make_leave_one_out(speaker_sums(three_speaker_records, LOG_MEL), fitted, LOG_MEL, audio.FrontEnd())
+    least = least_std(LOG_MEL, audio.FrontEnd())
+    leave_one_out = make_leave_one_out(speaker_sums(three_speaker_records, LOG_MEL), fitted, LOG_MEL, least)
     for name in sorted(clips)[::17]:
         speaker, log_mel = clips[name]
         others = [one for other, (who, one) in clips.items() if who == speaker and other != name]
@@ -108,7 +119,7 @@ def test_a_speakers_other_clips_are_all_but_the_clip(three_speaker_records, in_m
 def test_training_stands_in_for_a_speaker_without_another_clip():
     alone, pair = clip(9), [clip(4, 1), clip(6, 2)]
     sums = {"alone": Sums.of(alone) + Sums.of(clip(0)), "pair": Sums.of(pair[0]) + Sums.of(pair[1])}
-    leave_one_out = make_leave_one_out(sums, FITTED, LOG_MEL, NARROW)
+    leave_one_out = make_leave_one_out(sums, FITTED, LOG_MEL, least_std(LOG_MEL, NARROW))
     mean, std = leave_one_out(tf.constant("alone"), tf.constant(alone))
     np.testing.assert_allclose(mean, FITTED.mean["log_mel"])
     np.testing.assert_allclose(std, FITTED.std["log_mel"])
@@ -178,8 +189,37 @@ def test_states_are_scaled_column_by_column_and_block_by_block(encoder_records):
     np.testing.assert_array_equal(values[~is_step], 0)
 
 
-def test_states_stay_as_they_are_where_no_statistics_were_fitted(encoder_records):
-    states = tf.ones([3, 2, 8], tf.float16)
-    enrolled = fit(encoder_records, "enrolled", ["log_mel", "encoder"], ["01"])
-    assert set(enrolled.mean) == {"log_mel"}
-    assert normalise_states(states, enrolled) is normalise_states(states, None) is states
+@pytest.mark.parametrize("names", [["encoder"], ["log_mel", "encoder"]])
+def test_states_of_enrolled_speakers_are_scaled_by_their_other_clips(encoder_records, names):
+    found = fit(encoder_records, "enrolled", names, ["01", "03"])
+    training = fit(encoder_records, "training", names, ["01", "03"])
+    assert (found.mean, found.std) == (training.mean, training.std)
+    options = {"audio_features": names, "batch_size": 200}
+    [(stored, _)] = make_dataset(encoder_records, ["02"], ["audio"], **options)
+    [(scaled, _)] = make_dataset(encoder_records, ["02"], ["audio"], normalisation=found, **options)
+    states, counts = stored["encoder"].numpy().astype(np.float64), stored["num_steps"].numpy()
+    clips = [one[:count] for one, count in zip(states, counts, strict=True)]
+    for row in range(0, len(clips), 11):
+        others = np.concatenate(clips[:row] + clips[row + 1 :])
+        expected = (clips[row] - others.mean(axis=0)) / others.std(axis=0)
+        result = scaled["encoder"].numpy()[row]
+        np.testing.assert_allclose(result[: len(expected)], expected, atol=1e-3)
+        np.testing.assert_array_equal(result[len(expected) :], 0)
+
+
+def test_states_have_the_last_columns_of_a_speaker():
+    states, log_mel = tf.constant(clip(12, 3).reshape(2, 3, 2, 2)), tf.constant(clip(8, 4).reshape(2, 4, 2))
+    fitted = FITTED.with_features_of(Normalisation("enrolled", {"encoder": [1.0] * 4}, {"encoder": [2.0] * 4}))
+    mean = np.array([[0] * 6, [5, 6, 7, 8, 9, 10]], np.float32)
+    std = np.array([[0] * 6, [1, 2, 3, 4, 0, 6]], np.float32)
+    found = normalise_states(states, fitted, mean, std)
+    np.testing.assert_allclose(found[0], (states[0] - 1) / 2, rtol=1e-5)
+    np.testing.assert_allclose(found[1], (states[1] - [[7, 8], [9, 10]]) / [[3, 4], [2, 6]], rtol=1e-5)
+    frames = normalise({"log_mel": log_mel}, tf.constant([4, 4]), fitted, mean, std)["log_mel"]
+    np.testing.assert_allclose(frames[0], (log_mel[0] - [1, 2]) / [3, 4], rtol=1e-5)
+    np.testing.assert_allclose(frames[1], (log_mel[1] - [5, 6]) / [1, 2], rtol=1e-5)
+
+
+def test_states_stay_as_they_are_where_nothing_was_fitted():
+    states = tf.ones([1, 3, 2, 8], tf.float16)
+    assert normalise_states(states, None) is states

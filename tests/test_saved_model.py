@@ -24,6 +24,7 @@ from emotion_tf.serving.predictor import Predictor
 from pipelines import audio
 from pipelines.audio.speech_encoder import EncoderSettings
 from pipelines.files import write_json
+from pipelines.normalisation import Sums
 from pipelines.records import read_examples
 from pipelines.video import to_array
 
@@ -445,6 +446,65 @@ def test_an_export_of_enrolled_speakers_has_two_more_inputs(enrolled_export, enr
     assert set(features) == {"log_mel", "num_frames", "token_ids"}
     metadata = json.loads((enrolled_export / "metadata.json").read_text())
     assert (metadata["normalise"], metadata["marks"]) == ("enrolled", ["synthetic", "enrolled speaker"])
+
+
+def test_recordings_are_summed_in_the_export_whatever_stands_beside_them(enrolled_export):
+    loaded = tf.saved_model.load(str(enrolled_export / "1"))
+    waveform = noise(9000)
+    found = loaded.signatures["enrol"](waveform=tf.constant(together(noise(20000), waveform, np.zeros(5))))
+    features, [num_frames] = audio.frame_features(waveform[None], audio.FrontEnd(), ["log_mel"])
+    expected = Sums.of(features["log_mel"].numpy()[0, : int(num_frames)])
+    for name in ("counts", "total", "squares"):
+        np.testing.assert_allclose(found[name][1], getattr(expected, name), rtol=1e-5)
+        np.testing.assert_array_equal(found[name][2], 0)
+
+
+@pytest.fixture(scope="module")
+def enrolled_states_run(make_config, states_and_waveforms, fitted):
+    """A run on states and frames that normalises both by the speaker's other clips."""
+    config = encoder_config(make_config, states_and_waveforms, "log_mel", "encoder")
+    return fitted("enrolled-states", dataclasses.replace(config, normalise="enrolled"))
+
+
+def test_states_of_enrolled_speakers_give_the_probabilities_of_the_run(enrolled_states_run, exported, three_speakers):
+    predictor, metadata = Predictor(exported(enrolled_states_run)), enrolled_states_run.metadata()
+    assert "enrolled speaker" in metadata.marks
+    specs = predictor._serve.structured_input_signature[1]
+    assert [specs[name].shape.as_list() for name in saved_model.SPEAKER_INPUTS] == [[None, 64 + 2 * 8]] * 2
+    [speaker] = metadata.fold.validation
+    files = {one.utterance_id: one.audio for one in three_speakers.utterances if one.speaker == speaker}
+    enrolled, rows = predictor.enrol(list(files.values())), enrolled_states_run.predictions().iloc[::9]
+    expected = rows[[f"probability_{emotion}" for emotion in metadata.emotions]].to_numpy()
+    found, plain = (
+        [list(predictor.predict(files[name], enrolled=others).probabilities.values()) for name in rows["utterance_id"]]
+        for others in (enrolled, [])
+    )
+    worst, without = (np.abs(np.array(values) - expected).max() for values in (found, plain))
+    assert worst < 1e-4 < 3e-4 < without
+
+
+@pytest.mark.parametrize("fusion", ["early", "late"])
+def test_fusions_of_states_of_enrolled_speakers_are_exported(
+    fusion, make_config, enrolled_states_run, text_run, tmp_path
+):
+    config = make_config("fusion", fusion=fusion, epochs=1, records=enrolled_states_run.config().records)
+    if fusion == "early":
+        features = AudioConfig((4,), 4, 4, features=("log_mel", "encoder"))
+        config = dataclasses.replace(config, audio=features, normalise="enrolled")
+    else:
+        config = dataclasses.replace(config, runs=(str(enrolled_states_run.folder), str(text_run.folder)))
+    run = Run(tmp_path / "run")
+    fit(config, run)
+    assert set(run.normalisation().mean) == {"log_mel", "encoder"}
+    assert "agrees with the run on 50 stored clips to" in export(run, tmp_path / "export")
+
+
+def test_states_by_statistics_of_training_are_exported(make_config, states_and_waveforms, tmp_path):
+    config = encoder_config(make_config, states_and_waveforms, "encoder")
+    run = Run(tmp_path / "run")
+    fit(dataclasses.replace(config, normalise="training"), run)
+    assert "agrees with the run on 50 stored clips to" in export(run, tmp_path / "export")
+    assert Predictor(tmp_path / "export").metadata["signatures"] == ["serving_default", "features"]
 
 
 def test_training_statistics_are_built_in_and_stand_for_a_speaker_who_is_not_enrolled(enrolled_export, enrolled_run):

@@ -20,6 +20,8 @@ def test_what_is_read_of_a_record_is_a_field_for_each_feature_or_the_waveform(ac
 
     assert fields(["log_mel", "mfcc", "acoustic"]) == ["log_mel", "acoustic"]
     assert fields(["mfcc"], unchanged) == ["waveform"]
+    assert fields(["log_mel", "encoder"], unchanged) == ["waveform", "encoder"]
+    assert fields(["encoder"]) == fields(["encoder"], unchanged) == ["encoder"]
     assert fields([]) == fields([], unchanged) == []
 
 
@@ -75,6 +77,20 @@ def test_audio_that_is_shuffled_to_another_utterance_keeps_the_statistics_of_its
         for shuffled in ("", "audio")
     )
     old, new = ([content[name]["log_mel"] for name in sorted(before)] for content in (before, after))
+    assert old != new
+    assert sorted(old) == sorted(new)
+
+
+def test_shuffled_states_keep_the_statistics_of_their_own_speaker(encoder_records):
+    options = {"audio_features": ["log_mel", "encoder"], "with_metadata": True}
+    options["normalisation"] = fit(encoder_records, "enrolled", options["audio_features"], ["01"])
+    old, new = (
+        [
+            features["encoder"][: features["num_steps"]].numpy().tobytes()
+            for _, (features, *_) in sorted(examples_of(make_dataset(encoder_records, SPEAKERS, **chosen)).items())
+        ]
+        for chosen in (options, options | {"shuffled": "audio"})
+    )
     assert old != new
     assert sorted(old) == sorted(new)
 

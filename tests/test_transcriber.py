@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ class Parrot:
 
     def __call__(self, waveform, peak=None):
         Parrot.asked += 1
-        return Transcription(f"sound, number {Parrot.asked}", len(waveform) / 16000, 0.25)
+        return Transcription(f"sound, number {Parrot.asked}", len(waveform) / 16000)
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def test_a_checkpoint_transcribes_decoded_samples_without_ffmpeg(transcriber, mo
     monkeypatch.setenv("PATH", "")
     found = transcriber(noise(1.5))
     assert (found.transcript, found.seconds) == (SENTENCE, 1.5)
-    assert found.no_speech_prob < 0.01
+    [window] = found.decoding.windows
+    assert window.trial.no_speech_prob < 0.01
 
 
 def test_transcribing_again_gives_the_same_words(transcriber):
@@ -93,7 +95,9 @@ def test_a_recording_longer_than_a_window_is_transcribed_to_its_end(transcriber)
 def test_what_whisper_takes_for_no_speech_is_dropped_however_sure_it_is(make_whisper):
     found = Transcriber(WhisperSettings(str(make_whisper("Thank you.", is_speech=False)), device="cpu"))(noise())
     assert found.transcript == ""
-    assert found.no_speech_prob > 0.99
+    [window] = found.decoding.windows
+    assert window.trial.no_speech_prob > 0.99
+    assert len(window.trials) == 1, "no other temperature can change that"
 
 
 def test_an_english_model_transcribes_english_and_refuses_other_languages(make_whisper):
@@ -105,7 +109,7 @@ def test_an_english_model_transcribes_english_and_refuses_other_languages(make_w
 
 
 def test_silence_and_snippets_never_reach_the_model(transcriber, monkeypatch):
-    monkeypatch.setattr("whisper.transcribe", None)
+    monkeypatch.setattr(transcriber, "_decode", None)
     assert transcriber(np.zeros(32000, np.int16)) == Transcription("", 2.0)
     assert transcriber(noise(0.05)) == Transcription("", 0.05)
     assert transcriber(np.zeros(0, np.int16)) == Transcription("", 0.0)
@@ -130,6 +134,20 @@ def test_the_gate_is_at_the_level_of_the_recording_whatever_that_of_its_samples(
     assert is_silent(np.zeros(16000, np.int16), 0.0)
 
 
+def test_a_recording_that_the_front_end_takes_for_silent_is_silent_here_too():
+    sine = np.rint(29000 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000)).astype(np.int16)
+    for peak in (31.6, 32.4, 32.6):
+        assert is_silent(sine, peak / 32768) == audio.is_silent(peak / 32768)
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 300])
+def test_a_long_silence_hides_no_word(seconds):
+    word = np.rint(60 * np.sin(2 * np.pi * 200 * np.arange(8000) / 16000)).astype(np.int16)
+    waveform = np.concatenate([np.zeros(8000, np.int16), word, np.zeros(seconds * 16000, np.int16)])
+    assert not is_silent(waveform)
+    assert not is_silent(np.rint(400 * waveform.astype(float)).astype(np.int16), 60 / 32768)
+
+
 @pytest.mark.real_data
 def test_no_clip_of_an_actor_of_ravdess_counts_as_silent(real_data):
     paths = sorted((real_data / "ravdess" / "Actor_05").glob("*.flac"))
@@ -144,6 +162,9 @@ def test_words_are_kept_in_a_readable_table_with_the_settings(clips, settings, t
     assert [row["utterance_id"] for row in (first, second, silent)] == ["0", "1", "3"]
     assert (first["transcript"], first["model"], first["language"]) == (SENTENCE, "tiny.pt", "en")
     assert (first["seconds"], silent["transcript"], silent["no_speech_prob"]) == ("1.000", "", "")
+    assert (first["temperature"], silent["temperature"]) == ("0", "")
+    assert float(first["avg_logprob"]) > -0.1
+    assert 0 < float(first["compression_ratio"]) < 1
     assert first["audio_sha256"] == file_sha256(clips.utterances[2].audio)
     assert first["model_sha256"] == file_sha256(Path(settings.model))
 
@@ -173,6 +194,56 @@ def test_other_settings_are_transcribed_anew_in_a_file_of_their_own(clips, setti
     assert [name.removesuffix(".csv").rpartition("-")[2] for name in names] == ["de", "en"]
     transcribed(clips, dataclasses.replace(settings, device="cuda"), tmp_path / "cache")
     assert parrot.asked == 6
+
+
+def test_other_gates_are_transcribed_anew(clips, settings, tmp_path, parrot, monkeypatch):
+    transcribed(clips, settings, tmp_path / "cache")
+    monkeypatch.setattr(module, "_GATES", "others")
+    transcribed(clips, WhisperSettings(settings.model), tmp_path / "cache")
+    assert parrot.asked == 6
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_table_of_before_the_gates_is_left_as_it_is(clips, settings, tmp_path, parrot):
+    old = tmp_path / "cache" / f"whisper-tiny.pt-{settings.identity['model_sha256'][:8]}-en.csv"
+    old.parent.mkdir()
+    old.write_text("audio_sha256,model,transcript\n")
+    assert words(transcribed(clips, settings, tmp_path / "cache"))[0] == "sound, number 1"
+    assert old.read_text() == "audio_sha256,model,transcript\n"
+
+
+def test_the_language_of_each_clip_is_stored_and_counted(clips, make_whisper, tmp_path, capsys):
+    settings = WhisperSettings(str(make_whisper("Oh, nein!", detects="de")), "auto", "cpu")
+    for _ in range(2):
+        assert words(transcribed(clips, settings, tmp_path / "cache"))[0] == "Oh, nein!"
+        assert "whisper tiny.pt: languages detected in clips with words: de 3\n" in capsys.readouterr().err
+    first, _, silent = rows(tmp_path / "cache")
+    assert (first["language"], first["used_language"], first["detected_language"]) == ("auto", "de", "de")
+    assert float(first["language_probability"]) > 0.9
+    assert (silent["used_language"], silent["detected_language"], silent["language_probability"]) == ("", "", "")
+
+
+def test_clips_in_another_language_than_the_one_told_are_counted(clips, make_whisper, tmp_path, capsys):
+    path = str(make_whisper("Oh, no!", detects="de"))
+    for language in ("en", "english"):
+        transcribed(clips, WhisperSettings(path, language, "cpu"), tmp_path / language)
+        error = capsys.readouterr().err
+        assert "warning: 3 of 3 clips with words sound like another language than en (de 3): their words" in error
+        assert {row["used_language"] for row in rows(tmp_path / language)} == {"en", ""}
+    transcribed(clips, WhisperSettings(path, "german", "cpu"), tmp_path / "german")
+    assert "language" not in capsys.readouterr().err
+
+
+def test_a_prediction_is_told_the_language(make_whisper):
+    path = str(make_whisper("Oh, no!", detects="de"))
+    remarks = {}
+    for language in ("en", "de", "auto"):
+        transcriber = Transcriber(WhisperSettings(path, language, "cpu"))
+        _, *remarks[language] = transcriber.remarks(transcriber(noise()))
+    assert remarks["de"] == []
+    assert remarks["auto"] == ["the language was detected as de (probability 1.00)"]
+    [warning] = remarks["en"]
+    assert warning.startswith("the recording sounds like the language de (probability 1.00) and was transcribed as en")
 
 
 def test_a_changed_recording_is_transcribed_anew(clips, settings, tmp_path, parrot):
@@ -213,7 +284,7 @@ def test_a_run_that_was_stopped_continues_after_the_last_clip(clips, settings, t
 def test_a_name_that_is_no_model_leaves_no_folders(clips, tmp_path, parrot):
     transcribed(clips, WhisperSettings("../none/tiny.pt", "a/b"), tmp_path / "cache")
     [path] = (tmp_path / "cache").iterdir()
-    assert path.name == "whisper-.._none_tiny.pt-a_b.csv"
+    assert re.fullmatch(r"whisper-\.\._none_tiny\.pt-[0-9a-f]{8}-a_b\.csv", path.name)
 
 
 def test_an_unknown_language_gets_a_sentence(settings):

@@ -129,6 +129,12 @@ class TrainingConfig:
         at_least(0),
     )
     num_frame_masks: int = _audio(2, "Draw N masks over frames a clip.", at_least(0))
+    state_mask: int = _audio(
+        0,
+        "Hide fewer than N neighbouring states of an encoder, 25 a second and at most a quarter of the clip, with each"
+        " of two masks.",
+        at_least(0),
+    )
     mixup: float = _audio(
         0.4,
         "Mix at most this share of another clip, label included, into half of the training clips; audio branch only.",

@@ -1,6 +1,7 @@
 """Writes the SavedModel of a run, with its signatures, and collects the facts that go beside it."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ MAX_PEAK = 2.0
 """What is louder was never divided: by 32768 where samples are integers, by 255 where pixels are."""
 
 SPEAKER_INPUTS = ("speaker_mean", "speaker_std")
-"""Further inputs of a run that normalises by the speaker's other recordings: [batch, num_columns] float32 each."""
+"""Further inputs of a run that normalises by the speaker's other recordings, [batch, num_columns] float32 each: of the
+columns of its features of frames, and behind them those of states of an encoder, num_blocks * width."""
 
 
 def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") -> dict[str, Any]:
@@ -44,10 +46,10 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
     names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
     facts = {name: getattr(found, name) for name in (*names, "video", "bandwidth_hz")}
     thresholds = run.thresholds()
-    hop_seconds = found.front_end["hop_seconds"]
+    hop_seconds, mode = found.front_end["hop_seconds"], _mode(run.normalisation())
     return facts | {
         "run": run.folder.name,
-        "normalise": _mode(run.normalisation()),
+        "normalise": mode,
         "thresholds": None if thresholds is None else dict(zip(found.emotions, thresholds.tolist(), strict=True)),
         "sample_rate": audio.SAMPLE_RATE,
         "max_tokens": run.config().training.max_tokens,
@@ -55,7 +57,7 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
         "modalities": list(modalities_of(model)),
         "has_shares": shares_model(model) is not None,
         "audio_features": list(audio_features_of(model)) or ["log_mel"],
-        "signatures": ["serving_default", "features"],
+        "signatures": ["serving_default", "features", *(["enrol"] if mode == "enrolled" else [])],
         "variables": variables,
     }
 
@@ -67,7 +69,7 @@ def _mode(normalisation: Normalisation | None) -> str:
 def write_saved_model(
     model: "keras.Model", encoder: "WhisperEncoder | None", metadata: dict[str, Any], run: Run, folder: Path
 ) -> None:
-    """Writes a model with its two signatures.
+    """Writes a model with its signatures.
 
     Args:
       model: Of the run.
@@ -79,13 +81,13 @@ def write_saved_model(
     Raises:
       InputError: Weights that the type of the variables does not hold.
 
-    Both signatures raise an InvalidArgumentError on NaN and infinite values, and on a waveform or frames with a peak
+    All signatures raise an InvalidArgumentError on NaN and infinite values, and on a waveform or frames with a peak
     above `MAX_PEAK`.
     """
     import tensorflow as tf
 
     predict, specs = _predictions(model, metadata), _feature_specs(metadata)
-    to_features = raw_to_features(run, metadata, encoder)
+    to_features, sums = raw_to_features(run, metadata, encoder), _waveform_to_sums(metadata, encoder)
     stored = StoredVariables([model, *([encoder] if encoder else [])], metadata["variables"])
 
     def serve_raw(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
@@ -99,9 +101,18 @@ def write_saved_model(
             return predict(_checked(features))
 
     module = tf.Module()
-    module.stored = stored.values  # Both signatures share them.
-    module.serving_default = tf.function(serve_raw, input_signature=[_raw_specs(metadata, specs)])
+
+    def enrol(waveform: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        """Sums recordings of speakers."""
+        with stored.in_use():
+            return sums(_checked({"waveform": waveform})["waveform"])
+
+    module.stored = stored.values  # The signatures share them.
+    raw_specs = _raw_specs(metadata, specs)
+    module.serving_default = tf.function(serve_raw, input_signature=[raw_specs])
     module.features = tf.function(serve_features, input_signature=[specs])
+    if "enrol" in metadata["signatures"]:
+        module.enrol = tf.function(enrol, input_signature=[raw_specs["waveform"]])
     signatures = {name: getattr(module, name) for name in metadata["signatures"]}
     tf.saved_model.save(module, str(folder), signatures)
 
@@ -145,13 +156,12 @@ def raw_to_features(
     def of_frames(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         """Computes the features of frames."""
         features, num_frames = audio.frame_features(raw["waveform"], front_end, names)
-        speaker = [raw.get(name) for name in SPEAKER_INPUTS]
-        return {**normalise(features, num_frames, normalisation, *speaker), "num_frames": num_frames}
+        return {**normalise(features, num_frames, normalisation, *speaker_of(raw)), "num_frames": num_frames}
 
     def of_steps(raw: "dict[str, tf.Tensor]", encoder: "WhisperEncoder") -> "dict[str, tf.Tensor]":
         """Computes states."""
         found = speech_encoder.graph_states(encoder, raw["waveform"])
-        return found | {STATES: normalise_states(found[STATES], normalisation)}
+        return found | {STATES: normalise_states(found[STATES], normalisation, *speaker_of(raw))}
 
     def to_features(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         return {
@@ -164,6 +174,51 @@ def raw_to_features(
     return to_features
 
 
+def speaker_of(raw: "Mapping[str, tf.Tensor]") -> "list[tf.Tensor | None]":
+    """Picks `SPEAKER_INPUTS`; None where a run does not ask for them."""
+    return [raw.get(name) for name in SPEAKER_INPUTS]
+
+
+def _waveform_to_sums(
+    metadata: dict[str, Any], encoder: "WhisperEncoder | None"
+) -> "Callable[[tf.Tensor], dict[str, tf.Tensor]]":
+    """Makes the function of the signature `enrol`, as graph ops.
+
+    Args:
+      metadata: What `export_metadata` collected.
+      encoder: What makes states for the run; None where it reads none.
+
+    Returns:
+      A function from waveform [batch, num_samples] to counts, total and squares, [batch, num_columns] float64 each:
+      what `pipelines.normalisation.Sums` holds of each recording, in the columns of `SPEAKER_INPUTS`.
+    """
+    import tensorflow as tf
+
+    front_end, names = audio.FrontEnd(**metadata["front_end"]), audio.frame_names(metadata["audio_features"])
+
+    def summed(values: "tf.Tensor", lengths: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
+        """Sums [batch, length, columns] up to the end of each: counts, total and squares [batch, columns]."""
+        is_there = tf.sequence_mask(lengths, tf.shape(values)[1], tf.float64)[:, :, tf.newaxis]
+        wide = tf.cast(values, tf.float64) * is_there
+        counts = tf.reduce_sum(is_there, axis=1) * tf.ones(values.shape[2:], tf.float64)
+        return counts, tf.reduce_sum(wide, axis=1), tf.reduce_sum(tf.square(wide), axis=1)
+
+    def to_sums(waveform: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        parts = []
+        if names:
+            features, num_frames = audio.frame_features(waveform, front_end, names)
+            parts.append(summed(tf.concat(list(features.values()), axis=2), num_frames))
+        if encoder:
+            found = speech_encoder.graph_states(encoder, waveform)
+            shape = tf.shape(found[STATES])
+            width = math.prod(shape_of_states(metadata["encoder"]))
+            parts.append(summed(tf.reshape(found[STATES], (shape[0], shape[1], width)), found["num_steps"]))
+        joined = [tf.concat(values, axis=1) for values in zip(*parts, strict=True)]
+        return dict(zip(("counts", "total", "squares"), joined, strict=True))
+
+    return to_sums
+
+
 def _raw_specs(metadata: dict[str, Any], features: "dict[str, tf.TensorSpec]") -> "dict[str, tf.TensorSpec]":
     """Describes the inputs of `serving_default`, given those of `features`."""
     import tensorflow as tf
@@ -174,7 +229,7 @@ def _raw_specs(metadata: dict[str, Any], features: "dict[str, tf.TensorSpec]") -
         **{name: features[name] for name in ("video_frames",) if name in features},
     }
     if metadata["normalise"] == "enrolled":
-        num_columns = sum(features[name].shape[2] for name in audio.frame_names(metadata["audio_features"]))
+        num_columns = sum(math.prod(features[name].shape[2:]) for name in metadata["audio_features"])
         specs |= {name: tf.TensorSpec([None, num_columns], tf.float32, name=name) for name in SPEAKER_INPUTS}
     return specs
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.exporting.saved_model import SPEAKER_INPUTS, raw_to_features, to_probabilities
+from emotion_tf.exporting.saved_model import SPEAKER_INPUTS, raw_to_features, speaker_of, to_probabilities
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.predictor import Predictor, leave_out
 from pipelines import audio, text
@@ -173,7 +173,7 @@ def _speakers(normalisation: Normalisation | None, audio_features: Sequence[str]
     if normalisation is None or normalisation.mode != "enrolled":
         return {}
     rng, is_enrolled = np.random.default_rng(0), np.arange(NUM_CHECKED)[:, np.newaxis] % 2
-    mean, deviation = normalisation.vectors(audio.frame_names(audio_features))
+    mean, deviation = normalisation.vectors(audio_features)
     means = is_enrolled * (mean + deviation * rng.standard_normal((NUM_CHECKED, len(mean))))
     deviations = is_enrolled * deviation * rng.uniform(0.5, 2.0, (NUM_CHECKED, 1))
     values = (means.astype(np.float32), deviations.astype(np.float32))
@@ -188,7 +188,8 @@ def _states_of(
     Args:
       run: Whose normalisation it takes.
       encoder: Of the run.
-      given: waveforms [batch, num_samples] float32 at the level of recordings, zeros where audio is absent.
+      given: waveforms [batch, num_samples] float32 at the level of recordings, zeros where audio is absent; and
+        `SPEAKER_INPUTS`, where the run asks for them.
       stored: Of each, [num_steps, num_blocks, width] float16, or None.
     """
     import numpy as np
@@ -204,7 +205,7 @@ def _states_of(
     batch = np.zeros((len(found), max([1, *map(len, found)]), *found[0].shape[1:]), np.float32)
     for row, states in zip(batch, found, strict=True):
         row[: len(states)] = states
-    scaled = normalise_states(tf.constant(batch), run.normalisation())
+    scaled = normalise_states(tf.constant(batch), run.normalisation(), *speaker_of(given))
     return {"encoder": scaled, "num_steps": tf.constant([len(states) for states in found], tf.int32)}
 
 

@@ -266,10 +266,10 @@ class Run(Scored):
         values = read_json(self.normalisation_path, AGAIN)
         try:
             found = Normalisation(**values)
-            widths = self.metadata().widths
-            for name, mean in found.mean.items():
+            widths, read = self.metadata().widths, self.metadata().audio_features
+            for name in sorted({*found.mean, *read}):
                 width = math.prod(widths[name]) if name == STATES else widths[name]
-                if not len(mean) == len(found.std[name]) == width or not min(found.std[name]) > 0:
+                if not len(found.mean[name]) == len(found.std[name]) == width or not min(found.std[name]) > 0:
                     raise ValueError(f"{name} has {width} columns and as many deviations above 0")
             return found
         except (TypeError, KeyError, ValueError, AttributeError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import audio
-from pipelines.normalisation import Sums, least_std, pooled
+from pipelines.normalisation import Sums, pooled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class EnrolledRecording:
     Attributes:
       file: Where it was read.
       sha256: Of its samples.
-      sums: Over its frames, of the columns of all audio features that the model reads.
+      sums: Over its frames and steps, of the columns of all audio features that the model reads.
     """
 
     file: Path
@@ -29,14 +29,17 @@ class EnrolledRecording:
         return audio.sha256(waveform) == self.sha256 or (file is not None and file.resolve() == self.file.resolve())
 
 
-def statistics_of(
-    enrolled: Sequence[EnrolledRecording], front_end: audio.FrontEnd, audio_features: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray] | None:
+def statistics_of(enrolled: Sequence[EnrolledRecording], least: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Pools recordings of a speaker.
 
+    Args:
+      enrolled: The recordings.
+      least: [num_columns], what the columns are divided by at least (`pipelines.normalisation.least_std`).
+
     Returns:
-      Mean and standard deviation over all frames, [num_columns] float64 each; None where there is no frame.
+      Mean and standard deviation over all frames and steps, [num_columns] float64 each, the latter 0 of columns of
+      which there are none; None where there is no frame and no step.
     """
-    least = least_std(audio_features, front_end)
     sums = pooled([one.sums for one in enrolled], len(least))
-    return sums.statistics(least) if sums.num_frames else None
+    mean, std = sums.statistics(least)
+    return (mean, std * (sums.counts > 0)) if sums.counts.any() else None

@@ -14,7 +14,7 @@ from pipelines import audio
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError, import_tensorflow
 from pipelines.files import read_json
-from pipelines.normalisation import Sums
+from pipelines.normalisation import Sums, least_std
 from pipelines.transcripts.transcriber import Transcriber
 from pipelines.video import VideoSettings, to_array
 
@@ -101,9 +101,9 @@ class Predictor:
         return tuple(self.metadata["audio_features"])
 
     @property
-    def _frame_features(self) -> tuple[str, ...]:
-        """Those that are computed of each frame."""
-        return audio.frame_names(self.audio_features)
+    def _least_std(self) -> np.ndarray:
+        """What features of enrolled speakers are divided by at least: [num_columns]."""
+        return least_std(self.audio_features, self.front_end, self.metadata.get("encoder"))
 
     def predict_batch(
         self,
@@ -123,7 +123,8 @@ class Predictor:
           video_frames: [batch, num_video_frames, height, width, channels] float32 in [0, 1], as `video` describes them;
             zeros where video is absent; None: everywhere.
           speaker_mean, speaker_std: [batch, num_columns] over other recordings of each speaker, for a run of
-            --normalise enrolled; deviations of zero, or None: the statistics of training stand in.
+            --normalise enrolled, the num_blocks * width columns of states of an encoder behind those of frames;
+            deviations of zero, or None: the statistics of training stand in.
 
         Raises:
           InputError: NaN or infinite values, or a waveform or frames with a peak above 2, which nothing divided.
@@ -135,8 +136,7 @@ class Predictor:
             "transcript": tf.constant(list(transcripts), tf.string),
         }
         if self.metadata["normalise"] == "enrolled":
-            num_columns = sum(audio.num_columns(name, self.front_end) for name in self._frame_features)
-            unknown = np.zeros((len(waveforms), num_columns))
+            unknown = np.zeros((len(waveforms), len(self._least_std)))
             given = {"speaker_mean": speaker_mean, "speaker_std": speaker_std}
             inputs |= {n: tf.constant(unknown if v is None else v, tf.float32) for n, v in given.items()}
         if settings := self.video:
@@ -179,8 +179,10 @@ class Predictor:
         """
         path = None if file is None else Path(file)
         clip = self._read(path)
+        remarks: list[str] = []
         if transcriber is not None:
-            transcript = transcriber(clip.waveform, clip.peak).transcript
+            found = transcriber(clip.waveform, clip.peak)
+            transcript, remarks = found.transcript, transcriber.remarks(found)
         if (num_words := len(transcript.split())) > MAX_WORDS:
             raise InputError(f"the transcript of {num_words} words is no utterance (at most {MAX_WORDS}): cut it up.")
         speaker, warnings = self._speaker(path, clip.waveform, enrolled)
@@ -198,7 +200,7 @@ class Predictor:
             changes_without=self._changes_without(inputs, probabilities),
             seconds=len(clip.waveform) / audio.SAMPLE_RATE,
             warnings=(
-                *([f"transcribed by whisper {transcriber.name}"] if transcriber else []),
+                *remarks,
                 *warnings,
                 *warnings_of(self.metadata, clip, transcript),
             ),
@@ -214,14 +216,21 @@ class Predictor:
             return []
         if (mode := self.metadata["normalise"]) != "enrolled":
             raise InputError(f"--enrol is for runs of --normalise enrolled, and this one is of {mode}: leave it out.")
-        compute = audio.compiled_features(self.front_end, self._frame_features)
+        if "enrol" not in self.metadata["signatures"]:
+            raise InputError(f"{self.folder} enrols no speakers: export the run again.")
         enrolled = []
         for file in map(Path, files):
             waveform = audio.read_recording(file, longest_seconds=MAX_SECONDS).waveform
-            features, [num_frames] = compute(audio.pad_together([waveform]))
-            frames = np.concatenate([values[0, : int(num_frames)] for values in features.values()], axis=1)
-            enrolled.append(EnrolledRecording(file, audio.sha256(waveform), Sums.of(frames)))
+            enrolled.append(EnrolledRecording(file, audio.sha256(waveform), self._sums_of(waveform)))
         return enrolled
+
+    def _sums_of(self, waveform: np.ndarray) -> Sums:
+        """Sums what the model reads of a recording, [num_samples] int16."""
+        import tensorflow as tf
+
+        found = self._loaded.signatures["enrol"](waveform=tf.constant(audio.pad_together([waveform])))
+        sums = {name: values[0].numpy() for name, values in found.items()}
+        return Sums(int(sums["counts"].any()), **sums)
 
     def _read(self, file: Path | None) -> Clip:
         """Reads the audio of a recording or video and, for a model that reads video, its frames."""
@@ -238,7 +247,7 @@ class Predictor:
         same = [printable(str(one.file)) for one in enrolled if one.is_same(file, waveform)]
         others = [one for one in enrolled if not one.is_same(file, waveform)]
         warnings = [f"{', '.join(same)}: this recording itself, so not enrolled for it"] if same else []
-        statistics = statistics_of(others, self.front_end, self._frame_features)
+        statistics = statistics_of(others, self._least_std)
         if statistics is None:
             what = "no sound of the speaker beside this is enrolled" if enrolled else "no speaker is enrolled (--enrol)"
             return {}, [*warnings, f"{what}: the statistics of training stand in"]

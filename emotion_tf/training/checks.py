@@ -151,11 +151,6 @@ def _check_audio(config: Config, records: Metadata) -> None:
             "--speed, --noise-snr-db and --gain-db change waveforms, and --audio-features encoder are stored once:"
             " leave these or those out."
         )
-    if config.normalise == "enrolled" and config.audio.features == ("encoder",):
-        raise InputError(
-            "--normalise enrolled changes nothing for --audio-features encoder, which it leaves as they are: leave it"
-            " out, or give training."
-        )
     if config.training.changes_waveforms and not records.has_waveform:
         raise InputError(
             "--speed, --noise-snr-db and --gain-db change stored waveforms, and"

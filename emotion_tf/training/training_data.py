@@ -19,6 +19,7 @@ from pipelines.augment import (
     ImageAugment,
     MixUp,
     SpecAugment,
+    StateMask,
     Tensors,
     TextAugment,
     TimeShift,
@@ -109,6 +110,8 @@ def _augment(config: Config, num_frames: int, tokenizer: text.Tokenizer, front_e
     if "audio" in config.modalities:
         names = ("mel_shift", "mel_mask", "num_mel_masks", "frame_mask", "num_frame_masks")
         steps.append(SpecAugment(**{name: getattr(training, name) for name in names}))
+    if "encoder" in config.audio.features and "audio" in config.modalities and training.state_mask:
+        steps.append(StateMask(training.state_mask))
     shares = (training.word_dropout, training.word_swap, training.word_mask)
     if "text" in config.modalities and any(shares):
         steps.append(TextAugment(tokenizer, *shares))

@@ -31,15 +31,20 @@ class TranscriptCache:
         self._settings = dict(settings)
         self._columns = ("audio_sha256", *settings, *(name for name in columns if name != "audio_sha256"))
         make_folder(path.parent, _FLAG)
-        self._transcripts = {
-            row["audio_sha256"]: row["transcript"]
-            for row in self._rows()
+        self._rows = {
+            row["audio_sha256"]: row
+            for row in self._read()
             if all(row[name] == value for name, value in self._settings.items())
         }
 
     def get(self, audio_sha256: str) -> str | None:
         """Returns the words of a recording, empty where it has none, or None where it was never transcribed."""
-        return self._transcripts.get(audio_sha256)
+        row = self._rows.get(audio_sha256)
+        return None if row is None else row["transcript"]
+
+    def row(self, audio_sha256: str) -> Mapping[str, str]:
+        """Returns all columns of a recording; none where it was never transcribed."""
+        return self._rows.get(audio_sha256, {})
 
     def add(self, values: Mapping[str, str]) -> None:
         """Appends one row; a process that is killed here leaves half a line, which the next one cuts off."""
@@ -50,9 +55,9 @@ class TranscriptCache:
                 file.write(_line([row[name] for name in self._columns]))
         except OSError as error:
             raise _refusal(self._path, error) from None
-        self._transcripts[row["audio_sha256"]] = row["transcript"]
+        self._rows[row["audio_sha256"]] = row
 
-    def _rows(self) -> list[dict[str, str]]:
+    def _read(self) -> list[dict[str, str]]:
         try:
             content = self._path.read_bytes() if self._path.exists() else b""
         except OSError as error:

@@ -1,13 +1,15 @@
-"""Transcribed words: openai-whisper on decoded recordings, gated against silence, each recording transcribed once.
+"""Transcribed words: openai-whisper on decoded recordings, gated against silence and against what it makes up.
 
+Each recording is transcribed once.
 whisper and torch are imported when there is a recording to transcribe, and not where the cache holds all of them.
 """
 
 import argparse
 import dataclasses
 import functools
+import hashlib
 import re
-import warnings
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,29 @@ from pipelines.clips import read_segment
 from pipelines.command import InputError, progress_bar
 from pipelines.parsers import Group, add_flag
 from pipelines.transcripts.cache import TranscriptCache
+from pipelines.transcripts.decoding import SHORTEST_SECONDS, Decoder, Decoding
+from pipelines.transcripts.gates import Gates
+from pipelines.transcripts.languages import Hearing, describe_languages, remark_on
 from pipelines.utterance import Corpus, Utterance
 
 SILENT_RMS_DB = -65.0
-"""Softer recordings (dB of full scale) are not handed to whisper; the softest of 1,200 clips of RAVDESS reads -60."""
+"""Recordings whose loudest second is softer (dB of full scale) are not handed to whisper."""
 
-SHORTEST_SECONDS = 0.1
-"""Shorter recordings hold no word, and whisper would invent some."""
-
-NO_SPEECH = 0.6
-"""Segments that whisper takes for no speech with a higher probability are dropped, whatever that of their words."""
-
-_GATES = f"rms >= {SILENT_RMS_DB:g} dB; {SHORTEST_SECONDS:g} s or more; no_speech_prob <= {NO_SPEECH:g}"
-_COLUMNS = ("audio_sha256", "utterance_id", "device", "seconds", "no_speech_prob", "transcript")
+_GATES = f"rms of a second >= {SILENT_RMS_DB:g} dB; {SHORTEST_SECONDS:g} s or more; {Gates()}"
+_COLUMNS = (
+    "audio_sha256",
+    "utterance_id",
+    "device",
+    "seconds",
+    "used_language",
+    "detected_language",
+    "language_probability",
+    "no_speech_prob",
+    "avg_logprob",
+    "compression_ratio",
+    "temperature",
+    "transcript",
+)
 
 
 def add_whisper_arguments(parser: Group) -> None:
@@ -87,12 +99,20 @@ class Transcription:
     Attributes:
       transcript: Empty where there are no words.
       seconds: Length of the recording.
-      no_speech_prob: The highest of its segments; None where a gate kept the recording from whisper.
+      decoding: What whisper heard; None where a gate kept the recording from it.
     """
 
     transcript: str
     seconds: float
-    no_speech_prob: float | None = None
+    decoding: Decoding | None = None
+
+    @property
+    def hearing(self) -> Hearing:
+        """The language that was detected, that which was decoded, and whether there are words."""
+        if self.decoding is None:
+            return Hearing()
+        found = self.decoding
+        return Hearing(found.detected, found.probability, found.used, has_words=bool(self.transcript))
 
 
 class Transcriber:
@@ -107,9 +127,10 @@ class Transcriber:
         whisper = whisper_models.import_whisper()
         self._language = _language(whisper, settings.language)
         self.device = whisper_models.device_of(settings.device)
-        self._model = whisper_models.load(settings.model, self.device, "--whisper-model")
-        if not self._model.is_multilingual and self._language not in (None, "en"):
+        model = whisper_models.load(settings.model, self.device, "--whisper-model")
+        if not model.is_multilingual and self._language not in (None, "en"):
             raise InputError(f"the whisper model {self.name} is for English only: leave --language out.")
+        self._decode = Decoder(model, self._language, Gates())
 
     def __call__(self, waveform: np.ndarray, peak: float | None = None) -> Transcription:
         """Transcribes one recording; the same words each time.
@@ -117,37 +138,20 @@ class Transcriber:
         Args:
           waveform: [num_samples] int16 at 16 kHz, of any length.
           peak: Of the recording before it was brought to its level; None: that of the waveform.
-
-        Source:
-          Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision, 2022, section 4.5, without its
-          fallback to sampling.
         """
-        import whisper
-
         seconds = len(waveform) / audio.SAMPLE_RATE
         if is_silent(waveform, peak):
             return Transcription("", seconds)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Performing inference on CPU when CUDA is available")
-            result = whisper.transcribe(
-                self._model,
-                audio.to_float(waveform),
-                temperature=0.0,
-                condition_on_previous_text=False,
-                # The segments are gated below, so that their probabilities are known.
-                no_speech_threshold=None,
-                language=self._language,
-                fp16=self.device == "cuda",
-            )
-        segments = result["segments"]
-        spoken = "".join(segment["text"] for segment in segments if segment["no_speech_prob"] <= NO_SPEECH)
-        return Transcription(
-            " ".join(spoken.split()), seconds, max((segment["no_speech_prob"] for segment in segments), default=0.0)
-        )
+        decoding = self._decode(waveform)
+        return Transcription(decoding.transcript, seconds, decoding)
+
+    def remarks(self, found: Transcription) -> list[str]:
+        """Says in sentences what a reader of a transcription should know."""
+        return [f"transcribed by whisper {self.name}", *remark_on(found.hearing, is_auto=self._language is None)]
 
 
 def transcribed(corpus: Corpus, settings: WhisperSettings, folder: Path) -> Corpus:
-    """Puts transcribed words into a corpus.
+    """Puts transcribed words into a corpus, and tells their languages on stderr.
 
     Recordings that cannot be read get none; decoding names them later.
 
@@ -164,6 +168,9 @@ def transcribed(corpus: Corpus, settings: WhisperSettings, folder: Path) -> Corp
     hashes = {one.utterance_id: _hash_of(one, hash_file) for one in corpus.utterances}
     absent = [one for one in corpus.utterances if cache.get(hashes[one.utterance_id]) is None]
     _transcribe(absent, hashes, cache, settings)
+    hearings = [_hearing_of(cache.row(hashes[one.utterance_id])) for one in corpus.utterances]
+    for sentence in describe_languages(hearings, is_auto=settings.language == "auto"):
+        print(f"whisper {settings.name}: {sentence}", file=sys.stderr)
     return dataclasses.replace(
         corpus,
         utterances=tuple(
@@ -173,21 +180,33 @@ def transcribed(corpus: Corpus, settings: WhisperSettings, folder: Path) -> Corp
 
 
 def cache_name(identity: Mapping[str, str]) -> str:
-    """Names the CSV of a model and language; checkpoints of one name differ by the start of their hash."""
-    parts = ["whisper", identity["model"], identity["model_sha256"][:8], identity["language"]]
+    """Names the CSV of a model, gates and language; checkpoints of one name differ by the start of their hash."""
+    gates = hashlib.sha256(identity["gates"].encode()).hexdigest()[:8]
+    parts = ["whisper", identity["model"], identity["model_sha256"][:8], gates, identity["language"]]
     # What is neither a file nor a model's name is refused later; until then it must not name folders.
     return re.sub(r"[/\\]", "_", "-".join(filter(None, parts))) + ".csv"
 
 
 def is_silent(waveform: np.ndarray, peak: float | None = None) -> bool:
-    """Tells whether a waveform [num_samples] int16 of this peak is too short or too soft to hold a word."""
-    if len(waveform) < SHORTEST_SECONDS * audio.SAMPLE_RATE:
+    """Tells whether a waveform is too short or too soft to hold a word.
+
+    Args:
+      waveform: [num_samples] int16 at 16 kHz, at whatever level.
+      peak: Of the recording itself, as a share of full scale; None: that of the waveform.
+    """
+    if len(waveform) < SHORTEST_SECONDS * audio.SAMPLE_RATE or not waveform.any():
         return True
     samples = waveform.astype(np.float64) / 32768
-    if peak is not None and samples.any():
-        samples *= peak / np.abs(samples).max()
-    rms = np.sqrt(np.mean(samples**2))
-    return bool(np.abs(samples).max() <= audio.SILENT_PEAK / 32768 or rms < 10 ** (SILENT_RMS_DB / 20))
+    highest = float(np.abs(samples).max())
+    peak = highest if peak is None else peak
+    return audio.is_silent(peak) or _loudest_rms(samples) * peak / highest < 10 ** (SILENT_RMS_DB / 20)
+
+
+def _loudest_rms(samples: np.ndarray) -> float:
+    """Finds the RMS of the loudest second, so that no long silence hides a word."""
+    energy = np.concatenate([[0.0], np.cumsum(samples**2)])
+    length = min(len(samples), audio.SAMPLE_RATE)
+    return float(np.sqrt((energy[length:] - energy[:-length]).max() / length))
 
 
 def _hash_of(utterance: Utterance, hash_file: Callable[[Path], str]) -> str:
@@ -228,15 +247,34 @@ def _read(utterance: Utterance) -> audio.Recording | None:
 
 
 def _row(sha256: str, utterance: Utterance, found: Transcription, device: str) -> dict[str, str]:
-    no_speech = "" if found.no_speech_prob is None else f"{found.no_speech_prob:.4f}"
+    hearing = found.hearing
+    trials = [window.trial for window in found.decoding.windows] if found.decoding else []
     return {
         "audio_sha256": sha256,
         "utterance_id": utterance.utterance_id,
         "device": device,
         "seconds": f"{found.seconds:.3f}",
-        "no_speech_prob": no_speech,
+        "used_language": hearing.used,
+        "detected_language": hearing.detected,
+        "language_probability": "" if hearing.probability is None else f"{hearing.probability:.4f}",
+        # Of several windows the worst.
+        "no_speech_prob": f"{max(one.no_speech_prob for one in trials):.4f}" if trials else "",
+        "avg_logprob": f"{min(one.avg_logprob for one in trials):.4f}" if trials else "",
+        "compression_ratio": f"{max(one.compression_ratio for one in trials):.4f}" if trials else "",
+        "temperature": f"{max(one.temperature for one in trials):g}" if trials else "",
         "transcript": found.transcript,
     }
+
+
+def _hearing_of(row: Mapping[str, str]) -> Hearing:
+    """Reads the languages of a row of the cache; an empty row has none."""
+    probability = row.get("language_probability")
+    return Hearing(
+        row.get("detected_language", ""),
+        float(probability) if probability else None,
+        row.get("used_language", ""),
+        has_words=bool(row.get("transcript")),
+    )
 
 
 def _language(whisper: Any, language: str) -> str | None:

@@ -204,6 +204,49 @@ class AttentionPooling(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
+class AttentiveStatisticsPooling(keras.layers.Layer):
+    """Pools steps by mean and deviation, of all steps alike and as each head of learned attention weighs them.
+
+    Inputs [batch, num_steps, width] and is_step [batch, num_steps] bool; output [batch, 2 * (1 + num_heads) * width]:
+    the means of all, then the deviations. Pooling over nothing gives zeros.
+
+    Source: Okabe et al. 2018, arXiv:1803.10963, with heads as Lin et al. 2017, arXiv:1703.03130.
+    """
+
+    def __init__(self, attention_dim: int, num_heads: int = 4, **kwargs):
+        super().__init__(**kwargs)
+        self.attention_dim, self.num_heads = attention_dim, num_heads
+        self.hidden = keras.layers.Dense(attention_dim, activation="tanh", name="hidden")
+        self.score = keras.layers.Dense(num_heads, use_bias=False, name="score")
+
+    def build(self, inputs_shape, is_step_shape):
+        self.hidden.build(inputs_shape)
+        self.score.build((*inputs_shape[:-1], self.attention_dim))
+
+    def call(self, inputs, is_step):
+        is_step = ops.cast(is_step, inputs.dtype)[:, :, None]
+        scores = ops.where(is_step > 0, self.score(self.hidden(inputs)), -1e9)
+        # Not ops.softmax, which warns about a single step and is not defined for none.
+        attention = ops.exp(scores - ops.max(scores, axis=1, keepdims=True))
+        weights = ops.concatenate([ops.ones_like(is_step), attention], axis=2) * is_step
+        weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-9)  # [batch, steps, 1 + heads]
+        by_head = ops.swapaxes(weights, 1, 2)
+        mean = ops.matmul(by_head, inputs)  # [batch, 1 + num_heads, width]
+        variance = ops.matmul(by_head, ops.square(inputs)) - ops.square(mean)
+        # The root has no slope at 0.
+        has_steps = ops.any(is_step > 0, axis=1, keepdims=True)
+        deviation = ops.where(has_steps, ops.sqrt(ops.maximum(variance, 1e-5)), 0.0)
+        joined = ops.concatenate([mean, deviation], axis=1)
+        return ops.reshape(joined, (-1, 2 * (1 + self.num_heads) * inputs.shape[-1]))
+
+    def compute_output_shape(self, inputs_shape, is_step_shape):
+        return (inputs_shape[0], 2 * (1 + self.num_heads) * inputs_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "attention_dim": self.attention_dim, "num_heads": self.num_heads}
+
+
+@keras.saving.register_keras_serializable("emotion_tf")
 class WeightedLayerSum(keras.layers.Layer):
     """Sums the states of several blocks of an encoder with learned weights, positive and 1 together.
 

@@ -1,5 +1,6 @@
 """The audio branch: a network over the frames of a clip, and a small head on the states of a pretrained encoder."""
 
+import functools
 from collections.abc import Mapping
 
 import keras
@@ -10,7 +11,13 @@ from emotion_tf.models.branches.audio.convolutional import cnn, cnn_attention, c
 from emotion_tf.models.branches.audio.efficientnet import efficientnet
 from emotion_tf.models.branches.audio.recurrent import gru
 from emotion_tf.models.branches.audio.transformer import transformer
-from emotion_tf.models.branches.layers import AttentionPooling, MeanPooling, StepMask, WeightedLayerSum
+from emotion_tf.models.branches.layers import (
+    AttentionPooling,
+    AttentiveStatisticsPooling,
+    MeanPooling,
+    StepMask,
+    WeightedLayerSum,
+)
 from emotion_tf.models.branches.outputs import BranchOutput, Steps
 
 
@@ -33,10 +40,10 @@ def audio_branch(inputs: Mapping[str, keras.KerasTensor], config: AudioConfig) -
     if frames:
         x = layers.Concatenate(name="audio_features")(frames) if len(frames) > 1 else frames[0]
         sequences.append(_model_of(config)(x, inputs["num_frames"], config))
-        embeddings.append(_embed(sequences[-1], config, "audio"))
+        embeddings.append(_embed(sequences[-1], config))
     if "encoder" in config.features:
         sequences.append(_steps_of_states(inputs["encoder"], inputs["num_steps"], config))
-        embeddings.append(_embed(sequences[-1], config, "audio_encoder"))
+        embeddings.append(_embed_states(sequences[-1], config))
     x = embeddings[0]
     if len(embeddings) > 1:
         x = layers.Concatenate(name="audio_join")(embeddings)
@@ -59,16 +66,26 @@ def _model_of(config: AudioConfig):
 
 def _steps_of_states(states: keras.KerasTensor, num_steps: keras.KerasTensor, config: AudioConfig) -> Steps:
     """Narrows what a frozen encoder made of a clip: [batch, num_steps, num_blocks, width] -> embedding_dim wide."""
-    x = WeightedLayerSum(name="audio_encoder_sum")(states)
-    x = layers.LayerNormalization(name="audio_encoder_norm")(x)
-    x = layers.Dense(config.embedding_dim, activation="relu", name="audio_encoder_hidden")(x)
+    # Of each block by itself: the later ones have the larger states.
+    x = layers.LayerNormalization(name="audio_encoder_norm")(states)
+    x = WeightedLayerSum(name="audio_encoder_sum")(x)
+    x = layers.SpatialDropout1D(config.dropout / 2, name="audio_encoder_state_dropout")(x)
+    x = layers.Dense(config.embedding_dim, activation="gelu", name="audio_encoder_hidden")(x)
     return Steps(x, StepMask(name="audio_encoder_steps")(x, num_steps))
 
 
-def _embed(steps: Steps, config: AudioConfig, name: str) -> keras.KerasTensor:
-    """Pools steps, by their mean for cnn and by attention else: [batch, embedding_dim]."""
-    by_mean = config.model == "cnn" and name == "audio"
-    pooling = f"{name}_pooling"
-    x = (MeanPooling(name=pooling) if by_mean else AttentionPooling(config.attention_dim, name=pooling))(*steps)
-    x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x)
-    return layers.Dense(config.embedding_dim, activation="relu", name=f"{name}_embedding")(x)
+def _embed_states(steps: Steps, config: AudioConfig) -> keras.KerasTensor:
+    """Pools what was made of states by its statistics: [batch, embedding_dim]."""
+    x = AttentiveStatisticsPooling(config.attention_dim, name="audio_encoder_pooling")(*steps)
+    x = layers.Dropout(config.dropout, name="audio_encoder_dropout")(x)
+    # Linear: with the head behind it, a logistic regression on statistics, which learns from few clips.
+    return layers.Dense(config.embedding_dim, name="audio_encoder_embedding")(x)
+
+
+def _embed(steps: Steps, config: AudioConfig) -> keras.KerasTensor:
+    """Pools steps of frames, by their mean for cnn and by attention else: [batch, embedding_dim]."""
+    by_mean = config.model == "cnn"
+    pooling = MeanPooling if by_mean else functools.partial(AttentionPooling, config.attention_dim)
+    x = pooling(name="audio_pooling")(*steps)
+    x = layers.Dropout(config.dropout, name="audio_dropout")(x)
+    return layers.Dense(config.embedding_dim, activation="relu", name="audio_embedding")(x)
