@@ -4,7 +4,8 @@
 are and in noise; what is before and behind the words in them (room tone, breath); breaths, laughter and stuck syllables
 made of them; and tones, hum, clicks and noise. Every other speaker is for choosing the limits, the rest reports on
 them. Prints and writes results/whisper_gates.json beside this file: for each model and kind of sound the words without
-gates, with the gate on no_speech_prob alone and with all of them, what whisper says of itself, and the seconds.
+gates, with the gate on no_speech_prob alone and with all of them, what whisper says of itself, and the seconds of the
+processors; and how many utterances of MELD repeat themselves more than the gates allow.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from pipelines import audio
 from pipelines.audio.recording import LEVEL
 from pipelines.audio.silence import TRIM_DB, block_energy_on_host, loud_span_on_host
 from pipelines.command import InputError, run_command
-from pipelines.corpora import ravdess
+from pipelines.corpora import meld, ravdess
 from pipelines.transcripts.decoding import Decoding
 from pipelines.transcripts.gates import Gates, Trial
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings
@@ -56,7 +57,7 @@ class Sound(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What a model made of a sound, in how many seconds."""
+    """What a model made of a sound, in how many seconds of the processors."""
 
     sound: Sound
     decoding: Decoding
@@ -67,19 +68,33 @@ def main(argv: list[str] | None = None) -> None:
     """Transcribes, prints and writes what was heard."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--source", type=Path, default=Path("data/ravdess"))
+    parser.add_argument("--meld", type=Path, default=Path("data/meld"))
     parser.add_argument("--models", nargs="+", default=["tiny.en", "base"], help="names or checkpoints")
-    parser.add_argument("--clips", type=int, default=4, help="of each speaker, evenly taken (%(default)s)")
+    parser.add_argument("--clips", type=int, default=3, help="of each speaker, evenly taken (%(default)s)")
     parser.add_argument("--device", default="")
     arguments = parser.parse_args(argv)
     clips = clips_of_speakers(ravdess.read(arguments.source).utterances, arguments.clips)
     sounds = [*sounds_of(clips), *sounds_of_nobody()]
+    sentences = [one.transcript for one in meld.read(arguments.meld).utterances]
     models = {}
     for model in arguments.models:
         transcriber = Transcriber(WhisperSettings(model, device=arguments.device))
         models[transcriber.name] = measure(hear(transcriber, sounds))
         print(json.dumps({transcriber.name: models[transcriber.name]}, indent=1), flush=True)
     result = {"source": arguments.source.name, "clips_a_speaker": arguments.clips, "gates": str(Gates())}
-    write_result("whisper_gates", result | {"models": models})
+    write_result("whisper_gates", result | {"meld": repetitive(sentences), "models": models})
+
+
+def repetitive(sentences: Sequence[str]) -> dict[str, int]:
+    """Counts sentences that whisper's gates would drop as repetitive, by their text alone."""
+    from whisper.utils import compression_ratio
+
+    trials = [Trial(one, 0.0, 0.0, compression_ratio(one)) for one in sentences if one]
+    return {
+        "sentences": len(trials),
+        "too_repetitive": sum(not Gates().accept(one) for one in trials),
+        "too_repetitive_behind_repetition": sum(not Gates().accept(one, is_behind_repetition=True) for one in trials),
+    }
 
 
 def clips_of_speakers(utterances: Iterable[Utterance], number: int) -> Mapping[str, list[Utterance]]:
@@ -132,10 +147,10 @@ def hear(transcriber: Transcriber, sounds: Sequence[Sound]) -> list[Heard]:
     """Transcribes sounds."""
     heard = []
     for sound in sounds:
-        start = time.perf_counter()
+        start = time.process_time()
         decoding = transcriber(sound.waveform).decoding
         if decoding is not None:
-            heard.append(Heard(sound, decoding, time.perf_counter() - start))
+            heard.append(Heard(sound, decoding, time.process_time() - start))
     return heard
 
 

@@ -25,8 +25,8 @@ def test_the_score_is_that_of_speech_times_a_token():
         ({"no_speech_prob": 0.45}, True),
         ({"no_speech_prob": 0.55, "avg_logprob": -1.0}, False),
         ({"no_speech_prob": 0.61, "avg_logprob": 0.0}, False),
-        ({"compression_ratio": 2.4}, True),
-        ({"compression_ratio": 2.41}, False),
+        ({"compression_ratio": 2.0}, True),
+        ({"compression_ratio": 2.01}, False),
     ],
 )
 def test_words_count_within_all_limits(changes, expected):
@@ -38,6 +38,15 @@ def test_the_first_trial_that_counts_ends_it():
     warm = SPOKEN._replace(temperature=0.2)
     window = Gates().judge(iter([stuck, warm, SPOKEN]))
     assert (window.trials, window.trial, window.is_accepted) == ((stuck, warm), warm, True)
+
+
+def test_a_sample_that_repeats_itself_a_little_less_is_not_taken():
+    stuck = SPOKEN._replace(text="see see see see see see see see", compression_ratio=5.1)
+    less = SPOKEN._replace(text="see you, see, see, see, see, see", compression_ratio=1.9)
+    assert Gates().judge(iter([less])).is_accepted
+    assert not Gates().judge(iter([stuck, less])).is_accepted
+    long = SPOKEN._replace(text="words " * 75, compression_ratio=1.9)
+    assert Gates().judge(iter([stuck, less, long])).trial == long
 
 
 def test_no_temperature_makes_words_of_what_is_no_speech():

@@ -90,11 +90,21 @@ def test_limits_are_between_speech_and_what_only_the_score_gives_away():
     assert (found["share_of_speech_in_its_language"], found["lowest_language_probability"]) == (1.0, 0.9)
 
 
-def test_the_command_writes_a_part_a_model(noise_clips, whisper_checkpoint, monkeypatch):
+def test_sentences_that_repeat_themselves_are_counted():
+    sentences = ["Oh my God!", "", "Wait, wait, wait, wait, wait.", "Go! " * 12]
+    found = {"sentences": 3, "too_repetitive": 1, "too_repetitive_behind_repetition": 2}
+    assert whisper_gates.repetitive(sentences) == found
+
+
+def test_the_command_writes_a_part_a_model(noise_clips, whisper_checkpoint, tmp_path, monkeypatch):
     written = {}
+    row = "1,Oh no!,A,joy,positive,0,0,1,1,0,1\n"
+    head = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}_sent_emo.csv").write_text(head + row)
     monkeypatch.setattr(whisper_gates, "write_result", lambda name, result: written.update({name: result}))
-    flags = ["--source", str(noise_clips), "--models", str(whisper_checkpoint), "--clips", "1", "--device", "cpu"]
-    whisper_gates.main(flags)
+    flags = ["--models", str(whisper_checkpoint), "--clips", "1", "--device", "cpu", "--meld", str(tmp_path)]
+    whisper_gates.main(["--source", str(noise_clips), *flags])
     measured = written["whisper_gates"]["models"]["tiny.pt"]
     assert measured["speakers_to_choose_on"] == ["01", "03", "05"]
     assert measured["kinds"]["speech"]["sounds"] == 2
