@@ -152,7 +152,7 @@ def test_with_everything_absent_probabilities_are_the_training_prior(loaded, ear
 
 def to_features(run, metadata, waveform, transcripts):
     raw = {"waveform": tf.constant(waveform), "transcript": tf.constant(transcripts)}
-    return saved_model.raw_to_features(run, metadata)(raw)
+    return saved_model.raw_to_features(run, metadata, None)(raw)
 
 
 def test_the_features_signature_predicts_like_serving_default(loaded, early_run, early_export):
@@ -172,7 +172,7 @@ def test_an_export_that_reads_acoustic_features_computes_them_and_takes_them(ear
     model = keras.Model(inputs, logits + 0.0 * keras.ops.cast(inputs["num_frames"], "float32")[:, None])
     metadata = saved_model.export_metadata(early_run, model)
     assert metadata["audio_features"] == ["log_mel", "acoustic"]
-    saved_model.write_saved_model(model, metadata, early_run, tmp_path)
+    saved_model.write_saved_model(model, None, metadata, early_run, tmp_path)
     loaded = tf.saved_model.load(str(tmp_path))
     spec = loaded.signatures["features"].structured_input_signature[1]
     assert {name: one.shape.as_list() for name, one in spec.items()} == {
