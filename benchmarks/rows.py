@@ -256,9 +256,14 @@ def whisper_gates(result: Result) -> str:
                 {"model": f"`{model}`", "sound": kind, "sounds": str(of_kind["sounds"])}
                 | {f"words, {name}": str(of_kind["words"][key]) for key, name in WHISPER_GATES.items()}
                 | {f"word errors, {WHISPER_GATES[key]}": str(errors[key]) for key in ("none", "all")}
-                | {"seconds, longest": f"{of_kind['seconds_median']:.1f}, {of_kind['seconds_longest']:.1f}"}
+                | {"CPU seconds, longest": f"{of_kind['seconds_median']:.1f}, {of_kind['seconds_longest']:.1f}"}
             )
     score = f"A score is ln(1 - no_speech_prob) + avg_logprob. Gates: {result['gates']}."
+    meld = result["meld"]
+    sentences.append(
+        f"Of {meld['sentences']:,} utterances of MELD {meld['too_repetitive']} repeat themselves more than the gates"
+        f" allow, {meld['too_repetitive_behind_repetition']} more than they allow behind repetition."
+    )
     return "\n\n".join([markdown(rows), textwrap.fill(" ".join([score, *sentences]), 118, break_on_hyphens=False)])
 
 
