@@ -254,6 +254,7 @@ class Measured:
     def __init__(self, bench: Bench):
         self.bench = bench
         self.fresh: set[str] = set()
+        self._prepared: set[str] = set()
         self._path = bench.folder / "measured.json"
         empty: dict[str, Any] = {"preparation_seconds": {}, "models": {}}
         advice = "remove it: the commands of finished models are then given again, which takes seconds"
@@ -277,7 +278,7 @@ class Measured:
         about, found = {"commit": commit(), "training": self.bench.training(name)}, self._values["models"].get(name, {})
         if found.get("training") == about["training"] and self._has_scores(name, split):
             return
-        if split == "validation" and MODELS[name].records:
+        if split == "validation" and MODELS[name].records not in ("", *self._prepared):
             self._prepare(MODELS[name].records)
         self.fresh.add(name)
         print(f"--- {name}, {split} split", flush=True)
@@ -294,11 +295,12 @@ class Measured:
         return scored.scores_path.exists() and split in scored.scores()
 
     def _prepare(self, records: str) -> None:
-        """Prepares records; the time of calls that were stopped is added up."""
+        """Prepares records, or finds them complete; the time of calls that were stopped is added up."""
         is_complete = (self.bench.records / records / METADATA).exists()
         start = time.perf_counter()
         try:
             _run(self.bench.preparing(records))
+            self._prepared.add(records)
         finally:
             if not is_complete:
                 seconds = self._values["preparation_seconds"]
