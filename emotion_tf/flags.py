@@ -268,8 +268,9 @@ def branch_of(arguments: argparse.Namespace, modality: str) -> Any:
             raise InputError(f"{flag_of(name)} belongs to --{modality}-model {' or '.join(owners)}, not {model}.")
     if values.get("features") == ("encoder",) and (others := set(given) - {"audio_features", "audio_dropout"}):
         raise InputError(f"{_flags(sorted(others))} change nothing where encoder is the only feature: leave them out.")
-    if "freeze" in values and "preset_rate" in values:
-        raise InputError("--text-preset-rate changes nothing with --text-freeze: leave one of them out.")
+    if "freeze" in values and (idle := values.keys() & {"preset_rate", "layer_decay", "release"}):
+        named = _flags(sorted(name for name in given if flags[name].name in idle))
+        raise InputError(f"{named} changes nothing with --text-freeze: leave one of them out.")
     return BRANCH_CONFIGS[modality](**values)
 
 

@@ -75,7 +75,7 @@ def make_model(config: Config, metadata: RunMetadata, inputs: RunInputs, steps: 
 
 def _build(config: Config, *facts: Any) -> keras.Model:
     """Builds a model; of a preset, whatever its download or its files raise becomes one sentence."""
-    if "text" not in config.modalities or config.text.model != "distilbert":
+    if "text" not in config.modalities or not config.text.is_pretrained:
         return build_model(config, *facts)
     try:
         return build_model(config, *facts)
