@@ -114,7 +114,7 @@ def sizes_of(preset: str) -> tuple[int, int, int]:
       InputError: What `find_preset` stops on, and sizes that cannot be read.
     """
     backbone = _read(find_preset(preset), load_weights=False)
-    return backbone.max_sequence_length, backbone.vocabulary_size, len(_states(_blocks(backbone)))
+    return backbone.max_sequence_length, backbone.token_embedding.input_dim, len(_states(_blocks(backbone)))
 
 
 def load_text_encoder(

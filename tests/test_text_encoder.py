@@ -168,3 +168,4 @@ def test_presets_of_keras_hub_give_the_states_of_their_network(kind, tmp_path):
     expected = expected["sequence_output"] if isinstance(expected, dict) else expected
     found = np.asarray(load_text_encoder(str(tmp_path))(IDS))[:, :, 0]
     np.testing.assert_allclose(found[IDS != 0], np.asarray(expected)[IDS != 0], atol=1e-5)
+    assert sizes_of(str(tmp_path)) == (16, 40, 2)

@@ -27,6 +27,7 @@ from pipelines.command import InputError
 from pipelines.dataset import make_dataset
 from pipelines.records import read_index
 from pipelines.text_encoder import load_text_encoder
+from pipelines.text_presets import find_preset
 
 PRIOR = [0.25, 0.75]
 WIDTHS = {"log_mel": MEL_BINS}
@@ -42,9 +43,9 @@ def text_model(request, tiny_preset):
 
 
 @pytest.fixture(scope="module")
-def preset_copy(tiny_preset, tmp_path_factory):
-    """A copy of the preset that is removed after training."""
-    return shutil.copytree(tiny_preset, tmp_path_factory.mktemp("presets") / "copy")
+def preset_copy(tiny_xlm_roberta, tmp_path_factory):
+    """A copy of the preset that is removed after training; its padding is not 0."""
+    return shutil.copytree(tiny_xlm_roberta, tmp_path_factory.mktemp("presets") / "copy")
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +53,12 @@ def preset_run(make_config, preset_copy, tmp_path_factory):
     """A finished run that fine-tuned a preset whose folder is gone."""
     config = dataclasses.replace(
         make_config("text", epochs=1, word_dropout=0.2, word_swap=0.2, word_mask=0.2, max_tokens=32),
-        text=text_config("distilbert", str(preset_copy)),
+        text=text_config("pretrained", str(preset_copy), states=2),
     )
     run = Run(tmp_path_factory.mktemp("runs") / "preset")
     fit(config, run)
     text.preset_tokenizer.cache_clear()
+    find_preset.cache_clear()
     shutil.rmtree(preset_copy)
     return run
 
@@ -109,14 +111,14 @@ def test_a_dataset_cuts_stored_transcripts_by_a_given_tokenizer(three_speaker_re
 
 def test_a_run_keeps_its_tokenizer_and_says_which_it_is(preset_run):
     kept = preset_run.tokenizer()
-    assert kept.pieces()[:5] == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    assert kept.pieces()[:4] == ("<pad>", "<s>", "</s>", "<unk>")
     assert preset_run.metadata().tokenizer == {"preset": kept.preset, "sha256": kept.sha256}
     audit = json.loads(preset_run.audit_path.read_text())
     assert audit["fitted"]["vocabulary"].startswith(f"of the preset {kept.preset}")
 
 
-def test_the_fine_tuned_preset_differs_from_the_one_it_came_from(preset_run, tiny_preset):
-    before = load_text_encoder(tiny_preset).get_weights()
+def test_the_fine_tuned_preset_differs_from_the_one_it_came_from(preset_run, tiny_xlm_roberta):
+    before = load_text_encoder(tiny_xlm_roberta).get_weights()
     after = preset_run.model().get_layer("text_backbone").get_weights()
     distance = max(np.abs(one - other).max() for one, other in zip(before, after, strict=True))
     assert 0 < distance < 0.01

@@ -285,9 +285,6 @@ class Run(Scored):
 
         import emotion_tf.models  # noqa: F401  (registers the layers)
 
-        if self.tokenizer_path.exists():
-            import pipelines.text_encoder  # noqa: F401  (registers the pretrained encoder)
-
         try:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
         except (OSError, ValueError, TypeError, KeyError) as error:
