@@ -106,9 +106,11 @@ def _named(name: str) -> Preset:
 
 
 def _at(address: str) -> Preset:
-    """Asks keras-hub what lies at an address, such as hf://..., and downloads its config."""
+    """Asks keras-hub what lies at an address, such as kaggle://..., and downloads its config."""
     import keras_nlp
 
+    if address.startswith("hf://"):
+        raise InputError(f"{address} is read from a folder alone: download it and give its path to --text-preset.")
     try:
         found = type(keras_nlp.models.Backbone.from_preset(address, load_weights=False)).__name__
     except Exception as error:  # Whatever a download raises.
@@ -300,7 +302,7 @@ def _sentencepiece_of(preset: Preset, config: Mapping[str, Any]) -> Found:
         "keep_accents": not is_albert or bool(config.get("keep_accents", False)),
         "plain_quotes": is_albert,
     }
-    return _of_sentencepiece(_tokenizer_class(preset)(str(found[0])), settings)
+    return _of_sentencepiece(_tokenizer_class(preset)(found[0].read_bytes()), settings)
 
 
 def _of_sentencepiece(tokenizer: Any, settings: Mapping[str, Any]) -> Found:

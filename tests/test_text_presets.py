@@ -132,6 +132,11 @@ def test_a_name_that_is_no_encoder_of_text_gets_a_sentence_with_names(name, sent
         preset_tokenizer(name)
 
 
+def test_an_address_whose_config_is_not_at_hand_gets_a_sentence():
+    with pytest.raises(InputError, match="hf://any/model is read from a folder alone: download it"):
+        find_preset("hf://any/model")
+
+
 @pytest.mark.parametrize(
     ("name", "model"), [("bert_base_en", "Bert"), ("roberta_base_en", "Roberta"), ("albert_base_en_uncased", "Albert")]
 )
