@@ -52,8 +52,6 @@ class Tokenizer:
     model: bytes = b""
 
     kind = ""
-    continues = "##"
-    """What a piece starts with that goes on with a word."""
 
     def __call__(self, transcripts: "tf.Tensor | Sequence[str]", max_tokens: int | None = None) -> "tf.RaggedTensor":
         """Gives the ids of transcripts [batch]: ragged int32 [batch, (num_tokens)], max_tokens a row at most.
@@ -114,7 +112,7 @@ class Tokenizer:
 
     def begins_word(self) -> list[bool]:
         """Tells of each piece whether a word begins with it."""
-        return [not piece.startswith(self.continues) for piece in self.vocabulary]
+        return [not piece.startswith("##") for piece in self.vocabulary]
 
     def write(self, folder: Path) -> None:
         """Writes what `pipelines.text.read_tokenizer` reads: pieces, the model of the kind, then the settings."""
@@ -204,7 +202,6 @@ class SentencePiece(Tokenizer):
     """
 
     kind = "sentencepiece"
-    continues = ""
 
     def begins_word(self) -> list[bool]:
         return [piece.startswith("\N{LOWER ONE EIGHTH BLOCK}") for piece in self.vocabulary]
@@ -231,7 +228,6 @@ class BytePair(Tokenizer):
     """Byte-level BPE as GPT-2 and RoBERTa have it. Words are cropped to `MAX_WORD_BYTES`."""
 
     kind = "bpe"
-    continues = ""
 
     def begins_word(self) -> list[bool]:
         return [piece.startswith("\u0120") for piece in self.vocabulary]
