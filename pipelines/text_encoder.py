@@ -141,7 +141,8 @@ def load_text_encoder(
     values = {variable.path: variable for variable in backbone.weights}
     for variable in encoder.network.weights:
         variable.assign(values[variable.path])
-    encoder.trainable = not is_frozen and encoder.trainable
+    if is_frozen:
+        encoder.trainable = False
     return encoder
 
 
