@@ -46,7 +46,7 @@ def test_every_field_of_a_branch_has_a_flag_but_for_widths_that_no_one_changes(m
     shown = parser.format_help()
     names = {field.name for field in dataclasses.fields(BRANCH_CONFIGS[modality])} - {"attention_dim", "embedding_dim"}
     names -= {"dropout"} if modality == "text" else set()
-    flags = {name if name == "word_dim" else f"{modality}_{name}" for name in names}
+    flags = {name if name in ("word_dim", "layer_decay") else f"{modality}_{name}" for name in names}
     assert all("--" + name.replace("_", "-") in shown for name in flags)
 
 
