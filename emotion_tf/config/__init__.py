@@ -135,6 +135,16 @@ class Config:
         return self.fusion == "late"
 
     @property
+    def kept_epoch(self) -> str:
+        """Which epoch's weights are kept: "score", "loss" or "last".
+
+        A head on states learns in few epochs, and scores of few speakers jump more than it still learns.
+        """
+        is_head = self.modalities == ("audio",) and self.audio.features == ("encoder",)
+        chosen = self.training.keep_epoch
+        return ("loss" if is_head else "score") if chosen == "auto" else chosen
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """The runs that this one starts from or joins."""
         return (*self.inits.values(), *self.runs)

@@ -28,7 +28,7 @@ from pipelines.files import read_json, replacing, write_csv, write_json
 
 
 class Validation(keras.callbacks.Callback):
-    """Scores the validation split after each epoch, keeps the best and the last weights, stops early.
+    """Scores the validation split after each epoch, keeps the weights of the epoch to keep and the last, stops early.
 
     The scores are those of the moving average of the weights, where there is one.
 
@@ -36,9 +36,10 @@ class Validation(keras.callbacks.Callback):
       run: Where checkpoints and history go.
       predict: From a model to the predictions of the validation split and its loss.
       emotions: The label set.
-      patience: Epochs without a better score before training stops; None: it does not stop early.
-      headline: The score that chooses: a name of `HEADLINES`.
+      patience: Epochs without a better one before training stops; None: it does not stop early.
+      headline: The score: a name of `HEADLINES`.
       is_multi_label: Whether an utterance has several emotions.
+      keep_epoch: Which epoch's weights to keep: of the best "score", of the least "loss", or the "last".
     """
 
     def __init__(
@@ -49,20 +50,21 @@ class Validation(keras.callbacks.Callback):
         patience: int | None,
         headline: str = "unweighted_average_recall",
         is_multi_label: bool = False,
+        keep_epoch: str = "score",
     ):
         super().__init__()
         self.run, self.predict, self.emotions, self.patience = run, predict, emotions, patience
-        self.headline, self.is_multi_label = headline, is_multi_label
+        self.keep_epoch, self.headline, self.is_multi_label = keep_epoch, headline, is_multi_label
         self.history: list[dict[str, float]] = []
         self.confusion: np.ndarray | None = None
 
     @property
     def best(self) -> dict[str, Any]:
-        """Epoch and score of the best weights; epoch -1 before the first."""
+        """Epoch, score and loss of the weights that are kept; epoch -1 before the first."""
         path = self.run.checkpoints / "best.json"
         if not path.exists():
-            return {"epoch": -1, "score": -1.0, "file": "best-none.weights.h5"}
-        return read_json(path, AGAIN, {"epoch": int, "score": (int, float), "file": str})
+            return {"epoch": -1, "score": -1.0, "loss": np.inf, "file": "best-none.weights.h5"}
+        return read_json(path, AGAIN, {"epoch": int, "score": (int, float), "loss": (int, float), "file": str})
 
     def resume(self) -> int:
         """Loads what an interrupted run left; returns the epoch to go on with."""
@@ -88,8 +90,8 @@ class Validation(keras.callbacks.Callback):
             self._require_finite(epoch, logs["loss"], loss)
             found = self._scores(predictions)
             logs |= {"val_loss": loss} | {f"val_{name}": score for name, score in found.items()}
-            if found[self.headline] > self.best["score"]:
-                self._keep_best(epoch, found[self.headline])
+            if self._is_better(found[self.headline], loss):
+                self._keep_best(epoch, found[self.headline], loss)
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.history = [*self.history[:epoch], {"epoch": epoch, **logs}]
         write_csv(self.run.history_path, pd.DataFrame(self.history))
@@ -114,11 +116,17 @@ class Validation(keras.callbacks.Callback):
                 " the checkpoints of the epochs before are kept."
             )
 
-    def _keep_best(self, epoch: int, score: float) -> None:
+    def _is_better(self, score: float, loss: float) -> bool:
+        best = self.best
+        return {"score": score > best["score"], "loss": loss < best["loss"], "last": True}[self.keep_epoch]
+
+    def _keep_best(self, epoch: int, score: float, loss: float) -> None:
         """Writes the weights, then the file that points to them, then removes the ones before."""
         path = self.run.checkpoints / f"best-{epoch:04d}.weights.h5"
         save_weights(self.model, path)
-        write_json(self.run.checkpoints / "best.json", {"epoch": epoch, "score": score, "file": path.name})
+        write_json(
+            self.run.checkpoints / "best.json", {"epoch": epoch, "score": score, "loss": loss, "file": path.name}
+        )
         _remove_others(path, "best-*.weights.h5")
 
     def _keep_last(self, epoch: int) -> None:
@@ -163,7 +171,7 @@ class Progress(keras.callbacks.Callback):
         self.bar.write(
             f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.3f}{accuracy}"
             f"  validation loss {logs['val_loss']:.3f}  {HEADLINES[headline]} {logs[f'val_{headline}']:.3f}"
-            f"  (best {best['score']:.3f}, epoch {best['epoch'] + 1})"
+            f"  (kept {best['score']:.3f}, epoch {best['epoch'] + 1})"
             f"  {tqdm.format_interval((left['total'] - left['n']) / max(rate, 1e-9))} left"
         )
 

@@ -92,6 +92,7 @@ def _validation(run: Run, config: Config, metadata: RunMetadata, split: Split) -
         config.training.patience,
         metadata.headline,
         metadata.is_multi_label,
+        config.kept_epoch,
     )
 
 
