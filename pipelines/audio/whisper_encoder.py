@@ -185,14 +185,20 @@ class WhisperEncoder(keras.Model):
             "num_steps": keras.KerasTensor((waveform.shape[0],), "int32"),
         }
 
-    def with_blocks(self, blocks: Sequence[int]) -> "WhisperEncoder":
+    def with_blocks(self, blocks: Sequence[int], **options) -> "WhisperEncoder":
         """Makes an encoder of the same weights that returns the states of other blocks that this one has."""
-        other = WhisperEncoder(self.num_mels, self.width, self.num_heads, blocks)
+        other = WhisperEncoder(self.num_mels, self.width, self.num_heads, blocks, **options)
         pairs = [(other.first_convolution, self.first_convolution), (other.second_convolution, self.second_convolution)]
         for new, old in [*pairs, *zip(other.transformer_blocks, self.transformer_blocks, strict=False)]:
             new.set_weights(old.get_weights())
         other.positions.assign(self.positions)
         return other
+
+    def release(self, count: int) -> None:
+        """Lets the last blocks learn, so many of them, and nothing else."""
+        frozen = self.transformer_blocks[: len(self.transformer_blocks) - count]
+        for layer in (self.first_convolution, self.second_convolution, *frozen):
+            layer.trainable = False
 
     def get_config(self):
         sizes = {"num_mels": self.num_mels, "width": self.width, "num_heads": self.num_heads}
