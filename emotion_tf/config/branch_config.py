@@ -80,8 +80,8 @@ class AudioConfig:
     )
     encoder_release: int = setting(
         0,
-        "Train the last N blocks of the encoder, too, of those that are read: the model begins with the encoder, and"
-        " needs prepare --encoder and --store-waveform.",
+        "Begin with the encoder, and train its last N blocks, up to the last that is read; needs prepare --encoder and"
+        " --store-waveform.",
         at_least(0),
         flag="encoder_release",
     )
