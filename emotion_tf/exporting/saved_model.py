@@ -247,7 +247,7 @@ def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
     specs = {"token_ids": tf.TensorSpec([None, None], tf.int32, name="token_ids")}
     if "waveform" in metadata["audio_features"]:
         specs["waveform"] = tf.TensorSpec([None, None], tf.float32, name="waveform")
-    for name in (name for name in metadata["audio_features"] if name not in specs):
+    for name in [name for name in metadata["audio_features"] if name != "waveform"]:
         is_encoder = name == "encoder"
         columns = shape_of_states(metadata["encoder"]) if is_encoder else (audio.num_columns(name, front_end),)
         length = "num_steps" if is_encoder else "num_frames"

@@ -167,9 +167,9 @@ def _check_release(config: Config, records: Metadata) -> None:
     """Refuses to release blocks of an encoder that are not there, and what a model that begins with it does not do."""
     if "encoder" not in config.audio.features:
         raise InputError("--encoder-release is of a branch with --audio-features encoder: add it, or leave this out.")
-    if records.encoder is None:
+    if (facts := records.encoder) is None:
         raise InputError(f"{config.records} hold no encoder features: prepare them with --encoder whisper.")
-    if config.audio.encoder_release > (last := max(records.encoder["blocks"])):
+    if config.audio.encoder_release > (last := max(facts["blocks"])):
         raise InputError(
             f"--encoder-release {config.audio.encoder_release} cannot work: the last block whose states"
             f" {config.records} hold is {last}, so give a number from 1 to {last}."
@@ -180,16 +180,16 @@ def _check_release(config: Config, records: Metadata) -> None:
             " --store-waveform."
         )
     folder = kept_encoder(Path(config.records))
-    if not whisper_checkpoint.is_folder(folder):
+    if not whisper_checkpoint.is_folder(folder) or whisper_checkpoint.find(str(folder)).sha256 != facts["sha256"]:
         raise InputError(
-            f"--encoder-release starts from the weights of the encoder, and {folder} holds none: prepare the records"
-            " again, or bring the folder back."
+            f"--encoder-release starts from the weights of the records' encoder, and {folder} does not hold them:"
+            " prepare the records again, or bring the folder back."
         )
     if config.normalise != "clip" or config.training.state_mask:
         given = "--state-mask" if config.training.state_mask else f"--normalise {config.normalise}"
         raise InputError(f"{given} changes stored states, and with --encoder-release none are read: leave one out.")
     source = Run(Path(config.init_audio)).metadata() if config.init_audio else None
-    if source and not is_same_encoder(source.encoder, records.encoder):
+    if source and not is_same_encoder(source.encoder, facts):
         raise InputError(f"{config.init_audio} has another encoder than these records: choose a run trained on them.")
 
 
