@@ -148,7 +148,7 @@ def _about(config: Config, modality: str) -> list[str]:
     """Says what a branch is made of, and where its weights come from."""
     features, inputs = (config.audio.features, config.audio.inputs) if modality == "audio" else ((), ())
     names = [] if features == ("encoder",) else [_network(config, modality)]
-    names += [f"encoder, its last {config.audio.encoder_release} blocks learn"] * ("waveform" in inputs)
+    names += [f"encoder, released blocks: {config.audio.encoder_release}"] * ("waveform" in inputs)
     names += ["head on encoder states"] * ("encoder" in features)
     source, epochs = getattr(config, f"init_{modality}"), config.training.freeze_epochs
     names += [f"from {shortened(Path(source).name)}"] if source else []
