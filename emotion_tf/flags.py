@@ -79,8 +79,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_transfer_arguments(group: Group) -> None:
     for modality in MODALITIES:
-        where = "of early fusion, or of --branch text," if modality == "text" else "of early fusion"
-        sentence = f"Start the {modality} branch {where} from this run."
+        sentence = f"Start the {modality} branch of early fusion, or of --branch {modality}, from this run."
         add_flag(group, f"--init-{modality}", sentence, type=Path, metavar="RUN")
     _add_training_arguments(group, TRANSFER)
 
@@ -148,12 +147,12 @@ def config_of(arguments: argparse.Namespace) -> Config:
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
-    inits = arguments.init_audio or arguments.init_text or arguments.init_video
-    foreign = arguments.fusion or arguments.runs or (arguments.init_text if arguments.branch != "text" else None)
-    if arguments.branch != "fusion" and (foreign or arguments.init_audio or arguments.init_video):
+    inits = [modality for modality in MODALITIES if getattr(arguments, f"init_{modality}")]
+    foreign = [modality for modality in inits if modality != arguments.branch]
+    if arguments.branch != "fusion" and (arguments.fusion or arguments.runs or foreign):
         raise InputError(
-            "--fusion, --runs, --init-audio and --init-video belong to --branch fusion, --init-text to it and --branch"
-            " text: leave them out."
+            "--fusion and --runs belong to --branch fusion, --init-audio, --init-text and --init-video to it and to the"
+            " branch that they name: leave them out."
         )
     if arguments.fusion == "late" and (inits or len(arguments.runs or ()) < 2):
         raise InputError("--fusion late joins trained runs: give it two or more, --runs RUN RUN, and no --init-*.")
@@ -266,20 +265,23 @@ def branch_of(arguments: argparse.Namespace, modality: str) -> Any:
         owners = tuple(setting_of(flags[name]).models)
         if owners and model not in owners:
             raise InputError(f"{flag_of(name)} belongs to --{modality}-model {' or '.join(owners)}, not {model}.")
-    if values.get("features") == ("encoder",) and (others := set(given) - {"audio_features", "audio_dropout"}):
+    of_states = {"audio_features", "audio_dropout", "encoder_release", "encoder_rate"}
+    if values.get("features") == ("encoder",) and (others := set(given) - of_states):
         raise InputError(f"{_flags(sorted(others))} change nothing where encoder is the only feature: leave them out.")
     if "freeze" in values and "preset_rate" in values:
         raise InputError("--text-preset-rate changes nothing with --text-freeze: leave one of them out.")
+    if "encoder_rate" in values and not values.get("encoder_release"):
+        raise InputError("--encoder-rate changes nothing without --encoder-release: leave it out.")
     return BRANCH_CONFIGS[modality](**values)
 
 
 def _check_trained(arguments: argparse.Namespace, modality: str, given: Iterable[str]) -> None:
     """Refuses flags of a branch that is not trained, or that starts from a run as it is."""
-    flags = _flags(given)
+    flags, changed = _flags(given), _flags(name for name in given if not name.startswith("encoder_"))
     if flags and (modality not in modalities_of(arguments) or arguments.fusion == "late"):
         raise InputError(f"{flags} change nothing here, where no {modality} branch is trained: leave them out.")
-    if flags and getattr(arguments, f"init_{modality}"):
-        raise InputError(f"{flags} cannot change the branch that --init-{modality} starts from: leave them out.")
+    if changed and getattr(arguments, f"init_{modality}"):
+        raise InputError(f"{changed} cannot change the branch that --init-{modality} starts from: leave them out.")
 
 
 def _flags(names: Iterable[str]) -> str:

@@ -46,7 +46,8 @@ def test_every_field_of_a_branch_has_a_flag_but_for_widths_that_no_one_changes(m
     shown = parser.format_help()
     names = {field.name for field in dataclasses.fields(BRANCH_CONFIGS[modality])} - {"attention_dim", "embedding_dim"}
     names -= {"dropout"} if modality == "text" else set()
-    flags = {name if name == "word_dim" else f"{modality}_{name}" for name in names}
+    unprefixed = {"word_dim", "encoder_release", "encoder_rate"}
+    flags = {name if name in unprefixed else f"{modality}_{name}" for name in names}
     assert all("--" + name.replace("_", "-") in shown for name in flags)
 
 
@@ -94,6 +95,17 @@ def test_the_help_says_whose_a_flag_is_and_what_holds_without_it():
 def test_audio_flags_that_change_nothing_or_cannot_work_get_a_sentence(flags, values, sentence):
     with pytest.raises(InputError, match=sentence):
         audio_of(*flags, **values)
+
+
+def test_blocks_of_an_encoder_are_released_of_a_branch_that_starts_from_a_run_too():
+    released = ["--encoder-release", "2", "--encoder-rate", "1e-5"]
+    assert audio_of(*released, init_audio="x") == AudioConfig(encoder_release=2, encoder_rate=1e-5)
+    found = audio_of("--audio-features", "encoder", *released)
+    assert (found.features, found.inputs) == (("encoder",), ("waveform",))
+    found = audio_of("--audio-features", "encoder", "log_mel", *released)
+    assert (found.features, found.inputs) == (("log_mel", "encoder"), ("log_mel", "waveform"))
+    with pytest.raises(InputError, match="--encoder-rate changes nothing without --encoder-release"):
+        audio_of("--audio-features", "encoder", "--encoder-rate", "1e-5")
 
 
 def test_a_feature_that_does_not_exist_is_no_choice(capsys):

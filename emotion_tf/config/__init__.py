@@ -10,6 +10,7 @@ from typing import Any
 
 from emotion_tf.config.branch_config import (
     AUDIO_FEATURES,
+    AUDIO_INPUTS,
     AUDIO_MODELS,
     MAX_POSITIONS,
     TEXT_MODELS,
@@ -23,6 +24,7 @@ from pipelines.command import InputError
 
 __all__ = [
     "AUDIO_FEATURES",
+    "AUDIO_INPUTS",
     "AUDIO_MODELS",
     "BRANCHES",
     "CLASS_WEIGHTS",
@@ -81,7 +83,8 @@ class Config:
       normalise: Which statistics bring audio features to one scale, one of `pipelines.normalisation.MODES`; late fusion
         asks its runs instead.
       fusion: "early" or "late" for the branch "fusion", else empty.
-      init_audio, init_text, init_video: Runs whose trained branches early fusion starts from; empty: from scratch.
+      init_audio, init_text, init_video: Runs whose trained branches early fusion, or that branch, starts from; empty:
+        from scratch.
       runs: The runs that late fusion joins.
       rule: By which late fusion joins them, one of `emotion_tf.late_rules.RULES`; empty where nothing is fused
         late.

@@ -287,6 +287,8 @@ class Run(Scored):
 
         if self.tokenizer_path.exists():
             import keras_nlp  # noqa: F401  (registers DistilBERT)
+        if "waveform" in self.metadata().audio_features:
+            import pipelines.audio.whisper_encoder  # noqa: F401  (registers the encoder)
 
         try:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)

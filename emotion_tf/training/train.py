@@ -22,7 +22,7 @@ from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training import callbacks
 from emotion_tf.training.optimizer import compile_model, make_loss
 from emotion_tf.training.training_data import training_dataset
-from emotion_tf.training.transfer import freeze_branches, load_branches
+from emotion_tf.training.transfer import freeze_branches, load_branches, released_encoder
 from pipelines import text
 from pipelines.command import InputError, progress_bar
 from pipelines.files import replacing, write_json
@@ -66,7 +66,8 @@ def make_model(config: Config, metadata: RunMetadata, inputs: RunInputs, steps: 
       steps: Steps an epoch.
     """
     vocabulary_size = (inputs.tokenizer or text.own_tokenizer()).vocabulary_size
-    model = _build(config, inputs.widths, vocabulary_size, metadata.prior, metadata.is_multi_label)
+    encoder = released_encoder(config)
+    model = _build(config, inputs.widths, vocabulary_size, metadata.prior, metadata.is_multi_label, encoder)
     load_branches(model, config, metadata.emotions)
     freeze_branches(model, config)
     compile_model(model, config, steps, make_loss(config.training, metadata))
