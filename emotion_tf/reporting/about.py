@@ -42,6 +42,9 @@ RULED_OUT: Mapping[str, str] = {
 """Control -> what its score rules out."""
 
 
+_NAMES = {"train": "training"}
+
+
 class Anchor(NamedTuple):
     """A score that others published, on the speech of RAVDESS with eight emotions."""
 
@@ -93,7 +96,7 @@ def marks_of(subjects: Sequence[Subject], split: str) -> dict[str, str]:
     """Collects what a reader has to know before the first score: mark -> runs that carry it, and what it means."""
     carriers: dict[str, list[str]] = {}
     for one in subjects:
-        few = "speaker" == one.scores[split]["unit"] and len(one.scores[split]["speakers"]) < FEW_UNITS
+        few = one.scores[split]["unit"] == "speaker" and len(one.scores[split]["speakers"]) < FEW_UNITS
         for mark in [*one.marks, *["few speakers"] * few, *["validation only"] * ("test" not in one.scores)]:
             carriers.setdefault(mark, []).append(one.name)
     everyone = len(subjects)
@@ -121,7 +124,7 @@ def trained_on(subject: Subject) -> str:
 def split_by(subject: Subject) -> str:
     """Says in a sentence how utterances were split."""
     fold, config = subject.metadata.fold, subject.config
-    sizes = enumerated([f"{len(getattr(fold, split))} for {split}" for split in SPLITS])
+    sizes = enumerated([f"{len(getattr(fold, split))} for {_NAMES.get(split, split)}" for split in SPLITS])
     if fold.by == "published_split":
         how = "the splits that the corpus publishes"
     elif fold.by == "utterance_id":
@@ -162,12 +165,3 @@ def way(metadata: RunMetadata) -> list[list[Box]]:
     kinds = "sigmoid, threshold of each" if metadata.is_multi_label else "softmax"
     answer = Box("answer", ["probabilities", f"of {len(metadata.emotions)} emotions"])
     return [*numbered, columns[2], [Box("model", ["logits"])], [Box("temperature", ["logits / T", kinds])], [answer]]
-
-
-def described(columns: Sequence[Sequence[Box]]) -> str:
-    """Says in words what a diagram shows."""
-    shown = [
-        " and ".join(f"{box.title} ({'; '.join(box.lines)})" if box.lines else box.title for box in column)
-        for column in columns
-    ]
-    return "Diagram: " + ", then ".join(shown) + "."

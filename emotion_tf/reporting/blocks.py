@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from matplotlib.figure import Figure
 
+from emotion_tf.reporting.boxes import Columns
+
 
 class Text(NamedTuple):
     """A paragraph."""
@@ -49,14 +51,35 @@ class Picture(NamedTuple):
     is_wide: bool = False
 
 
+class Diagram(NamedTuple):
+    """Boxes and arrows.
+
+    Attributes:
+      columns: As `boxes.draw` takes them.
+      caption: Below it.
+    """
+
+    columns: Columns
+    caption: str
+
+    @property
+    def alt(self) -> str:
+        """What it shows, in words."""
+        shown = [
+            " and ".join(f"{box.title} ({'; '.join(box.lines)})" if box.lines else box.title for box in column)
+            for column in self.columns
+        ]
+        return f"Diagram: {', then '.join(shown)}."
+
+
 class Epochs(NamedTuple):
-    """Confusion matrices of the validation split, one an epoch.
+    """Confusion matrices, one an epoch, or a single one.
 
     Attributes:
       emotions: The label set.
       titles: Of each matrix.
       counts: [num_epochs, num_emotions, num_emotions], rows are labels.
-      kept: Which of them is that of the kept weights.
+      kept: Which of them is shown first: that of the kept weights.
     """
 
     emotions: Sequence[str]
@@ -89,7 +112,7 @@ class Clips(NamedTuple):
     clips: Sequence[Clip]
 
 
-Block: TypeAlias = Text | Items | Code | Table | Picture | Epochs | Clips
+Block: TypeAlias = Text | Items | Code | Table | Picture | Diagram | Epochs | Clips
 
 
 class Section(NamedTuple):

@@ -4,6 +4,7 @@ import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def read_stored(records: Path, wanted: Iterable[str]) -> dict[str, Stored]:
         return {one["utterance_id"].decode(): _stored(one, hop_seconds) for one in chosen.as_numpy_iterator()}
 
 
-def _stored(record: Mapping[str, np.ndarray], hop_seconds: float) -> Stored:
+def _stored(record: Mapping[str, Any], hop_seconds: float) -> Stored:
     return Stored(
         record["log_mel"],
         record["transcript"].decode(),

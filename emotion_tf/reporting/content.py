@@ -9,8 +9,7 @@ from emotion_tf.evaluation.comparison import choose_metric, compare, pair_up
 from emotion_tf.evaluation.counts import TITLES
 from emotion_tf.flags import command_of
 from emotion_tf.reporting import about, pictures
-from emotion_tf.reporting.blocks import Block, Clips, Code, Items, Picture, Report, Section, Table, Text
-from emotion_tf.reporting.boxes import draw
+from emotion_tf.reporting.blocks import Block, Clips, Code, Diagram, Items, Picture, Report, Section, Table, Text
 from emotion_tf.reporting.clips import Stored, clip_of, confident_errors, frames_of_each, one_of_each, read_stored
 from emotion_tf.reporting.run_section import SHOWN_ERRORS, run_section
 from emotion_tf.reporting.subjects import Subject, common_split, enumerated
@@ -41,8 +40,8 @@ def gather(subjects: Sequence[Subject], *, has_audio: bool = True) -> Report:
         _samples(subjects, split, stored, gone, has_audio=has_audio),
         _again(subjects),
     ]
-    title = f"Emotion recognition: {enumerated([one.name for one in subjects])}"
-    return Report(title, about.marks_of(subjects, split), [one for one in sections if one])
+    named = enumerated([one.name for one in subjects]) if len(subjects) <= 4 else f"{len(subjects)} runs"
+    return Report(f"Emotion recognition: {named}", about.marks_of(subjects, split), [one for one in sections if one])
 
 
 def _trained(subjects: Sequence[Subject], split: str) -> Section:
@@ -202,7 +201,7 @@ def _way(subjects: Sequence[Subject]) -> Section:
     most = max(subjects, key=lambda one: len(one.modalities))
     columns = about.way(most.metadata)
     caption = f"What happens to a file, in training and in use ({most.name})."
-    return Section("From a file to an answer", [Picture(draw(columns, ""), about.described(columns), caption, True)])
+    return Section("From a file to an answer", [Diagram(columns, caption)])
 
 
 def _stored(subjects: Sequence[Subject], split: str) -> tuple[dict[str, dict[str, Stored]], dict[str, str]]:

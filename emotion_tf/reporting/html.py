@@ -4,7 +4,7 @@ import base64
 import functools
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 import numpy as np
@@ -15,6 +15,7 @@ from emotion_tf.reporting.blocks import (
     Clip,
     Clips,
     Code,
+    Diagram,
     Epochs,
     Items,
     Picture,
@@ -23,6 +24,7 @@ from emotion_tf.reporting.blocks import (
     Table,
     Text,
 )
+from emotion_tf.reporting.boxes import Box, draw
 
 
 def page(report: Report) -> str:
@@ -53,7 +55,7 @@ def _section(section: Section, level: int, numbers: Iterator[int]) -> str:
     return f"<section>{title}{''.join(_blocks(section.blocks, numbers))}{inner}</section>"
 
 
-def _blocks(blocks: list[Block], numbers: Iterator[int]) -> Iterator[str]:
+def _blocks(blocks: Sequence[Block], numbers: Iterator[int]) -> Iterator[str]:
     """Writes blocks; pictures that follow each other stand side by side where there is room."""
     for is_row, group in itertools.groupby(blocks, _stands_in_a_row):
         found = "".join(_block(block, numbers) for block in group)
@@ -87,26 +89,44 @@ def _(block: Code, numbers: Iterator[int]) -> str:
 
 @_block.register
 def _(block: Table, numbers: Iterator[int]) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in block.head)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
-        for first, *cells in block.rows
-    )
-    caption = escape(block.caption)
+    """Writes a table; on narrow screens the rows of a wide one become lists of named cells."""
+    head = "".join(f'<th scope="col" role="columnheader">{escape(cell)}</th>' for cell in block.head)
+    rows = "".join(f'<tr role="row">{_row(block.head, cells)}</tr>' for cells in block.rows)
+    is_wide = len(block.head) > 6 or any(len(cell) > 40 for row in block.rows for cell in row)
+    kind, name = "wide" if is_wide else "plain", f"table-{next(numbers)}"
     return (
-        f'<div class="scrolls" tabindex="0" role="region" aria-label="{caption}"><table>'
-        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f'<p class="caption" id="{name}">{escape(block.caption)}</p>'
+        f'<table class="{kind}" role="table" aria-labelledby="{name}"><thead role="rowgroup"><tr role="row">{head}</tr>'
+        f'</thead><tbody role="rowgroup">{rows}</tbody></table>'
+    )
+
+
+def _row(head: Sequence[str], cells: Sequence[str]) -> str:
+    first, *others = cells
+    named = zip(head[1:], others, strict=True)
+    return f'<th scope="row" role="rowheader">{escape(first)}</th>' + "".join(
+        f'<td role="cell" data-head="{escape(name)}">{escape(cell)}</td>' for name, cell in named
     )
 
 
 @_block.register
 def _(block: Picture, numbers: Iterator[int]) -> str:
     caption = f"<figcaption>{escape(block.caption)}</figcaption>" if block.caption else ""
-    picture = _picture(block, numbers)
-    if block.is_wide:
-        label = escape(block.caption or block.alt)
-        picture = f'<div class="scrolls wide" tabindex="0" role="region" aria-label="{label}">{picture}</div>'
-    return f"<figure>{picture}{caption}</figure>"
+    return f"<figure>{_picture(block, numbers)}{caption}</figure>"
+
+
+@_block.register
+def _(block: Diagram, numbers: Iterator[int]) -> str:
+    """Writes a diagram as a picture, and as a list where the screen is too narrow for it."""
+    picture = _picture(Picture(draw(block.columns, ""), block.alt), numbers)
+    boxes = "".join(f"<li>{''.join(map(_box, column))}</li>" for column in block.columns)
+    caption = f"<figcaption>{escape(block.caption)}</figcaption>"
+    return f'<figure class="diagram">{picture}<ol>{boxes}</ol>{caption}</figure>'
+
+
+def _box(box: Box) -> str:
+    lines = "".join(f"<br>{escape(line)}" for line in box.lines)
+    return f"<div><strong>{escape(box.title)}</strong>{lines}</div>"
 
 
 def _picture(block: Picture, numbers: Iterator[int]) -> str:
@@ -126,7 +146,7 @@ def _(block: Epochs, numbers: Iterator[int]) -> str:
     title = f'<span class="epoch">{escape(block.titles[chosen])}</span>'
     caption = f"Confusion matrix, {title}: rows are labels, columns what was predicted."
     table = (
-        f'<div class="scrolls" tabindex="0" role="region" aria-label="confusion matrix"><table class="confusion">'
+        '<div class="scrolls" tabindex="0" role="region" aria-label="confusion matrix"><table class="confusion">'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     slider, data = "", ""
@@ -179,13 +199,14 @@ a{color:var(--link)}nav ul{columns:16rem;padding-left:1.2rem}
 .marks{background:var(--warn);color:var(--warn-ink);padding:.2rem 1rem;border-radius:.4rem}
 dt{font-weight:700}dd{margin:0 0 .5rem}
 .scrolls{overflow-x:auto;max-width:100%}.scrolls:focus-visible{outline:2px solid var(--link)}
-table{border-collapse:collapse;margin:1rem 0;overflow-wrap:normal}caption{text-align:left;font-size:.9rem;padding-bottom:.3rem}
+table{border-collapse:collapse;margin:.3rem 0 1.5rem;overflow-wrap:normal}.caption{font-size:.9rem;margin:1rem 0 0}
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 td{font-variant-numeric:tabular-nums}thead th{background:var(--soft)}
 .row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem;align-items:start}
 figure{margin:1rem 0;min-width:0}figcaption{font-size:.9rem}
-svg,img{max-width:100%;height:auto}.wide svg,.wide img{min-width:44rem}.wide img{background:#fff}
-.confusion{margin:0;font-size:.8rem}.confusion thead th{background:none;height:5.5rem;vertical-align:bottom;padding:.1rem}
+svg,img{max-width:100%;height:auto}img{background:#fff}.diagram ol{display:none}
+.confusion{margin:0;font-size:.8rem}
+.confusion thead th{background:none;height:5.5rem;vertical-align:bottom;padding:.1rem}
 .confusion thead span{writing-mode:vertical-rl;transform:rotate(180deg)}
 .confusion tbody th{font-weight:400;padding:.1rem .3rem;vertical-align:middle}
 .confusion td{min-width:1.9rem;height:1.9rem;padding:.1rem;text-align:center;vertical-align:middle}
@@ -195,9 +216,14 @@ svg,img{max-width:100%;height:auto}.wide svg,.wide img{min-width:44rem}.wide img
 .clips>li{border:1px solid var(--line);border-radius:.4rem;padding:.6rem;min-width:0}.clips p{margin:.4rem 0}
 .clips ul{margin:0;padding:0;list-style:none;font-size:.85rem}audio{width:100%;margin-top:.4rem}
 pre{overflow-x:auto;background:var(--soft);padding:.8rem;border-radius:.4rem;white-space:pre-wrap}
+@media screen and (max-width:44rem){.plain{font-size:.8rem}.plain th,.plain td{padding:.2rem .25rem}
+.wide,.wide tbody,.wide tr,.wide th,.wide td{display:block;padding:.1rem 0;border:0}.wide thead{display:none}
+.wide tr{border-bottom:1px solid var(--line);padding:.5rem 0}.wide td::before{content:attr(data-head) ": "}
+.diagram svg{display:none}.diagram ol{display:block;padding-left:1.5rem}
+.diagram div{border:1px solid var(--line);border-radius:.4rem;padding:.3rem .6rem;margin:.3rem 0}}
 @media print{:root{color-scheme:light;--ground:#fff;--ink:#000;--soft:#f1f4f8;--line:#bbb;--link:#000;--cell:38 98 172;
 --warn:#fff;--warn-ink:#000}body{max-width:none;padding:0;font-size:10pt}nav,audio,.slider{display:none}
-.marks{border:2px solid #000}.scrolls{overflow:visible}.wide svg,.wide img{min-width:0}table{font-size:8pt}
+.marks{border:2px solid #000}.scrolls{overflow:visible}table{font-size:8pt}
 figure,.clips>li,tr{break-inside:avoid}h2,h3{break-after:avoid}
 .confusion td{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

@@ -8,9 +8,9 @@ import pandas as pd
 
 from emotion_tf.evaluation import metrics
 from emotion_tf.evaluation.counts import TITLES, UAR
-from emotion_tf.reporting import about, pictures, plots
-from emotion_tf.reporting.blocks import Block, Clip, Clips, Epochs, Picture, Section, Table, Text
-from emotion_tf.reporting.boxes import Box, draw
+from emotion_tf.reporting import pictures, plots
+from emotion_tf.reporting.blocks import Block, Clip, Clips, Diagram, Epochs, Picture, Section, Table, Text
+from emotion_tf.reporting.boxes import Box
 from emotion_tf.reporting.clips import Stored, clip_of, confident_errors
 from emotion_tf.reporting.subjects import Subject
 from emotion_tf.reporting.wording import format_count
@@ -43,7 +43,7 @@ def _model(subject: Subject) -> Iterator[Block]:
     if first.graph_path.exists():
         found = read_json(first.graph_path, AGAIN, {"columns": list})["columns"]
         columns = [[Box(*box) for box in column] for column in found]
-        yield Picture(draw(columns, ""), about.described(columns), caption, is_wide=True)
+        yield Diagram(columns, caption)
     elif (picture := first.plots / "graph.png").exists():
         yield Picture(picture.read_bytes(), caption, caption, is_wide=True)
 
@@ -78,7 +78,9 @@ def _epochs(subject: Subject) -> Epochs | None:
     counts = np.sum([np.array(matrices[:length]) for matrices in found], axis=0)
     recalls = [_recall(one) for one in counts]
     titles = [f"validation, epoch {epoch + 1} of {length}" for epoch in range(length)]
-    return Epochs(subject.metadata.emotions, titles, counts, int(np.argmax(recalls)))
+    # Fits of several folds keep epochs of their own: the last one stands for all.
+    kept = int(np.argmax(recalls)) if len(found) == 1 else length - 1
+    return Epochs(subject.metadata.emotions, titles, counts, kept)
 
 
 def _recall(counts: np.ndarray) -> float:
@@ -109,7 +111,7 @@ def _probabilities(subject: Subject, rows: pd.DataFrame, scores: Mapping[str, An
     areas = {name: found.get("area_under_curve") for name, found in scores["per_emotion"].items()}
     named = ", ".join(f"{name} {area:.3f}" for name, area in areas.items() if area is not None)
     yield Picture(
-        plots.roc(metrics.roc(rows, subject.emotions), ""),
+        plots.roc(metrics.roc(rows, subject.emotions), "", subject.emotions),
         f"ROC curves of each emotion against the rest; areas under them: {named or 'none'}.",
         "ROC curve of each emotion against the rest.",
     )
