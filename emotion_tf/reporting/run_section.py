@@ -14,6 +14,7 @@ from emotion_tf.reporting.boxes import Box
 from emotion_tf.reporting.clips import Stored, clip_of, confident_errors
 from emotion_tf.reporting.subjects import Subject
 from emotion_tf.reporting.wording import format_count
+from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
 from pipelines.files import read_json
 
@@ -50,7 +51,7 @@ def _model(subject: Subject) -> Iterator[Block]:
 
 def _training(subject: Subject) -> Iterator[Block]:
     """Draws loss and score over the epochs, and the confusion matrix of each epoch; late fusion trains nothing."""
-    histories = [pd.read_csv(run.history_path) for run in subject.fits if run.history_path.exists()]
+    histories = [history for run in subject.fits if (history := _history(run)) is not None]
     if histories:
         chance = subject.scores["validation"]["chance"][subject.headline]
         fits = "" if len(histories) == 1 else f", of {format_count(len(histories), 'fit')}"
@@ -62,6 +63,15 @@ def _training(subject: Subject) -> Iterator[Block]:
         )
     if epochs := _epochs(subject):
         yield epochs
+
+
+def _history(run: Run) -> pd.DataFrame | None:
+    """Reads history.csv; None where there is none, as in late fusion, or none that can be read."""
+    try:
+        history = pd.read_csv(run.history_path)
+    except (OSError, ValueError):
+        return None
+    return history if len(history) else None
 
 
 def _epochs(subject: Subject) -> Epochs | None:
