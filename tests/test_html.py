@@ -36,7 +36,7 @@ def figure():
 
 def everything(text):
     """A report whose every text is this one."""
-    clip = Clip(text, [text], text, Picture(pictures.spectrogram(np.zeros((20, 4)), 0.01), text), b"fLaC")
+    clip = Clip(text, [text], text, Picture(pictures.spectrogram(np.zeros((20, 4))), text, text), b"fLaC")
     blocks = [
         Text(text),
         Items([text]),

@@ -128,7 +128,8 @@ def clip_of(stored: Stored, title: str, lines: Sequence[str], *, has_audio: bool
     if len(stored.log_mel):
         seconds = len(stored.log_mel) * stored.hop_seconds
         alt = f"Spectrogram, {seconds:.1f} seconds: {title}."
-        picture = Picture(pictures.spectrogram(stored.log_mel, stored.hop_seconds), alt)
+        axes = f"left to right 0 to {seconds:.2f} seconds, from below {stored.log_mel.shape[1]} mel bands"
+        picture = Picture(pictures.spectrogram(stored.log_mel), alt, f"Spectrogram: {axes}.")
     sound = _flac(stored.waveform) if has_audio and len(stored.waveform) else None
     return Clip(title, lines, stored.transcript, picture, sound)
 

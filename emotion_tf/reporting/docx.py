@@ -133,9 +133,25 @@ def _(block: Table, document: Written) -> None:
     keeps = len(block.rows) < _MOST_ROWS_TOGETHER
     for number, (row, cells) in enumerate(zip(table.rows, (block.head, *block.rows), strict=True)):
         _fill(row, cells, keeps_next=keeps and number < len(block.rows))
+    _set_widths(table, [block.head, *block.rows])
     # The head stands again on each page that the table goes on to.
     table.rows[0]._tr.get_or_add_trPr().append(OxmlElement("w:tblHeader"))
     document.add_paragraph()
+
+
+def _set_widths(table: Any, rows: Sequence[Sequence[str]]) -> None:
+    """Shares the width of a page out by the longest word and the length of the texts of each column."""
+    words = [max(len(word) for text in column for word in text.split() or [""]) for column in zip(*rows, strict=True)]
+    lengths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shares = [min(word, 24) + min(length, 60) / 4 + 2 for word, length in zip(words, lengths, strict=True)]
+    widths = [Inches(_WIDTH * share / sum(shares)) for share in shares]
+    table.autofit = False
+    # LibreOffice reads the widths of columns, Word those of cells.
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = width
+    for row in table.rows:
+        for cell, width in zip(row.cells, widths, strict=True):
+            cell.width = width
 
 
 def _fill(row: Any, texts: Sequence[str], *, keeps_next: bool) -> None:
@@ -152,11 +168,11 @@ def _(block: Picture, document: Written) -> None:
     _caption(document, block.caption)
 
 
-def _add_picture(paragraph: Paragraph, picture: Picture, width: float) -> None:
+def _add_picture(paragraph: Paragraph, picture: Picture, width: float, height: float | None = None) -> None:
     """Adds a picture with its alternative text; it stays with the paragraph below."""
     image = picture.figure if isinstance(picture.figure, bytes) else pictures.png(picture.figure)
     paragraph.paragraph_format.keep_with_next = True
-    shape = paragraph.add_run().add_picture(io.BytesIO(image), width=Inches(width))
+    shape = paragraph.add_run().add_picture(io.BytesIO(image), Inches(width), Inches(height) if height else None)
     if shape.height > (most := Inches(_MOST_HEIGHT)):
         shape.width, shape.height = Emu(int(shape.width * most / shape.height)), most
     shape._inline.docPr.set("descr", picture.alt)
@@ -214,6 +230,7 @@ def _fill_with_clip(cell: _Cell, clip: Clip) -> None:
     cell.paragraphs[0].add_run(clip.title).bold = True
     cell.paragraphs[0].paragraph_format.keep_with_next = True
     if clip.picture:
-        _add_picture(cell.add_paragraph(), clip.picture, _HALF)
+        _add_picture(cell.add_paragraph(), clip.picture, _HALF, _HALF / 2.4)
+        cell.add_paragraph().add_run(clip.picture.caption).font.size = Pt(8)
     words = f"“{clip.transcript}”" if clip.transcript.strip() else "no words"
     cell.add_paragraph(" · ".join([words, *clip.lines])).runs[0].font.size = Pt(9)

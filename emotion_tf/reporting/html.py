@@ -146,7 +146,8 @@ def _(block: Epochs, numbers: Iterator[int]) -> str:
     title = f'<span class="epoch">{escape(block.titles[chosen])}</span>'
     caption = f"Confusion matrix, {title}: rows are labels, columns what was predicted."
     table = (
-        '<div class="scrolls" tabindex="0" role="region" aria-label="confusion matrix"><table class="confusion">'
+        f'<div class="scrolls" tabindex="0" role="region" aria-label="confusion matrix {number}">'
+        '<table class="confusion">'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     slider, data = "", ""
@@ -175,7 +176,7 @@ def _(block: Clips, numbers: Iterator[int]) -> str:
 
 
 def _clip(clip: Clip, numbers: Iterator[int]) -> str:
-    picture = _picture(clip.picture, numbers) if clip.picture else ""
+    picture = f"{_picture(clip.picture, numbers)}<small>{escape(clip.picture.caption)}</small>" if clip.picture else ""
     words = f"<q>{escape(clip.transcript)}</q>" if clip.transcript.strip() else "<em>no words</em>"
     lines = "".join(f"<li>{escape(line)}</li>" for line in clip.lines)
     player = ""
@@ -214,6 +215,7 @@ svg,img{max-width:100%;height:auto}img{background:#fff}.diagram ol{display:none}
 .slider{display:block;margin:.5rem 0}.slider input{width:min(100%,20rem);vertical-align:middle}
 .clips{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr));gap:1rem;padding:0;list-style:none}
 .clips>li{border:1px solid var(--line);border-radius:.4rem;padding:.6rem;min-width:0}.clips p{margin:.4rem 0}
+.clips img{width:100%;aspect-ratio:2.4;object-fit:fill}.clips small{display:block;line-height:1.3}
 .clips ul{margin:0;padding:0;list-style:none;font-size:.85rem}audio{width:100%;margin-top:.4rem}
 pre{overflow-x:auto;background:var(--soft);padding:.8rem;border-radius:.4rem;white-space:pre-wrap}
 @media screen and (max-width:44rem){.plain{font-size:.8rem}.plain th,.plain td{padding:.2rem .25rem}
@@ -221,7 +223,9 @@ pre{overflow-x:auto;background:var(--soft);padding:.8rem;border-radius:.4rem;whi
 .wide tr{border-bottom:1px solid var(--line);padding:.5rem 0}.wide td::before{content:attr(data-head) ": "}
 .diagram svg{display:none}.diagram ol{display:block;padding-left:1.5rem}
 .diagram div{border:1px solid var(--line);border-radius:.4rem;padding:.3rem .6rem;margin:.3rem 0}}
-@media print{:root{color-scheme:light;--ground:#fff;--ink:#000;--soft:#f1f4f8;--line:#bbb;--link:#000;--cell:38 98 172;
+@page{margin:1.5cm}
+@media print{.row{grid-template-columns:1fr 1fr}
+:root{color-scheme:light;--ground:#fff;--ink:#000;--soft:#f1f4f8;--line:#bbb;--link:#000;--cell:38 98 172;
 --warn:#fff;--warn-ink:#000}body{max-width:none;padding:0;font-size:10pt}nav,audio,.slider{display:none}
 .marks{border:2px solid #000}.scrolls{overflow:visible}table{font-size:8pt}
 figure,.clips>li,tr{break-inside:avoid}h2,h3{break-after:avoid}
