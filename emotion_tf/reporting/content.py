@@ -35,7 +35,7 @@ def gather(subjects: Sequence[Subject], *, has_audio: bool = True) -> Report:
         _without(subjects, split),
         _controls(subjects, split),
         _way(subjects),
-        # Explanations of single answers would stand here, between how a model answers and how each run did.
+        # How a model answers comes before how well: explanations of single answers belong here.
         *(run_section(one, split, stored.get(one.config.records, {}), has_audio=has_audio) for one in subjects),
         _samples(subjects, split, stored, gone, has_audio=has_audio),
         _again(subjects),
@@ -83,22 +83,27 @@ def _results(subjects: Sequence[Subject], split: str) -> Section:
 
 
 def _scores_table(subjects: Mapping[str, Subject], split: str, headline: str) -> Table:
-    runs = {name: one.scores for name, one in subjects.items()}
-    second = "accuracy" if headline != "macro_f1" else "weighted_f1"
-    head = ["run", "reads", TITLES[headline], "95 %", "chance", "majority class", *[TITLES[second]] * 1, "95 %"]
+    """Sets the headline of each run beside chance and the majority class, and another score with its interval."""
+    scores = {name: one.scores[split] for name, one in subjects.items()}
+    wished = "weighted_f1" if headline == "macro_f1" else "accuracy"
+    second = wished if all(wished in found for found in scores.values()) else "micro_f1"
     rows = []
-    for name, one in subjects.items():
-        found = runs[name][split]
-        other = second if second in found else "micro_f1"
-        pair = [(found[key], found[f"{key}_interval"]) for key in (headline, other)]
-        cells = [[f"{value:.3f}", format_interval(ends, found["unit"], 1, 3)] for value, ends in pair]
-        chance, majority = found["chance"][headline], found["majority"][headline]
-        rows.append([name, one.kind, *cells[0], f"{chance:.3f}", f"{majority:.3f}", *cells[1]])
-        rows[-1] += [str(found["num_utterances"]), str(found["num_units"])]
-    unit = next(iter(subjects.values())).scores[split]["unit"]
-    head[6] = TITLES[second if all(second in runs[name][split] for name in subjects) else "micro_f1"]
+    for name, found in scores.items():
+        proportions = (f"{found[what][headline]:.3f}" for what in ("chance", "majority"))
+        sizes = (str(found["num_utterances"]), str(found["num_units"]))
+        cells = (*_ranged(found, headline), *proportions, *_ranged(found, second), *sizes)
+        rows.append([name, subjects[name].kind, *cells])
+    unit = next(iter(scores.values()))["unit"]
+    head = ("run", "reads", TITLES[headline], "95 %", "chance", "majority class", TITLES[second], "95 %")
     caption = f"Scores of the {split} split, their 95 % intervals over {unit}s, chance and the majority class"
     return Table(caption, [*head, "utterances", f"{unit}s"], rows)
+
+
+def _ranged(scores: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Writes a score and its interval."""
+    value = scores.get(name)
+    interval = format_interval(scores.get(f"{name}_interval"), scores["unit"], 1, 3)
+    return ("-", "-") if value is None else (f"{value:.3f}", interval)
 
 
 def _bars(scores: Mapping[str, Mapping[str, Any]], headline: str, split: str) -> Picture:
@@ -162,9 +167,7 @@ def _without(subjects: Sequence[Subject], split: str) -> Section | None:
     for one in subjects:
         whole = one.scores[split]
         for modality, found in whole.get("without", {}).items():
-            interval = format_interval(found[f"{one.headline}_interval"], found["unit"], 1, 3)
-            values = [f"{scores[one.headline]:.3f}" for scores in (found, whole)]
-            rows.append([one.name, modality, values[0], interval, values[1]])
+            rows.append([one.name, modality, *_ranged(found, one.headline), f"{whole[one.headline]:.3f}"])
     if not rows:
         return None
     text = "The same model, scored with one modality taken away from every utterance; it was trained with all."
@@ -180,7 +183,7 @@ def _controls(subjects: Sequence[Subject], split: str) -> Section:
             continue
         whole = [other for other in subjects if not other.config.control and other.kind == one.kind]
         found = one.scores[split]
-        scores = [f"{found[one.headline]:.3f}", format_interval(found[f"{one.headline}_interval"], found["unit"], 1, 3)]
+        scores = _ranged(found, one.headline)
         beside = ", ".join(f"{other.scores[split][one.headline]:.3f} ({other.name})" for other in whole) or "not given"
         chance = f"{found['chance'][one.headline]:.3f}"
         rows.append([one.name, one.config.control, *scores, chance, beside, about.RULED_OUT[one.config.control]])

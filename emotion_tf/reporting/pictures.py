@@ -81,12 +81,13 @@ def side_by_side(scores: Mapping[str, Mapping[str, Any]], headline: str, split: 
         axes.barh(row, found[headline], color=_BAR, edgecolor=_INK, linewidth=0.5)
         if interval := found[f"{headline}_interval"]:
             axes.plot(interval, [row, row], color=_INK, marker="|", markersize=9)
-    first = next(iter(scores.values()))
-    axes.axvline(first["chance"][headline], linestyle=":", color=_INK, label="chance")
-    axes.axvline(first["majority"][headline], linestyle="--", color=_LINE, label="majority class")
+        for what, color, stroke in (("chance", _INK, ":"), ("majority", _LINE, "--")):
+            name = {"chance": "chance", "majority": "majority class"}[what] if row == 0 else None
+            axes.plot([found[what][headline]] * 2, [row - 0.5, row + 0.5], stroke, color=color, label=name)
+    unit = next(iter(scores.values()))["unit"]
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6))
-    axes.set_xlabel(f"{TITLES[headline]}, {split} split (share; bars: 95 % over {first['unit']}s)")
+    axes.set_xlabel(f"{TITLES[headline]}, {split} split (share; bars: 95 % over {unit}s)")
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 
