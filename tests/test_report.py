@@ -22,6 +22,7 @@ from emotion_tf.reporting.about import ANCHORS
 from emotion_tf.reporting.clips import read_stored
 from emotion_tf.runs.folder import Run
 from pipelines.command import InputError, run_command
+from pipelines.records import read_metadata
 
 NUMBER = re.compile(r"(?<![\d.])[-+]?\d\.\d{3}(?!\d)")
 
@@ -275,10 +276,11 @@ def test_controls_say_what_they_rule_out(text_run, make_config, fitted, tmp_path
     assert "its errors are not shown" in text_of(page.body)
 
 
-def test_anchors_stand_beside_ravdess_alone(page, text_run, tmp_path):
+def test_anchors_stand_beside_ravdess_alone(page, text_run, noise_records, tmp_path):
     assert ANCHORS[0].source not in text_of(page.body)
     run = copy_of(text_run, tmp_path / "ravdess")
-    run.metadata_path.write_text(json.dumps(json.loads(run.metadata_path.read_text()) | {"corpus": "ravdess"}))
+    named = {"corpus": read_metadata(noise_records).corpus}
+    run.metadata_path.write_text(json.dumps(json.loads(run.metadata_path.read_text()) | named))
     text = text_of(report(run.folder, output=tmp_path / "out").body)
     assert all(anchor.source in text and anchor.protocol in text for anchor in ANCHORS)
 

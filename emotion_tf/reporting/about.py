@@ -8,6 +8,7 @@ from emotion_tf.reporting.subjects import Subject, enumerated
 from emotion_tf.reporting.tables import FEW_UNITS
 from emotion_tf.reporting.wording import format_count
 from emotion_tf.runs.metadata import RunMetadata
+from pipelines.corpora import ravdess
 from pipelines.emotions import RAVDESS
 from pipelines.normalisation import ENROLLED_MARK
 from pipelines.utterance import SPLITS
@@ -84,7 +85,7 @@ ANCHORS = (
 
 def has_anchors(subjects: Sequence[Subject]) -> bool:
     """Whether any of them was scored on the eight emotions of RAVDESS."""
-    return any(one.metadata.corpus == "ravdess" and set(one.emotions) == set(RAVDESS) for one in subjects)
+    return any(one.metadata.corpus == ravdess.NAME and set(one.emotions) == set(RAVDESS) for one in subjects)
 
 
 def meaning_of(mark: str) -> str:
@@ -142,7 +143,8 @@ def way(metadata: RunMetadata) -> list[list[Box]]:
     """Describes the way from a file to an answer, a row for each modality."""
     front_end = metadata.front_end
     bands = f"{front_end.get('mel_bins', 0)} mel bands" if "log_mel" in metadata.audio_features else ""
-    audio = [name for name in metadata.audio_features if name != "log_mel"]
+    names = {"encoder": "states of an encoder", "acoustic": "acoustic features"}
+    audio = [names.get(name, name) for name in metadata.audio_features if name != "log_mel"]
     steps = {
         "audio": (
             Box("recording", ["any format"]),
