@@ -39,7 +39,7 @@ def test_one_utterance_of_each_emotion_prefers_one_label():
 
 
 def test_stored_utterances_are_those_that_were_asked_for(three_speaker_records, three_speakers):
-    chosen = three_speakers[7]
+    chosen = three_speakers.utterances[7]
     found = read_stored(three_speaker_records, [chosen.utterance_id, "absent"])
     assert list(found) == [chosen.utterance_id]
     stored = found[chosen.utterance_id]

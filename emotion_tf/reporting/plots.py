@@ -15,21 +15,17 @@ from emotion_tf.evaluation import metrics
 from emotion_tf.evaluation.counts import TITLES, UAR
 from pipelines.files import replacing
 
-EMOTION_STYLES = (
-    ("#7f7f7f", "-"),
-    ("#56b4e9", "--"),
-    ("#e69f00", "-"),
-    ("#0072b2", "-."),
-    ("#d55e00", "--"),
-    ("#8c5fc4", (0, (1, 1))),
-    ("#009e73", (0, (5, 1, 1, 1, 1, 1))),
-    ("#cc79a7", "-."),
-)
-"""Colour and stroke of each emotion, by its place in the label set.
+_COLOURS = ("#7f7f7f", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#8c5fc4", "#009e73", "#cc79a7")
+"""The colour-blind tell them apart, on light and dark ground. Source: Okabe & Ito 2008, and two more."""
 
-The colours are told apart by the colour-blind, on light and dark ground; the strokes in grey.
-Source: Okabe & Ito 2008, Color Universal Design, and two more.
-"""
+_STROKES = ("-", "--", (0, (7, 1)), "-.", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 1, 3, 1)), (0, (2, 2)))
+"""They are told apart in grey."""
+
+
+def emotion_style(place: int) -> dict[str, Any]:
+    """Chooses colour and stroke of an emotion by its place in the label set; 64 of them differ."""
+    number = len(_COLOURS)
+    return {"color": _COLOURS[place % number], "linestyle": _STROKES[(place + place // number) % number]}
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -196,12 +192,9 @@ def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, emotion
     columns = 2 + len(curves) // 16
     figure = Figure(figsize=(2.7 * columns, 5.4 + 0.2 * -(-len(curves) // columns)), layout="constrained")
     axes = figure.subplots()
-    for index, (emotion, (false, true)) in enumerate(curves.items()):
-        color, stroke = EMOTION_STYLES[(emotions or list(curves)).index(emotion) % len(EMOTION_STYLES)]
-        # The ninth style is the first again: another width tells them apart.
-        width = 1.5 + 0.8 * (index // len(EMOTION_STYLES))
-        label = f"{emotion} ({np.trapezoid(true, false):.3f})"
-        axes.plot(false, true, linestyle=stroke, color=color, linewidth=width, label=label)
+    for emotion, (false, true) in curves.items():
+        style = emotion_style((emotions or list(curves)).index(emotion))
+        axes.plot(false, true, linewidth=1.5, label=f"{emotion} ({np.trapezoid(true, false):.3f})", **style)
     axes.plot((0, 1), (0, 1), ":", color="grey", label="chance (0.500)")
     axes.set(xlabel="false positives (share of the other emotions' clips)", ylabel="true positives (recall)")
     axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
