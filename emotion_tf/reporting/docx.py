@@ -2,6 +2,7 @@
 
 import functools
 import io
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,9 +142,11 @@ def _(block: Table, document: Written) -> None:
 
 def _set_widths(table: Any, rows: Sequence[Sequence[str]]) -> None:
     """Shares the width of a page out by the longest word and the length of the texts of each column."""
-    words = [max(len(word) for text in column for word in text.split() or [""]) for column in zip(*rows, strict=True)]
+    words = [
+        max(len(word) for text in column for word in re.split(r"[\s-]+", text)) for column in zip(*rows, strict=True)
+    ]
     lengths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    shares = [min(word, 24) + min(length, 60) / 4 + 2 for word, length in zip(words, lengths, strict=True)]
+    shares = [1.2 * min(word, 20) + min(length, 60) / 12 + 4 for word, length in zip(words, lengths, strict=True)]
     widths = [Inches(_WIDTH * share / sum(shares)) for share in shares]
     table.autofit = False
     # LibreOffice reads the widths of columns, Word those of cells.
@@ -158,7 +161,7 @@ def _fill(row: Any, texts: Sequence[str], *, keeps_next: bool) -> None:
     for cell, text in zip(row.cells, texts, strict=True):
         paragraph = cell.paragraphs[0]
         paragraph.paragraph_format.keep_with_next = keeps_next
-        paragraph.add_run(text).font.size = Pt(8)
+        paragraph.add_run(text).font.size = Pt(8 if len(texts) < 8 else 7)
     row._tr.get_or_add_trPr().append(OxmlElement("w:cantSplit"))
 
 
