@@ -286,3 +286,67 @@ def _check_trained(arguments: argparse.Namespace, modality: str, given: Iterable
 
 def _flags(names: Iterable[str]) -> str:
     return ", ".join(map(flag_of, names))
+
+
+def command_of(config: Config, run: Path, seeds: int = 0) -> list[str]:
+    """Writes the command that made a run, or a cross-validation, from its config.
+
+    Args:
+      config: Of the run; of a cross-validation what its crossval.json holds.
+      run: Its folder.
+      seeds: Of a cross-validation; 0: it is a run.
+
+    Returns:
+      Its words. Flags whose value is the default are left out.
+    """
+    command, where = (
+        ("crossval", {"--seeds": seeds}) if seeds else ("fit", {"--fold": config.fold, "--seed": config.seed})
+    )
+    given: dict[str, Any] = {"--branch": config.branch, "--records": config.records}
+    if config.branch == "fusion":
+        given |= {"--fusion": config.fusion, "--runs": config.runs, "--rule": config.rule if config.is_late else ""}
+        given |= {"--modalities": () if config.is_late else config.modalities, "--join": config.join}
+    given |= {f"--init-{modality}": source for modality, source in config.inits.items()}
+    given |= {"--label-map": config.label_maps, "--folds": config.folds, **where}
+    given |= _changed({"--num-folds": "num_folds", "--fold-seed": "fold_seed", "--control": "control"}, config)
+    if not (config.init_audio or config.is_late):
+        given |= _changed({"--normalise": "normalise"}, config)
+    for modality in config.modalities if not config.is_late else ():
+        given |= {} if modality in config.inits else _branch_words(modality, getattr(config, modality))
+    given |= _words_of(settings_of(TrainingConfig), config.training, TrainingConfig())
+    words = [word for flag, value in given.items() for word in _typed(flag, value)]
+    return ["python", "-m", f"emotion_tf.{command}", *words, "--run", str(run)]
+
+
+def _changed(flags: Mapping[str, str], config: Config) -> dict[str, Any]:
+    """Picks the fields of a config that are not what they are without their flag: flag -> value."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    return {flag: getattr(config, name) for flag, name in flags.items() if getattr(config, name) != defaults[name]}
+
+
+def _branch_words(modality: str, branch: Any) -> dict[str, Any]:
+    """Picks the flags of a branch that differ from what its model is by default."""
+    fields, kind = _branch_flags(modality), BRANCH_CONFIGS[modality]
+    chosen = {name: getattr(branch, name) for name in ("model", "preset") if hasattr(branch, name)}
+    found = _words_of(fields, branch, kind(**chosen))
+    # The model comes first: the defaults of the others are its own.
+    first = {f"--{modality}-{name}": value for name, value in chosen.items() if value != getattr(kind(), name)}
+    return first | found
+
+
+def _words_of(fields: "Mapping[str, dataclasses.Field[Any]]", config: Any, default: Any) -> dict[str, Any]:
+    """Picks the settings of a config that differ from another one: flag -> value, or the word that stands for None."""
+    return {
+        flag_of(name): setting_of(field).word if value is None else value
+        for name, field in fields.items()
+        if (value := getattr(config, field.name)) != getattr(default, field.name)
+    }
+
+
+def _typed(flag: str, value: Any) -> list[str]:
+    """Writes a flag and its value as words; nothing where the value is empty, a flag alone where it is true."""
+    if value is True:
+        return [flag]
+    if value in ("", (), None):
+        return []
+    return [flag, *(map(written, value) if isinstance(value, tuple) else [written(value)])]

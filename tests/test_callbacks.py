@@ -224,3 +224,22 @@ def test_an_epoch_of_one_emotion_each_is_scored_by_its_headline(tmp_path, headli
     scores = validation._scores(predictions)
     assert scores == {"accuracy": pytest.approx(4 / 6), headline: pytest.approx(expected)}
     assert validation.confusion.tolist() == [[2, 2], [0, 2]]
+
+
+def test_training_json_holds_seconds_and_confusion_of_each_epoch(audio_run, goemotions_run):
+    found = json.loads(audio_run.training_path.read_text())
+    assert {"python", "tensorflow", "keras", "numpy"} <= set(found["versions"])
+    assert [one["epoch"] for one in found["epochs"]] == [0, 1]
+    assert all(one["seconds"] > 0 for one in found["epochs"])
+    recalls = pd.read_csv(audio_run.history_path)["val_unweighted_average_recall"]
+    for one, recall in zip(found["epochs"], recalls, strict=True):
+        counts = np.array(one["confusion"])
+        assert (counts.diagonal() / counts.sum(axis=1)).mean() == pytest.approx(recall)
+    assert [one["confusion"] for one in json.loads(goemotions_run.training_path.read_text())["epochs"]] == [None] * 2
+
+
+def test_epochs_that_are_trained_again_are_written_once(tmp_path):
+    validation = callbacks.Validation(Run(tmp_path), lambda model: None, ("a",), None)
+    for epoch in (0, 1, 1, 2):
+        validation._write_epochs(epoch)
+    assert [one["epoch"] for one in json.loads((tmp_path / "training.json").read_text())["epochs"]] == [0, 1, 2]

@@ -71,6 +71,8 @@ class Run(Scored):
     checkpoints = property(lambda self: self.folder / "checkpoints")
     model_path = property(lambda self: self.folder / "model.keras")
     history_path = property(lambda self: self.folder / "history.csv")
+    training_path = property(lambda self: self.folder / "training.json")
+    graph_path = property(lambda self: self.folder / "graph.json")
     tensorboard = property(lambda self: self.folder / "tensorboard")
     audit_path = property(lambda self: self.folder / "audit.json")
     calibration_path = property(lambda self: self.folder / "calibration.json")

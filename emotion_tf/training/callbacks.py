@@ -6,7 +6,10 @@ BackupAndRestore may be killed between its two files; `Validation` keeps all of 
 
 import contextlib
 import errno
+import importlib.metadata
 import os
+import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,8 @@ class Validation(keras.callbacks.Callback):
         self.run, self.predict, self.emotions, self.patience = run, predict, emotions, patience
         self.keep_epoch, self.headline, self.is_multi_label = keep_epoch, headline, is_multi_label
         self.history: list[dict[str, float]] = []
+        self.epochs: list[dict[str, Any]] = []
+        self.started = 0.0
         self.confusion: np.ndarray | None = None
 
     @property
@@ -74,6 +79,9 @@ class Validation(keras.callbacks.Callback):
             load_weights(self.model, _last_path(self.run, done - 1))
             with _sentence_if_corrupt(self.run.history_path):
                 self.history = pd.read_csv(self.run.history_path).to_dict("records")[:done]
+            if self.run.training_path.exists():
+                found = read_json(self.run.training_path, AGAIN, {"epochs": list})["epochs"]
+                self.epochs = [one for one in found if one["epoch"] < done]
         return done
 
     def is_out_of_patience(self, epoch: int) -> bool:
@@ -83,6 +91,9 @@ class Validation(keras.callbacks.Callback):
     def load_best(self) -> None:
         """Puts the best weights into the model."""
         load_weights(self.model, self.run.checkpoints / self.best["file"])
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         with averaged_weights(self.model):
@@ -95,9 +106,17 @@ class Validation(keras.callbacks.Callback):
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.history = [*self.history[:epoch], {"epoch": epoch, **logs}]
         write_csv(self.run.history_path, pd.DataFrame(self.history))
+        self._write_epochs(epoch)
         self._keep_last(epoch)
         if self.is_out_of_patience(epoch):
             self.model.stop_training = True
+
+    def _write_epochs(self, epoch: int) -> None:
+        """Writes how long each epoch took, its validation among it, and what it took for what."""
+        confusion = None if self.confusion is None else self.confusion.tolist()
+        one = {"epoch": epoch, "seconds": time.monotonic() - self.started, "confusion": confusion}
+        self.epochs = [*(other for other in self.epochs if other["epoch"] < epoch), one]
+        write_training(self.run, self.epochs)
 
     def _scores(self, predictions: pd.DataFrame) -> dict[str, float]:
         """Scores an epoch; the confusion matrix, where each utterance has one emotion, stays for pictures."""
@@ -233,6 +252,14 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     finally:
         for variable, values in zip(model.trainable_variables, trained, strict=True):
             variable.assign(values)
+
+
+def write_training(run: Run, epochs: Sequence[dict[str, Any]] = ()) -> None:
+    """Writes training.json: by which versions a run was made, and what is known of its epochs; late fusion has none."""
+    versions = {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        versions = {"emotion_tf": importlib.metadata.version("emotion_tf"), **versions}
+    write_json(run.training_path, {"versions": versions | {"numpy": np.__version__}, "epochs": list(epochs)})
 
 
 def save_weights(model: keras.Model, path: Path) -> None:

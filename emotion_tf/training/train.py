@@ -153,6 +153,7 @@ def fuse(run: Run) -> None:
         print(f"{run.folder}: weights {named}", flush=True)
     model = late_fusion(models, metadata.prior, rule, metadata.is_multi_label, targets, fitted)
     listed = {f"{number + 1}: {one.folder.name}": models[f"run_{number}"] for number, one in enumerate(sources)}
+    callbacks.write_training(run)
     _draw_graph(run, diagram.late(model, listed, fitted.get("weights", ())), "late fusion")
     _finish(run, model, split)
 
@@ -180,6 +181,7 @@ def _fit_rule(rule: str, stacked: keras.Model, split: Split) -> tuple[dict[str, 
 
 
 def _draw_graph(run: Run, columns: boxes.Columns, what: str) -> None:
+    write_json(run.graph_path, {"columns": columns})
     plots.save(boxes.draw(columns, f"{run.folder.name}: {what}"), run.plots / "graph.png")
 
 
