@@ -14,9 +14,10 @@ define train
 else (set -x; $(BIN)/python -m emotion_tf.fit --records $(RECORDS) --run saved_models/synthetic-$(1) $(2)); fi
 endef
 
-.PHONY: fit test lint docs clean
+.PHONY: fit test test-slow lint docs clean
 
-# The main job on the built-in synthetic corpus: records, three trainings and a late fusion, scores, export, prediction.
+# The main job on the built-in synthetic corpus: records, three trainings and a late fusion, scores, export, prediction,
+# and a report of the four runs.
 fit: $(VENV)/lean
 	$(BIN)/python -m pipelines.prepare --corpus synthetic --records $(RECORDS) --store-waveform
 	$(call train,audio,--branch audio --epochs 10 --num-frames 128)
@@ -28,10 +29,15 @@ fit: $(VENV)/lean
 	$(BIN)/python -m emotion_tf.export --run saved_models/synthetic-early
 	$(BIN)/python -m emotion_tf.predict --model saved_models/synthetic-early $(CLIP) \
 	  --transcript "They met a crowd with the teacher today."
-	@echo "Look at the runs: $(BIN)/tensorboard --logdir saved_models"
+	$(BIN)/python -m emotion_tf.report $(RUNS) --output saved_models/synthetic-report
+	@echo "Look at the runs: saved_models/synthetic-report/report.html, or $(BIN)/tensorboard --logdir saved_models"
 
 test: $(VENV)/all
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+
+# Tests that need a browser (Debian: apt-get install chromium); without one they are skipped and say so.
+test-slow: $(VENV)/all
+	$(BIN)/python -m pytest -m slow -rs
 
 lint: $(VENV)/all
 	$(BIN)/ruff check .

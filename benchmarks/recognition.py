@@ -61,7 +61,7 @@ class Model:
     joins_seeds: bool = False
 
 
-_STATES = "--branch audio --audio-features encoder --epochs 30"
+_STATES = "--branch audio --audio-features encoder --normalise training --epochs 15"
 _LATE = "--branch fusion --fusion late"
 
 MODELS = {
@@ -79,7 +79,7 @@ MODELS = {
     "base-cnn-late": Model(
         "Whisper base with the CNN, late fusion", "base", _LATE, sources=("base", "cnn"), has_one_seed=True
     ),
-    "base-enrolled": Model("Whisper base, enrolled speakers", "base", f"{_STATES} --normalise enrolled"),
+    "base-enrolled": Model("Whisper base, enrolled speakers", "base", _STATES.replace("training", "enrolled")),
     "base-3-seeds": Model("Whisper base, three seeds as one model", "base", _LATE, ("base",), joins_seeds=True),
     "base-cnn-3-seeds": Model(
         "Whisper base, three seeds, and the CNN as one model", "base", _LATE, ("base", "cnn"), joins_seeds=True

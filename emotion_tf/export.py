@@ -16,7 +16,8 @@ other recordings. Deviations of zero stand for a speaker who is not enrolled. It
 `waveform` in, and out `counts`, `total` and `squares` of these columns.
 A run that reads states of an encoder has the encoder inside, too: `serving_default` takes waveforms as ever, and
 `features` takes the inputs `encoder` [batch, num_steps, num_blocks, width] and `num_steps` [batch]. Its weights are
-those that the records of the run keep, or that --encoder-model names.
+those that the records of the run keep, or that --encoder-model names. A run of --encoder-release brings them, and its
+`features` takes `waveform` [batch, num_samples] instead.
 The export is loaded in a new process and compared with the run before it is put in place.
 """
 

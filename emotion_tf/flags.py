@@ -79,8 +79,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_transfer_arguments(group: Group) -> None:
     for modality in MODALITIES:
-        where = "of early fusion, or of --branch text," if modality == "text" else "of early fusion"
-        sentence = f"Start the {modality} branch {where} from this run."
+        sentence = f"Start the {modality} branch of early fusion, or of --branch {modality}, from this run."
         add_flag(group, f"--init-{modality}", sentence, type=Path, metavar="RUN")
     _add_training_arguments(group, TRANSFER)
 
@@ -148,12 +147,12 @@ def config_of(arguments: argparse.Namespace) -> Config:
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
-    inits = arguments.init_audio or arguments.init_text or arguments.init_video
-    foreign = arguments.fusion or arguments.runs or (arguments.init_text if arguments.branch != "text" else None)
-    if arguments.branch != "fusion" and (foreign or arguments.init_audio or arguments.init_video):
+    inits = [modality for modality in MODALITIES if getattr(arguments, f"init_{modality}")]
+    foreign = [modality for modality in inits if modality != arguments.branch]
+    if arguments.branch != "fusion" and (arguments.fusion or arguments.runs or foreign):
         raise InputError(
-            "--fusion, --runs, --init-audio and --init-video belong to --branch fusion, --init-text to it and --branch"
-            " text: leave them out."
+            "--fusion and --runs belong to --branch fusion, --init-audio, --init-text and --init-video to it and to the"
+            " branch that they name: leave them out."
         )
     if arguments.fusion == "late" and (inits or len(arguments.runs or ()) < 2):
         raise InputError("--fusion late joins trained runs: give it two or more, --runs RUN RUN, and no --init-*.")
@@ -266,22 +265,89 @@ def branch_of(arguments: argparse.Namespace, modality: str) -> Any:
         owners = tuple(setting_of(flags[name]).models)
         if owners and model not in owners:
             raise InputError(f"{flag_of(name)} belongs to --{modality}-model {' or '.join(owners)}, not {model}.")
-    if values.get("features") == ("encoder",) and (others := set(given) - {"audio_features", "audio_dropout"}):
+    of_states = {"audio_features", "audio_dropout", "encoder_release", "encoder_rate"}
+    if values.get("features") == ("encoder",) and (others := set(given) - of_states):
         raise InputError(f"{_flags(sorted(others))} change nothing where encoder is the only feature: leave them out.")
     if "freeze" in values and (idle := values.keys() & {"preset_rate", "layer_decay", "release"}):
         named = _flags(sorted(name for name in given if flags[name].name in idle))
         raise InputError(f"{named} changes nothing with --text-freeze: leave one of them out.")
+    if "encoder_rate" in values and not values.get("encoder_release"):
+        raise InputError("--encoder-rate changes nothing without --encoder-release: leave it out.")
     return BRANCH_CONFIGS[modality](**values)
 
 
 def _check_trained(arguments: argparse.Namespace, modality: str, given: Iterable[str]) -> None:
     """Refuses flags of a branch that is not trained, or that starts from a run as it is."""
-    flags = _flags(given)
+    flags, changed = _flags(given), _flags(name for name in given if not name.startswith("encoder_"))
     if flags and (modality not in modalities_of(arguments) or arguments.fusion == "late"):
         raise InputError(f"{flags} change nothing here, where no {modality} branch is trained: leave them out.")
-    if flags and getattr(arguments, f"init_{modality}"):
-        raise InputError(f"{flags} cannot change the branch that --init-{modality} starts from: leave them out.")
+    if changed and getattr(arguments, f"init_{modality}"):
+        raise InputError(f"{changed} cannot change the branch that --init-{modality} starts from: leave them out.")
 
 
 def _flags(names: Iterable[str]) -> str:
     return ", ".join(map(flag_of, names))
+
+
+def command_of(config: Config, run: Path, seeds: int = 0) -> list[str]:
+    """Writes the command that made a run, or a cross-validation, from its config.
+
+    Args:
+      config: Of the run; of a cross-validation what its crossval.json holds.
+      run: Its folder.
+      seeds: Of a cross-validation; 0: it is a run.
+
+    Returns:
+      Its words. Flags whose value is the default are left out.
+    """
+    command, where = (
+        ("crossval", {"--seeds": seeds}) if seeds else ("fit", {"--fold": config.fold, "--seed": config.seed})
+    )
+    given: dict[str, Any] = {"--branch": config.branch, "--records": config.records}
+    if config.branch == "fusion":
+        given |= {"--fusion": config.fusion, "--runs": config.runs, "--rule": config.rule if config.is_late else ""}
+        given |= {"--modalities": () if config.is_late else config.modalities, "--join": config.join}
+    given |= {f"--init-{modality}": source for modality, source in config.inits.items()}
+    given |= {"--label-map": config.label_maps, "--folds": config.folds, **where}
+    given |= _changed({"--num-folds": "num_folds", "--fold-seed": "fold_seed", "--control": "control"}, config)
+    if not (config.init_audio or config.is_late):
+        given |= _changed({"--normalise": "normalise"}, config)
+    for modality in config.modalities if not config.is_late else ():
+        given |= {} if modality in config.inits else _branch_words(modality, getattr(config, modality))
+    given |= _words_of(settings_of(TrainingConfig), config.training, TrainingConfig())
+    words = [word for flag, value in given.items() for word in _typed(flag, value)]
+    return ["python", "-m", f"emotion_tf.{command}", *words, "--run", str(run)]
+
+
+def _changed(flags: Mapping[str, str], config: Config) -> dict[str, Any]:
+    """Picks the fields of a config that are not what they are without their flag: flag -> value."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    return {flag: getattr(config, name) for flag, name in flags.items() if getattr(config, name) != defaults[name]}
+
+
+def _branch_words(modality: str, branch: Any) -> dict[str, Any]:
+    """Picks the flags of a branch that differ from what its model is by default."""
+    fields, kind = _branch_flags(modality), BRANCH_CONFIGS[modality]
+    chosen = {name: getattr(branch, name) for name in ("model", "preset") if hasattr(branch, name)}
+    found = _words_of(fields, branch, kind(**chosen))
+    # The model comes first: the defaults of the others are its own.
+    first = {f"--{modality}-{name}": value for name, value in chosen.items() if value != getattr(kind(), name)}
+    return first | found
+
+
+def _words_of(fields: "Mapping[str, dataclasses.Field[Any]]", config: Any, default: Any) -> dict[str, Any]:
+    """Picks the settings of a config that differ from another one: flag -> value, or the word that stands for None."""
+    return {
+        flag_of(name): setting_of(field).word if value is None else value
+        for name, field in fields.items()
+        if (value := getattr(config, field.name)) != getattr(default, field.name)
+    }
+
+
+def _typed(flag: str, value: Any) -> list[str]:
+    """Writes a flag and its value as words; nothing where the value is empty, a flag alone where it is true."""
+    if value is True:
+        return [flag]
+    if value in ("", (), None):
+        return []
+    return [flag, *(map(written, value) if isinstance(value, tuple) else [written(value)])]

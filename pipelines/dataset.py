@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipelines import audio, records, text, video
 from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
-from pipelines.stored_audio import Change, StoredAudio
+from pipelines.stored_audio import WAVEFORM, Change, StoredAudio
 
 MODALITIES = ("audio", "text", "video")
 
@@ -20,7 +20,9 @@ _SORTED_BATCHES = 50
 _SHARDS_AT_ONCE = 16
 """Shards that are read in turns: TensorFlow's own choice is the number of processors, and order would depend on it."""
 
-_PREPARED_BY = {"acoustic": "--acoustic", "encoder": "--encoder whisper"}
+_LENGTH_UNIT = audio.SAMPLE_RATE // 2
+
+_PREPARED_BY = {"acoustic": "--acoustic", "encoder": "--encoder whisper", "waveform": "--store-waveform"}
 """Field of a record -> what stores it."""
 
 _METADATA_FIELDS = ("utterance_id", "speaker", "attributes")
@@ -59,21 +61,22 @@ def make_dataset(
       members: Which utterances to read: values of the field `by`.
       modalities: Some of `MODALITIES`; what is not named is not read.
       by: "speaker", "published_split" or "utterance_id".
-      audio_features: Which audio features are read: "log_mel", "mfcc", "acoustic", "encoder", or several of them.
+      audio_features: Which audio features are read: "log_mel", "mfcc", "acoustic", "encoder", "waveform", or several of
+        them.
       shuffled: "audio", "transcripts", "video" or "labels", which are then shuffled among the chosen utterances, in the
         same way in every epoch; empty: nothing.
       batch_size: Utterances a batch; the last batch may be smaller.
       training: Brings utterances into another order in every epoch and crops long clips at a random place; text alone
         is batched with text of about its length. Without it the order is that of the shards and the crop is the middle.
       num_frames: Frames that every clip is cropped or padded to; None: no crop, padded to the batch's longest. States
-        of an encoder are never cropped.
+        of an encoder and waveforms are never cropped.
       num_video_frames: Frames that are kept of a video in training, one drawn from each of as many equal stretches;
         None: all, as without training.
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights; not for multi-label records.
       augment: Applied in training to one example, with a seed [2], after normalising and cropping, before padding.
       change_waveform: Applied in training to a stored waveform [num_samples] with a seed [2], from whose result the
-        features are computed; None: the stored features are read.
+        features are computed, and which is read where it is a feature itself; None: what is stored is read.
       normalisation: Statistics that bring clips to one scale; None: each clip by itself.
       tokenizer: Makes token_ids of the stored transcripts; None: the stored ids are read.
       with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element, of videos face_boxes
@@ -86,10 +89,10 @@ def make_dataset(
     Returns:
       A dataset of (features, label[, weight][, metadata]). features: those of audio_features, each [batch, num_frames,
       columns] float32 normalised and padded with each clip's silence, num_frames [batch] int32; encoder [batch,
-      num_steps, num_blocks, width] float32, padded with 0, and num_steps [batch] int32; token_ids
-      [batch, num_tokens] int32 padded with 0; video_frames [batch, num_video_frames, height, width, channels] float32
-      in [0, 1], zeros where a clip has no video. label: [batch] int32; of multi-label records [batch, num_emotions]
-      float32, 1 for each label.
+      num_steps, num_blocks, width] float32, padded with 0, and num_steps [batch] int32; waveform [batch, num_samples]
+      float32 in [-1, 1], padded with 0 to whole half seconds; token_ids [batch, num_tokens] int32 padded with 0;
+      video_frames [batch, num_video_frames, height, width, channels] float32 in [0, 1], zeros where a clip has no
+      video. label: [batch] int32; of multi-label records [batch, num_emotions] float32, 1 for each label.
 
     Raises:
       InputError: Records that are not complete, or lack one of the speakers or a feature, or an unknown modality or
@@ -173,7 +176,8 @@ def _audio_features(
         raise InputError(
             f"there is no audio feature {', '.join(unknown) or '(none named)'}: use {', '.join(records.STORED)}."
         )
-    lacking = [name for name in audio_features if records.STORED[name] not in metadata.columns]
+    held = {*metadata.columns, *([WAVEFORM] if metadata.has_waveform else [])}
+    lacking = [name for name in audio_features if records.STORED[name] not in held]
     if lacking:
         flags = " ".join(dict.fromkeys(_PREPARED_BY[records.STORED[name]] for name in lacking))
         raise InputError(f"{folder} hold no {' and '.join(lacking)}: prepare them again with {flags}.")
@@ -348,6 +352,8 @@ def _to_batch(
     if "encoder" in batch:
         features["num_steps"] = tf.cast(batch["encoder"].row_lengths(), tf.int32)
         features["encoder"] = _pad_steps(batch["encoder"])
+    if WAVEFORM in batch:
+        features[WAVEFORM] = _pad_samples(batch[WAVEFORM])
     if "token_ids" in batch:
         features["token_ids"] = batch["token_ids"].to_tensor()
     if "video_frames" in batch:
@@ -378,6 +384,15 @@ def _pad_steps(states: tf.RaggedTensor) -> tf.Tensor:
     dense = tf.cast(states.to_tensor(), tf.float32)
     dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0], [0, 0]])
     return tf.ensure_shape(dense, [None, None, *states.shape[2:]])
+
+
+def _pad_samples(waveforms: tf.RaggedTensor) -> tf.Tensor:
+    """Pads waveforms [batch, (num_samples)] with zeros and makes them float32; int16 is divided by 32768."""
+    dense = waveforms.to_tensor()
+    dense = tf.cast(dense, tf.float32) * (1.0 if dense.dtype.is_floating else 1.0 / 32768.0)
+    # Of each new length oneDNN keeps a compiled kernel; few lengths come of whole half seconds.
+    length = tf.maximum(-(-tf.shape(dense)[1] // _LENGTH_UNIT), 1) * _LENGTH_UNIT
+    return tf.ensure_shape(tf.pad(dense, [[0, 0], [0, length - tf.shape(dense)[1]]]), [None, None])
 
 
 def _counted(

@@ -22,6 +22,9 @@ from pipelines.normalisation import (
     speaker_sums,
 )
 
+WAVEFORM = "waveform"
+"""What a model reads that begins with an encoder."""
+
 _SPEAKER_FIELDS = ("speaker_mean", "speaker_std")
 
 Tensors = dict[str, tf.Tensor]
@@ -37,10 +40,10 @@ class StoredAudio:
     Attributes:
       folder: The records.
       metadata: Theirs.
-      names: Features, those of frames in the order of `audio.FRAME_FEATURES`, and behind them `STATES`; none: no audio
-        is read.
+      names: Features, those of frames in the order of `audio.FRAME_FEATURES`, and behind them `STATES` and `WAVEFORM`;
+        none: no audio is read.
       normalisation: Statistics that bring clips to one scale; None: each clip by itself.
-      change: Applied to waveforms, whose features of frames are computed then; None: the stored ones are read.
+      change: Applied to waveforms, of which the features of frames are computed then; None: both are read as stored.
 
     Raises:
       InputError: Waveforms that are to be changed and are not stored.
@@ -63,14 +66,14 @@ class StoredAudio:
 
     @property
     def recomputes(self) -> bool:
-        """Whether features of frames are computed from changed waveforms."""
-        return self.change is not None and bool(self.frame_names)
+        """Whether waveforms are changed, and features of frames computed from them."""
+        return self.change is not None and bool(self.frame_names or WAVEFORM in self.names)
 
     @property
     def fields(self) -> list[str]:
         """The fields of a record that are read."""
-        of_frames = ["waveform"] if self.recomputes else [records.STORED[name] for name in self.frame_names]
-        return list(dict.fromkeys([*of_frames, *(name for name in self.names if name == STATES)]))
+        of_frames = [WAVEFORM] if self.recomputes else [records.STORED[name] for name in self.frame_names]
+        return list(dict.fromkeys([*of_frames, *(name for name in self.names if name in (STATES, WAVEFORM))]))
 
     def with_speaker_statistics(
         self, read: Callable[[Sequence[str]], tf.data.Dataset], fields: Sequence[str]
@@ -105,13 +108,15 @@ class StoredAudio:
 
         Returns:
           Feature of frames -> [num_frames, columns] float32, `<name>_silence` -> [columns]; or waveform [num_samples]
-          int16 and, where speakers are enrolled, their statistics. And encoder [num_steps, num_blocks, width].
+          int16 and, where speakers are enrolled, their statistics. And encoder [num_steps, num_blocks, width], and
+          waveform where it is a feature.
         """
         found = {}
         if STATES in self.names:
             found[STATES] = normalise_states(record[STATES][tf.newaxis], self.normalisation, *_speaker_of(record))[0]
         if self.recomputes:
-            return found | {name: record[name] for name in ("waveform", *_SPEAKER_FIELDS) if name in record}
+            return found | {name: record[name] for name in (WAVEFORM, *_SPEAKER_FIELDS) if name in record}
+        found |= {name: record[name] for name in self.names if name == WAVEFORM}
         return found | (self._scaled(self._stored(record), record) if self.frame_names else {})
 
     def recompute(self, example: Tensors, random: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
@@ -122,14 +127,18 @@ class StoredAudio:
           random: A number that decides how the waveform changes.
 
         Returns:
-          The example with features in the place of the waveform, and the number.
+          The example with features in the place of the waveform, or beside it [num_samples] float32 where it is a
+          feature; and the number.
         """
         assert self.change is not None
-        waveform = tf.cast(example["waveform"], tf.float32) / 32768.0  # [num_samples]
+        waveform = tf.cast(example[WAVEFORM], tf.float32) / 32768.0  # [num_samples]
         waveform = self.change(waveform, tf.stack([random, 0]))  # [num_samples], not always as many
+        kept = {name: value for name, value in example.items() if name not in (WAVEFORM, *_SPEAKER_FIELDS)}
+        kept |= {name: waveform for name in self.names if name == WAVEFORM}
+        if not self.frame_names:
+            return kept, random
         batch, num_frames = audio.frame_features(waveform[tf.newaxis], self.metadata.settings, self.frame_names)
         features = {name: values[0, : num_frames[0]] for name, values in batch.items()}  # [num_frames, columns] each
-        kept = {name: value for name, value in example.items() if name not in ("waveform", *_SPEAKER_FIELDS)}
         return kept | self._scaled(features, example), random
 
     def _stored(self, record: Tensors) -> Tensors:

@@ -139,6 +139,13 @@ def encoder_records(three_speakers, encoder_checkpoint, prepared):
 
 
 @pytest.fixture(scope="session")
+def states_and_waveforms(three_speakers, encoder_checkpoint, prepared):
+    """Records that hold both states of an encoder and the waveforms that they are of."""
+    settings = EncoderSettings(str(encoder_checkpoint), device="cpu")
+    return prepared("states-and-waveforms", three_speakers, encoder=settings, store_waveform=True)
+
+
+@pytest.fixture(scope="session")
 def video_records(seen_speakers, prepared):
     """The same records with four frames of each video among them."""
     return prepared("video", seen_speakers, store_waveform=True, video=VideoSettings(4, 32))
@@ -254,6 +261,21 @@ def encoder_run(make_config, encoder_records, fitted):
     config = make_config("audio", epochs=1, records=str(encoder_records))
     audio = dataclasses.replace(config.audio, features=("encoder",))
     return fitted("encoder", dataclasses.replace(config, audio=audio))
+
+
+@pytest.fixture(scope="session")
+def released_config(make_config, states_and_waveforms):
+    """Of an audio branch that trains the last block of the encoder on changed waveforms."""
+    changes = {"speed": 0.1, "noise_snr_db": 20.0, "gain_db": 3.0, "time_shift": 5}
+    config = make_config("audio", records=str(states_and_waveforms), **changes)
+    audio = dataclasses.replace(config.audio, features=("encoder",), encoder_release=1)
+    return dataclasses.replace(config, audio=audio)
+
+
+@pytest.fixture(scope="session")
+def released_run(released_config, fitted):
+    """A finished run of that config."""
+    return fitted("released", released_config)
 
 
 @pytest.fixture(scope="session")

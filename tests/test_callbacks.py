@@ -100,7 +100,7 @@ def test_the_best_and_the_last_weights_are_kept_and_no_others(model, tmp_path):
     assert callbacks.last_epoch(run) == validation.best["epoch"] == -1
     for epoch, score in enumerate([0.3, 0.5, 0.4, 0.5]):
         if score > validation.best["score"]:
-            validation._keep_best(epoch, score)
+            validation._keep_best(epoch, score, 1 - score)
         validation._keep_last(epoch)
     names = sorted(path.name for path in run.checkpoints.iterdir())
     assert names == ["best-0001.weights.h5", "best.json", "last-0003.weights.h5"]
@@ -108,10 +108,24 @@ def test_the_best_and_the_last_weights_are_kept_and_no_others(model, tmp_path):
     assert callbacks.last_epoch(run) == 3
 
 
+@pytest.mark.parametrize(("keep_epoch", "kept"), [("score", 1), ("loss", 2), ("last", 3)])
+def test_the_epoch_to_keep_is_that_of_the_best_score_the_least_loss_or_the_last(model, tmp_path, keep_epoch, kept):
+    scores, losses = iter([0.3, 0.5, 0.4, 0.5]), iter([0.9, 0.8, 0.7, 0.8])
+    validation = callbacks.Validation(
+        Run(tmp_path), lambda model: (None, next(losses)), (), None, keep_epoch=keep_epoch
+    )
+    validation._scores = lambda predictions: {validation.headline: next(scores)}
+    model.optimizer.build(model.trainable_variables)
+    validation.set_model(model)
+    for epoch in range(4):
+        validation.on_epoch_end(epoch, {"loss": 1.0})
+    assert validation.best["epoch"] == kept
+
+
 def test_patience_counts_epochs_since_the_best(model, tmp_path):
     validation = callbacks.Validation(Run(tmp_path), lambda model: None, ("calm", "sad"), patience=2)
     validation.set_model(model)
-    validation._keep_best(3, 0.5)
+    validation._keep_best(3, 0.5, 0.5)
     assert [validation.is_out_of_patience(epoch) for epoch in (3, 4, 5, 6)] == [False, False, True, True]
     validation.patience = None
     assert not validation.is_out_of_patience(100)
@@ -199,7 +213,7 @@ def test_the_line_of_an_epoch_names_the_score_that_chooses(model, tmp_path, head
     progress = callbacks.Progress(validation, 3, bar)
     progress.on_epoch_end(0, {"loss": 2.0, "val_loss": 1.0, f"val_{headline}": 0.5, **logs})
     assert said in lines[0]
-    assert "(best 0.500, epoch 1)" in lines[0]
+    assert "(kept 0.500, epoch 1)" in lines[0]
 
 
 @pytest.mark.parametrize(("headline", "expected"), [("unweighted_average_recall", 0.75), ("macro_f1", 2 / 3)])
@@ -210,3 +224,22 @@ def test_an_epoch_of_one_emotion_each_is_scored_by_its_headline(tmp_path, headli
     scores = validation._scores(predictions)
     assert scores == {"accuracy": pytest.approx(4 / 6), headline: pytest.approx(expected)}
     assert validation.confusion.tolist() == [[2, 2], [0, 2]]
+
+
+def test_training_json_holds_seconds_and_confusion_of_each_epoch(audio_run, goemotions_run):
+    found = json.loads(audio_run.training_path.read_text())
+    assert {"python", "tensorflow", "keras", "numpy"} <= set(found["versions"])
+    assert [one["epoch"] for one in found["epochs"]] == [0, 1]
+    assert all(one["seconds"] > 0 for one in found["epochs"])
+    recalls = pd.read_csv(audio_run.history_path)["val_unweighted_average_recall"]
+    for one, recall in zip(found["epochs"], recalls, strict=True):
+        counts = np.array(one["confusion"])
+        assert (counts.diagonal() / counts.sum(axis=1)).mean() == pytest.approx(recall)
+    assert [one["confusion"] for one in json.loads(goemotions_run.training_path.read_text())["epochs"]] == [None] * 2
+
+
+def test_epochs_that_are_trained_again_are_written_once(tmp_path):
+    validation = callbacks.Validation(Run(tmp_path), lambda model: None, ("a",), None)
+    for epoch in (0, 1, 1, 2):
+        validation._write_epochs(epoch)
+    assert [one["epoch"] for one in json.loads((tmp_path / "training.json").read_text())["epochs"]] == [0, 1, 2]

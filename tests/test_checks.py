@@ -320,6 +320,42 @@ def test_states_of_an_encoder_are_of_waveforms_as_they_are(make_config):
         check(dataclasses.replace(config, audio=AudioConfig(features=("encoder",))))
 
 
+RELEASES = [
+    ({"features": ("log_mel",)}, {}, {}, "--encoder-release is of a branch with --audio-features encoder: add it"),
+    ({"encoder_release": 4}, {}, {}, r"--encoder-release 4 cannot work: .* is 3, so give a number from 1 to 3"),
+    ({}, {"has_waveform": False}, {}, r"trains on waveforms, and .* hold none: prepare them again with --store-wav"),
+    ({}, {"encoder": None}, {}, "hold no encoder features: prepare them with --encoder whisper"),
+    ({}, {}, {}, r"starts from the weights of the records' encoder, and .*encoder does not hold them: prepare"),
+    ({}, {}, {"normalise": "training"}, "--normalise training changes stored states, and with --encoder-release none"),
+]
+
+
+@pytest.mark.parametrize(("audio", "facts", "values", "sentence"), RELEASES)
+def test_what_cannot_be_released_gets_a_sentence(
+    released_config, states_and_waveforms, tmp_path, audio, facts, values, sentence
+):
+    records = changed_records(states_and_waveforms, tmp_path / "changed", **facts)
+    if "does not hold them" in sentence:
+        shutil.rmtree(records / "encoder")
+    config = dataclasses.replace(released_config, records=str(records), **values)
+    with pytest.raises(InputError, match=sentence):
+        check(dataclasses.replace(config, audio=dataclasses.replace(config.audio, **audio)))
+
+
+def test_a_released_encoder_masks_no_states_and_starts_from_a_run_of_the_same(released_config, released_run):
+    masked = dataclasses.replace(released_config.training, state_mask=5)
+    with pytest.raises(InputError, match="--state-mask changes stored states, and with --encoder-release none"):
+        check(dataclasses.replace(released_config, training=masked))
+    config = dataclasses.replace(released_config, init_audio=str(released_run.folder))
+    check(config)
+    facts = released_run.metadata().encoder | {"sha256": "0" * 64}
+    other = dataclasses.replace(released_run.metadata(), encoder=facts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "metadata", lambda run: other)
+        with pytest.raises(InputError, match="has another encoder than these records"):
+            check(config)
+
+
 def test_states_of_an_encoder_are_enrolled_and_marked(make_config, encoder_records):
     config = make_config("audio", records=str(encoder_records), normalise="enrolled")
     for features in (("encoder",), ("log_mel", "encoder")):

@@ -19,7 +19,8 @@ FACTS = {"emotions": ["joy"], "is_multi_label": False, "front_end": {}, "vocabul
 
 
 def facts(**values):
-    return SimpleNamespace(**FACTS | {"video": None} | values)
+    read = ("encoder",) if values.get("encoder") else ()
+    return SimpleNamespace(**FACTS | {"video": None, "audio_features": read} | values)
 
 
 def test_one_emotion_an_utterance_does_not_fit_several():
@@ -41,6 +42,12 @@ def test_an_encoder_is_known_by_its_weights_not_by_its_name():
     assert misfit(run, records, ["encoder"]) == ""
     other = facts(encoder=states | {"model": "a.pt", "sha256": "cd"})
     assert misfit(run, other, ["encoder"]) == "encoder"
+
+
+def test_a_run_that_brings_its_encoder_reads_waveforms_of_any_records():
+    states = {"kind": "whisper", "sha256": "ab", "blocks": [2], "model": "a.pt"}
+    assert misfit(facts(encoder=states, audio_features=("waveform",)), facts(), ["encoder"]) == ""
+    assert misfit(facts(encoder=states, audio_features=("encoder", "waveform")), facts(), ["encoder"]) == "encoder"
 
 
 def test_a_config_of_its_own_branches_reads_what_it_says(make_config, acoustic_records):

@@ -87,3 +87,17 @@ def test_sources_are_what_a_run_starts_from_or_averages():
     assert Config("audio", "x").sources == ()
     assert Config("fusion", "x", fusion="early", init_text="t").sources == ("t",)
     assert Config("fusion", "x", fusion="late", runs=("a", "b")).sources == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("features", "chosen", "kept"),
+    [(("encoder",), "auto", "loss"), (("log_mel", "encoder"), "auto", "score"), (("encoder",), "last", "last")],
+)
+def test_a_head_on_states_keeps_the_epoch_of_the_least_loss_unless_told_otherwise(features, chosen, kept):
+    training = TrainingConfig(keep_epoch=chosen)
+    assert Config("audio", "records", audio=AudioConfig(features=features), training=training).kept_epoch == kept
+
+
+def test_patience_needs_an_epoch_that_is_the_best():
+    with pytest.raises(InputError, match="--keep-epoch last does not look for"):
+        TrainingConfig(keep_epoch="last", patience=3)

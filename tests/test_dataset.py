@@ -204,6 +204,36 @@ def test_states_of_an_encoder_are_read_alone_as_they_are_stored(three_speakers, 
         np.testing.assert_array_equal(features["encoder"][len(states) :], 0)
 
 
+def test_a_waveform_is_read_as_it_is_stored_and_padded_to_half_seconds(three_speakers, three_speaker_records):
+    options = {"audio_features": ["waveform"], "with_metadata": True}
+    for features, *_ in make_dataset(three_speaker_records, ["01"], ["audio"], **options):
+        assert set(features) == {"waveform"}
+        assert features["waveform"].dtype == tf.float32
+        assert features["waveform"].shape[1] % 8000 == 0
+    found = examples_of(make_dataset(three_speaker_records, ["01"], ["audio"], **options))
+    for utterance in [one for one in three_speakers.utterances if one.speaker == "01"][::10]:
+        samples, waveform = audio.decode(utterance.audio), found[utterance.utterance_id][0]["waveform"]
+        np.testing.assert_array_equal(waveform[: len(samples)], samples / np.float32(32768))
+        np.testing.assert_array_equal(waveform[len(samples) :], 0)
+
+
+def test_a_changed_waveform_is_read_beside_its_features(three_speaker_records):
+    def double(waveform, seed):
+        return 2 * waveform
+
+    options = {"audio_features": ["waveform", "log_mel"], "with_metadata": True}
+    before = examples_of(make_dataset(three_speaker_records, ["01"], **options))
+    after = examples_of(make_dataset(three_speaker_records, ["01"], training=True, change_waveform=double, **options))
+    for name, (features, *_) in after.items():
+        length = min(len(features["waveform"]), len(before[name][0]["waveform"]))
+        np.testing.assert_allclose(features["waveform"][:length], 2 * before[name][0]["waveform"][:length], atol=1e-6)
+
+
+def test_records_without_waveforms_feed_no_model_that_reads_them(encoder_records):
+    with pytest.raises(InputError, match="hold no waveform: prepare them again with --store-waveform"):
+        make_dataset(encoder_records, ["01"], ["audio"], audio_features=["waveform"])
+
+
 def test_a_crop_of_frames_leaves_an_encoder_whole(encoder_records):
     options = {"audio_features": ["encoder", "log_mel"], "with_metadata": True}
     whole = examples_of(make_dataset(encoder_records, ["02"], **options))

@@ -27,6 +27,18 @@ def test_encoder_states_have_a_length_of_their_own():
     }
 
 
+def test_a_waveform_has_no_length_beside_it_and_is_absent_where_it_is_zeros():
+    inputs = make_inputs(("audio",), {"log_mel": 8, "waveform": ()})
+    assert {name: one.shape for name, one in inputs.items()} == {
+        "log_mel": (None, None, 8),
+        "waveform": (None, None),
+        "num_frames": (None,),
+    }
+    assert audio_features_of(model_of(("audio",), {"waveform": ()})) == ("waveform",)
+    [found] = presence({"waveform": np.array([[0, 0, -0.1], [0, 0, 0]], np.float32)})
+    np.testing.assert_array_equal(found, [True, False])
+
+
 def test_inputs_say_which_modalities_and_audio_features_a_model_reads():
     widths = {"acoustic": 5, "log_mel": 8, "video_frames": (32, 32, 1)}
     model = model_of(("video", "audio", "text"), widths)

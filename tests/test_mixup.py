@@ -37,6 +37,14 @@ def test_audio_and_label_are_mixed_in_the_same_share():
     np.testing.assert_allclose(tf.reduce_sum(new_label, axis=1), 1, atol=1e-6)
 
 
+def test_waveforms_are_mixed_as_features_are():
+    label, waveform = tf.one_hot(tf.range(64), 64), tf.random.stateless_normal([64, 7], [0, 0])
+    features, new_label = MixUp()({"waveform": waveform}, label, seed=seed_of(0))
+    share = 1 - tf.linalg.diag_part(new_label)[:, None]
+    expected = (1 - share) * waveform + share * tf.roll(waveform, 1, 0)
+    np.testing.assert_allclose(features["waveform"], expected, atol=1e-6)
+
+
 def test_a_mixed_clip_is_as_long_as_the_longer_of_the_two():
     features, _, _, new_features, new_label, _ = mixed()
     is_mixed = tf.linalg.diag_part(new_label).numpy() < 1

@@ -119,10 +119,21 @@ def test_the_legend_of_roc_curves_names_their_areas():
 def test_no_two_of_28_roc_curves_look_the_same():
     line = np.array([0.0, 1.0])
     figure = plots.roc({f"emotion {number}": (line, line) for number in range(28)}, "a title")
-    looks = {(curve.get_color(), curve.get_linestyle()) for curve in figure.axes[0].lines}
+    looks = {(curve.get_color(), str(curve._dash_pattern)) for curve in figure.axes[0].lines}
     assert len(looks) == 29
     plots.pixels(figure)
     assert not figure.legends[0].get_window_extent().overlaps(figure._suptitle.get_window_extent())
+
+
+def test_an_emotion_keeps_its_colour_and_stroke_where_others_have_no_curve():
+    line = np.array([0.0, 1.0])
+    emotions = ("neutral", "calm", "happy")
+    whole = plots.roc(dict.fromkeys(emotions, (line, line)), "a title", emotions).axes[0].lines
+    alone = plots.roc({"happy": (line, line)}, "a title", emotions).axes[0].lines
+    assert alone[0].get_color() == whole[2].get_color()
+    assert alone[0]._dash_pattern == whole[2]._dash_pattern
+    assert len({str(plots.emotion_style(place)) for place in range(64)}) == 64
+    assert len({plots.emotion_style(place)["linestyle"] for place in range(8)}) == 8
 
 
 def test_selective_accuracy_stands_beside_all_clips_and_the_majority_class():

@@ -23,7 +23,6 @@ from emotion_tf.fit import fit
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.predictor import Predictor
 from pipelines import audio
-from pipelines.audio.speech_encoder import EncoderSettings
 from pipelines.files import write_json
 from pipelines.normalisation import Sums
 from pipelines.records import read_examples
@@ -202,13 +201,6 @@ def encoder_config(make_config, folder, *features):
 def encoder_export(encoder_run, exported):
     """The export of a run on states of an encoder alone."""
     return exported(encoder_run)
-
-
-@pytest.fixture(scope="module")
-def states_and_waveforms(three_speakers, encoder_checkpoint, prepared):
-    """Records that hold both states of an encoder and the waveforms that they are of."""
-    settings = EncoderSettings(str(encoder_checkpoint), device="cpu")
-    return prepared("states-and-waveforms", three_speakers, encoder=settings, store_waveform=True)
 
 
 @pytest.fixture(scope="module")

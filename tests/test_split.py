@@ -231,16 +231,19 @@ def test_what_is_taken_away_is_absent_and_the_rest_stays():
         "num_frames": tf.constant([3, 2]),
         "encoder": tf.ones((2, 2, 5)),
         "num_steps": tf.constant([2, 1]),
+        "waveform": tf.constant([[0.5, 0.1], [0.2, 0.0]]),
         "token_ids": tf.constant([[2, 7, 4], [2, 0, 0]]),
     }
     silent, mute = take_away(features, "audio"), take_away(features, "text")
     assert not silent["num_frames"].numpy().any()
     assert not silent["num_steps"].numpy().any()
+    assert not silent["waveform"].numpy().any()
     np.testing.assert_array_equal(silent["token_ids"], features["token_ids"])
     np.testing.assert_array_equal(mute["token_ids"], [[2, 0, 0], [2, 0, 0]])
     np.testing.assert_array_equal(mute["num_frames"], [3, 2])
     halves = take_away(take_away(features, "audio", np.array([True, False])), "text", np.array([True, False]))
     np.testing.assert_array_equal(halves["num_frames"], [0, 2])
+    np.testing.assert_array_equal(halves["waveform"], tf.constant([[0.0, 0.0], [0.2, 0.0]]))
     np.testing.assert_array_equal(halves["token_ids"], [[2, 0, 0], [2, 0, 0]])
     np.testing.assert_array_equal(
         take_away(features, "text", np.array([False, True]))["token_ids"], [[2, 7, 4], [2, 0, 0]]

@@ -22,6 +22,9 @@ def test_what_is_read_of_a_record_is_a_field_for_each_feature_or_the_waveform(ac
     assert fields(["mfcc"], unchanged) == ["waveform"]
     assert fields(["log_mel", "encoder"], unchanged) == ["waveform", "encoder"]
     assert fields(["encoder"]) == fields(["encoder"], unchanged) == ["encoder"]
+    assert fields(["encoder", "waveform"]) == ["encoder", "waveform"]
+    assert fields(["log_mel", "waveform"]) == ["log_mel", "waveform"]
+    assert fields(["log_mel", "waveform"], unchanged) == ["waveform"]
     assert fields([]) == fields([], unchanged) == []
 
 

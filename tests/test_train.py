@@ -141,10 +141,13 @@ AUGMENTED = {
 }
 
 
-@pytest.mark.parametrize("branch", AUGMENTED)
-def test_a_killed_and_resumed_run_is_the_run_that_was_not_interrupted(branch, make_config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("branch", [*AUGMENTED, "released"])
+def test_a_killed_and_resumed_run_is_the_run_that_was_not_interrupted(
+    branch, make_config, released_config, tmp_path, monkeypatch
+):
     straight, resumed = Run(tmp_path / "straight"), Run(tmp_path / "resumed")
-    config = make_config(branch, epochs=4, **AUGMENTED[branch])
+    config = released_config if branch == "released" else make_config(branch, **AUGMENTED[branch])
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=4))
     fit(config, straight)
     with monkeypatch.context() as patch:
         kill_in_epoch(patch, 2)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import audio
-from pipelines.augment import WaveformChange
+from pipelines.augment import WaveformChange, WaveformShift
 from pipelines.augment.waveform_change import add_noise, change_speed, pink_noise
 
 ALL = WaveformChange(speed=0.1, noise_snr_db=10.0, gain_db=6.0)
@@ -41,6 +41,17 @@ def test_waveforms_differ_by_seed_and_stay_in_range():
     assert len({waveform.tobytes() for waveform in found}) == 20
     assert max(np.abs(waveform).max() for waveform in found) == 1.0
     assert all(np.isfinite(waveform).all() for waveform in found)
+
+
+@pytest.mark.parametrize("dtype", [tf.int16, tf.float32])
+def test_a_shift_puts_zeros_before_a_clip_or_takes_its_start(dtype):
+    waveform = tf.cast(tf.range(1, 41), dtype)
+    shift = WaveformShift(15)
+    found = changed_waveforms(lambda clip, seed: shift({"waveform": clip}, seed)["waveform"], waveform, 200)
+    shifts = [len(one) - 40 for one in found]
+    assert (min(shifts), max(shifts)) == (-10, 15)
+    for one, moved in zip(found, shifts, strict=True):
+        np.testing.assert_array_equal(one, np.pad(np.arange(1, 41)[max(-moved, 0) :], (max(moved, 0), 0)))
 
 
 def test_gain_is_up_or_down_in_decibels():

@@ -10,6 +10,7 @@ from typing import Any
 
 from emotion_tf.config.branch_config import (
     AUDIO_FEATURES,
+    AUDIO_INPUTS,
     AUDIO_MODELS,
     MAX_POSITIONS,
     PRETRAINED,
@@ -24,6 +25,7 @@ from pipelines.command import InputError
 
 __all__ = [
     "AUDIO_FEATURES",
+    "AUDIO_INPUTS",
     "AUDIO_MODELS",
     "BRANCHES",
     "CLASS_WEIGHTS",
@@ -83,7 +85,8 @@ class Config:
       normalise: Which statistics bring audio features to one scale, one of `pipelines.normalisation.MODES`; late fusion
         asks its runs instead.
       fusion: "early" or "late" for the branch "fusion", else empty.
-      init_audio, init_text, init_video: Runs whose trained branches early fusion starts from; empty: from scratch.
+      init_audio, init_text, init_video: Runs whose trained branches early fusion, or that branch, starts from; empty:
+        from scratch.
       runs: The runs that late fusion joins.
       rule: By which late fusion joins them, one of `emotion_tf.late_rules.RULES`; empty where nothing is fused
         late.
@@ -135,6 +138,16 @@ class Config:
     def is_late(self) -> bool:
         """Whether the probabilities of trained runs are joined and no branch is trained."""
         return self.fusion == "late"
+
+    @property
+    def kept_epoch(self) -> str:
+        """Which epoch's weights are kept: "score", "loss" or "last".
+
+        A head on states learns in few epochs, and scores of few speakers jump more than it still learns.
+        """
+        is_head = self.modalities == ("audio",) and self.audio.features == ("encoder",)
+        chosen = self.training.keep_epoch
+        return ("loss" if is_head else "score") if chosen == "auto" else chosen
 
     @property
     def sources(self) -> tuple[str, ...]:

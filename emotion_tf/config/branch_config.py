@@ -9,6 +9,9 @@ from pipelines.settings import SHARE, Bounds, above, at_least, check, setting
 AUDIO_FEATURES = ("log_mel", "mfcc", "acoustic", "encoder")
 """What an audio branch may read, in the order in which it joins them."""
 
+AUDIO_INPUTS = (*AUDIO_FEATURES, "waveform")
+"""What models read of the audio, in that order: features, and waveforms where the model begins with the encoder."""
+
 AUDIO_MODELS = ("cnn", "cnn_attention", "crnn", "gru", "resnet", "efficientnet", "transformer")
 
 AUDIO_CHANNELS = {
@@ -80,6 +83,20 @@ class AudioConfig:
     heads: int = setting(
         4, "Give each attention layer N heads; they must divide --audio-width.", at_least(1), models=("transformer",)
     )
+    encoder_release: int = setting(
+        0,
+        "Begin with the encoder, and train its last N blocks, up to the last that is read; needs prepare --encoder and"
+        " --store-waveform.",
+        at_least(0),
+        flag="encoder_release",
+    )
+    encoder_rate: float = setting(
+        1e-4,
+        "Let the learning rate of these blocks rise to this value.",
+        above(0),
+        unit="RATE",
+        flag="encoder_rate",
+    )
 
     def __post_init__(self) -> None:
         for name, of_model in (("channels", AUDIO_CHANNELS), ("units", AUDIO_UNITS)):
@@ -90,6 +107,12 @@ class AudioConfig:
             raise InputError(f"--audio-heads {self.heads} cannot work: give a number that divides {self.width}.")
         _check_features(self.features)
         object.__setattr__(self, "features", tuple(name for name in AUDIO_FEATURES if name in self.features))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a model reads, of `AUDIO_INPUTS`: waveforms in the place of states where the encoder is released."""
+        is_released = self.encoder_release > 0
+        return tuple("waveform" if name == "encoder" and is_released else name for name in self.features)
 
     @property
     def least_columns(self) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+from pipelines.command import InputError
 from pipelines.settings import SHARE, Bounds, above, at_least, check, setting, up_to
 
 CLASS_WEIGHTS = {
@@ -12,6 +13,14 @@ CLASS_WEIGHTS = {
     "none": "each utterance counts the same",
 }
 """How utterances of one emotion each are weighted, and what that means."""
+
+KEPT_EPOCHS = {
+    "auto": "loss for a head on states of an encoder alone, score for all else",
+    "score": "the best validation score, UAR or macro-F1",
+    "loss": "the least validation loss",
+    "last": "the last one",
+}
+"""Which epoch's weights are kept, and what that means."""
 
 TRANSFER = "start from trained branches"
 EARLY_FUSION = "early fusion"
@@ -57,6 +66,7 @@ class TrainingConfig:
     patience: int | None = _training(
         None, "Stop after N epochs without a better validation score.", at_least(1), word="off"
     )
+    keep_epoch: str = _training("auto", "Keep the weights of the epoch with this.", choices=KEPT_EPOCHS)
     confusion_every: int = _training(
         10, "Draw the confusion matrix of the validation split every N epochs; 0: never.", at_least(0)
     )
@@ -180,6 +190,10 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.keep_epoch == "last" and self.patience is not None:
+            raise InputError(
+                "--patience counts epochs since the best, which --keep-epoch last does not look for: give one of both."
+            )
 
     @property
     def branch_rate(self) -> float:

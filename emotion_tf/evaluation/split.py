@@ -168,6 +168,8 @@ def take_away(
     for name in ("num_frames", "num_steps"):
         if modality == "audio" and name in features:
             changed[name] = tf.where(where, 0, features[name])
+    if modality == "audio" and "waveform" in features:
+        changed["waveform"] = tf.where(tf.reshape(where, (-1, 1)), 0.0, features["waveform"])
     if modality == "text" and "token_ids" in features:
         token_ids = features["token_ids"]
         # What is left of an empty transcript: its [START].

@@ -23,14 +23,14 @@ def load_encoder(run: Run, model: str | None) -> "WhisperEncoder | None":
       model: A name, a checkpoint or a folder of Keras weights; None: what the records of the run keep.
 
     Returns:
-      The encoder; None where the run reads none.
+      The encoder; None where the run reads no states: one whose blocks were released is part of the model.
 
     Raises:
       InputError: A model for a run that reads none, none where the records keep none, other weights than those of the
         states that the run was trained on, or what `Checkpoint.load` stops on.
     """
     facts = run.metadata().encoder
-    if facts is None:
+    if facts is None or "encoder" not in run.metadata().audio_features:
         if model is not None:
             raise InputError(f"{run.folder} reads no states of an encoder: leave {FLAG} out.")
         return None

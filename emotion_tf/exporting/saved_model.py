@@ -150,11 +150,12 @@ def raw_to_features(
     Returns:
       A function from waveform [batch, num_samples] float32 in [-1, 1) at 16 kHz, transcript [batch] string and, where
       the run asks for them, video_frames and `SPEAKER_INPUTS`, to the audio features [batch, num_frames, columns],
-      normalised, num_frames [batch], states of an encoder with num_steps, token_ids [batch, num_tokens] and
-      video_frames, as records and dataset have them.
+      normalised, num_frames [batch], states of an encoder with num_steps, or the waveform at one level, token_ids
+      [batch, num_tokens] and video_frames, as records and dataset have them.
     """
     front_end, cut = audio.FrontEnd(**metadata["front_end"]), tokenizer or run.tokenizer() or text.own_tokenizer()
     normalisation, names = run.normalisation(), audio.frame_names(metadata["audio_features"])
+    begins_with_encoder = "waveform" in metadata["audio_features"]
 
     def of_frames(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         """Computes the features of frames."""
@@ -170,6 +171,7 @@ def raw_to_features(
         return {
             **(of_frames(raw) if names else {}),
             **(of_steps(raw, encoder) if encoder else {}),
+            **({"waveform": speech_encoder.levelled(raw["waveform"])} if begins_with_encoder else {}),
             "token_ids": cut(raw["transcript"], metadata["max_tokens"]).to_tensor(),
             **{name: raw[name] for name in ("video_frames",) if name in raw},
         }
@@ -246,7 +248,9 @@ def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
 
     front_end = audio.FrontEnd(**metadata["front_end"])
     specs = {"token_ids": tf.TensorSpec([None, None], tf.int32, name="token_ids")}
-    for name in metadata["audio_features"]:
+    if "waveform" in metadata["audio_features"]:
+        specs["waveform"] = tf.TensorSpec([None, None], tf.float32, name="waveform")
+    for name in [name for name in metadata["audio_features"] if name != "waveform"]:
         is_encoder = name == "encoder"
         columns = shape_of_states(metadata["encoder"]) if is_encoder else (audio.num_columns(name, front_end),)
         length = "num_steps" if is_encoder else "num_frames"

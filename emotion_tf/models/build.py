@@ -22,6 +22,7 @@ def build_model(
     vocabulary_size: int,
     prior: Sequence[float],
     is_multi_label: bool = False,
+    encoder: keras.Model | None = None,
 ) -> keras.Model:
     """Builds a single branch, or early fusion: branches joined in one multi-input graph.
 
@@ -32,15 +33,16 @@ def build_model(
       vocabulary_size: Pieces of the vocabulary.
       prior: Share of each emotion in the training split, in label order.
       is_multi_label: Whether an utterance has several emotions, each with a probability of its own.
+      encoder: Of a config that releases blocks of it.
 
     Returns:
       A model from inputs named like the dataset's features to logits [batch, num_emotions].
     """
-    features = config.audio.features if "audio" in config.modalities else ()
+    features = config.audio.inputs if "audio" in config.modalities else ()
     frames = ("video_frames",) if "video" in config.modalities else ()
     inputs = make_inputs(config.modalities, {name: widths[name] for name in (*features, *frames)})
     make = {
-        "audio": lambda: audio_branch(inputs, config.audio),
+        "audio": lambda: audio_branch(inputs, config.audio, encoder),
         "text": lambda: text_branch(inputs["token_ids"], vocabulary_size, config.text),
         "video": lambda: video_branch(inputs["video_frames"], config.video),
     }

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from emotion_tf.config import AUDIO_FEATURES
+from emotion_tf.config import AUDIO_INPUTS
 
 
 def make_inputs(modalities: Sequence[str], widths: Mapping[str, Any]) -> dict[str, keras.KerasTensor]:
@@ -14,20 +14,23 @@ def make_inputs(modalities: Sequence[str], widths: Mapping[str, Any]) -> dict[st
 
     Args:
       modalities: Some of "audio", "text", "video".
-      widths: Audio feature -> number of its columns, of encoder (num_blocks, width); video_frames -> height, width and
-        channels of a frame.
+      widths: Of `AUDIO_INPUTS` -> number of columns, of encoder (num_blocks, width), of waveform (); video_frames ->
+        height, width and channels of a frame.
 
     Returns:
       Name -> input: of audio each feature [batch, num_frames, columns] with num_frames [batch], or for encoder states
-      [batch, num_steps, num_blocks, width] with num_steps; of text token_ids [batch, num_tokens]; of video video_frames
-      [batch, num_video_frames, height, width, channels].
+      [batch, num_steps, num_blocks, width] with num_steps, or waveform [batch, num_samples]; of text token_ids [batch,
+      num_tokens]; of video video_frames [batch, num_video_frames, height, width, channels].
     """
     inputs: dict[str, keras.KerasTensor] = {}
     if "audio" in modalities:
-        features = [name for name in widths if name in AUDIO_FEATURES]
+        features = [name for name in widths if name in AUDIO_INPUTS]
         for name in features:
-            inputs[name] = keras.Input((None, *(widths[name] if name == "encoder" else [widths[name]])), name=name)
-        for name in dict.fromkeys("num_steps" if feature == "encoder" else "num_frames" for feature in features):
+            width = widths[name]
+            inputs[name] = keras.Input((None, *([width] if isinstance(width, int) else width)), name=name)
+        # Zeros at the end of a waveform are padding: it needs no length.
+        lengths = ["num_steps" if name == "encoder" else "num_frames" for name in features if name != "waveform"]
+        for name in dict.fromkeys(lengths):
             inputs[name] = keras.Input((), dtype="int32", name=name)
     if "text" in modalities:
         inputs["token_ids"] = keras.Input((None,), dtype="int32", name="token_ids")
@@ -48,7 +51,10 @@ def presence(inputs: Mapping[str, keras.KerasTensor]) -> list[keras.KerasTensor]
     Returns:
       [batch] bool for each modality that the inputs hold, in the order audio, text, video.
     """
-    present = [inputs[name] > 0 for name in ("num_frames", "num_steps") if name in inputs][:1]
+    present = [inputs[name] > 0 for name in ("num_frames", "num_steps") if name in inputs]
+    if "waveform" in inputs:
+        present.append(ops.any(ops.not_equal(inputs["waveform"], 0.0), axis=1))
+    present = present[:1]
     if "token_ids" in inputs:
         present.append(ops.sum(ops.cast(ops.not_equal(inputs["token_ids"], 0), "int32"), axis=1) > 1)
     if "video_frames" in inputs:
@@ -67,8 +73,8 @@ def modalities_of(model: keras.Model) -> tuple[str, ...]:
 
 
 def audio_features_of(model: keras.Model) -> tuple[str, ...]:
-    """Returns the audio features that a model reads, in the order of `emotion_tf.config.AUDIO_FEATURES`."""
-    return tuple(name for name in AUDIO_FEATURES if name in model.input)
+    """Returns what a model reads of the audio, in the order of `emotion_tf.config.AUDIO_INPUTS`."""
+    return tuple(name for name in AUDIO_INPUTS if name in model.input)
 
 
 def any_of(present: Sequence[keras.KerasTensor]) -> keras.KerasTensor:

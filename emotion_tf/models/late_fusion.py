@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from emotion_tf.config import AUDIO_FEATURES
+from emotion_tf.config import AUDIO_INPUTS
 from emotion_tf.late_rules import combine
 from emotion_tf.models.head import CalibratedLogits, logits_of
 from emotion_tf.models.inputs import any_of, make_inputs, modalities_of, presence
@@ -164,9 +164,8 @@ def stack(
       1.0 where any modality that a model reads is present.
     """
     every = {key: value for model in models.values() for key, value in model.input.items()}
-    of_frames = [name for name in AUDIO_FEATURES if name != "encoder"]
-    widths: dict[str, Any] = {name: every[name].shape[-1] for name in of_frames if name in every}
-    widths |= {name: every[name].shape[2:] for name in ("encoder", "video_frames") if name in every}
+    names = [name for name in (*AUDIO_INPUTS, "video_frames") if name in every]
+    widths: dict[str, Any] = {name: every[name].shape[2:] for name in names}
     modalities = [modality for model in models.values() for modality in modalities_of(model)]
     inputs = make_inputs(modalities, widths)
     stacked, present = [], []

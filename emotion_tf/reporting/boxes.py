@@ -141,7 +141,8 @@ def _draw_box(axes: Any, box: Box, place: _Place) -> None:
     for number, text in enumerate((box.title, *box.lines)):
         above = place.middle + place.height / 2 - _MARGIN - _LINE * (number + 0.5)
         weight = "normal" if number else "bold"
-        axes.text(place.left + place.width / 2, above, text, ha="center", va="center", fontsize=9, weight=weight)
+        middle = (place.left + place.width / 2, above)
+        axes.text(*middle, text, ha="center", va="center", fontsize=9, weight=weight, color="black")
 
 
 def _draw_elbow(axes: Any, start: _Place, end: _Place, height: float) -> None:

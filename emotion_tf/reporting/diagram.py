@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 from matplotlib.figure import Figure
 
-from emotion_tf.config import AUDIO_FEATURES, Config
+from emotion_tf.config import AUDIO_INPUTS, Config
 from emotion_tf.models.build import branch_head
 from emotion_tf.models.head import HEAD
 from emotion_tf.models.inputs import modalities_of
@@ -126,15 +126,15 @@ def workflow() -> Figure:
 
 
 def _input(model: keras.Model, modality: str, feeds: Sequence[int]) -> Box:
-    of_modality = {"audio": AUDIO_FEATURES, "text": ("token_ids",), "video": ("video_frames",)}[modality]
+    of_modality = {"audio": AUDIO_INPUTS, "text": ("token_ids",), "video": ("video_frames",)}[modality]
     names = [name for name in of_modality if name in model.input]
     return Box(modality, [_shape(name, model.input[name]) for name in names], feeds)
 
 
 def _shape(name: str, tensor: keras.KerasTensor) -> str:
     """Writes an input with its shape, that of one utterance."""
-    lengths = {"encoder": "num_steps", "token_ids": "num_tokens", "video_frames": "num_video_frames"}
-    length = lengths.get(name, "num_frames")
+    lengths = {"encoder": "num_steps", "waveform": "num_samples", "token_ids": "num_tokens"}
+    length = (lengths | {"video_frames": "num_video_frames"}).get(name, "num_frames")
     return f"{name} [{', '.join([length, *map(str, tensor.shape[2:])])}]"
 
 
@@ -146,8 +146,9 @@ def _emotions(model: keras.Model, *lines: str) -> Box:
 
 def _about(config: Config, modality: str) -> list[str]:
     """Says what a branch is made of, and where its weights come from."""
-    features = config.audio.features if modality == "audio" else ()
+    features, inputs = (config.audio.features, config.audio.inputs) if modality == "audio" else ((), ())
     names = [] if features == ("encoder",) else [_network(config, modality)]
+    names += [f"encoder, released blocks: {config.audio.encoder_release}"] * ("waveform" in inputs)
     names += ["head on encoder states"] * ("encoder" in features)
     source, epochs = getattr(config, f"init_{modality}"), config.training.freeze_epochs
     names += [f"from {shortened(Path(source).name)}"] if source else []

@@ -15,6 +15,18 @@ from emotion_tf.evaluation import metrics
 from emotion_tf.evaluation.counts import TITLES, UAR
 from pipelines.files import replacing
 
+_COLOURS = ("#7f7f7f", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#8c5fc4", "#009e73", "#cc79a7")
+"""The colour-blind tell them apart, on light and dark ground. Source: Okabe & Ito 2008, and two more."""
+
+_STROKES = ("-", "--", (0, (7, 1)), "-.", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 1, 3, 1)), (0, (2, 2)))
+"""They are told apart in grey."""
+
+
+def emotion_style(place: int) -> dict[str, Any]:
+    """Chooses colour and stroke of an emotion by its place in the label set; 64 of them differ."""
+    number = len(_COLOURS)
+    return {"color": _COLOURS[place % number], "linestyle": _STROKES[(place + place // number) % number]}
+
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG."""
@@ -169,25 +181,25 @@ def reliability(bins: pd.DataFrame, before: pd.DataFrame | None, title: str, wha
     return figure
 
 
-def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, emotions: Sequence[str] = ()) -> Figure:
     """Draws the ROC curve of each emotion against the rest.
 
     Args:
       curves: Emotion -> rates of false and of true positives, both rising from 0 to 1.
       title: Above the picture.
+      emotions: The label set, whose order gives each emotion its colour; empty: that of the curves.
     """
-    columns = 1 + len(curves) // 16
-    figure = Figure(figsize=(5 + 2.3 * columns, 5), layout="constrained")
+    columns = 2 + len(curves) // 16
+    figure = Figure(figsize=(2.7 * columns, 5.4 + 0.2 * -(-len(curves) // columns)), layout="constrained")
     axes = figure.subplots()
-    for index, (emotion, (false, true)) in enumerate(curves.items()):
-        # The tenth colour is the first again: another stroke tells them apart.
-        stroke = ("-", "--", "-.")[index // 10 % 3]
-        axes.plot(false, true, stroke, linewidth=1.5, label=f"{emotion} ({np.trapezoid(true, false):.3f})")
+    for emotion, (false, true) in curves.items():
+        style = emotion_style((emotions or list(curves)).index(emotion))
+        axes.plot(false, true, linewidth=1.5, label=f"{emotion} ({np.trapezoid(true, false):.3f})", **style)
     axes.plot((0, 1), (0, 1), ":", color="grey", label="chance (0.500)")
     axes.set(xlabel="false positives (share of the other emotions' clips)", ylabel="true positives (recall)")
     axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
-    figure.legend(title="emotion (area under curve)", loc="outside right center", ncols=columns, fontsize="small")
-    figure.suptitle(textwrap.fill(title, 80), fontsize="medium")
+    figure.legend(title="emotion (area under curve)", loc="outside lower center", ncols=columns, fontsize="small")
+    figure.suptitle(textwrap.fill(title, 30 * columns), fontsize="medium")
     return figure
 
 
@@ -309,9 +321,10 @@ def draw_scores(
     title = f"{folder.parent.name}, {split}{''.join(f' [{mark}]' for mark in marks)}"
     figures = _of_several(scores, title) if is_multi_label else _of_one(predictions, scores, title)
     if "area_under_curve" in scores:
+        emotions = list(scores["counts"])
         before = metrics.reliability(predictions, temperature) if temperature is not None else None
         what = "share that carries it" if is_multi_label else "accuracy"
-        figures["roc"] = roc(metrics.roc(predictions, list(scores["counts"])), title)
+        figures["roc"] = roc(metrics.roc(predictions, emotions), title, emotions)
         figures["reliability"] = reliability(metrics.reliability(predictions), before, title, what)
     for name, figure in figures.items():
         save(figure, folder / f"{name}-{split}.png")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emotion_tf.config import AUDIO_FEATURES, MODALITIES, Config
+from emotion_tf.config import AUDIO_INPUTS, MODALITIES, Config
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import RunMetadata
 from pipelines import text
@@ -31,7 +31,7 @@ class RunInputs:
 
     Attributes:
       modalities: Some of `MODALITIES`, in that order.
-      audio_features: Some of `AUDIO_FEATURES`, in that order; none where it reads no audio.
+      audio_features: Some of `AUDIO_INPUTS`, in that order; none where it reads no audio.
       tokenizer: Of its token ids; None: those of the records.
       normalisation: Statistics that bring audio features to one scale; None: each clip is normalised by itself, or they
         are not fitted yet.
@@ -58,12 +58,12 @@ def resolve(config: Config, facts: Metadata | RunMetadata) -> RunInputs:
         be read.
     """
     if not config.is_late:
-        features = config.audio.features if "audio" in config.modalities else ()
+        features = config.audio.inputs if "audio" in config.modalities else ()
         widths = _widths(facts, config.modalities, features)
         return RunInputs(config.modalities, features, _tokenizer(config), None, widths)
     sources = {source: inputs_of(Run(Path(source))) for source in config.runs}
     modalities = _union(MODALITIES, [source.modalities for source in sources.values()])
-    features = _union(AUDIO_FEATURES, [source.audio_features for source in sources.values()])
+    features = _union(AUDIO_INPUTS, [source.audio_features for source in sources.values()])
     normalisation = _joined_normalisation(sources)
     widths = _widths(facts, modalities, features)
     return RunInputs(modalities, features, _joined_tokenizer(sources), normalisation, widths)
@@ -125,18 +125,26 @@ def misfit(run: RunMetadata, records: Metadata, facts: Sequence[str] = tuple(_FA
       run, records: The metadata of both.
       facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "encoder", "video".
     """
-    # A run that names no encoder, or no video, reads none and fits records with any.
-    compared = [name for name in facts if name not in ("encoder", "video") or getattr(run, name) is not None]
+    # A run that reads no states of an encoder, or no video, fits records with any.
+    is_read = {"encoder": "encoder" in run.audio_features, "video": run.video is not None}
+    compared = [name for name in facts if is_read.get(name, True)]
     return next((_FACTS[name] for name in compared if _differs(name, run, records)), "")
 
 
 def _differs(name: str, run: RunMetadata, records: Metadata) -> bool:
     if name == "emotions":  # Labels in another order are mapped by name.
         return set(run.emotions) != set(records.emotions)
-    if name == "encoder" and run.encoder is not None and records.encoder is not None:
-        # A file may be renamed: the hash says whether its weights are the same.
-        return bool({**run.encoder, "model": ""} != {**records.encoder, "model": ""})
+    if name == "encoder":
+        return not is_same_encoder(run.encoder, records.encoder)
     return getattr(run, name) != getattr(records, name)
+
+
+def is_same_encoder(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether the facts of two encoders say that they make the same states; None is that of none."""
+    if one is None or other is None:
+        return one is other
+    # A file may be renamed: the hash says whether its weights are the same.
+    return {**one, "model": ""} == {**other, "model": ""}
 
 
 def targets_by_name(labels: Sequence[str], emotions: Sequence[str]) -> list[int | None]:

@@ -71,6 +71,8 @@ class Run(Scored):
     checkpoints = property(lambda self: self.folder / "checkpoints")
     model_path = property(lambda self: self.folder / "model.keras")
     history_path = property(lambda self: self.folder / "history.csv")
+    training_path = property(lambda self: self.folder / "training.json")
+    graph_path = property(lambda self: self.folder / "graph.json")
     tensorboard = property(lambda self: self.folder / "tensorboard")
     audit_path = property(lambda self: self.folder / "audit.json")
     calibration_path = property(lambda self: self.folder / "calibration.json")
@@ -284,6 +286,9 @@ class Run(Scored):
         import keras
 
         import emotion_tf.models  # noqa: F401  (registers the layers)
+
+        if "waveform" in self.metadata().audio_features:
+            import pipelines.audio.whisper_encoder  # noqa: F401  (registers the encoder)
 
         try:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)

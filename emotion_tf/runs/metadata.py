@@ -30,7 +30,7 @@ class RunMetadata:
       has_audio: Whether the corpus has recordings; the model may read something else.
       headline: The score that chooses the best epoch, a name of `emotion_tf.evaluation.counts.HEADLINES`.
       modalities: What the model reads, some of `emotion_tf.config.MODALITIES` in that order.
-      audio_features: What of the audio it reads, some of `emotion_tf.config.AUDIO_FEATURES` in that order.
+      audio_features: What of the audio it reads, some of `emotion_tf.config.AUDIO_INPUTS` in that order.
       front_end: The settings of log_mel.
       acoustic: Names of the columns of acoustic; none where the records hold no acoustic.
       encoder: Whose states the model reads, as `pipelines.records.Metadata` says it; None where it reads none.

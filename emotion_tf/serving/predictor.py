@@ -97,7 +97,7 @@ class Predictor:
 
     @property
     def audio_features(self) -> tuple[str, ...]:
-        """What the model reads of the audio: `pipelines.audio.FRAME_FEATURES`, and "encoder"."""
+        """What the model reads of the audio: `pipelines.audio.FRAME_FEATURES`, "encoder", "waveform"."""
         return tuple(self.metadata["audio_features"])
 
     @property

@@ -6,7 +6,10 @@ BackupAndRestore may be killed between its two files; `Validation` keeps all of 
 
 import contextlib
 import errno
+import importlib.metadata
 import os
+import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ from pipelines.files import read_json, replacing, write_csv, write_json
 
 
 class Validation(keras.callbacks.Callback):
-    """Scores the validation split after each epoch, keeps the best and the last weights, stops early.
+    """Scores the validation split after each epoch, keeps the weights of the epoch to keep and the last, stops early.
 
     The scores are those of the moving average of the weights, where there is one.
 
@@ -36,9 +39,10 @@ class Validation(keras.callbacks.Callback):
       run: Where checkpoints and history go.
       predict: From a model to the predictions of the validation split and its loss.
       emotions: The label set.
-      patience: Epochs without a better score before training stops; None: it does not stop early.
-      headline: The score that chooses: a name of `HEADLINES`.
+      patience: Epochs without a better one before training stops; None: it does not stop early.
+      headline: The score: a name of `HEADLINES`.
       is_multi_label: Whether an utterance has several emotions.
+      keep_epoch: Which epoch's weights to keep: of the best "score", of the least "loss", or the "last".
     """
 
     def __init__(
@@ -49,20 +53,23 @@ class Validation(keras.callbacks.Callback):
         patience: int | None,
         headline: str = "unweighted_average_recall",
         is_multi_label: bool = False,
+        keep_epoch: str = "score",
     ):
         super().__init__()
         self.run, self.predict, self.emotions, self.patience = run, predict, emotions, patience
-        self.headline, self.is_multi_label = headline, is_multi_label
+        self.keep_epoch, self.headline, self.is_multi_label = keep_epoch, headline, is_multi_label
         self.history: list[dict[str, float]] = []
+        self.epochs: list[dict[str, Any]] = []
+        self.started = 0.0
         self.confusion: np.ndarray | None = None
 
     @property
     def best(self) -> dict[str, Any]:
-        """Epoch and score of the best weights; epoch -1 before the first."""
+        """Epoch, score and loss of the weights that are kept; epoch -1 before the first."""
         path = self.run.checkpoints / "best.json"
         if not path.exists():
-            return {"epoch": -1, "score": -1.0, "file": "best-none.weights.h5"}
-        return read_json(path, AGAIN, {"epoch": int, "score": (int, float), "file": str})
+            return {"epoch": -1, "score": -1.0, "loss": np.inf, "file": "best-none.weights.h5"}
+        return read_json(path, AGAIN, {"epoch": int, "score": (int, float), "loss": (int, float), "file": str})
 
     def resume(self) -> int:
         """Loads what an interrupted run left; returns the epoch to go on with."""
@@ -72,6 +79,9 @@ class Validation(keras.callbacks.Callback):
             load_weights(self.model, _last_path(self.run, done - 1))
             with _sentence_if_corrupt(self.run.history_path):
                 self.history = pd.read_csv(self.run.history_path).to_dict("records")[:done]
+            if self.run.training_path.exists():
+                found = read_json(self.run.training_path, AGAIN, {"epochs": list})["epochs"]
+                self.epochs = [one for one in found if one["epoch"] < done]
         return done
 
     def is_out_of_patience(self, epoch: int) -> bool:
@@ -82,20 +92,31 @@ class Validation(keras.callbacks.Callback):
         """Puts the best weights into the model."""
         load_weights(self.model, self.run.checkpoints / self.best["file"])
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.monotonic()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         with averaged_weights(self.model):
             predictions, loss = self.predict(self.model)
             self._require_finite(epoch, logs["loss"], loss)
             found = self._scores(predictions)
             logs |= {"val_loss": loss} | {f"val_{name}": score for name, score in found.items()}
-            if found[self.headline] > self.best["score"]:
-                self._keep_best(epoch, found[self.headline])
+            if self._is_better(found[self.headline], loss):
+                self._keep_best(epoch, found[self.headline], loss)
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.history = [*self.history[:epoch], {"epoch": epoch, **logs}]
         write_csv(self.run.history_path, pd.DataFrame(self.history))
+        self._write_epochs(epoch)
         self._keep_last(epoch)
         if self.is_out_of_patience(epoch):
             self.model.stop_training = True
+
+    def _write_epochs(self, epoch: int) -> None:
+        """Writes how long each epoch took, its validation among it, and what it took for what."""
+        confusion = None if self.confusion is None else self.confusion.tolist()
+        one = {"epoch": epoch, "seconds": time.monotonic() - self.started, "confusion": confusion}
+        self.epochs = [*(other for other in self.epochs if other["epoch"] < epoch), one]
+        write_training(self.run, self.epochs)
 
     def _scores(self, predictions: pd.DataFrame) -> dict[str, float]:
         """Scores an epoch; the confusion matrix, where each utterance has one emotion, stays for pictures."""
@@ -114,11 +135,17 @@ class Validation(keras.callbacks.Callback):
                 " the checkpoints of the epochs before are kept."
             )
 
-    def _keep_best(self, epoch: int, score: float) -> None:
+    def _is_better(self, score: float, loss: float) -> bool:
+        best = self.best
+        return {"score": score > best["score"], "loss": loss < best["loss"], "last": True}[self.keep_epoch]
+
+    def _keep_best(self, epoch: int, score: float, loss: float) -> None:
         """Writes the weights, then the file that points to them, then removes the ones before."""
         path = self.run.checkpoints / f"best-{epoch:04d}.weights.h5"
         save_weights(self.model, path)
-        write_json(self.run.checkpoints / "best.json", {"epoch": epoch, "score": score, "file": path.name})
+        write_json(
+            self.run.checkpoints / "best.json", {"epoch": epoch, "score": score, "loss": loss, "file": path.name}
+        )
         _remove_others(path, "best-*.weights.h5")
 
     def _keep_last(self, epoch: int) -> None:
@@ -163,7 +190,7 @@ class Progress(keras.callbacks.Callback):
         self.bar.write(
             f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.3f}{accuracy}"
             f"  validation loss {logs['val_loss']:.3f}  {HEADLINES[headline]} {logs[f'val_{headline}']:.3f}"
-            f"  (best {best['score']:.3f}, epoch {best['epoch'] + 1})"
+            f"  (kept {best['score']:.3f}, epoch {best['epoch'] + 1})"
             f"  {tqdm.format_interval((left['total'] - left['n']) / max(rate, 1e-9))} left"
         )
 
@@ -225,6 +252,14 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     finally:
         for variable, values in zip(model.trainable_variables, trained, strict=True):
             variable.assign(values)
+
+
+def write_training(run: Run, epochs: Sequence[dict[str, Any]] = ()) -> None:
+    """Writes training.json: by which versions a run was made, and what is known of its epochs; late fusion has none."""
+    versions = {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        versions = {"emotion_tf": importlib.metadata.version("emotion_tf"), **versions}
+    write_json(run.training_path, {"versions": versions | {"numpy": np.__version__}, "epochs": list(epochs)})
 
 
 def save_weights(model: keras.Model, path: Path) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import MAX_POSITIONS, Config, TextConfig
 from emotion_tf.runs.audit import audit_run
-from emotion_tf.runs.compatibility import RunInputs, late_targets, misfit, resolve
+from emotion_tf.runs.compatibility import RunInputs, is_same_encoder, late_targets, misfit, resolve
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import RunMetadata
 from pipelines import folds, normalisation, text
+from pipelines.audio import whisper_checkpoint
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS
-from pipelines.records import Metadata, marks_of, read_index, read_metadata
+from pipelines.records import Metadata, kept_encoder, marks_of, read_index, read_metadata
 from pipelines.text_presets import find_preset
 from pipelines.utterance import SPLITS
 
@@ -150,11 +151,13 @@ def _check_words(config: Config, records: Metadata) -> None:
 
 def _check_audio(config: Config, records: Metadata) -> None:
     """Refuses what a training of an audio branch asks for and its features, or its records, do not allow."""
-    if config.training.changes_waveforms and "encoder" in config.audio.features:
+    if config.training.changes_waveforms and "encoder" in config.audio.inputs:
         raise InputError(
             "--speed, --noise-snr-db and --gain-db change waveforms, and --audio-features encoder are stored once:"
-            " leave these or those out."
+            " leave these or those out, or give --encoder-release."
         )
+    if config.audio.encoder_release:
+        _check_release(config, records)
     if config.training.changes_waveforms and not records.has_waveform:
         raise InputError(
             "--speed, --noise-snr-db and --gain-db change stored waveforms, and"
@@ -164,13 +167,43 @@ def _check_audio(config: Config, records: Metadata) -> None:
         normalisation.require_speakers(Path(config.records), records)
 
 
+def _check_release(config: Config, records: Metadata) -> None:
+    """Refuses to release blocks of an encoder that are not there, and what a model that begins with it does not do."""
+    if "encoder" not in config.audio.features:
+        raise InputError("--encoder-release is of a branch with --audio-features encoder: add it, or leave this out.")
+    if (facts := records.encoder) is None:
+        raise InputError(f"{config.records} hold no encoder features: prepare them with --encoder whisper.")
+    if config.audio.encoder_release > (last := max(facts["blocks"])):
+        raise InputError(
+            f"--encoder-release {config.audio.encoder_release} cannot work: the last block whose states"
+            f" {config.records} hold is {last}, so give a number from 1 to {last}."
+        )
+    if not records.has_waveform:
+        raise InputError(
+            f"--encoder-release trains on waveforms, and {config.records} hold none: prepare them again with"
+            " --store-waveform."
+        )
+    folder = kept_encoder(Path(config.records))
+    if not whisper_checkpoint.is_folder(folder) or whisper_checkpoint.find(str(folder)).sha256 != facts["sha256"]:
+        raise InputError(
+            f"--encoder-release starts from the weights of the records' encoder, and {folder} does not hold them:"
+            " prepare the records again, or bring the folder back."
+        )
+    if config.normalise != "clip" or config.training.state_mask:
+        given = "--state-mask" if config.training.state_mask else f"--normalise {config.normalise}"
+        raise InputError(f"{given} changes stored states, and with --encoder-release none are read: leave one out.")
+    source = Run(Path(config.init_audio)).metadata() if config.init_audio else None
+    if source and not is_same_encoder(source.encoder, facts):
+        raise InputError(f"{config.init_audio} has another encoder than these records: choose a run trained on them.")
+
+
 def _check_features(config: Config, inputs: RunInputs) -> None:
     """Refuses audio features that the records do not hold, or fewer columns than a network halves."""
     for name in inputs.audio_features:
         if name not in inputs.widths:
-            flag = "--encoder whisper" if name == "encoder" else "--acoustic"
+            flag = {"encoder": "--encoder whisper", "waveform": "--store-waveform"}.get(name, "--acoustic")
             raise InputError(f"{config.records} hold no {name} features: prepare them with {flag}.")
-    columns = sum(inputs.widths[name] for name in inputs.audio_features if name != "encoder")
+    columns = sum(inputs.widths[name] for name in inputs.audio_features if name not in ("encoder", "waveform"))
     if columns and not config.is_late and columns < config.audio.least_columns:
         raise InputError(
             f"--audio-model {config.audio.model} needs {config.audio.least_columns} columns or more, and"
@@ -224,6 +257,9 @@ def with_branches(config: Config) -> Config:
         found["normalise"] = Run(Path(config.init_audio)).config().normalise
     if config.is_late and (max_tokens := _max_tokens(config.runs)):
         found["training"] = dataclasses.replace(config.training, max_tokens=max_tokens)
+    if config.init_audio and config.audio.encoder_release:
+        own = {name: getattr(config.audio, name) for name in ("encoder_release", "encoder_rate")}
+        found["audio"] = dataclasses.replace(found["audio"], **own)
     return dataclasses.replace(config, **found)
 
 
@@ -269,7 +305,7 @@ def _metadata(
         audio_features=inputs.audio_features,
         front_end=records.front_end,
         acoustic=records.acoustic,
-        encoder=records.encoder if "encoder" in inputs.audio_features else None,
+        encoder=records.encoder if {"encoder", "waveform"} & set(inputs.audio_features) else None,
         video=records.video if "video" in inputs.modalities else None,
         vocabulary_sha256=records.vocabulary_sha256,
         tokenizer={"preset": tokenizer.preset, "sha256": tokenizer.sha256},

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from emotion_tf.config import Config, TrainingConfig
+from emotion_tf.models.branches.audio import ENCODER
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.losses import RareWeightedCrossentropy
 from emotion_tf.training.transfer import loaded_layers, with_nested
@@ -135,14 +136,22 @@ def _schedule(training: TrainingConfig, steps: int) -> keras.optimizers.schedule
 
 
 def _make_optimizer(model: keras.Model, config: Config, rate: Any, steps: int, **options: Any) -> MultiRateAdamW:
-    """Makes the optimizer: loaded branches are frozen first where asked for; they and a preset have multipliers."""
+    """Makes the optimizer: loaded branches are frozen first where asked for.
+
+    They have multipliers, and so have a preset and an encoder.
+    """
     training, multipliers = config.training, {}
     if training.freeze_epochs or training.branch_rate != 1:
         multipliers = dict.fromkeys(_paths(loaded_layers(model, config)), training.branch_rate)
     frozen = list(multipliers) if training.freeze_epochs else []
-    for path, layers_above in _pretrained_paths(model).items():
-        rate = config.text.preset_rate * config.text.layer_decay**layers_above
-        multipliers[path] = multipliers.get(path, 1.0) * rate / training.learning_rate
+    rates = {
+        path: config.text.preset_rate * config.text.layer_decay**above
+        for path, above in _pretrained_paths(model).items()
+    }
+    encoders = [layer for layer in model.layers if layer.name == ENCODER]
+    rates |= dict.fromkeys(_paths(encoders), config.audio.encoder_rate)
+    for path, pretrained_rate in rates.items():
+        multipliers[path] = multipliers.get(path, 1.0) * pretrained_rate / training.learning_rate
     return MultiRateAdamW(rate, multipliers, frozen, steps * training.freeze_epochs, **options)
 
 

@@ -22,7 +22,7 @@ from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training import callbacks
 from emotion_tf.training.optimizer import compile_model, make_loss
 from emotion_tf.training.training_data import training_dataset
-from emotion_tf.training.transfer import freeze_branches, load_branches
+from emotion_tf.training.transfer import freeze_branches, load_branches, released_encoder
 from pipelines import text
 from pipelines.command import InputError, progress_bar
 from pipelines.files import replacing, write_json
@@ -69,7 +69,8 @@ def make_model(config: Config, metadata: RunMetadata, inputs: RunInputs, steps: 
       InputError: A preset whose weights cannot be read.
     """
     vocabulary_size = (inputs.tokenizer or text.own_tokenizer()).vocabulary_size
-    model = build_model(config, inputs.widths, vocabulary_size, metadata.prior, metadata.is_multi_label)
+    encoder = released_encoder(config)
+    model = build_model(config, inputs.widths, vocabulary_size, metadata.prior, metadata.is_multi_label, encoder)
     load_branches(model, config, metadata.emotions)
     freeze_branches(model, config)
     compile_model(model, config, steps, make_loss(config.training, metadata))
@@ -84,6 +85,7 @@ def _validation(run: Run, config: Config, metadata: RunMetadata, split: Split) -
         config.training.patience,
         metadata.headline,
         metadata.is_multi_label,
+        config.kept_epoch,
     )
 
 
@@ -143,6 +145,7 @@ def fuse(run: Run) -> None:
         print(f"{run.folder}: weights {named}", flush=True)
     model = late_fusion(models, metadata.prior, rule, metadata.is_multi_label, targets, fitted)
     listed = {f"{number + 1}: {one.folder.name}": models[f"run_{number}"] for number, one in enumerate(sources)}
+    callbacks.write_training(run)
     _draw_graph(run, diagram.late(model, listed, fitted.get("weights", ())), "late fusion")
     _finish(run, model, split)
 
@@ -170,6 +173,7 @@ def _fit_rule(rule: str, stacked: keras.Model, split: Split) -> tuple[dict[str, 
 
 
 def _draw_graph(run: Run, columns: boxes.Columns, what: str) -> None:
+    write_json(run.graph_path, {"columns": columns})
     plots.save(boxes.draw(columns, f"{run.folder.name}: {what}"), run.plots / "graph.png")
 
 

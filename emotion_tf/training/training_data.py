@@ -24,6 +24,7 @@ from pipelines.augment import (
     TextAugment,
     TimeShift,
     WaveformChange,
+    WaveformShift,
 )
 from pipelines.dataset import make_dataset
 
@@ -58,7 +59,7 @@ def training_dataset(
         shuffled=shuffled_in_training(config.control),
         batch_size=training.batch_size,
         training=True,
-        audio_features=config.audio.features,
+        audio_features=config.audio.inputs,
         num_frames=num_frames,
         num_video_frames=training.video_frames,
         max_tokens=training.max_tokens,
@@ -105,6 +106,7 @@ def _augment(config: Config, num_frames: int, tokenizer: text.Tokenizer, front_e
     steps: list[Augment] = []
     if "audio" in config.modalities and training.time_shift:
         steps.append(TimeShift(training.time_shift, num_frames))
+        steps.append(WaveformShift(training.time_shift * front_end.hop_length))
     if "audio" in config.modalities and training.band_limit and config.normalise == "clip":
         steps.append(BandLimit(training.band_limit, front_end.bands_below(_NARROWEST_HZ)))
     if "audio" in config.modalities:

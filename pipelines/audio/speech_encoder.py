@@ -211,12 +211,15 @@ def graph_states(encoder: WhisperEncoder, waveform: tf.Tensor) -> dict[str, tf.T
     """
     from pipelines.audio.whisper_encoder import as_stored
 
-    encoded = encoder(_levelled(waveform))
+    encoded = encoder(levelled(waveform))
     return {"encoder": as_stored(encoded["encoder"]), "num_steps": encoded["num_steps"]}
 
 
-def _levelled(waveform: tf.Tensor) -> tf.Tensor:
-    """Brings each clip to the level of recordings; one that was read as a recording, or is silent, stays as it is."""
+def levelled(waveform: tf.Tensor) -> tf.Tensor:
+    """Brings each clip [batch, num_samples] to the level of recordings, as graph ops.
+
+    One that was read as a recording, or is silent, stays as it is.
+    """
     import tensorflow as tf
 
     peak = tf.reduce_max(tf.abs(waveform), axis=1, keepdims=True)

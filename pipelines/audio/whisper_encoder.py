@@ -171,10 +171,10 @@ class WhisperEncoder(keras.Model):
         """Reads a log-mel [batch, num_frames, num_mels]: [batch, num_positions, num_blocks, width]."""
         x = _masked(self.first_convolution(_padded(log_mel)), num_frames)
         x = self.second_convolution(_padded(x))  # [batch, num_positions, width]
-        x = x + self.positions[None, : ops.shape(x)[1]]
+        x = _stopped(x + self.positions[None, : ops.shape(x)[1]], self.second_convolution)
         is_position, states = _mask(x, _halved(num_frames)), []
         for layer in self.transformer_blocks:
-            x = layer(x, is_position)
+            x = _stopped(layer(x, is_position), layer)
             states.append(x)
         return ops.stack([states[number - 1] for number in self.blocks], axis=2)
 
@@ -185,14 +185,20 @@ class WhisperEncoder(keras.Model):
             "num_steps": keras.KerasTensor((waveform.shape[0],), "int32"),
         }
 
-    def with_blocks(self, blocks: Sequence[int]) -> "WhisperEncoder":
+    def with_blocks(self, blocks: Sequence[int], **options) -> "WhisperEncoder":
         """Makes an encoder of the same weights that returns the states of other blocks that this one has."""
-        other = WhisperEncoder(self.num_mels, self.width, self.num_heads, blocks)
+        other = WhisperEncoder(self.num_mels, self.width, self.num_heads, blocks, **options)
         pairs = [(other.first_convolution, self.first_convolution), (other.second_convolution, self.second_convolution)]
         for new, old in [*pairs, *zip(other.transformer_blocks, self.transformer_blocks, strict=False)]:
             new.set_weights(old.get_weights())
         other.positions.assign(self.positions)
         return other
+
+    def release(self, count: int) -> None:
+        """Lets the last blocks learn, so many of them, and nothing else; no gradient passes below them."""
+        frozen = self.transformer_blocks[: len(self.transformer_blocks) - count]
+        for layer in (self.first_convolution, self.second_convolution, *frozen):
+            layer.trainable = False
 
     def get_config(self):
         sizes = {"num_mels": self.num_mels, "width": self.width, "num_heads": self.num_heads}
@@ -271,6 +277,11 @@ def _mel_filters(num_mels: int) -> np.ndarray:
     from librosa.filters import mel
 
     return mel(sr=SAMPLE_RATE, n_fft=_FFT_LENGTH, n_mels=num_mels).T.astype(np.float32)
+
+
+def _stopped(x, layer):
+    """Lets no gradient pass to a frozen layer and to those below it."""
+    return x if layer.trainable else ops.stop_gradient(x)
 
 
 def _attend(heads, is_position):

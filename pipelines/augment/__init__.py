@@ -10,7 +10,7 @@ from pipelines.augment.frame_augment import BandLimit, SpecAugment, StateMask, T
 from pipelines.augment.image_augment import ImageAugment
 from pipelines.augment.mixup import MixUp
 from pipelines.augment.text_augment import TextAugment
-from pipelines.augment.waveform_change import WaveformChange
+from pipelines.augment.waveform_change import WaveformChange, WaveformShift
 
 __all__ = [
     "Augment",
@@ -24,4 +24,5 @@ __all__ = [
     "TextAugment",
     "TimeShift",
     "WaveformChange",
+    "WaveformShift",
 ]

@@ -23,11 +23,11 @@ class MixUp:
     def __call__(
         self, features: Tensors, label: tf.Tensor, *weights: tf.Tensor, seed: tf.Tensor
     ) -> tuple[Tensors | tf.Tensor, ...]:
-        """Mixes audio features [batch, num_frames, ...] and one-hot labels [batch, num_emotions]."""
+        """Mixes audio features [batch, num_frames, ...], waveforms among them, and labels [batch, num_emotions]."""
         num_clips, draws = tf.shape(label)[0], Draws(seed)
         share = draws.uniform([num_clips], 0.0, self.share) * tf.cast(draws.uniform([num_clips]) < 0.5, tf.float32)
         mixed = dict(features)
-        for name in {*audio.FRAME_FEATURES, "encoder"} & set(features):
+        for name in {*audio.FRAME_FEATURES, "encoder", "waveform"} & set(features):
             mixed[name] = _mix(features[name], share)
         for name in {"num_frames", "num_steps"} & set(features):
             longer = tf.maximum(features[name], tf.roll(features[name], 1, 0))

@@ -1,4 +1,4 @@
-"""Training-time augmentation of waveforms: speed, noise, gain."""
+"""Training-time augmentation of waveforms: speed, noise, gain, shift in time."""
 
 import dataclasses
 import functools
@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pipelines import audio
 from pipelines.audio import silence
+from pipelines.augment.draws import Draws, Tensors
 
 _LOOP_SAMPLES = 2**18
 
@@ -59,6 +60,27 @@ class WaveformChange:
             gain_db = tf.random.stateless_uniform([], seeds[3], -self.gain_db, self.gain_db)
             waveform = waveform * 10.0 ** (gain_db / 20)
         return tf.clip_by_value(waveform, -1.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class WaveformShift:
+    """Moves a waveform that a model reads: later, behind zeros, or earlier, without its start.
+
+    Attributes:
+      samples: To move by at most; no more than a quarter of the clip is lost.
+    """
+
+    samples: int
+
+    def __call__(self, example: Tensors, seed: tf.Tensor) -> Tensors:
+        """Moves `waveform` [num_samples] of any type; other features stay."""
+        if "waveform" not in example:
+            return example
+        waveform = example["waveform"]
+        earliest = -tf.minimum(self.samples, tf.size(waveform) // 4)
+        shift = Draws(seed).uniform((), earliest, self.samples + 1, tf.int32)
+        moved = tf.pad(waveform[tf.maximum(-shift, 0) :], [[tf.maximum(shift, 0), 0]])
+        return example | {"waveform": moved}
 
 
 def change_speed(waveform: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,8 @@ from pipelines.corpora import synthetic
 from pipelines.emotions import RAVDESS
 from pipelines.utterance import Corpus, Utterance
 
+NAME = "RAVDESS speech"
+
 LICENCE = "CC BY-NC-SA 4.0, doi 10.1371/journal.pone.0196391"
 
 STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
@@ -57,7 +59,7 @@ def read(source: Path) -> Corpus:
     if not trials:
         raise InputError(_nothing_found(source, ignored))
     utterances = sorted(map(_utterance, trials.values()), key=lambda utterance: utterance.utterance_id)
-    return Corpus("RAVDESS speech", source, LICENCE, RAVDESS, tuple(utterances), dict(ignored))
+    return Corpus(NAME, source, LICENCE, RAVDESS, tuple(utterances), dict(ignored))
 
 
 def trial_of(stem: str) -> str:

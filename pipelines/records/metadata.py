@@ -191,14 +191,16 @@ def widths_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Lists the features that records hold, by the metadata of the records or of a run.
 
     Returns:
-      Audio feature -> its columns, of encoder (num_blocks, width); video_frames -> height, width and channels of a
-        frame, where there are any.
+      Audio feature -> its columns, of encoder (num_blocks, width), of waveform (); video_frames -> height, width and
+        channels of a frame, where there are any.
     """
     widths: dict[str, Any] = {"log_mel": metadata["front_end"]["mel_bins"]}
     if names := metadata.get("acoustic"):
         widths |= {"mfcc": audio.NUM_MFCC_COLUMNS, "acoustic": len(names)}
     if encoder := metadata.get("encoder"):
         widths["encoder"] = shape_of_states(encoder)
+    if metadata.get("has_waveform"):
+        widths["waveform"] = ()
     if settings := metadata.get("video"):
         widths["video_frames"] = VideoSettings(**settings).shape
     return widths

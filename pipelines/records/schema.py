@@ -32,7 +32,13 @@ SCHEMA: Mapping[str, str] = {
     "video_sha256": "text",
 }
 
-STORED = {"log_mel": "log_mel", "mfcc": "acoustic", "acoustic": "acoustic", "encoder": "encoder"}
+STORED = {
+    "log_mel": "log_mel",
+    "mfcc": "acoustic",
+    "acoustic": "acoustic",
+    "encoder": "encoder",
+    "waveform": "waveform",
+}
 """Audio feature -> the field of a record that it is read from."""
 
 

@@ -20,8 +20,13 @@ from emotion_tf.models.branches.layers import (
 )
 from emotion_tf.models.branches.outputs import BranchOutput, Steps
 
+ENCODER = "audio_whisper"
+"""Name of the encoder where it is part of the model."""
 
-def audio_branch(inputs: Mapping[str, keras.KerasTensor], config: AudioConfig) -> BranchOutput:
+
+def audio_branch(
+    inputs: Mapping[str, keras.KerasTensor], config: AudioConfig, encoder: keras.Model | None = None
+) -> BranchOutput:
     """Builds the branch. Padding and batch neighbours change nothing.
 
     Frame features are joined column by column and go through the model of the config; states of an encoder go through
@@ -29,8 +34,9 @@ def audio_branch(inputs: Mapping[str, keras.KerasTensor], config: AudioConfig) -
 
     Args:
       inputs: Feature -> [batch, num_frames, columns] float32, normalised, with num_frames [batch] int32; encoder
-        [batch, num_steps, num_blocks, width] float32 with num_steps [batch] int32.
+        [batch, num_steps, num_blocks, width] float32 with num_steps [batch] int32, or waveform [batch, num_samples].
       config: Features, model, widths and dropout.
+      encoder: Named `ENCODER`, makes states of waveforms; None: those of the inputs are read.
 
     Returns:
       Embedding, and the steps of the frames, of the states, or of both.
@@ -42,7 +48,8 @@ def audio_branch(inputs: Mapping[str, keras.KerasTensor], config: AudioConfig) -
         sequences.append(_model_of(config)(x, inputs["num_frames"], config))
         embeddings.append(_embed(sequences[-1], config))
     if "encoder" in config.features:
-        sequences.append(_steps_of_states(inputs["encoder"], inputs["num_steps"], config))
+        found = encoder(inputs["waveform"]) if encoder else inputs
+        sequences.append(_steps_of_states(found["encoder"], found["num_steps"], config))
         embeddings.append(_embed_states(sequences[-1], config))
     x = embeddings[0]
     if len(embeddings) > 1:
@@ -65,7 +72,7 @@ def _model_of(config: AudioConfig):
 
 
 def _steps_of_states(states: keras.KerasTensor, num_steps: keras.KerasTensor, config: AudioConfig) -> Steps:
-    """Narrows what a frozen encoder made of a clip: [batch, num_steps, num_blocks, width] -> embedding_dim wide."""
+    """Narrows what an encoder made of a clip: [batch, num_steps, num_blocks, width] -> embedding_dim wide."""
     # Of each block by itself: the later ones have the larger states.
     x = layers.LayerNormalization(name="audio_encoder_norm")(states)
     x = WeightedLayerSum(name="audio_encoder_sum")(x)

@@ -1,0 +1,296 @@
+"""Tests of emotion_tf.report: page and document say what scores.json says, of whatever is left of a run."""
+
+import base64
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import docx
+import lxml.html
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from emotion_tf.crossval import Crossval, Fit
+from emotion_tf.evaluation import metrics
+from emotion_tf.evaluation.comparison import compare, pair_up, read_entries
+from emotion_tf.report import main
+from emotion_tf.reporting.about import ANCHORS
+from emotion_tf.reporting.clips import read_stored
+from emotion_tf.runs.folder import Run
+from pipelines.command import InputError, run_command
+from pipelines.records import read_metadata
+
+NUMBER = re.compile(r"(?<![\d.])[-+]?\d\.\d{3}(?!\d)")
+
+
+def report(*folders, output, flags=()):
+    main([*map(str, folders), "--output", str(output), *flags])
+    return lxml.html.fromstring((output / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def folders(audio_run, text_run, early_run, late_run):
+    return [run.folder for run in (audio_run, text_run, early_run, late_run)]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def page(folders, output):
+    """The page of four runs whose test splits were not read."""
+    return report(*folders, output=output)
+
+
+@pytest.fixture(scope="module")
+def document(page, output):
+    return docx.Document(str(output / "report.docx"))
+
+
+def leaves(values):
+    """Yields every number in what a JSON file holds."""
+    if isinstance(values, dict | list | tuple):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from leaves(value)
+    elif isinstance(values, float):
+        yield values
+
+
+def numbers_of(folders, split="validation"):
+    """Writes every number that scores.json, history.csv and a comparison hold with three decimals."""
+    found = list(leaves([json.loads((folder / "scores.json").read_text()) for folder in folders]))
+    for folder in folders:
+        if (folder / "history.csv").exists():
+            found += pd.read_csv(folder / "history.csv").to_numpy().ravel().tolist()
+    if len(folders) > 1:
+        entries = read_entries(folders)
+        found += leaves(compare(entries, pair_up(entries, split), split))
+    return {form.format(number) for number in found for form in ("{:.3f}", "{:+.3f}")}
+
+
+def text_of(tree):
+    return " ".join(tree.text_content().split())
+
+
+def copy_of(run, folder):
+    shutil.copytree(run.folder, folder)
+    return Run(folder)
+
+
+def test_every_number_of_the_page_stands_in_scores_json_or_comes_of_the_comparison(page, folders):
+    shown = [cell.text_content() for cell in page.iter("td") if cell.get("data-head")]
+    shown += [image.get("aria-label") for image in page.iter("{*}svg", "svg") if image.get("aria-label")]
+    found = {number for text in shown for number in NUMBER.findall(text)}
+    assert len(found) > 50
+    assert found <= numbers_of(folders)
+
+
+def test_the_headline_is_that_of_each_run_beside_chance_and_majority(page, folders):
+    table = page.xpath("//h2[text()='Results']/following::tbody[1]/tr")
+    rows = {row[0].text_content(): [cell.text_content() for cell in row[1:]] for row in table}
+    for folder in folders:
+        scores = json.loads((folder / "scores.json").read_text())["validation"]
+        uar, (low, high) = scores["unweighted_average_recall"], scores["unweighted_average_recall_interval"] or (0, 0)
+        interval = f"[{low:.3f}, {high:.3f}]" if high else "[too few speakers]"
+        assert [f"{uar:.3f}", interval, "0.125", "0.125"] == rows[folder.name][1:5]
+
+
+def test_page_and_document_say_the_same(page, document):
+    in_document = {cell.text for table in document.tables for row in table.rows for cell in row.cells}
+    in_page = [cell.text_content() for cell in page.xpath("//td[@data-head]")]
+    assert set(in_page) <= in_document
+    headings = [paragraph.text for paragraph in document.paragraphs if paragraph.style.name.startswith("Heading")]
+    assert headings == [title.text_content() for title in page.xpath("//h2|//h3")]
+
+
+def test_marks_stand_before_the_first_score(page):
+    text = text_of(page.body)
+    first_score = NUMBER.search(text).start()
+    for mark in ("synthetic", "few speakers", "validation only"):
+        assert 0 <= text.index(mark) < first_score
+
+
+def test_nothing_is_loaded_from_elsewhere(page, output):
+    sources = [value for _, name, value, _ in page.iterlinks() if name != "href" or not value.startswith("#")]
+    assert sources
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert not re.search(r"@import|url\(\s*['\"]?http|<link", (output / "report.html").read_text(encoding="utf-8"))
+
+
+def test_pictures_have_alternative_text(page, document):
+    pictures = page.xpath("//svg|//img")
+    assert all(len(one.get("aria-label") or one.get("alt") or "") > 20 for one in pictures)
+    shapes = document.element.xpath("//wp:inline/wp:docPr")
+    assert len(shapes) >= len(pictures)
+    assert all(len(shape.get("descr", "")) > 20 for shape in shapes)
+
+
+def test_text_of_pictures_is_text(page):
+    words = [text.text_content().strip() for text in page.xpath("//svg//text")]
+    assert {"epoch", "chance", "log_mel [num_frames, 64]"} <= set(words)
+
+
+def test_names_within_pictures_are_used_once(page):
+    names = page.xpath("//@id")
+    assert len(names) == len(set(names))
+
+
+def test_confusion_matrices_of_all_epochs_are_behind_the_slider(page, audio_run):
+    [found, *_] = [json.loads(script.text_content()) for script in page.xpath("//script[@type='application/json']")]
+    assert len(found["titles"]) == 2
+    counts = audio_run.scores()["validation"]["counts"]
+    assert [[sum(row) for row in matrix] for matrix in found["counts"]] == [list(counts.values())] * 2
+
+
+def test_sound_is_in_the_page_as_it_was_stored(page, audio_run):
+    sounds = page.xpath("//ol[@class='clips']/li[audio]")
+    name = sounds[-1].xpath("ul/li[1]")[0].text_content()
+    data = sounds[-1].find("audio").get("src").partition("base64,")[2]
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(data)), dtype="int16")
+    stored = read_stored(Path(audio_run.config().records), [name])[name]
+    assert rate == 16000
+    np.testing.assert_array_equal(samples, stored.waveform)
+    assert sounds[-1].find("p").text_content() == stored.transcript
+
+
+def test_without_audio_no_sound_is_in_the_page(text_run, tmp_path):
+    page = report(text_run.folder, output=tmp_path, flags=["--no-audio"])
+    assert not page.xpath("//audio")
+    assert page.xpath("//ol[@class='clips']/li")
+
+
+def test_the_commands_make_the_runs_again(page, audio_run, early_run):
+    commands = page.xpath("//pre")[0].text_content().splitlines()
+    assert any(line.startswith("python -m emotion_tf.fit --branch audio ") for line in commands)
+    assert f"--init-audio {audio_run.folder}" in next(line for line in commands if line.endswith(str(early_run.folder)))
+
+
+def test_by_default_the_report_goes_into_the_first_run(text_run, tmp_path, capsys):
+    run = copy_of(text_run, tmp_path / "mine")
+    main([str(run.folder)])
+    assert capsys.readouterr().out.split() == [str(run.folder / f"report.{kind}") for kind in ("html", "docx")]
+    assert (run.folder / "report.docx").exists()
+
+
+def test_a_run_of_which_only_scores_are_left_is_reported_without_holes(early_run, tmp_path):
+    run = copy_of(early_run, tmp_path / "old")
+    for path in (run.history_path, run.training_path, run.graph_path, run.calibration_path):
+        path.unlink()
+    shutil.rmtree(run.plots)
+    config = json.loads(run.config_path.read_text())
+    run.config_path.write_text(json.dumps(config | {"records": str(tmp_path / "gone")}))
+    page = report(run.folder, output=tmp_path / "out")
+    text = text_of(page.body)
+    assert "Clips cannot be shown:" in text
+    assert "Training of" not in text
+    assert not re.search(r"\bnan\b|None\b(?! of these runs)", text)
+
+
+@pytest.mark.parametrize("name", ["scores.json", "config.json", "metadata.json", "predictions.csv"])
+def test_half_a_run_gets_a_sentence(text_run, tmp_path, capsys, name):
+    run = copy_of(text_run, tmp_path / "half")
+    (run.folder / name).unlink()
+    assert run_command(main, [str(run.folder), "--output", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_predictions_of_another_run_are_refused(text_run, tmp_path):
+    run = copy_of(text_run, tmp_path / "mixed")
+    run.write_predictions(run.predictions().iloc[1:])
+    with pytest.raises(InputError, match="does not hold the validation utterances"):
+        main([str(run.folder)])
+
+
+@pytest.fixture
+def crossval(text_run, tmp_path):
+    """A cross-validation of one fold and two seeds, which are the same run."""
+    found = Crossval(tmp_path / "cv")
+    fits = [Fit(0, seed, text_run.config(), copy_of(text_run, found.run(0, seed).folder)) for seed in (0, 1)]
+    found.config_path.write_text(json.dumps({"seeds": 2, "config": json.loads(text_run.config().to_json())}))
+    found.pool(fits)
+    return found
+
+
+def test_a_cross_validation_is_reported_as_one(crossval, tmp_path):
+    page = report(crossval.folder, output=tmp_path / "out")
+    text = text_of(page.body)
+    assert "2 fits of 2 seeds a fold, pooled" in text
+    assert "emotion_tf.crossval --branch text" in text
+    found = {number for cell in page.xpath("//td[@data-head]") for number in NUMBER.findall(cell.text_content())}
+    assert found <= numbers_of([crossval.folder])
+
+
+def test_a_cross_validation_with_a_fit_gone_is_reported_by_its_scores(crossval, tmp_path):
+    shutil.rmtree(crossval.run(0, 1).folder)
+    page = report(crossval.folder, output=tmp_path / "out")
+    assert "1 fit of 2 seeds a fold" in text_of(page.body)
+    assert "before calibration" not in [text.text_content().strip() for text in page.xpath("//svg//text")]
+    crossval.scores_path.unlink()
+    with pytest.raises(InputError, match="is not finished: run the same"):
+        main([str(crossval.folder)])
+
+
+def test_several_emotions_an_utterance_are_reported_by_macro_f1(goemotions_run, tmp_path):
+    page = report(goemotions_run.folder, output=tmp_path)
+    heads = [cell.text_content() for cell in page.xpath("//thead//th")]
+    assert "macro-F1" in heads
+    assert "UAR" not in heads
+    assert not page.xpath("//table[@class='confusion']")
+    assert not page.xpath("//img")  # Of sentences there is no spectrogram.
+
+
+def test_two_speakers_have_scores_and_no_interval(text_run, tmp_path):
+    run = copy_of(text_run, tmp_path / "two")
+    rows = run.predictions()
+    rows["speaker"] = np.where(np.arange(len(rows)) % 2, "<b>one</b>", "other")
+    run.write_predictions(rows)
+    scores = metrics.scores(rows, run.metadata().emotions, run.temperature())
+    run.write_scores(run.scores() | {"validation": scores})
+    page = report(run.folder, output=tmp_path / "out")
+    text = text_of(page.body)
+    assert "[too few speakers]" in text
+    assert "speaker <b>one</b>" in text
+    assert not page.xpath("//b")
+
+
+def test_video_runs_show_frames(video_run, tmp_path):
+    page = report(video_run.folder, output=tmp_path)
+    assert page.xpath("//svg[starts-with(@aria-label, 'Frames of one video of each emotion')]")
+
+
+def test_controls_say_what_they_rule_out(text_run, make_config, fitted, tmp_path):
+    control = fitted("text-shuffled", make_config("text", control="shuffled-transcripts", epochs=1))
+    page = report(text_run.folder, control.folder, output=tmp_path)
+    [row] = [row for row in page.iter("tr") if row[0].text_content() == control.folder.name and len(row) == 7]
+    assert row[1].text_content() == "shuffled-transcripts"
+    uar = text_run.scores()["validation"]["unweighted_average_recall"]
+    assert row[5].text_content() == f"{uar:.3f} ({text_run.folder.name})"
+    assert "owes nothing to the words" in row[6].text_content()
+    assert "its errors are not shown" in text_of(page.body)
+
+
+def test_anchors_stand_beside_ravdess_alone(page, text_run, noise_records, tmp_path):
+    assert ANCHORS[0].source not in text_of(page.body)
+    run = copy_of(text_run, tmp_path / "ravdess")
+    named = {"corpus": read_metadata(noise_records).corpus}
+    run.metadata_path.write_text(json.dumps(json.loads(run.metadata_path.read_text()) | named))
+    text = text_of(report(run.folder, output=tmp_path / "out").body)
+    assert all(anchor.source in text and anchor.protocol in text for anchor in ANCHORS)
+
+
+def test_what_is_no_run_and_what_is_named_twice_get_sentences(text_run, tmp_path):
+    with pytest.raises(InputError, match="is no folder"):
+        main([str(tmp_path / "none")])
+    with pytest.raises(InputError, match="holds no run"):
+        main([str(tmp_path)])
+    with pytest.raises(InputError, match="is named twice"):
+        main([str(text_run.folder), str(text_run.folder)])
+    with pytest.raises(InputError, match="is a file: give --output a folder"):
+        main([str(text_run.folder), "--output", str(text_run.scores_path)])
