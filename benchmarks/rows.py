@@ -276,6 +276,31 @@ def _score(found: Result) -> str:
     return "is none" if highest is None else f"{highest:.2f}"
 
 
+def word_errors(result: Result) -> Rows:
+    """Draws a row a group of clips, a column a model; the first group is all clips, with minutes and blank ones."""
+    models = result["models"]
+    table = []
+    for group in next(iter(models.values()))["groups"]:
+        row = {"clips": group}
+        for model, found in models.items():
+            row[f"{model}: word errors"] = _rate(found["groups"][group])
+        table.append(row)
+    told = [("clips without words", "blank"), ("minutes", "minutes")]
+    return table + [
+        {"clips": what} | {f"{model}: word errors": _told(found[key]) for model, found in models.items()}
+        for what, key in told
+    ]
+
+
+def _rate(found: Result) -> str:
+    ends = "" if found["interval"] is None else " [{:.2%}, {:.2%}]".format(*found["interval"])
+    return f"{found['rate']:.2%}{ends}"
+
+
+def _told(number: float | None) -> str:
+    return "?" if number is None else str(number)
+
+
 def quality(result: Result) -> Rows:
     """Draws a row a change of the recordings, a column a fault."""
     return [
