@@ -85,8 +85,7 @@ class Explainer:
         given = self.predictor.read(file, transcript, transcriber=transcriber, enrolled=enrolled)
         prediction = self.predictor.predict_given(given)
         emotion = self.predictor.emotions.index(prediction.emotion)
-        reads_audio = "audio" in self.predictor.modalities and given.clip.waveform.any()
-        analysis = analyse(given.inputs["waveforms"], self.predictor.front_end) if reads_audio else None
+        analysis = self._analysis(given)
         return Explanation(
             prediction,
             prediction.emotion,
@@ -95,6 +94,13 @@ class Explainer:
             self._of_words(given, emotion),
             self._of_modalities(given, emotion),
         )
+
+    def _analysis(self, given: Given) -> Analysis | None:
+        """Cuts the sound into frames; None for a model that reads none, or where the front end hears nothing."""
+        if "audio" not in self.predictor.modalities or not given.clip.waveform.any():
+            return None
+        found = analyse(given.inputs["waveforms"], self.predictor.front_end)
+        return found if int(found.num_frames[0]) else None
 
     def _log_probabilities(self, batches: Iterator[dict[str, np.ndarray]], emotion: int) -> np.ndarray:
         """Returns the log-probability of an emotion for each row of some batches of `Predictor.predict_batch`."""
