@@ -126,7 +126,8 @@ def _draw_curve(axes: Any, image: Any, time: TimeContributions | None) -> None:
     if time is None:
         return
     for sign, colour in ((1, FOR), (-1, AGAINST)):
-        axes.fill_between(time.seconds, np.maximum(sign * time.nats, 0) * sign, color=colour, alpha=0.6, linewidth=0)
+        where = sign * time.nats >= 0
+        axes.fill_between(time.seconds, time.nats, where=where, interpolate=True, color=colour, alpha=0.6, linewidth=0)
     axes.plot(time.seconds, time.nats, color="black", linewidth=0.6)
     by_frame = time.method == GRADIENTS
     axes.set_ylabel("nats a frame" if by_frame else "nats a window")
