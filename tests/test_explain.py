@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from test_video import grey, write_video
 
 from emotion_tf.exporting import saved_model
 from emotion_tf.models.build import build_model
@@ -184,9 +185,12 @@ def test_what_is_absent_contributes_nothing(early_export, clips):
     assert dict(unsaid.modalities)["text"] == pytest.approx(0, abs=1e-6)
 
 
-def test_frames_of_a_video_stay_while_sound_is_explained(seen_export, seen_speakers):
-    why = Explainer(Predictor(seen_export))(seen_speakers.utterances[0].video, "oh no")
+def test_frames_of_a_video_stay_while_its_sound_is_explained(seen_export, tmp_path):
+    sound = 0.3 * np.sin(2 * np.pi * 220 * np.arange(96000) / 48000)
+    file = write_video(tmp_path / "filmed.mp4", [grey(10 * number + 20) for number in range(20)], sound=sound)
+    why = Explainer(Predictor(seen_export))(file, "oh no")
     assert [one.name for one in why.modalities] == ["audio", "text", "video"]
+    assert abs(why.time.nats.sum() - why.time.difference) <= 0.01 * max(abs(why.time.difference), 0.01)
 
 
 def test_an_export_of_before_is_to_be_made_again(early_export, clips, monkeypatch):
