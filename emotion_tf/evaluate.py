@@ -129,6 +129,7 @@ def evaluate(run: Run) -> dict[str, Any]:
 
     from emotion_tf.evaluation.split import score_split, split_of
     from emotion_tf.models.inputs import audio_features_of, modalities_of
+    from emotion_tf.reporting.board import write_board
     from emotion_tf.reporting.plots import draw_scores
 
     config, metadata = run.config(), run.metadata()
@@ -140,6 +141,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     split = split_of(run, "test", modalities_of(model), audio_features_of(model))
     found, predictions = score_split(run, model, split)
     draw_scores(run.plots, predictions[""], found, run.temperature(), marks)
+    write_board(run, model, split, predictions[""], found)
     for without, rows in predictions.items():
         before = run.predictions(without)
         run.write_predictions(pd.concat([before[before["split"] != "test"], rows]), without)

@@ -1,10 +1,12 @@
 """Exports a finished run for serving: `python -m emotion_tf.export --run saved_models/NAME [--output DIR]`.
 
-Writes DIR/1/saved_model.pb (default DIR: the run's export/), DIR/metadata.json and DIR/calibration.json, the layout of
-TensorFlow Serving; the model gives calibrated probabilities.
+Writes DIR/1/saved_model.pb (default DIR: the run's export/), DIR/metadata.json, DIR/calibration.json and
+DIR/MODEL_CARD.md, the layout of TensorFlow Serving; the model gives calibrated probabilities. The card says, for people
+and for the Hugging Face Hub, on what it was trained, what was measured and what was not.
 Front end, tokenizer and label names are inside: `serving_default` takes `waveform` [batch, num_samples] float32 at
 16 kHz and `transcript` [batch] string, and returns `probabilities`, `emotions` and `predicted`; `features`
-takes log_mel (or the audio features that the run reads, normalised), num_frames and token_ids instead. These outputs
+takes log_mel (or the audio features that the run reads, normalised), num_frames and token_ids instead, which
+`to_features` makes of waveform and transcript. Outputs of both
 are [batch, num_emotions]; `predicted` is True of the most probable emotion or, with several an utterance, of those that
 reach the thresholds in metadata.json. A run that weighs its modalities adds `shares` [batch, num_modalities], in the
 order of `modalities` in metadata.json.
@@ -27,6 +29,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from emotion_tf.exporting import model_card
 from emotion_tf.exporting.encoder import FLAG, load_encoder
 from emotion_tf.exporting.saved_model import export_metadata, write_saved_model
 from emotion_tf.exporting.variables import TYPES
@@ -94,6 +97,7 @@ def export(run: Run, output: Path, *, encoder_model: str | None = None, variable
         write_saved_model(model, encoder, metadata, run, made / "1")
         write_json(made / "metadata.json", metadata)
         write_json(made / "calibration.json", read_json(run.calibration_path, AGAIN))
+        (made / model_card.NAME).write_text(model_card.model_card(run, metadata), encoding="utf-8")
         worst, source = verify_export(run, model, encoder, metadata, made)
         if output.exists():
             shutil.rmtree(output)
@@ -107,7 +111,7 @@ def export(run: Run, output: Path, *, encoder_model: str | None = None, variable
 def _is_replaceable(output: Path) -> bool:
     """Whether a folder is empty or holds an export and nothing else; runs and records have a metadata.json, too."""
     names = {path.name for path in output.iterdir()} if output.is_dir() else {str(output)}
-    return names <= {"metadata.json", "calibration.json", "1"} and (
+    return names <= {"metadata.json", "calibration.json", model_card.NAME, "1"} and (
         not names or (output / "1" / "saved_model.pb").exists()
     )
 

@@ -3,19 +3,24 @@
 Prints one line of JSON a recording or video: file, transcript, emotion (the most probable), emotions (those that reach
 their thresholds; of a model of several emotions an utterance), probabilities, seconds (of audio), warnings. A model of
 several modalities adds changes_without (by how much the log-probability of that emotion changes without each) and,
-where it weighs them, shares. Recordings that cannot be used are named on stderr, the others are predicted all the
-same, and the exit status is 1.
+where it weighs them, shares. With --explain DIR it also says why: DIR gets a picture, and its numbers as JSON, of each
+recording, and the line names the picture under explanation. Recordings that cannot be used are named on stderr, the
+others are predicted all the same, and the exit status is 1.
 """
 
 import argparse
+import collections
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from emotion_tf.serving import Predictor
+from emotion_tf.serving.explain import Explainer
+from emotion_tf.serving.explanation_plot import save
 from emotion_tf.serving.prediction import printable
-from pipelines.command import InputError, run_command
+from pipelines.command import InputError, make_folder, run_command
 from pipelines.parsers import add_flag, command_parser
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings, add_whisper_arguments
 
@@ -34,11 +39,12 @@ def main(argv: list[str] | None = None) -> None:
     predictor = Predictor(arguments.model)
     enrolled = predictor.enrol(arguments.enrol or [])
     transcriber = Transcriber(settings) if settings else None
+    answer = _answer(predictor, arguments.explain)
     bad = 0
     for file, transcript in zip(arguments.files or [None], transcripts, strict=True):
         try:
-            prediction = predictor.predict(file, transcript, transcriber=transcriber, enrolled=enrolled)
-            print(json.dumps(prediction.to_json(), ensure_ascii=False), flush=True)
+            line = answer(file, transcript, transcriber=transcriber, enrolled=enrolled)
+            print(json.dumps(line, ensure_ascii=False), flush=True)
         except InputError as error:
             if len(transcripts) == 1:
                 raise
@@ -63,10 +69,34 @@ def make_parser() -> argparse.ArgumentParser:
         " files to predict."
     )
     add_flag(parser, "--enrol", sentence, type=Path, nargs="+", metavar="FILE")
+    sentence = "Say why, too: write a picture and a JSON file of each to this folder."
+    add_flag(parser, "--explain", sentence, type=Path, metavar="DIR")
     group = parser.add_argument_group("transcription")
     add_flag(group, "--transcribe", "Read what whisper transcribes of each file.", action="store_true")
     add_whisper_arguments(group)
     return parser
+
+
+def _answer(predictor: Predictor, folder: Path | None) -> Callable[..., dict[str, Any]]:
+    """Makes the function that returns the line of an utterance, and explains it where a folder for that is given.
+
+    Raises:
+      InputError: A folder that cannot be made or written to.
+    """
+    if folder is None:
+        return lambda *given, **options: predictor.predict(*given, **options).to_json()
+    make_folder(folder, "--explain")
+    explainer, taken = Explainer(predictor), collections.Counter[str]()
+
+    def explain(file: Path | None, transcript: str, **options: Any) -> dict[str, Any]:
+        explanation = explainer(file, transcript, **options)
+        name = printable(file.stem) if file else "transcript"
+        taken[name] += 1
+        # Recordings of several folders may have one name.
+        picture = save(explanation, folder, name if taken[name] == 1 else f"{name}-{taken[name]}")
+        return explanation.prediction.to_json() | {"explanation": printable(str(picture))}
+
+    return explain
 
 
 def _transcripts(files: Sequence[Path], given: Sequence[str]) -> list[str]:

@@ -1,7 +1,9 @@
 """Tests of emotion_tf.compare: what is printed and written of a comparison."""
 
 import functools
+import io
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -93,3 +95,42 @@ def test_output_must_be_a_folder(make):
     one = make("one", [[1, 0]] * 3)
     with pytest.raises(InputError, match=r"one/scores.json is a file: give --output a folder"):
         main([str(one), str(one), "--output", str(one / "scores.json")])
+
+
+def test_the_formats_hold_the_numbers_of_the_text(make, capsys):
+    runs = [str(make(name, random_hits(6, rate=rate))) for name, rate in (("my_run", 0.9), ("b&w", 0.4))]
+    printed = {}
+    for name in ("text", "markdown", "latex", "csv"):
+        main([*runs, "--format", name])
+        printed[name] = capsys.readouterr().out
+    main(runs)
+    assert capsys.readouterr().out == printed["text"]
+    [score] = re.findall(r"^my_run +(\d\.\d{3})", printed["text"], re.MULTILINE)
+    [difference] = re.findall(r"^my_run - b&w +([-+]\d+\.\d)", printed["text"], re.MULTILINE)
+    assert f"| my\\_run | {score} | " in printed["markdown"]
+    assert f"my\\_run - b\\&w & {difference} & " in printed["latex"]
+    table = pd.read_csv(io.StringIO(printed["csv"]))
+    assert table["kind"].tolist() == ["score", "score", "difference"]
+    assert f"{table['value'][0]:.3f}" == score
+    assert f"{100 * table['value'][2]:+.1f}" == difference
+    assert table["value"][2] == pytest.approx(table["value"][0] - table["value"][1])
+
+
+def test_tables_of_markdown_have_one_width_and_latex_closes_what_it_opens(make, capsys):
+    runs = [str(make(name, random_hits(6, rate=rate))) for name, rate in (("one", 0.9), ("other", 0.4))]
+    main([*runs, "--format", "markdown"])
+    tables = [block.splitlines() for block in capsys.readouterr().out.split("\n\n") if block.startswith("|")]
+    assert [len({line.count(" | ") for line in table if "---" not in line}) for table in tables] == [1, 1]
+    main([*runs, "--format", "latex"])
+    found = capsys.readouterr().out
+    assert re.findall(r"\\begin\{(\w+)", found) == ["table", "tabular"] * 2
+    assert found.count("\\end{") == 4
+    rows = [line for line in found.splitlines() if line.endswith("\\\\")]
+    widths = [len(one) + 1 for one in re.findall(r"tabular\}\{l(r+)\}", found)]
+    assert {line.count(" & ") + 1 for line in rows} == set(widths)
+
+
+def test_without_an_interval_cells_of_csv_are_empty(make, capsys):
+    runs = [str(make(name, random_hits(2, rate=rate))) for name, rate in (("one", 0.9), ("other", 0.4))]
+    main([*runs, "--format", "csv"])
+    assert pd.read_csv(io.StringIO(capsys.readouterr().out))[["low", "high"]].isna().all(axis=None)

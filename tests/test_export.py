@@ -6,7 +6,7 @@ from emotion_tf import export as export_module
 from emotion_tf.export import export, main
 from pipelines.command import InputError
 
-FILES = ["1", "calibration.json", "metadata.json"]
+FILES = ["1", "MODEL_CARD.md", "calibration.json", "metadata.json"]
 
 
 @pytest.fixture

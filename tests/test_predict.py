@@ -187,3 +187,27 @@ def test_the_command_line_hands_enrolled_recordings_on(enrolled_export, recordin
     main(["--model", str(enrolled_export), str(file), "--enrol", *map(str, others)])
     found, predictor = json.loads(capsys.readouterr().out), Predictor(enrolled_export)
     assert found == predictor.predict(file, enrolled=predictor.enrol(others)).to_json()
+
+
+def test_explanations_go_to_a_folder_and_names_that_repeat_get_numbers(predict, tmp_path, recordings):
+    (tmp_path / "other").mkdir()
+    other = tone(tmp_path / "other" / recordings[0].name)
+    folder = tmp_path / "deep" / "why"
+    status, lines, errors = predict(recordings[0], other, "--transcript", "oh no", "--explain", folder)
+    stem = recordings[0].stem
+    assert (status, errors) == (0, [])
+    assert [line["explanation"] for line in lines] == [str(folder / f"{stem}.png"), str(folder / f"{stem}-2.png")]
+    assert {path.name for path in folder.iterdir()} == {
+        f"{stem}{n}.{kind}" for n in ("", "-2") for kind in ("png", "json")
+    }
+    stored = json.loads((folder / f"{stem}.json").read_text())
+    assert {name: stored[name] for name in ("emotion", "probabilities")} == {
+        name: lines[0][name] for name in ("emotion", "probabilities")
+    }
+
+
+def test_a_folder_that_cannot_be_made_gets_a_sentence(predict, tmp_path, recordings):
+    (tmp_path / "file").touch()
+    status, lines, [error] = predict(recordings[0], "--explain", tmp_path / "file" / "why")
+    assert (status, lines) == (1, [])
+    assert "give another folder to --explain" in error

@@ -65,8 +65,8 @@ def together(*waveforms):
     return batch
 
 
-def test_it_has_two_signatures_with_these_names_types_and_shapes(loaded):
-    assert set(loaded.signatures) == {"serving_default", "features"}
+def test_its_signatures_have_these_names_types_and_shapes(loaded):
+    assert set(loaded.signatures) == {"serving_default", "features", "to_features"}
     specs = {name: loaded.signatures[name].structured_input_signature[1] for name in loaded.signatures}
     found = {name: {key: (s.dtype.name, s.shape.as_list()) for key, s in spec.items()} for name, spec in specs.items()}
     assert found["serving_default"] == {"waveform": ("float32", [None, None]), "transcript": ("string", [None])}
@@ -75,7 +75,12 @@ def test_it_has_two_signatures_with_these_names_types_and_shapes(loaded):
         "num_frames": ("int32", [None]),
         "token_ids": ("int32", [None, None]),
     }
-    for signature in loaded.signatures.values():
+    outputs = loaded.signatures["to_features"].structured_outputs
+    assert found["to_features"] == found["serving_default"]
+    assert {key: spec.dtype.name for key, spec in outputs.items()} == {
+        key: name for key, (name, _) in found["features"].items()
+    }
+    for signature in (loaded.signatures["serving_default"], loaded.signatures["features"]):
         outputs = {key: spec.dtype.name for key, spec in signature.structured_outputs.items()}
         assert outputs == {"probabilities": "float32", "emotions": "string", "predicted": "bool"}
 
@@ -159,6 +164,9 @@ def test_the_features_signature_predicts_like_serving_default(loaded, early_run,
     features = to_features(early_run, json.loads((early_export / "metadata.json").read_text()), waveform, transcripts)
     found = loaded.signatures["features"](**features)["probabilities"]
     np.testing.assert_allclose(found, serve(loaded, waveform, transcripts)["probabilities"], atol=1e-6)
+    raw = {"waveform": tf.constant(waveform), "transcript": tf.constant(transcripts)}
+    for name, values in loaded.signatures["to_features"](**raw).items():
+        np.testing.assert_allclose(values, features[name], atol=1e-5)
 
 
 def test_an_export_that_reads_acoustic_features_computes_them_and_takes_them(early_run, tmp_path):
@@ -462,7 +470,7 @@ def enrolled_states_run(make_config, states_and_waveforms, fitted):
 def test_states_of_enrolled_speakers_give_the_probabilities_of_the_run(enrolled_states_run, exported, three_speakers):
     predictor, metadata = Predictor(exported(enrolled_states_run)), enrolled_states_run.metadata()
     assert "enrolled speaker" in metadata.marks
-    specs = predictor._serve.structured_input_signature[1]
+    specs = predictor.signature("serving_default").structured_input_signature[1]
     assert [specs[name].shape.as_list() for name in saved_model.SPEAKER_INPUTS] == [[None, 64 + 2 * 8]] * 2
     [speaker] = metadata.fold.validation
     files = {one.utterance_id: one.audio for one in three_speakers.utterances if one.speaker == speaker}
@@ -519,7 +527,7 @@ def test_training_statistics_of_a_run_are_constants_of_its_export(enrolled_expor
     write_json(run.normalisation_path, dataclasses.asdict(run.normalisation()) | {"mode": "training"})
     export(run, run.export)
     predictor, given = Predictor(run.export), (together(noise(20000), noise(9000)), ["", ""])
-    assert set(predictor._serve.structured_input_signature[1]) == {"waveform", "transcript"}
+    assert set(predictor.signature("serving_default").structured_input_signature[1]) == {"waveform", "transcript"}
     expected = Predictor(enrolled_export).predict_batch(*given).probabilities
     np.testing.assert_allclose(predictor.predict_batch(*given).probabilities, expected, atol=1e-6)
 

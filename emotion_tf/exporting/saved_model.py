@@ -57,9 +57,19 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
         "modalities": list(modalities_of(model)),
         "has_shares": shares_model(model) is not None,
         "audio_features": list(audio_features_of(model)) or ["log_mel"],
-        "signatures": ["serving_default", "features", *(["enrol"] if mode == "enrolled" else [])],
+        "signatures": _signatures(mode, found.encoder is not None),
         "variables": variables,
     }
+
+
+def _signatures(mode: str, has_encoder: bool) -> list[str]:
+    """Names the signatures of an export: gradients by the states of an encoder would say nothing of time."""
+    return [
+        "serving_default",
+        "features",
+        *([] if has_encoder else ["to_features"]),
+        *(["enrol"] if mode == "enrolled" else []),
+    ]
 
 
 def _mode(normalisation: Normalisation | None) -> str:
@@ -101,6 +111,10 @@ def write_saved_model(
         with stored.in_use():
             return predict(_checked(features))
 
+    def serve_inputs(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        """Computes the inputs of the model."""
+        return to_features(_checked(raw))
+
     module = tf.Module()
 
     def enrol(waveform: "tf.Tensor") -> "dict[str, tf.Tensor]":
@@ -113,6 +127,8 @@ def write_saved_model(
     raw_specs = _raw_specs(metadata, specs)
     module.serving_default = tf.function(serve_raw, input_signature=[raw_specs])
     module.features = tf.function(serve_features, input_signature=[specs])
+    if "to_features" in metadata["signatures"]:
+        module.to_features = tf.function(serve_inputs, input_signature=[raw_specs])
     if "enrol" in metadata["signatures"]:
         module.enrol = tf.function(enrol, input_signature=[raw_specs["waveform"]])
     signatures = {name: getattr(module, name) for name in metadata["signatures"]}

@@ -29,6 +29,25 @@ class BatchPrediction(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Given:
+    """One utterance as it was read.
+
+    Attributes:
+      file: The recording or video; None for a transcript alone.
+      clip: What was read of it.
+      transcript: As given or transcribed.
+      inputs: Arguments of `Predictor.predict_batch`, a batch of one.
+      warnings: Of the transcriber and of what is known of the speaker.
+    """
+
+    file: Path | None
+    clip: Clip
+    transcript: str
+    inputs: dict[str, np.ndarray]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Prediction:
     """What a model says of one utterance.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from emotion_tf.probabilities import FLOOR
 from emotion_tf.serving.enrolment import EnrolledRecording, statistics_of
-from emotion_tf.serving.prediction import BatchPrediction, Prediction, printable, warnings_of
+from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, printable, warnings_of
 from pipelines import audio
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError, import_tensorflow
@@ -72,7 +72,6 @@ class Predictor:
         self.metadata = _read_metadata(self.folder.parent / "metadata.json")
         # Kept whole: its functions alone would lose their variables.
         self._loaded = _load(self.folder)
-        self._serve = self._loaded.signatures["serving_default"]
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -129,6 +128,41 @@ class Predictor:
         Raises:
           InputError: NaN or infinite values, or a waveform or frames with a peak above 2, which nothing divided.
         """
+        found = self._call(self._tensors(waveforms, transcripts, video_frames, speaker_mean, speaker_std))
+        shares = found["shares"].numpy() if "shares" in found else None
+        return BatchPrediction(found["probabilities"].numpy(), found["predicted"].numpy(), shares)
+
+    def features_of(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Computes what the model itself reads: the inputs of the signature `features`, as tensors.
+
+        Args:
+          inputs: Arguments of `predict_batch`.
+
+        Raises:
+          InputError: An export without the signature `to_features`, or what `predict_batch` refuses.
+        """
+        defaults = dict.fromkeys(("video_frames", "speaker_mean", "speaker_std"))
+        return dict(self._call(self._tensors(**defaults | dict(inputs)), "to_features"))
+
+    def signature(self, name: str) -> Any:
+        """Finds a signature of the export.
+
+        Raises:
+          InputError: It has none of that name.
+        """
+        if name not in self._loaded.signatures:
+            raise InputError(f"{self.folder} has no signature {name}: export the run again.")
+        return self._loaded.signatures[name]
+
+    def _tensors(
+        self,
+        waveforms: np.ndarray,
+        transcripts: Sequence[str] | np.ndarray,
+        video_frames: np.ndarray | None,
+        speaker_mean: np.ndarray | None,
+        speaker_std: np.ndarray | None,
+    ) -> dict[str, Any]:
+        """Makes the inputs of `serving_default` of the arguments of `predict_batch`."""
         import tensorflow as tf
 
         inputs = {
@@ -142,16 +176,14 @@ class Predictor:
         if settings := self.video:
             frames = np.zeros((len(waveforms), 1, *settings.shape)) if video_frames is None else video_frames
             inputs["video_frames"] = tf.constant(frames, tf.float32)
-        found = self._call(inputs)
-        shares = found["shares"].numpy() if "shares" in found else None
-        return BatchPrediction(found["probabilities"].numpy(), found["predicted"].numpy(), shares)
+        return inputs
 
-    def _call(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Calls the export; what it refuses becomes one sentence."""
+    def _call(self, inputs: Mapping[str, Any], name: str = "serving_default") -> Mapping[str, Any]:
+        """Calls a signature of the export; what it refuses becomes one sentence."""
         import tensorflow as tf
 
         try:
-            return self._serve(**inputs)
+            return self.signature(name)(**inputs)
         except tf.errors.InvalidArgumentError as error:
             refused = _REFUSED.search(str(error))
             if not refused:
@@ -166,7 +198,7 @@ class Predictor:
         transcriber: Transcriber | None = None,
         enrolled: Sequence[EnrolledRecording] = (),
     ) -> Prediction:
-        """Predicts one utterance from files.
+        """Predicts one utterance from files: what `read` makes of them goes to `predict_given`.
 
         Args:
           file: A recording of any rate and channel count, or a video; None: the transcript alone.
@@ -177,6 +209,17 @@ class Predictor:
         Raises:
           InputError: A recording that cannot be read, or a recording or transcript longer than an utterance.
         """
+        return self.predict_given(self.read(file, transcript, transcriber=transcriber, enrolled=enrolled))
+
+    def read(
+        self,
+        file: Path | str | None = None,
+        transcript: str = "",
+        *,
+        transcriber: Transcriber | None = None,
+        enrolled: Sequence[EnrolledRecording] = (),
+    ) -> Given:
+        """Reads one utterance as `predict` does, with the same arguments, and predicts nothing yet."""
         path = None if file is None else Path(file)
         clip = self._read(path)
         remarks: list[str] = []
@@ -187,23 +230,23 @@ class Predictor:
             raise InputError(f"the transcript of {num_words} words is no utterance (at most {MAX_WORDS}): cut it up.")
         speaker, warnings = self._speaker(path, clip.waveform, enrolled)
         inputs = self._arrays(clip, transcript) | speaker
-        batch = self.predict_batch(**inputs)
+        return Given(path, clip, transcript, inputs, (*remarks, *warnings))
+
+    def predict_given(self, given: Given) -> Prediction:
+        """Predicts one utterance that was read."""
+        batch = self.predict_batch(**given.inputs)
         [probabilities], [predicted] = batch.probabilities, batch.predicted
         ranked = [self.emotions[index] for index in (-probabilities).argsort(kind="stable") if predicted[index]]
         return Prediction(
-            path,
-            transcript,
+            given.file,
+            given.transcript,
             emotion=self.emotions[int(probabilities.argmax())],
             emotions=tuple(ranked) if self.metadata["is_multi_label"] else None,
             probabilities=_named(self.emotions, probabilities),
             shares=None if batch.shares is None else _named(self.modalities, batch.shares[0]),
-            changes_without=self._changes_without(inputs, probabilities),
-            seconds=len(clip.waveform) / audio.SAMPLE_RATE,
-            warnings=(
-                *remarks,
-                *warnings,
-                *warnings_of(self.metadata, clip, transcript),
-            ),
+            changes_without=self._changes_without(given.inputs, probabilities),
+            seconds=len(given.clip.waveform) / audio.SAMPLE_RATE,
+            warnings=(*given.warnings, *warnings_of(self.metadata, given.clip, given.transcript)),
         )
 
     def enrol(self, files: Sequence[Path | str]) -> list[EnrolledRecording]:

@@ -26,8 +26,10 @@ from emotion_tf.evaluation.counts import HEADLINES
 from emotion_tf.reporting import plots
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
+from pipelines import audio
 from pipelines.command import InputError, is_disk_full
 from pipelines.files import read_json, replacing, write_csv, write_json
+from pipelines.records import Example
 
 
 class Validation(keras.callbacks.Callback):
@@ -210,8 +212,16 @@ class Pictures(keras.callbacks.Callback):
         self.run, self.validation, self.emotions, self.every = run, validation, emotions, every
         self.writer = tf.summary.create_file_writer(str(run.tensorboard / "validation"))
 
-    def write_samples(self, config: Config, samples: Iterator[tuple[str, plots.Figure | None]]) -> None:
-        """Writes the model's graph, the config, and of each sample the words and, with audio, the spectrogram."""
+    def write_samples(
+        self, config: Config, samples: Iterator[tuple[str, plots.Figure | None]], clips: Sequence[Example] = ()
+    ) -> None:
+        """Writes the model's graph, the config, of each sample the words and the spectrogram, and clips to listen to.
+
+        Args:
+          config: Of the run.
+          samples: Title, and the spectrogram where there is audio.
+          clips: Those without a waveform are left out.
+        """
         specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in self.model.input.items()}
         inference = tf.function(lambda inputs: self.model(inputs, training=False)).get_concrete_function(specs)
         with self.writer.as_default(step=0):
@@ -222,6 +232,9 @@ class Pictures(keras.callbacks.Callback):
                 tf.summary.text(f"sample_words/{number}", title)
                 if figure is not None:
                     tf.summary.image(f"sample_spectrogram/{number}", plots.pixels(figure)[None])
+            for number, clip in enumerate(clip for clip in clips if len(clip.waveform)):
+                sound = audio.to_float(clip.waveform)[np.newaxis, :, np.newaxis]
+                tf.summary.audio(f"sample_audio/{number}", sound, audio.SAMPLE_RATE, description=clip.transcript)
         self.writer.flush()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:

@@ -14,7 +14,7 @@ from emotion_tf.evaluation.split import Split, score_split, split_of
 from emotion_tf.late_rules import FITTED
 from emotion_tf.models.build import build_model
 from emotion_tf.models.late_fusion import late_fusion, stack
-from emotion_tf.reporting import boxes, diagram, plots, tables
+from emotion_tf.reporting import board, boxes, diagram, plots, tables
 from emotion_tf.reporting.samples import draw_frames, samples
 from emotion_tf.runs.compatibility import RunInputs, inputs_of, late_targets
 from emotion_tf.runs.folder import Run
@@ -26,7 +26,9 @@ from emotion_tf.training.transfer import freeze_branches, load_branches, release
 from pipelines import text
 from pipelines.command import InputError, progress_bar
 from pipelines.files import replacing, write_json
-from pipelines.records import named_if_corrupt
+from pipelines.records import Example, named_if_corrupt, read_examples
+
+_NUM_CLIPS = 4
 
 
 def train(run: Run) -> None:
@@ -96,8 +98,15 @@ def _tensorboard(
     pictures = callbacks.Pictures(run, validation, metadata.emotions, config.training.confusion_every)
     pictures.set_model(validation.model)
     if not validation.history:
-        pictures.write_samples(config, samples(config, metadata, inputs))
+        pictures.write_samples(config, samples(config, metadata, inputs), _clips(config, metadata))
     return [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False), pictures]
+
+
+def _clips(config: Config, metadata: RunMetadata) -> list[Example]:
+    """Reads a few clips of the validation split to listen to, where records hold waveforms and the model reads them."""
+    if "audio" not in config.modalities or not metadata.has_waveform:
+        return []
+    return read_examples(Path(config.records), metadata.fold.validation, _NUM_CLIPS, metadata.fold.by)
 
 
 def _fit(
@@ -190,6 +199,7 @@ def _finish(run: Run, model: keras.Model, split: Split, history: pd.DataFrame | 
         draw_frames(run)
     if history is not None:
         plots.save(plots.curves(history, scores["chance"][headline]), run.plots / "curves.png")
+    board.write_board(run, model, split, predictions[""], scores)
     for without, rows in predictions.items():
         run.write_predictions(rows, without)
     run.write_scores({"marks": marks, "headline": headline, "validation": scores, "test_reads": 0})
