@@ -11,6 +11,7 @@ from emotion_tf.probabilities import FLOOR
 from emotion_tf.serving.enrolment import EnrolledRecording, statistics_of
 from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, printable, warnings_of
 from pipelines import audio
+from pipelines.audio.quality import MIN_SECONDS
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError, import_tensorflow
 from pipelines.files import read_json
@@ -264,6 +265,9 @@ class Predictor:
         enrolled = []
         for file in map(Path, files):
             waveform = audio.read_recording(file, longest_seconds=MAX_SECONDS).waveform
+            seconds = len(waveform) / audio.SAMPLE_RATE
+            if seconds < MIN_SECONDS:
+                raise InputError(f"{file}: {seconds:.2f} s are too short to enrol a speaker: leave it out of --enrol.")
             enrolled.append(EnrolledRecording(file, audio.sha256(waveform), self._sums_of(waveform)))
         return enrolled
 
