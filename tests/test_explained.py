@@ -12,6 +12,7 @@ import pytest
 from emotion_tf.reporting import explained, pictures
 from emotion_tf.reporting.blocks import Picture, Table, Text
 from emotion_tf.reporting.clips import read_stored
+from emotion_tf.reporting.content import gather
 from emotion_tf.reporting.subjects import read_subjects
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.explanation import GRADIENTS
@@ -48,8 +49,11 @@ def section_of(subject, stored, gone=""):
 
 
 @pytest.fixture(scope="module")
-def blocks(subject, stored):
-    return section_of(subject, stored)
+def blocks(subject):
+    """Of the section in a whole report."""
+    with pictures.theme():
+        [section] = [one for one in gather([subject]).sections if one.title == "Why these answers"]
+    return section.sections[0].blocks
 
 
 def test_the_surest_right_answer_comes_first_and_then_the_surest_errors(subject):

@@ -35,16 +35,8 @@ def report(*folders, output, flags=()):
 
 
 @pytest.fixture(scope="module")
-def exported_run(early_run, early_export, tmp_path_factory):
-    """A copy of early fusion with its export."""
-    run = copy_of(early_run, tmp_path_factory.mktemp("exported") / early_run.folder.name)
-    shutil.copytree(early_export, run.folder / "export")
-    return run
-
-
-@pytest.fixture(scope="module")
-def folders(audio_run, text_run, exported_run, late_run):
-    return [run.folder for run in (audio_run, text_run, exported_run, late_run)]
+def folders(audio_run, early_run):
+    return [run.folder for run in (audio_run, early_run)]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +46,7 @@ def output(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folders, output):
-    """The page of four runs whose test splits were not read."""
+    """The page of two runs whose test splits were not read."""
     return report(*folders, output=output)
 
 
@@ -184,12 +176,10 @@ def test_without_audio_no_sound_is_in_the_page(text_run, tmp_path):
     assert page.xpath("//ol[@class='clips']/li")
 
 
-def test_the_commands_make_the_runs_again(page, audio_run, exported_run):
+def test_the_commands_make_the_runs_again(page, audio_run, early_run):
     commands = page.xpath("//pre")[0].text_content().splitlines()
     assert any(line.startswith("python -m emotion_tf.fit --branch audio ") for line in commands)
-    assert f"--init-audio {audio_run.folder}" in next(
-        line for line in commands if line.endswith(str(exported_run.folder))
-    )
+    assert f"--init-audio {audio_run.folder}" in next(line for line in commands if line.endswith(str(early_run.folder)))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -198,6 +188,14 @@ def test_by_default_the_report_goes_into_the_first_run(text_run, tmp_path, capsy
     main([str(run.folder)])
     assert capsys.readouterr().out.split() == [str(run.folder / f"report.{kind}") for kind in ("html", "docx")]
     assert (run.folder / "report.docx").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_late_fusion_says_what_it_joined_and_trained_nothing(late_run, text_run, tmp_path):
+    text = text_of(report(late_run.folder, output=tmp_path).body)
+    assert "late fusion of audio and text" in text
+    assert str(text_run.folder) in text
+    assert "Training of" not in text
 
 
 @pytest.mark.usefixtures("undrawn")
