@@ -268,8 +268,9 @@ def branch_of(arguments: argparse.Namespace, modality: str) -> Any:
     of_states = {"audio_features", "audio_dropout", "encoder_release", "encoder_rate"}
     if values.get("features") == ("encoder",) and (others := set(given) - of_states):
         raise InputError(f"{_flags(sorted(others))} change nothing where encoder is the only feature: leave them out.")
-    if "freeze" in values and "preset_rate" in values:
-        raise InputError("--text-preset-rate changes nothing with --text-freeze: leave one of them out.")
+    if "freeze" in values and (idle := values.keys() & {"preset_rate", "layer_decay", "release"}):
+        named = _flags(sorted(name for name in given if flags[name].name in idle))
+        raise InputError(f"{named} changes nothing with --text-freeze: leave one of them out.")
     if "encoder_rate" in values and not values.get("encoder_release"):
         raise InputError("--encoder-rate changes nothing without --encoder-release: leave it out.")
     return BRANCH_CONFIGS[modality](**values)

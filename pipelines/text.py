@@ -1,4 +1,4 @@
-"""Transcripts to token ids: normalisation, then WordPiece. The only place where text becomes ids.
+"""Transcripts to token ids by the project's own vocabulary: normalisation, then WordPiece.
 
 The vocabulary beside this file was learned once, from the training split of GoEmotions; the command below writes
 the identical file again, in any process:
@@ -10,21 +10,23 @@ The graph ops are TensorFlow's own and those of tensorflow-text, so a process th
 """
 
 import argparse
-import dataclasses
 import functools
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.command import InputError, run_command
 from pipelines.parsers import add_flag, command_parser
+from pipelines.text_presets import preset_tokenizer, read_tokenizer
+from pipelines.text_tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import keras_nlp
     import tensorflow as tf
+
+__all__ = ["Tokenizer", "own_tokenizer", "preset_tokenizer", "read_tokenizer", "token_ids"]
 
 VOCABULARY_PATH = Path(__file__).with_name("vocabulary.txt")
 VOCABULARY_SIZE = 8192
@@ -45,8 +47,6 @@ _CONTROLS = (
     (r"[\t-\r\x{1C}-\x{1F}\x{85}\p{Z}]", " "),
     (r"[\p{Cc}\p{Cf}]", ""),
 )
-# Bytes of Windows' encoding that were read as Latin-1: else they would go as control characters.
-_QUOTES_OF_WINDOWS = ((r"[\x{91}\x{92}]", "'"), (r"[\x{93}\x{94}]", '"'))
 # In this order: NFKC would take the acute accent and the double prime apart, and a newline is a control character too.
 _REPLACEMENTS = (
     ("[" + "".join(f"\\x{{{ord(character):X}}}" for character in APOSTROPHES) + "]", "'"),
@@ -108,204 +108,22 @@ def is_unknown(ids: "Sequence[int]") -> bool:
     return len(ids) > 1 and all(piece == UNKNOWN_ID for piece in ids[1:])
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Tokenizer:
-    """Turns transcripts into token ids: by the vocabulary beside this module, or as a pretrained model wants them.
-
-    The first id of every row is [START] or [CLS], and a blank transcript is that alone. 0 is [PAD].
-
-    Attributes:
-      preset: Name or folder of the pretrained model; empty: the vocabulary beside this module.
-      vocabulary: Pieces in the order of their ids.
-      settings: Of the pretrained model's tokenizer: lowercase, strip_accents, split_on_cjk.
-    """
-
-    preset: str
-    vocabulary: tuple[str, ...]
-    settings: Mapping[str, bool] = dataclasses.field(default_factory=dict)
-
-    def __call__(self, transcripts: "tf.Tensor | Sequence[str]", max_tokens: int | None = None) -> "tf.RaggedTensor":
-        """Gives the ids of transcripts [batch]: ragged int32 [batch, (num_tokens)], max_tokens a row at most.
-
-        Raises:
-          ValueError: max_tokens below what a row of one piece takes.
-        """
-        import tensorflow as tf
-
-        if max_tokens is not None and max_tokens < self.min_tokens:
-            raise ValueError(f"max_tokens is {max_tokens}, but {self.start} alone takes 1, a row {self.min_tokens}.")
-        pieces = self._traced(tf.convert_to_tensor(transcripts, tf.string))
-        if max_tokens is not None:
-            pieces = pieces[:, : max_tokens - 1 - bool(self.end_id)]
-        start = tf.fill([pieces.nrows(), 1], self.vocabulary.index(self.start))
-        rows = [tf.RaggedTensor.from_tensor(start), pieces]
-        if self.end_id:
-            has_words = tf.cast(pieces.row_lengths() > 0, tf.int64)
-            ends = tf.fill([tf.reduce_sum(has_words)], self.end_id)
-            rows.append(tf.RaggedTensor.from_row_lengths(ends, has_words))
-        return tf.concat(rows, axis=1)
-
-    @property
-    def vocabulary_size(self) -> int:
-        """How many pieces there are."""
-        return len(self.vocabulary)
-
-    @property
-    def start(self) -> str:
-        """The piece that every row starts with."""
-        return "[CLS]" if self.preset else RESERVED[START_ID]
-
-    @property
-    def unknown_id(self) -> int:
-        """Of a word that the vocabulary cannot spell."""
-        return self.vocabulary.index("[UNK]")
-
-    @property
-    def end_id(self) -> int:
-        """Of the piece that every row with words ends with; 0: there is none."""
-        return self.vocabulary.index("[SEP]") if self.preset else 0
-
-    @property
-    def min_tokens(self) -> int:
-        """Ids that a row may be cropped to at least."""
-        return 3 if self.preset else 1
+class OwnTokenizer(Tokenizer):
+    """Cuts words by the vocabulary beside this module."""
 
     @property
     def sha256(self) -> str:
-        """Identity: ids mean nothing under another one."""
-        if not self.preset:
-            return vocabulary_sha256()
-        return hashlib.sha256(json.dumps([self.vocabulary, dict(sorted(self.settings.items()))]).encode()).hexdigest()
+        return vocabulary_sha256()
 
-    def pieces(self) -> tuple[str, ...]:
-        """Returns the pieces in the order of their ids."""
-        return self.vocabulary
-
-    def write(self, folder: Path) -> None:
-        """Writes what `read_tokenizer` reads: vocabulary.txt, then settings.json."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = "".join(f"{piece}\n" for piece in self.vocabulary)
-        (folder / "vocabulary.txt").write_text(text, encoding="utf-8", newline="\n")
-        settings = {"preset": self.preset, **self.settings}
-        (folder / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-
-    @functools.cached_property
-    def _traced(self) -> "Callable[[tf.Tensor], tf.RaggedTensor]":
-        """Traces transcripts [batch] -> pieces once: called eagerly a keras-nlp tokenizer returns numpy or lists."""
-        import tensorflow as tf
-
-        # The first call may come from inside Dataset.map: the vocabulary must not become part of that graph.
-        with tf.init_scope():
-            cut = _distil_bert_tokenizer(self.vocabulary, self.settings) if self.preset else tokenizer()
-        spell = _as_utf8 if self.preset else _words
-        signature = [tf.TensorSpec([None], tf.string)]
-        return tf.function(lambda transcripts: cut.tokenize(spell(transcripts)), input_signature=signature)
+    def cutter(self) -> "tuple[Callable[[tf.Tensor], tf.RaggedTensor], tuple[Any, ...]]":
+        cut = tokenizer()
+        return lambda transcripts: cut.tokenize(_words(transcripts)), ()
 
 
 @functools.cache
 def own_tokenizer() -> Tokenizer:
     """Makes the tokenizer over the vocabulary beside this module, once a process."""
-    return Tokenizer("", vocabulary())
-
-
-@functools.cache
-def preset_tokenizer(preset: str) -> Tokenizer:
-    """Reads the tokenizer of a pretrained DistilBERT, once a process.
-
-    Args:
-      preset: A name that keras-nlp downloads, a folder that keras-nlp wrote, or one of Hugging Face with config.json,
-        vocab.txt and, where it has one, tokenizer_config.json.
-
-    Raises:
-      InputError: No such preset, one of another architecture, or one that cannot be read.
-    """
-    _require_distil_bert(preset)
-    try:
-        is_hugging_face = (Path(preset) / "vocab.txt").exists()
-        found, settings = _read_hugging_face(Path(preset)) if is_hugging_face else _read_preset(preset)
-        made = Tokenizer(preset, tuple(found), settings)
-        _distil_bert_tokenizer(made.vocabulary, settings)
-    except Exception as error:  # Whatever downloads, archives and their readers raise.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"cannot read the tokenizer of the preset {preset}: {reason.rstrip('.')}.") from error
-    if made.vocabulary[PAD_ID] != RESERVED[PAD_ID]:
-        raise InputError(f"the vocabulary of the preset {preset} starts with {made.vocabulary[PAD_ID]}, not [PAD].")
-    return made
-
-
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """Reads what `Tokenizer.write` wrote.
-
-    Raises:
-      InputError: Files that are missing or corrupt.
-    """
-    try:
-        pieces = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")[:-1]
-        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        return Tokenizer(settings.pop("preset"), tuple(pieces), settings)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{folder} is missing or corrupt ({error}): train again with --overwrite.") from None
-
-
-def _require_distil_bert(preset: str) -> None:
-    """Refuses what is no DistilBERT before keras-nlp complains at length."""
-    import keras_nlp
-
-    path = Path(preset) / "config.json"
-    if Path(preset).exists():
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            name = str(config.get("class_name") or config.get("model_type"))
-        except (OSError, ValueError, AttributeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{preset} is no preset folder: cannot read {path} ({reason}).") from None
-        if name not in ("DistilBertBackbone", "distilbert"):
-            raise InputError(f"{preset} is a preset of the architecture {name}: give one of DistilBERT.")
-    elif "://" not in preset and preset not in keras_nlp.models.DistilBertBackbone.presets:
-        is_known = preset in keras_nlp.models.Backbone.presets
-        what = "a preset of another architecture" if is_known else "no folder and no preset that keras-nlp knows"
-        names = ", ".join(keras_nlp.models.DistilBertBackbone.presets)
-        raise InputError(f"{preset} is {what}: give a folder of DistilBERT, or one of {names}.")
-
-
-def _read_hugging_face(folder: Path) -> tuple[list[str], dict[str, bool]]:
-    """Reads vocabulary and settings; keras-nlp's own converter leaves accents where Hugging Face strips them."""
-    path = folder / "tokenizer_config.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    lowercase = bool(found.get("do_lower_case", True))
-    accents = found.get("strip_accents")
-    settings = {
-        "lowercase": lowercase,
-        "strip_accents": lowercase if accents is None else bool(accents),
-        "split_on_cjk": bool(found.get("tokenize_chinese_chars", True)),
-    }
-    return (folder / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n"), settings
-
-
-def _read_preset(preset: str) -> tuple[list[str], dict[str, bool]]:
-    import keras_nlp
-
-    found = keras_nlp.models.DistilBertTokenizer.from_preset(preset)
-    names = ("lowercase", "strip_accents", "split_on_cjk")
-    return found.get_vocabulary(), {name: bool(getattr(found, name)) for name in names}
-
-
-def _distil_bert_tokenizer(
-    pieces: Sequence[str], settings: Mapping[str, bool]
-) -> "keras_nlp.tokenizers.WordPieceTokenizer":
-    import keras_nlp
-
-    return keras_nlp.models.DistilBertTokenizer(list(pieces), **settings)
-
-
-def _as_utf8(transcripts: "tf.Tensor") -> "tf.Tensor":
-    """Drops bytes that are no UTF-8 and control characters, for a zero byte would end a transcript; keeps quotes."""
-    import tensorflow as tf
-
-    decoded = tf.strings.unicode_transcode(transcripts, "UTF-8", "UTF-8", errors="ignore")
-    for pattern, replacement in (*_QUOTES_OF_WINDOWS, *_CONTROLS):
-        decoded = tf.strings.regex_replace(decoded, pattern, replacement)
-    return decoded
+    return OwnTokenizer("", vocabulary())
 
 
 @functools.cache

@@ -418,6 +418,29 @@ def _write_preset(folder):
 
 
 @pytest.fixture(scope="session")
+def tiny_xlm_roberta(made_once):
+    """An XLM-RoBERTa of two layers with random weights and a SentencePiece model, as keras-nlp writes it."""
+    return str(made_once("presets/xlm_roberta", lambda folder: _write_xlm_roberta(str(folder))))
+
+
+def _write_xlm_roberta(folder):
+    import io
+
+    import keras
+    import keras_nlp
+    import sentencepiece
+
+    written, sentences = io.BytesIO(), ["Kids are talking by the door!", "Dogs are sitting by the door.", "I am happy"]
+    options = {"vocab_size": 40, "hard_vocab_limit": False, "unk_id": 0, "bos_id": 1, "eos_id": 2, "minloglevel": 2}
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(sentences * 9), model_writer=written, **options)
+    tokenizer = keras_nlp.models.XLMRobertaTokenizer(written.getvalue())
+    keras.utils.set_random_seed(1)
+    backbone = keras_nlp.models.XLMRobertaBackbone(tokenizer.vocabulary_size(), 2, 2, 8, 16, max_sequence_length=64)
+    backbone.save_to_preset(folder)
+    tokenizer.save_to_preset(folder)
+
+
+@pytest.fixture(scope="session")
 def hugging_face_folder(tiny_preset, made_once):
     """The same DistilBERT as Hugging Face stores it: config.json, model.safetensors, vocab.txt."""
     return str(made_once("presets/hugging_face", lambda folder: _write_hugging_face(tiny_preset, folder)))

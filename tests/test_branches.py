@@ -203,8 +203,8 @@ def test_the_transformer_takes_more_words_than_it_has_places_for():
 def test_a_frozen_preset_has_no_weights_to_train_and_no_noise(distil_bert):
     model, is_frozen = distil_bert
     backbone = model.get_layer("text_backbone")
-    inputs = {"token_ids": np.array([[2, 7, 9, 3]]), "padding_mask": np.ones((1, 4))}
-    noisy = np.abs(backbone(inputs, training=True) - backbone(inputs, training=False)).max()
+    token_ids = np.array([[2, 7, 9, 3]])
+    noisy = np.abs(backbone(token_ids, training=True) - backbone(token_ids, training=False)).max()
     assert (noisy == 0) == is_frozen
     assert (backbone.trainable_variables == []) == is_frozen
 
@@ -217,7 +217,7 @@ def test_a_preset_folder_and_a_hugging_face_folder_give_the_same_features(tiny_p
     inputs = [make_inputs(("text",), {}) for _ in range(2)]
     models = [keras.Model(x, text_branch(x["token_ids"], 0, c).embedding) for x, c in zip(inputs, configs, strict=True)]
     one, other = (model.get_layer("text_backbone") for model in models)
-    features = [x({"token_ids": ids["token_ids"], "padding_mask": ids["token_ids"] > 0}) for x in (one, other)]
+    features = [x(ids["token_ids"]) for x in (one, other)]
     np.testing.assert_allclose(features[0], features[1], atol=1e-6)
     assert np.ptp(features[0]) > 0.1
 

@@ -48,7 +48,7 @@ def test_a_preset_is_one_stage(tiny_preset):
     config = Config("text", "x", text=TextConfig(4, (4,), 4, 6, model="distilbert", preset=tiny_preset))
     model = build_model(config, {}, VOCABULARY_SIZE, PRIOR)
     _, [branch], [head], _ = single(model, config)
-    assert branch.lines[1].startswith("backbone [num_tokens, 8]: ")
+    assert branch.lines[1].startswith("backbone [num_tokens, 1, 8]: ")
     assert number(branch.lines[-1]) + number(head.lines[-1]) + 1 == model.count_params()
 
 

@@ -16,7 +16,7 @@ from test_branches import (
 )
 from test_build import AUDIO_ALONE, BOTH, NOTHING, TEXT_ALONE, WIDTHS, batch, build_early
 
-from emotion_tf.config import TEXT_MODELS, AudioConfig, TextConfig, TrainingConfig
+from emotion_tf.config import PRETRAINED, TEXT_MODELS, AudioConfig, TextConfig, TrainingConfig
 from emotion_tf.models.branches.audio import audio_branch
 from emotion_tf.models.branches.text import text_branch
 from emotion_tf.models.early_fusion import JOINS, CrossAttention, ModalityDropout, Shares
@@ -166,7 +166,7 @@ def test_a_branch_of_absent_input_still_has_an_embedding_to_put_to_zero(models):
     assert embedding(batch(AUDIO_ALONE)).numpy().any()
 
 
-TEXTS = [model for model in TEXT_MODELS if model != "distilbert"]
+TEXTS = [model for model in TEXT_MODELS if model not in PRETRAINED]
 
 
 @pytest.fixture(scope="module")

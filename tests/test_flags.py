@@ -48,7 +48,7 @@ def test_every_field_of_a_branch_has_a_flag_but_for_widths_that_no_one_changes(m
     shown = parser.format_help()
     names = {field.name for field in dataclasses.fields(BRANCH_CONFIGS[modality])} - {"attention_dim", "embedding_dim"}
     names -= {"dropout"} if modality == "text" else set()
-    unprefixed = {"word_dim", "encoder_release", "encoder_rate"}
+    unprefixed = {"word_dim", "layer_decay", "encoder_release", "encoder_rate"}
     flags = {name if name in unprefixed else f"{modality}_{name}" for name in names}
     assert all("--" + name.replace("_", "-") in shown for name in flags)
 

@@ -25,8 +25,13 @@ def name_of(path):
 
 
 MODULES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in PATHS}
-ENCODER = ("pipelines.audio.speech_encoder", "pipelines.audio.whisper_checkpoint", "pipelines.audio.whisper_encoder")
+ENCODER = (
+    *("pipelines.audio.speech_encoder", "pipelines.audio.whisper_checkpoint", "pipelines.audio.whisper_encoder"),
+    "pipelines.text_encoder",
+)
 """A frozen encoder is part of the front end, and a Keras model."""
+
+KERAS_NLP = ("pipelines.text", "pipelines.text_presets", "pipelines.text_encoder")
 
 LATER_COMMANDS = ("emotion_tf.serve", "emotion_tf.demo")
 """They come with the server and the page, and live behind the same wall as `predict`."""
@@ -71,7 +76,7 @@ def test_imports_are_absolute():
 def test_pipelines_import_no_emotion_tf_and_keras_for_the_encoder_alone(name):
     assert "emotion_tf" not in packages(name)
     assert "keras" not in packages(name) or name in ENCODER
-    assert "keras_nlp" not in packages(name) or name == "pipelines.text"
+    assert "keras_nlp" not in packages(name) or name in KERAS_NLP
 
 
 @pytest.mark.parametrize("name", modules_below("emotion_tf.models"))
@@ -79,8 +84,8 @@ def test_models_know_keras_numpy_and_their_configuration_only(name):
     allowed = ("keras", "numpy", "math", "dataclasses", "functools", "typing", "collections.abc", "__future__")
     own = ("emotion_tf.config", "emotion_tf.late_rules", "emotion_tf.models", "emotion_tf.probabilities")
     for module in imported(MODULES[name]):
-        is_keras_nlp = module.startswith("keras_nlp") and name == "emotion_tf.models.branches.text"
-        assert module == "emotion_tf" or module.startswith((*allowed, *own)) or is_keras_nlp, module
+        is_encoder = module.startswith("pipelines.text_encoder") and name == "emotion_tf.models.branches.text"
+        assert module == "emotion_tf" or module.startswith((*allowed, *own)) or is_encoder, module
     assert not [node for node in ast.walk(MODULES[name]) if isinstance(node, ast.Name) and node.id == "open"]
 
 

@@ -1,10 +1,8 @@
 """Tests of pipelines.text: one spelling, one vocabulary, the same ids eagerly, in Dataset.map and in an export."""
 
-import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -214,117 +212,11 @@ def new_process(*arguments, **environment):
     return finished.stdout
 
 
-@pytest.fixture(params=["keras", "hugging face", "written"])
-def preset_tokenizer(request, tiny_preset, hugging_face_folder, tmp_path):
-    """DistilBERT's tokenizer from each place that it can come from."""
-    made = text.preset_tokenizer(hugging_face_folder if request.param == "hugging face" else tiny_preset)
-    if request.param == "written":
-        made.write(tmp_path / "tokenizer")
-        return text.read_tokenizer(tmp_path / "tokenizer")
-    return made
-
-
 def test_own_tokenizer_gives_the_shared_ids():
     own = text.own_tokenizer()
     assert own(SENTENCES, 5).to_list() == ids_of(SENTENCES, 5)
     assert (own.vocabulary_size, own.sha256, own.end_id) == (8192, text.vocabulary_sha256(), 0)
     assert own.pieces() == text.vocabulary()
-
-
-def test_a_preset_puts_words_between_its_own_marks(preset_tokenizer):
-    rows = preset_tokenizer(["Unhappily, KIDS!", "Caf\u00e9 \u4f60"]).to_list()
-    pieces = [[preset_tokenizer.pieces()[i] for i in row] for row in rows]
-    assert pieces[0] == ["[CLS]", "un", "##happi", "##ly", ",", "kids", "!", "[SEP]"]
-    assert pieces[1] == ["[CLS]", "cafe", "[UNK]", "[SEP]"]
-    assert preset_tokenizer(["a"]).dtype == tf.int32
-
-
-@pytest.mark.parametrize("blank", ["", "   ", "\t\r\n", "\u200d\ufeff", "\x00", b"\xff"])
-def test_a_blank_transcript_of_a_preset_is_its_first_mark_alone(blank, tiny_preset):
-    assert text.preset_tokenizer(tiny_preset)([blank, "door"]).to_list()[0] == [2]
-
-
-def test_cropping_for_a_preset_keeps_both_marks(preset_tokenizer):
-    assert preset_tokenizer(["the door, the door", "a", ""], 4).to_list() == [[2, 10, 11, 3], [2, 13, 3], [2]]
-    with pytest.raises(ValueError, match=r"max_tokens is 2, but \[CLS\] alone takes 1"):
-        preset_tokenizer(["a"], 2)
-
-
-def test_a_preset_gives_the_same_ids_in_a_dataset_map_that_comes_first(tiny_preset):
-    fresh = text.Tokenizer(*dataclasses.astuple(text.preset_tokenizer(tiny_preset)))
-    dataset = tf.data.Dataset.from_tensor_slices(list(NASTY)).batch(4).map(lambda row: fresh(row, 9))
-    assert [row for batch in dataset for row in batch.to_list()] == fresh(NASTY, 9).to_list()
-
-
-def test_a_written_tokenizer_is_the_same_and_says_so(preset_tokenizer, tiny_preset, tmp_path):
-    preset_tokenizer.write(tmp_path / "again")
-    again = text.read_tokenizer(tmp_path / "again")
-    assert (again.preset, again.sha256) == (preset_tokenizer.preset, preset_tokenizer.sha256)
-    assert again.sha256 == text.preset_tokenizer(tiny_preset).sha256 != text.vocabulary_sha256()
-
-
-def test_a_hugging_face_folder_of_cased_words_keeps_case_and_accents(hugging_face_folder, tmp_path):
-    folder = shutil.copytree(hugging_face_folder, tmp_path / "cased")
-    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    assert text.preset_tokenizer(str(folder))(["the Door Caf\u00e9"]).to_list() == [[2, 10, 1, 1, 3]]
-
-
-@pytest.mark.parametrize(
-    ("files", "sentence"),
-    [
-        ({}, r"is no preset folder: cannot read .*config\.json \(No such file"),
-        ({"config.json": "{"}, "is no preset folder"),
-        ({"config.json": '{"class_name": "BertBackbone"}'}, "is a preset of the architecture BertBackbone"),
-        (
-            {"config.json": '{"model_type": "roberta"}'},
-            "is a preset of the architecture roberta: give one of DistilBERT",
-        ),
-        ({"config.json": '{"model_type": "distilbert"}'}, "cannot read the tokenizer of the preset"),
-        ({"config.json": '{"model_type": "distilbert"}', "vocab.txt": "a\nb\n"}, "cannot read the tokenizer"),
-        (
-            {"config.json": '{"model_type": "distilbert"}', "vocab.txt": "[UNK]\n[PAD]\n[CLS]\n[SEP]\n[MASK]\n"},
-            r"starts with \[UNK\], not \[PAD\]",
-        ),
-    ],
-)
-def test_a_folder_that_is_no_distilbert_gets_a_sentence(tmp_path, files, sentence):
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=sentence):
-        text.preset_tokenizer(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("bert_base_en", "is a preset of another architecture"),
-        ("nonsense", "is no folder and no preset that keras-nlp"),
-    ],
-)
-def test_a_name_that_is_no_distilbert_gets_a_sentence_with_the_names(name, sentence):
-    with pytest.raises(InputError, match=f"{name} {sentence}.*distil_bert_base_en_uncased"):
-        text.preset_tokenizer(name)
-
-
-def test_a_download_that_fails_gets_a_sentence(monkeypatch):
-    import keras_nlp
-
-    def fail(preset):
-        raise ConnectionError("no network\nmore")
-
-    monkeypatch.setattr(keras_nlp.models.DistilBertTokenizer, "from_preset", fail)
-    with pytest.raises(InputError, match=r"preset distil_bert_base_en_uncased: no network\.$"):
-        text.preset_tokenizer("distil_bert_base_en_uncased")
-
-
-def test_a_tokenizer_whose_files_are_gone_gets_a_sentence(tmp_path):
-    with pytest.raises(InputError, match="is missing or corrupt"):
-        text.read_tokenizer(tmp_path)
-    (tmp_path / "vocabulary.txt").write_text("[PAD]\n")
-    for content in ("{", "{}", "[]", "null"):
-        (tmp_path / "settings.json").write_text(content)
-        with pytest.raises(InputError, match="is missing or corrupt"):
-            text.read_tokenizer(tmp_path)
 
 
 # The first word stands 50 times, each next one 5 times less.

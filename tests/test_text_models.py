@@ -26,6 +26,8 @@ from pipelines import text
 from pipelines.command import InputError
 from pipelines.dataset import make_dataset
 from pipelines.records import read_index
+from pipelines.text_encoder import load_text_encoder
+from pipelines.text_presets import find_preset
 
 PRIOR = [0.25, 0.75]
 WIDTHS = {"log_mel": MEL_BINS}
@@ -41,9 +43,9 @@ def text_model(request, tiny_preset):
 
 
 @pytest.fixture(scope="module")
-def preset_copy(tiny_preset, tmp_path_factory):
-    """A copy of the preset that is removed after training."""
-    return shutil.copytree(tiny_preset, tmp_path_factory.mktemp("presets") / "copy")
+def preset_copy(tiny_xlm_roberta, tmp_path_factory):
+    """A copy of the preset that is removed after training; its padding is not 0."""
+    return shutil.copytree(tiny_xlm_roberta, tmp_path_factory.mktemp("presets") / "copy")
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +53,12 @@ def preset_run(make_config, preset_copy, tmp_path_factory):
     """A finished run that fine-tuned a preset whose folder is gone."""
     config = dataclasses.replace(
         make_config("text", epochs=1, word_dropout=0.2, word_swap=0.2, word_mask=0.2, max_tokens=32),
-        text=text_config("distilbert", str(preset_copy)),
+        text=text_config("pretrained", str(preset_copy), states=2),
     )
     run = Run(tmp_path_factory.mktemp("runs") / "preset")
     fit(config, run)
     text.preset_tokenizer.cache_clear()
+    find_preset.cache_clear()
     shutil.rmtree(preset_copy)
     return run
 
@@ -108,16 +111,14 @@ def test_a_dataset_cuts_stored_transcripts_by_a_given_tokenizer(three_speaker_re
 
 def test_a_run_keeps_its_tokenizer_and_says_which_it_is(preset_run):
     kept = preset_run.tokenizer()
-    assert kept.pieces()[:5] == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    assert kept.pieces()[:4] == ("<pad>", "<s>", "</s>", "<unk>")
     assert preset_run.metadata().tokenizer == {"preset": kept.preset, "sha256": kept.sha256}
     audit = json.loads(preset_run.audit_path.read_text())
     assert audit["fitted"]["vocabulary"].startswith(f"of the preset {kept.preset}")
 
 
-def test_the_fine_tuned_preset_differs_from_the_one_it_came_from(preset_run, tiny_preset):
-    import keras_nlp
-
-    before = keras_nlp.models.DistilBertBackbone.from_preset(tiny_preset).get_weights()
+def test_the_fine_tuned_preset_differs_from_the_one_it_came_from(preset_run, tiny_xlm_roberta):
+    before = load_text_encoder(tiny_xlm_roberta).get_weights()
     after = preset_run.model().get_layer("text_backbone").get_weights()
     distance = max(np.abs(one - other).max() for one, other in zip(before, after, strict=True))
     assert 0 < distance < 0.01
@@ -169,6 +170,73 @@ def test_a_preset_learns_at_its_own_rate_and_a_frozen_one_not_at_all(make_config
     assert train.make_model(frozen, metadata, resolve(frozen, metadata), 1).optimizer.multipliers == {}
 
 
+def test_learning_rates_decay_from_layer_to_layer_and_released_layers_alone_learn(make_config, tiny_preset, text_run):
+    from emotion_tf.training import train
+
+    def multipliers(**values):
+        config = dataclasses.replace(make_config("text"), text=text_config("pretrained", tiny_preset, **values))
+        return train.make_model(
+            config, text_run.metadata(), resolve(config, text_run.metadata()), 1
+        ).optimizer.multipliers
+
+    found = multipliers(layer_decay=0.5, preset_rate=1e-4)
+    assert {path.startswith("transformer_layer_0/"): rate for path, rate in found.items()} == {
+        True: pytest.approx(5e-2),
+        False: pytest.approx(2.5e-2),
+    }
+    released = multipliers(release=1)
+    assert released
+    assert all(path.startswith("transformer_layer_0/") for path in released)
+
+
+def test_states_are_pooled_by_their_mean_over_what_is_no_padding(tiny_preset):
+    config = Config("text", "x", text=text_config("pretrained", tiny_preset, pooling="mean"))
+    model = build_model(config, {}, VOCABULARY_SIZE, PRIOR)
+    pooled = keras.Model(model.input, model.get_layer("text_pooling").output)
+    batch = text_batch([[2, 7, 4, 3], [2, 8, 3]], 5)
+    states = np.asarray(load_text_encoder(tiny_preset)(batch["token_ids"]))[:, :, 0]
+    np.testing.assert_allclose(pooled(batch), [states[0, :4].mean(0), states[1, :3].mean(0)], atol=1e-5)
+
+
+def test_states_of_several_layers_are_summed_with_learned_weights(tmp_path):
+    import keras_nlp
+
+    backbone = keras_nlp.models.BertBackbone(30, 3, 2, 8, 16, max_sequence_length=16)
+    backbone.save_to_preset(str(tmp_path))
+    config = Config("text", "x", text=text_config("pretrained", str(tmp_path), states=2, freeze=True))
+    model = randomise(build_model(config, {}, VOCABULARY_SIZE, PRIOR))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(text_batch([[2, 7, 4, 3]], 4)) ** 2)
+    scores = model.get_layer("text_states_sum").scores
+    assert tuple(scores.shape) == (2,)
+    assert float(tf.reduce_max(tf.abs(tape.gradient(loss, scores.value)))) > 1e-7
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"release": 2}, "--text-release 2 cannot work: .* has 1 layers"),
+        ({"states": 2}, "--text-states 2 cannot work: .* has 1 layers"),
+    ],
+)
+def test_more_layers_than_a_preset_has_get_a_sentence(make_config, tiny_preset, tmp_path, values, sentence):
+    config = dataclasses.replace(
+        make_config("text", max_tokens=32), text=text_config("pretrained", tiny_preset, **values)
+    )
+    with pytest.raises(InputError, match=sentence):
+        fit(config, Run(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("spare", [-1, 2000])
+def test_a_vocabulary_of_another_model_gets_a_sentence(make_config, hugging_face_folder, tmp_path, spare):
+    folder = Path(shutil.copytree(hugging_face_folder, tmp_path / "other"))
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | {"vocab_size": values["vocab_size"] + spare}))
+    config = dataclasses.replace(make_config("text", max_tokens=32), text=text_config("pretrained", str(folder)))
+    with pytest.raises(InputError, match="its files belong to different models"):
+        fit(config, Run(tmp_path / "run"))
+
+
 def test_a_preset_of_a_loaded_branch_learns_at_a_share_of_its_own_rate(make_config, tiny_preset):
     from emotion_tf.training import optimizer, transfer
 
@@ -184,7 +252,7 @@ def test_a_preset_of_a_loaded_branch_learns_at_a_share_of_its_own_rate(make_conf
     assert (set(model.optimizer.frozen), model.optimizer.unfreeze_step) == (set(multipliers), 7)
 
 
-@pytest.mark.parametrize(("model", "max_tokens"), [("transformer", 513), ("distilbert", 65), ("distilbert", 2)])
+@pytest.mark.parametrize(("model", "max_tokens"), [("transformer", 513), ("distilbert", 65), ("pretrained", 2)])
 def test_more_words_than_a_model_has_places_for_get_a_sentence_before_a_run_begins(
     make_config, tiny_preset, tmp_path, model, max_tokens
 ):
@@ -223,8 +291,8 @@ def test_a_preset_that_cannot_be_read_gets_a_sentence_before_a_run_begins(make_c
             "--text-units belongs to --text-model gru or lstm, not tr",
         ),
         (["--text-layers", "2"], "--text-layers belongs to --text-model transformer, not gru"),
-        (["--text-freeze"], "--text-freeze belongs to --text-model distilbert, not gru"),
-        (["--text-preset", "x"], "--text-preset belongs to --text-model distilbert"),
+        (["--text-freeze"], "--text-freeze belongs to --text-model pretrained or distilbert, not gru"),
+        (["--text-preset", "x"], "--text-preset belongs to --text-model pretrained or distilbert"),
         (["--text-model", "distilbert"], "needs --text-preset: name a preset such as distil_bert_base_en_uncased"),
         (["--text-model", "distilbert", "--text-preset", "x", "--word-dim", "3"], "--word-dim belongs to --text-model"),
         (["--text-model", "lstm", "--init-text", "x"], "--text-model cannot change the branch that --init-text starts"),
@@ -232,6 +300,11 @@ def test_a_preset_that_cannot_be_read_gets_a_sentence_before_a_run_begins(make_c
             ["--text-model", "distilbert", "--text-preset", "x", "--text-freeze", "--text-preset-rate", "1"],
             "--text-preset-rate changes nothing with --text-freeze",
         ),
+        (
+            ["--text-model", "pretrained", "--text-preset", "x", "--text-freeze", "--layer-decay", ".9"],
+            "--layer-decay changes nothing with --text-freeze",
+        ),
+        (["--text-pooling", "mean"], "--text-pooling belongs to --text-model pretrained or distilbert, not gru"),
         (["--init-audio", "x"], "belong to --branch fusion"),
     ],
 )

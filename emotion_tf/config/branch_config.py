@@ -25,7 +25,12 @@ AUDIO_CHANNELS = {
 AUDIO_UNITS = {"crnn": (96,), "gru": (256, 256, 128)}
 """Of each recurrent layer, where no others are given."""
 
-TEXT_MODELS = ("gru", "lstm", "transformer", "distilbert")
+PRETRAINED = ("pretrained", "distilbert")
+"""Text models that start from a preset; the second name is that of a time when there was only one."""
+
+TEXT_MODELS = ("gru", "lstm", "transformer", *PRETRAINED)
+
+TEXT_POOLINGS = ("attention", "mean")
 
 VIDEO_POOLINGS = ("mean", "attention", "gru")
 
@@ -166,29 +171,53 @@ class TextConfig:
     )
     preset: str = setting(
         "",
-        "Start from this pretrained DistilBERT: the name of a keras-nlp preset, a preset folder or a Hugging Face"
-        " folder.",
+        "Start from this pretrained encoder: the name of a keras-hub preset, a preset folder or a Hugging Face folder.",
         unit="NAME",
-        models=("distilbert",),
+        models=PRETRAINED,
     )
-    freeze: bool = setting(False, "Keep the pretrained model frozen.", models=("distilbert",))
+    freeze: bool = setting(False, "Keep the pretrained model frozen.", models=PRETRAINED)
     preset_rate: float = setting(
         5e-5,
         "Let the learning rate of the pretrained model rise to this value.",
         above(0),
         unit="RATE",
-        models=("distilbert",),
+        models=PRETRAINED,
+    )
+    layer_decay: float = setting(
+        1.0,
+        "Multiply the learning rate by this from each layer of the pretrained model to the one below.",
+        Bounds(0, 1, is_above=True),
+        unit="FACTOR",
+        models=PRETRAINED,
+        flag="layer_decay",
+    )
+    release: int = setting(
+        0, "Train the upper N layers of the pretrained model alone; 0: all.", at_least(0), models=PRETRAINED
+    )
+    states: int = setting(
+        1,
+        "Read the hidden states of the last N layers of the pretrained model, summed with learned weights.",
+        at_least(1),
+        models=PRETRAINED,
+    )
+    pooling: str = setting(
+        "attention", "Pool the states of tokens in this way.", choices=TEXT_POOLINGS, models=PRETRAINED
     )
 
     def __post_init__(self) -> None:
         check(self, "text_")
         if self.model == "transformer" and self.word_dim % self.heads:
             raise InputError(f"--text-heads {self.heads} cannot work: give a number that divides {self.word_dim}.")
-        if self.model == "distilbert" and not self.preset:
+        if self.is_pretrained and not self.preset:
             raise InputError(
-                "--text-model distilbert needs --text-preset: name a preset such as distil_bert_base_en_uncased, a"
+                f"--text-model {self.model} needs --text-preset: name a preset such as distil_bert_base_en_uncased, a"
                 " preset folder or a Hugging Face folder."
             )
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the branch starts from a preset, with a tokenizer of its own."""
+        return self.model in PRETRAINED
 
 
 @dataclasses.dataclass(frozen=True)

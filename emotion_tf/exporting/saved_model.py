@@ -97,7 +97,8 @@ def write_saved_model(
     import tensorflow as tf
 
     predict, specs = _predictions(model, metadata), _feature_specs(metadata)
-    to_features, sums = raw_to_features(run, metadata, encoder), _waveform_to_sums(metadata, encoder)
+    tokenizer = run.tokenizer() or text.own_tokenizer()
+    to_features, sums = raw_to_features(run, metadata, encoder, tokenizer), _waveform_to_sums(metadata, encoder)
     stored = StoredVariables([model, *([encoder] if encoder else [])], metadata["variables"])
 
     def serve_raw(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
@@ -122,6 +123,7 @@ def write_saved_model(
             return sums(_checked({"waveform": waveform})["waveform"])
 
     module.stored = stored.values  # The signatures share them.
+    module.tokenizer = list(tokenizer.resources)
     raw_specs = _raw_specs(metadata, specs)
     module.serving_default = tf.function(serve_raw, input_signature=[raw_specs])
     module.features = tf.function(serve_features, input_signature=[specs])
@@ -151,7 +153,7 @@ def _checked(inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
 
 
 def raw_to_features(
-    run: Run, metadata: dict[str, Any], encoder: "WhisperEncoder | None"
+    run: Run, metadata: dict[str, Any], encoder: "WhisperEncoder | None", tokenizer: text.Tokenizer | None = None
 ) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
     """Makes the function from the inputs of `serving_default` to those of `features`, as graph ops.
 
@@ -159,6 +161,7 @@ def raw_to_features(
       run: Whose tokenizer and normalisation it takes.
       metadata: What `export_metadata` collected.
       encoder: What makes states for the run; None: they are left out.
+      tokenizer: Of the run; None: it is read.
 
     Returns:
       A function from waveform [batch, num_samples] float32 in [-1, 1) at 16 kHz, transcript [batch] string and, where
@@ -166,7 +169,7 @@ def raw_to_features(
       normalised, num_frames [batch], states of an encoder with num_steps, or the waveform at one level, token_ids
       [batch, num_tokens] and video_frames, as records and dataset have them.
     """
-    front_end, tokenizer = audio.FrontEnd(**metadata["front_end"]), run.tokenizer() or text.own_tokenizer()
+    front_end, cut = audio.FrontEnd(**metadata["front_end"]), tokenizer or run.tokenizer() or text.own_tokenizer()
     normalisation, names = run.normalisation(), audio.frame_names(metadata["audio_features"])
     begins_with_encoder = "waveform" in metadata["audio_features"]
 
@@ -185,7 +188,7 @@ def raw_to_features(
             **(of_frames(raw) if names else {}),
             **(of_steps(raw, encoder) if encoder else {}),
             **({"waveform": speech_encoder.levelled(raw["waveform"])} if begins_with_encoder else {}),
-            "token_ids": tokenizer(raw["transcript"], metadata["max_tokens"]).to_tensor(),
+            "token_ids": cut(raw["transcript"], metadata["max_tokens"]).to_tensor(),
             **{name: raw[name] for name in ("video_frames",) if name in raw},
         }
 

@@ -332,6 +332,6 @@ def _normalisation(config: Config, training: str) -> str:
 def _vocabulary(config: Config, facts: Metadata | RunMetadata) -> str:
     if config.is_late:
         return f"those of {', '.join(config.sources)}"
-    if "text" in config.modalities and config.text.model == "distilbert":
+    if "text" in config.modalities and config.text.is_pretrained:
         return f"of the preset {config.text.preset}, fixed; its sha256 stands in metadata.json"
     return f"training split of GoEmotions, fixed, sha256 {facts.vocabulary_sha256}"

@@ -91,7 +91,7 @@ def _tokenizer(config: Config) -> text.Tokenizer | None:
     """Finds the tokenizer of a config's own text branch: of the run that it starts from, or of its preset."""
     if config.init_text:
         return Run(Path(config.init_text)).tokenizer()
-    is_preset = "text" in config.modalities and config.text.model == "distilbert"
+    is_preset = "text" in config.modalities and config.text.is_pretrained
     return text.preset_tokenizer(config.text.preset) if is_preset else None
 
 

@@ -287,8 +287,6 @@ class Run(Scored):
 
         import emotion_tf.models  # noqa: F401  (registers the layers)
 
-        if self.tokenizer_path.exists():
-            import keras_nlp  # noqa: F401  (registers DistilBERT)
         if "waveform" in self.metadata().audio_features:
             import pipelines.audio.whisper_encoder  # noqa: F401  (registers the encoder)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.config import MAX_POSITIONS, Config
+from emotion_tf.config import MAX_POSITIONS, Config, TextConfig
 from emotion_tf.runs.audit import audit_run
 from emotion_tf.runs.compatibility import RunInputs, is_same_encoder, late_targets, misfit, resolve
 from emotion_tf.runs.folder import Run
@@ -15,10 +15,14 @@ from pipelines.audio import whisper_checkpoint
 from pipelines.command import InputError
 from pipelines.emotions import LABEL_MAPS
 from pipelines.records import Metadata, kept_encoder, marks_of, read_index, read_metadata
+from pipelines.text_presets import find_preset
 from pipelines.utterance import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SPARE_PIECES = 1024
+"""Embeddings that a preset may have beyond its pieces: some are padded to a round number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,16 +214,13 @@ def _check_features(config: Config, inputs: RunInputs) -> None:
 
 def _check_tokens(config: Config, inputs: RunInputs) -> None:
     """Refuses more token ids, or other pieces, than a text model has embeddings for."""
-    if "text" not in config.modalities or config.is_late or config.text.model not in ("transformer", "distilbert"):
+    if "text" not in config.modalities or config.is_late:
         return
     tokenizer, longest = inputs.tokenizer or text.own_tokenizer(), MAX_POSITIONS
-    if config.text.model == "distilbert":
-        longest, num_pieces = _sizes_of(config.text.preset)
-        if num_pieces < tokenizer.vocabulary_size:
-            raise InputError(
-                f"the preset {config.text.preset} has {tokenizer.vocabulary_size} pieces and {num_pieces} embeddings:"
-                " its files belong to different models."
-            )
+    if config.text.is_pretrained:
+        longest = _check_preset(config.text, tokenizer)
+    elif config.text.model != "transformer":
+        return
     if not tokenizer.min_tokens <= config.training.max_tokens <= longest:
         raise InputError(
             f"--max-tokens {config.training.max_tokens} cannot work for --text-model {config.text.model}:"
@@ -227,15 +228,22 @@ def _check_tokens(config: Config, inputs: RunInputs) -> None:
         )
 
 
-def _sizes_of(preset: str) -> tuple[int, int]:
-    """Returns how many token ids a preset reads, and how many pieces it has embeddings for."""
-    from emotion_tf.models.branches.text import places_of
+def _check_preset(config: TextConfig, tokenizer: text.Tokenizer) -> int:
+    """Makes sure that a preset is what the config and its tokenizer take it for; returns how many ids it reads."""
+    from pipelines.text_encoder import sizes_of
 
-    try:
-        return places_of(preset)
-    except Exception as error:  # Whatever a download or a file raises.
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"cannot read the preset {preset}: {reason}.") from error
+    longest, num_pieces, num_layers = sizes_of(config.preset)
+    if not 0 <= num_pieces - tokenizer.vocabulary_size <= _SPARE_PIECES:
+        raise InputError(
+            f"the preset {config.preset} has {tokenizer.vocabulary_size} pieces and {num_pieces} embeddings:"
+            " its files belong to different models."
+        )
+    for flag, number in (("--text-release", config.release), ("--text-states", config.states)):
+        if number > num_layers:
+            raise InputError(f"{flag} {number} cannot work: {config.preset} has {num_layers} layers.")
+    if config.release and find_preset(config.preset).model == "Albert":
+        raise InputError(f"--text-release cannot work for {config.preset}: the layers of ALBERT share their weights.")
+    return longest
 
 
 def with_branches(config: Config) -> Config:

@@ -144,11 +144,24 @@ def _make_optimizer(model: keras.Model, config: Config, rate: Any, steps: int, *
     if training.freeze_epochs or training.branch_rate != 1:
         multipliers = dict.fromkeys(_paths(loaded_layers(model, config)), training.branch_rate)
     frozen = list(multipliers) if training.freeze_epochs else []
-    pretrained = {"text_backbone": config.text.preset_rate, ENCODER: config.audio.encoder_rate}
-    for layer in model.layers:
-        for path in _paths([layer]) if layer.name in pretrained else ():
-            multipliers[path] = multipliers.get(path, 1.0) * pretrained[layer.name] / training.learning_rate
+    rates = {
+        path: config.text.preset_rate * config.text.layer_decay**above
+        for path, above in _pretrained_paths(model).items()
+    }
+    encoders = [layer for layer in model.layers if layer.name == ENCODER]
+    rates |= dict.fromkeys(_paths(encoders), config.audio.encoder_rate)
+    for path, pretrained_rate in rates.items():
+        multipliers[path] = multipliers.get(path, 1.0) * pretrained_rate / training.learning_rate
     return MultiRateAdamW(rate, multipliers, frozen, steps * training.freeze_epochs, **options)
+
+
+def _pretrained_paths(model: keras.Model) -> dict[str, int]:
+    """Finds the variables of a pretrained text model that are trained: path -> how many layers stand above.
+
+    Source: Clark et al. 2020 (ELECTRA), arXiv:2003.10555, for learning rates that decay from layer to layer.
+    """
+    found = [layer for layer in model.layers if layer.name == "text_backbone"]
+    return {path: above for layer in found for path, above in layer.layers_above.items()}
 
 
 def _paths(layers: Sequence[keras.Layer]) -> list[str]:

@@ -66,25 +66,17 @@ def make_model(config: Config, metadata: RunMetadata, inputs: RunInputs, steps: 
       metadata: Of the run.
       inputs: What the model reads.
       steps: Steps an epoch.
+
+    Raises:
+      InputError: A preset whose weights cannot be read.
     """
     vocabulary_size = (inputs.tokenizer or text.own_tokenizer()).vocabulary_size
     encoder = released_encoder(config)
-    model = _build(config, inputs.widths, vocabulary_size, metadata.prior, metadata.is_multi_label, encoder)
+    model = build_model(config, inputs.widths, vocabulary_size, metadata.prior, metadata.is_multi_label, encoder)
     load_branches(model, config, metadata.emotions)
     freeze_branches(model, config)
     compile_model(model, config, steps, make_loss(config.training, metadata))
     return model
-
-
-def _build(config: Config, *facts: Any) -> keras.Model:
-    """Builds a model; of a preset, whatever its download or its files raise becomes one sentence."""
-    if "text" not in config.modalities or config.text.model != "distilbert":
-        return build_model(config, *facts)
-    try:
-        return build_model(config, *facts)
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"cannot read the weights of the preset {config.text.preset}: {reason}.") from error
 
 
 def _validation(run: Run, config: Config, metadata: RunMetadata, split: Split) -> callbacks.Validation:

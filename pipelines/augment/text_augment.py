@@ -42,7 +42,8 @@ class TextAugment:
 
     def _augment(self, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
         """Changes the ids of words: [num_pieces] -> [num_pieces or fewer]."""
-        begins = tf.gather(self._begins, ids)
+        # A sentence may begin with a piece that goes on with a word elsewhere.
+        begins = tf.logical_or(tf.gather(self._begins, ids), tf.range(tf.size(ids)) == 0)
         word = tf.maximum(tf.cumsum(tf.cast(begins, tf.int32)) - 1, 0)  # Of each piece: which word it belongs to.
         num_words = tf.reduce_sum(tf.cast(begins, tf.int32))
         is_masked = tf.gather(draws.uniform([num_words]) < self.mask, word)
@@ -56,7 +57,7 @@ class TextAugment:
     @functools.cached_property
     def _begins(self) -> np.ndarray:
         """Whether a piece begins a word: [vocabulary_size] bool."""
-        return np.array([not piece.startswith("##") for piece in self.tokenizer.pieces()])
+        return np.array(self.tokenizer.begins_word())
 
 
 def _some_left(num_words: tf.Tensor, share: float, draws: Draws) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The text branch on WordPiece ids: recurrent, a small transformer, or a pretrained DistilBERT; attention pooling."""
+"""The text branch on WordPiece ids: recurrent, a small transformer, or a pretrained encoder; pooled over its steps."""
 
 import functools
 
@@ -6,9 +6,10 @@ import keras
 from keras import layers, ops
 
 from emotion_tf.config import MAX_POSITIONS, TextConfig
-from emotion_tf.models.branches.layers import AttentionPooling
+from emotion_tf.models.branches.layers import AttentionPooling, MeanPooling, WeightedLayerSum
 from emotion_tf.models.branches.outputs import BranchOutput, Steps
 from emotion_tf.models.branches.transformer import Positions, encoder_layers
+from pipelines.text_encoder import load_text_encoder
 
 
 def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: TextConfig) -> BranchOutput:
@@ -16,21 +17,23 @@ def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: Text
 
     Args:
       token_ids: [batch, num_tokens] int32, 0 is padding.
-      vocabulary_size: Pieces of the vocabulary; DistilBERT brings its own.
+      vocabulary_size: Pieces of the vocabulary; a pretrained model brings its own.
       config: Model, widths and dropout.
 
     Returns:
       Embedding, and the steps of the word pieces.
     """
     mask = ops.not_equal(token_ids, 0)
-    if config.model == "distilbert":
-        x = _distil_bert(token_ids, mask, config)
+    if config.is_pretrained:
+        x = _pretrained(token_ids, config)
     else:
         x = layers.Embedding(vocabulary_size, config.word_dim, name="text_words")(token_ids)
         x = layers.SpatialDropout1D(config.dropout, name="text_words_dropout")(x)
         x = (_transformer if config.model == "transformer" else _recurrent)(x, mask, config)
     steps = Steps(x, mask)
-    x = AttentionPooling(config.attention_dim, name="text_pooling")(*steps)
+    by_mean = config.is_pretrained and config.pooling == "mean"
+    pooling = MeanPooling if by_mean else functools.partial(AttentionPooling, config.attention_dim)
+    x = pooling(name="text_pooling")(*steps)
     x = layers.Dropout(config.dropout, name="text_dropout")(x)
     return BranchOutput(layers.Dense(config.embedding_dim, activation="relu", name="text_embedding")(x), (steps,))
 
@@ -54,21 +57,11 @@ def _transformer(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConf
     return encoder_layers(x, mask, config.layers, config.heads, dropout, "text")
 
 
-def _distil_bert(token_ids: keras.KerasTensor, mask: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
+def _pretrained(token_ids: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
     """Reads the pretrained model: [batch, num_tokens] -> [batch, num_tokens, width of the preset]."""
-    import keras_nlp
-
-    # Frozen, it is to give the same features in training as later: no update, and no dropout either.
-    options = {"dropout": 0.0} if config.freeze else {}
-    backbone = keras_nlp.models.DistilBertBackbone.from_preset(config.preset, name="text_backbone", **options)
-    backbone.trainable = not config.freeze
-    return backbone({"token_ids": token_ids, "padding_mask": ops.cast(mask, "int32")})
-
-
-@functools.cache
-def places_of(preset: str) -> tuple[int, int]:
-    """Returns how many token ids a pretrained DistilBERT takes of a text, and how many pieces it has embeddings for."""
-    import keras_nlp
-
-    backbone = keras_nlp.models.DistilBertBackbone.from_preset(preset, load_weights=False)
-    return backbone.max_sequence_length, backbone.vocabulary_size
+    encoder = load_text_encoder(config.preset, config.states, config.release, config.freeze, name="text_backbone")
+    states = encoder(token_ids)
+    if config.states == 1:
+        return states[:, :, 0]
+    # Of each layer by itself: the later ones have the larger states.
+    return WeightedLayerSum(name="text_states_sum")(layers.LayerNormalization(name="text_states_norm")(states))
