@@ -161,12 +161,22 @@ def _not_downloaded(name: str, flag: str, error: Exception) -> InputError:
 
 
 def _no_checkpoint(path: Path, error: Exception) -> InputError:
-    # torch's own words on anything but weights advise to load it with its code.
-    reason = "it holds something other than weights" if "weights_only" in str(error) else _first_line(error)
     return InputError(
-        f"{path} is no whisper checkpoint ({reason}): give a .pt file in openai-whisper's format, or the name of a"
-        " model."
+        f"{path} is no whisper checkpoint ({_reason(path, error)}): give a .pt file in openai-whisper's format, or the"
+        " name of a model."
     )
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Says why a file is no checkpoint; torch's own words on a broken one are a number, or an essay on zip files."""
+    if path.stat().st_size == 0:
+        return "it is empty"
+    # torch's own words on anything but weights advise to load it with its code.
+    if "weights_only" in str(error):
+        return "it holds something other than weights"
+    if "zip archive" in str(error) or not zipfile.is_zipfile(path):
+        return "it is cut off, damaged or no file of torch's"
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -193,4 +193,4 @@ def test_a_run_of_another_model_and_other_features_is_trained_scored_and_exporte
     fit(dataclasses.replace(config, audio=small), run)
     assert set(run.model().input) == {"mfcc", "num_frames"}
     assert set(run.normalisation().mean) == {"log_mel", "mfcc"}  # Pictures show log_mel.
-    assert "agrees with the run on 50 stored clips" in export(run, tmp_path / "export")
+    assert "agrees with the run on 50 examples of stored clips" in export(run, tmp_path / "export")

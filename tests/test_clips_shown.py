@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from emotion_tf.reporting.clips import confident_errors, one_of_each, read_stored
+from emotion_tf.reporting.clips import confident_errors, one_of_each, read_stored, surest_right
 
 ROWS = pd.DataFrame(
     {
@@ -31,6 +31,12 @@ def test_an_error_of_several_emotions_is_one_that_was_named_and_is_none():
 
 def test_without_probabilities_there_are_no_confident_errors():
     assert confident_errors(ROWS[["utterance_id", "label", "predicted"]], 10).empty
+
+
+def test_a_right_answer_is_one_that_was_named_and_is_a_label():
+    assert surest_right(ROWS) == "a"
+    assert surest_right(ROWS.iloc[1:]) is None
+    assert surest_right(ROWS[["utterance_id", "label", "predicted"]]) is None
 
 
 def test_one_utterance_of_each_emotion_prefers_one_label():

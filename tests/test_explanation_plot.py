@@ -47,6 +47,24 @@ def test_what_is_absent_is_not_drawn(explanation):
     assert len(draw(bare).axes) == 2
 
 
+def test_contributions_of_nearly_nothing_look_so(explanation):
+    weak = explanation.words[0]._replace(nats=2e-5)
+    bare = Explanation(explanation.prediction, "sad", None, None, (weak,), explanation.modalities)
+    *_, modalities, words = draw(bare).axes
+    assert words.get_ylim() == pytest.approx((-0.01, 0.01))
+    assert modalities.get_xlim()[1] >= 1
+
+
+def test_lines_take_the_colour_of_the_axes_and_titles_fit_the_width(explanation):
+    import matplotlib as mpl
+
+    with mpl.rc_context({"axes.edgecolor": "#0a0b0c"}):
+        figure = draw(explanation, 5.4)
+    assert figure.get_figwidth() == 5.4
+    assert max(map(len, figure.get_suptitle().splitlines())) <= 57
+    assert all(line.get_color()[:3] == mpl.colors.to_rgb("#0a0b0c") for axes in figure.axes[3:] for line in axes.lines)
+
+
 def test_both_files_are_written_and_the_numbers_agree(explanation, tmp_path):
     assert save(explanation, tmp_path, "clip").read_bytes().startswith(b"\x89PNG")
     stored = json.loads((tmp_path / "clip.json").read_text())

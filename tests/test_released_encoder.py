@@ -92,7 +92,7 @@ def test_it_starts_as_the_run_of_the_frozen_encoder(make_config, released_config
 
 
 def test_waveforms_of_any_level_get_the_probabilities_of_the_run(released_run, tmp_path):
-    assert "agrees with the run on 50 stored clips to" in export(released_run, tmp_path / "export")
+    assert "agrees with the run on 50 examples of stored clips to" in export(released_run, tmp_path / "export")
     metadata = json.loads((tmp_path / "export" / "metadata.json").read_text())
     assert (metadata["audio_features"], metadata["encoder"]["blocks"]) == (["waveform"], [2, 3])
     loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
@@ -128,7 +128,7 @@ def test_waveforms_are_read_beside_frames_and_text(
     fit(config, run)
     assert set(run.model().input) == {"log_mel", "num_frames", "waveform", "token_ids"}
     assert inputs_of(run).widths == {"log_mel": 64, "waveform": ()}
-    assert "agrees with the run on 50 stored clips to" in export(run, tmp_path / "export")
+    assert "agrees with the run on 50 examples of stored clips to" in export(run, tmp_path / "export")
 
 
 def test_early_fusion_starts_from_what_was_trained_of_the_encoder(make_config, released_run):

@@ -218,7 +218,7 @@ def waveform_run(make_config, states_and_waveforms, fitted):
 
 
 def test_a_run_on_states_of_an_encoder_takes_waveforms_and_states(encoder_run, tmp_path):
-    sentence = "agrees with the run on the states of 50 stored clips and 50 generated clips (none stored) to"
+    sentence = "50 examples of states of stored clips and 50 examples of generated clips (none stored) to"
     assert sentence in export(encoder_run, tmp_path / "export")
     metadata = json.loads((tmp_path / "export" / "metadata.json").read_text())
     assert (metadata["signatures"], metadata["audio_features"]) == (["serving_default", "features"], ["encoder"])
@@ -241,7 +241,7 @@ def test_a_run_on_states_of_an_encoder_takes_waveforms_and_states(encoder_run, t
 
 
 def test_waveforms_get_the_probabilities_of_their_stored_states(waveform_run, tmp_path):
-    assert "agrees with the run on 50 stored clips to" in export(waveform_run, tmp_path / "export")
+    assert "agrees with the run on 50 examples of stored clips to" in export(waveform_run, tmp_path / "export")
     config, metadata = waveform_run.config(), waveform_run.metadata()
     examples = read_examples(Path(config.records), metadata.fold.validation, 30)
     predictor = Predictor(tmp_path / "export")
@@ -258,7 +258,7 @@ def test_states_are_normalised_as_in_training(features, make_config, states_and_
     config = dataclasses.replace(encoder_config(make_config, states_and_waveforms, *features), normalise="training")
     run = Run(tmp_path / "run")
     fit(config, run)
-    assert "agrees with the run on 50 stored clips to" in export(run, run.export)
+    assert "agrees with the run on 50 examples of stored clips to" in export(run, run.export)
     examples = read_examples(states_and_waveforms, run.metadata().fold.validation, 30)
     waveforms = audio.pad_together([one.waveform for one in examples])
     expected = run.predictions()[[f"probability_{emotion}" for emotion in run.metadata().emotions]].to_numpy()
@@ -334,7 +334,7 @@ def test_encoder_states_beside_frames_and_text_export_all_their_inputs(
     run = Run(tmp_path / "run")
     fit(config, run)
     assert set(run.model().input) == {"log_mel", "num_frames", "encoder", "num_steps", "token_ids"}
-    assert "agrees with the run on the states of 50 stored clips and 50 generated" in export(run, tmp_path / "export")
+    assert "50 examples of states of stored clips and 50 examples of generated" in export(run, tmp_path / "export")
     loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
     assert set(loaded.signatures["features"].structured_input_signature[1]) == set(run.model().input)
     features = verify._stored_features(run, run.model())
@@ -371,7 +371,7 @@ def goemotions_export(goemotions_run, tmp_path_factory):
 
 
 def test_records_of_text_alone_are_compared_on_their_sentences(goemotions_export):
-    assert "agrees with the run on 50 stored sentences" in goemotions_export[0]
+    assert "agrees with the run on 50 examples of stored sentences" in goemotions_export[0]
 
 
 def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions_export, goemotions_run):
@@ -497,14 +497,14 @@ def test_fusions_of_states_of_enrolled_speakers_are_exported(
     run = Run(tmp_path / "run")
     fit(config, run)
     assert set(run.normalisation().mean) == {"log_mel", "encoder"}
-    assert "agrees with the run on 50 stored clips to" in export(run, tmp_path / "export")
+    assert "agrees with the run on 50 examples of stored clips to" in export(run, tmp_path / "export")
 
 
 def test_states_by_statistics_of_training_are_exported(make_config, states_and_waveforms, tmp_path):
     config = encoder_config(make_config, states_and_waveforms, "encoder")
     run = Run(tmp_path / "run")
     fit(dataclasses.replace(config, normalise="training"), run)
-    assert "agrees with the run on 50 stored clips to" in export(run, tmp_path / "export")
+    assert "agrees with the run on 50 examples of stored clips to" in export(run, tmp_path / "export")
     assert Predictor(tmp_path / "export").metadata["signatures"] == ["serving_default", "features"]
 
 

@@ -35,7 +35,7 @@ def test_without_stored_waveforms_noise_stands_in_and_the_sentence_says_so(text_
     run = Run(tmp_path / "text")
     shutil.copytree(text_run.folder, run.folder)
     run.write_metadata(dataclasses.replace(run.metadata(), has_waveform=False))
-    assert "agrees with the run on 50 generated clips (none stored)" in export(run, run.export)
+    assert "agrees with the run on 50 examples of generated clips (none stored)" in export(run, run.export)
     assert [path.name for path in run.export.parent.glob(".export-*")] == []
 
 

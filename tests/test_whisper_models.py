@@ -8,7 +8,7 @@ import urllib.error
 import pytest
 
 from pipelines.command import InputError
-from pipelines.whisper_models import checkpoint_sha256, device_of, load, name_of
+from pipelines.whisper_models import checkpoint_sha256, device_of, load, name_of, read_checkpoint
 
 
 def test_a_file_called_like_a_model_is_that_file(tmp_path, whisper_checkpoint, monkeypatch):
@@ -35,6 +35,20 @@ def test_a_file_that_is_no_checkpoint_gets_a_sentence_and_its_code_never_runs(tm
     with pytest.raises(InputError, match=r"bad\.pt is no whisper checkpoint \(.+\): give a \.pt file") as caught:
         load(str(tmp_path / "bad.pt"), "cpu", "--whisper-model")
     assert "weights_only" not in str(caught.value)
+
+
+def test_the_sentence_says_in_what_way_a_file_is_broken(tmp_path, whisper_checkpoint):
+    pytest.importorskip("torch")
+    whole, broken = whisper_checkpoint.read_bytes(), tmp_path / "broken.pt"
+    third = len(whole) // 3
+    # Cut off, cut out of the middle, and a text, on which torch says 101 (the letter e).
+    for content in (whole[:third], whole[:third] + whole[2 * third :], b"hello world"):
+        broken.write_bytes(content)
+        with pytest.raises(InputError, match=r"broken\.pt is no .* \(it is cut off, damaged or no file of torch's\): "):
+            read_checkpoint(broken)
+    broken.write_bytes(b"")
+    with pytest.raises(InputError, match=r"broken\.pt is no whisper checkpoint \(it is empty\): "):
+        read_checkpoint(broken)
 
 
 @pytest.mark.parametrize("lacking", ["dims", "model_state_dict", "weight", "malicious"])

@@ -64,11 +64,11 @@ def verify_export(
     features = _features_of(run, metadata, given)
     if encoder is not None:
         features |= _states_of(run, encoder, given, states)
-    sets, sources = [(given, features)], [f"{NUM_CHECKED} {source}"]
+    sets, sources = [(given, features)], [f"{NUM_CHECKED} examples of {source}"]
     if encoder is not None and not run.metadata().has_waveform:
         features = _stored_features(run, model)
         sets.append(({name: values.numpy() for name, values in features.items()}, features))
-        sources.insert(0, f"the states of {NUM_CHECKED} stored clips")
+        sources.insert(0, f"{NUM_CHECKED} examples of states of stored clips")
     paths = [export.parent / f"examples-{number}.npz" for number in range(len(sets))]
     for path, (arguments, inputs) in zip(paths, sets, strict=True):
         _write_examples(path, arguments, _expected(model, inputs, metadata))

@@ -82,20 +82,39 @@ def confident_errors(rows: pd.DataFrame, number: int) -> pd.DataFrame:
     Returns:
       Rows with two further columns: wrong, an emotion that was named and is no label, and its probability, confidence.
     """
-    probabilities = emotion_probabilities(rows)
+    probabilities, named, labelled = _named_and_labelled(rows)
     if probabilities.empty:
         return rows.iloc[:0].assign(wrong="", confidence=0.0)
-    names = list(probabilities)
-    named, labelled = (_memberships(rows[column], names) for column in ("predicted", "label"))
     of_wrong = np.where(named & ~labelled, probabilities.to_numpy(), -1)
-    found = rows.assign(wrong=np.array(names)[of_wrong.argmax(axis=1)], confidence=of_wrong.max(axis=1))
+    found = rows.assign(wrong=np.array(list(probabilities))[of_wrong.argmax(axis=1)], confidence=of_wrong.max(axis=1))
     errors = found[found["confidence"] >= 0].sort_values(["confidence", "utterance_id"], ascending=[False, True])
     return errors.drop_duplicates("utterance_id").head(number)
 
 
+def surest_right(rows: pd.DataFrame) -> str | None:
+    """Picks the utterance of which a model named a label with the highest probability; None where it named none.
+
+    Args:
+      rows: Of predictions.csv.
+    """
+    probabilities, named, labelled = _named_and_labelled(rows)
+    is_right = named & labelled
+    if probabilities.empty or not is_right.any():
+        return None
+    of_right = np.where(is_right, probabilities.to_numpy(), -1).max(axis=1)
+    return str(rows["utterance_id"].iloc[int(of_right.argmax())])
+
+
+def _named_and_labelled(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Returns probabilities [num_rows, num_emotions], and which emotions were named and which are labels."""
+    probabilities = emotion_probabilities(rows)
+    names = list(probabilities)
+    return probabilities, _memberships(rows["predicted"], names), _memberships(rows["label"], names)
+
+
 def _memberships(cells: pd.Series, names: Sequence[str]) -> np.ndarray:
     sets = [set(cell.split(SEPARATOR)) for cell in cells]
-    return np.array([[name in one for name in names] for one in sets]).reshape(len(sets), len(names))
+    return np.array([[name in one for name in names] for one in sets], bool).reshape(len(sets), len(names))
 
 
 def one_of_each(rows: pd.DataFrame, emotions: Sequence[str]) -> dict[str, str]:

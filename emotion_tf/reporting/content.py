@@ -11,6 +11,7 @@ from emotion_tf.flags import command_of
 from emotion_tf.reporting import about, pictures
 from emotion_tf.reporting.blocks import Block, Clips, Code, Diagram, Items, Picture, Report, Section, Table, Text
 from emotion_tf.reporting.clips import Stored, clip_of, confident_errors, frames_of_each, one_of_each, read_stored
+from emotion_tf.reporting.explained import chosen, explainable, explained
 from emotion_tf.reporting.run_section import SHOWN_ERRORS, run_section
 from emotion_tf.reporting.subjects import Subject, common_split, enumerated
 from emotion_tf.reporting.wording import format_interval, format_p, with_sentences
@@ -18,16 +19,18 @@ from pipelines.command import InputError
 from pipelines.files import read_json
 
 
-def gather(subjects: Sequence[Subject], *, has_audio: bool = True) -> Report:
+def gather(subjects: Sequence[Subject], *, has_audio: bool = True, explains_every: bool = False) -> Report:
     """Gathers what a report says, and draws its figures.
 
     Args:
       subjects: What it is about.
       has_audio: Whether the sound of clips goes into it.
+      explains_every: Whether answers of every run with an export are explained, or of the first alone.
     """
     split = common_split(subjects)
     compared, reason = _compared(subjects, split)
-    stored, gone = _stored(subjects, split)
+    to_explain = explainable(subjects, every=explains_every)
+    stored, gone = _stored(subjects, split, to_explain)
     sections = [
         _trained(subjects, split),
         _results(subjects, split),
@@ -35,7 +38,8 @@ def gather(subjects: Sequence[Subject], *, has_audio: bool = True) -> Report:
         _without(subjects, split),
         _controls(subjects, split),
         _way(subjects),
-        # How a model answers comes before how well: explanations of single answers belong here.
+        # How a model answers comes before how well.
+        explained(to_explain, split, stored, gone),
         *(run_section(one, split, stored.get(one.config.records, {}), has_audio=has_audio) for one in subjects),
         _samples(subjects, split, stored, gone, has_audio=has_audio),
         _again(subjects),
@@ -207,13 +211,15 @@ def _way(subjects: Sequence[Subject]) -> Section:
     return Section("From a file to an answer", [Diagram(columns, caption)])
 
 
-def _stored(subjects: Sequence[Subject], split: str) -> tuple[dict[str, dict[str, Stored]], dict[str, str]]:
+def _stored(
+    subjects: Sequence[Subject], split: str, to_explain: Sequence[Subject]
+) -> tuple[dict[str, dict[str, Stored]], dict[str, str]]:
     """Reads the utterances to show from the records of each run: records -> them; and of those gone the reason."""
     wanted: dict[str, set[str]] = {}
     for one in subjects:
         rows = one.rows(split)
         ids = {*confident_errors(rows, SHOWN_ERRORS)["utterance_id"], *one_of_each(rows, one.emotions).values()}
-        wanted.setdefault(one.config.records, set()).update(ids)
+        wanted.setdefault(one.config.records, set()).update(ids, chosen(one, split) if one in to_explain else ())
     found, gone = {}, {}
     for records, ids in wanted.items():
         try:

@@ -15,7 +15,7 @@ from emotion_tf.evaluation import metrics
 from emotion_tf.evaluation.counts import TITLES, UAR
 from pipelines.files import replacing
 
-_COLOURS = ("#7f7f7f", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#8c5fc4", "#009e73", "#cc79a7")
+COLOURS = ("#7f7f7f", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#8c5fc4", "#009e73", "#cc79a7")
 """The colour-blind tell them apart, on light and dark ground. Source: Okabe & Ito 2008, and two more."""
 
 _STROKES = ("-", "--", (0, (7, 1)), "-.", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 1, 3, 1)), (0, (2, 2)))
@@ -24,8 +24,8 @@ _STROKES = ("-", "--", (0, (7, 1)), "-.", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1)), 
 
 def emotion_style(place: int) -> dict[str, Any]:
     """Chooses colour and stroke of an emotion by its place in the label set; 64 of them differ."""
-    number = len(_COLOURS)
-    return {"color": _COLOURS[place % number], "linestyle": _STROKES[(place + place // number) % number]}
+    number = len(COLOURS)
+    return {"color": COLOURS[place % number], "linestyle": _STROKES[(place + place // number) % number]}
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -82,7 +82,10 @@ class Explainer:
         Raises:
           InputError: What `Predictor.predict` stops on, or an export that another version of this program made.
         """
-        given = self.predictor.read(file, transcript, transcriber=transcriber, enrolled=enrolled)
+        return self.explain(self.predictor.read(file, transcript, transcriber=transcriber, enrolled=enrolled))
+
+    def explain(self, given: Given) -> Explanation:
+        """Explains what is predicted of one utterance that was read, by `Predictor.read` or `Predictor.take`."""
         prediction = self.predictor.predict_given(given)
         emotion = self.predictor.emotions.index(prediction.emotion)
         analysis = self._analysis(given)

@@ -20,14 +20,21 @@ FOR, AGAINST = "tab:red", "tab:blue"
 _TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000)
 _MOST_WORDS = 40
 
+_LEAST_NATS = 0.01
+"""Where an axis of bars ends at least: what is far smaller looks so."""
+
 
 def colour_of(place: int) -> str:
     """Names the colour of an emotion by its place in the label set, the same in every picture; the 11th is the 1st."""
     return f"C{place % 10}"
 
 
-def draw(explanation: Explanation) -> "Figure":
+def draw(explanation: Explanation, width: float = 9.0) -> "Figure":
     """Draws one explanation; what an utterance or a model lacks is left out.
+
+    Args:
+      explanation: What to draw.
+      width: Of the figure, in inches.
 
     Returns:
       Probabilities of all emotions in the order of the labels and modalities on top; then the spectrogram with what
@@ -37,7 +44,7 @@ def draw(explanation: Explanation) -> "Figure":
 
     has_sound, words = explanation.spectrogram is not None, explanation.words[:_MOST_WORDS]
     heights = [2.3, *([2.6, 1.6] if has_sound else []), *([1.9] if words else [])]
-    figure = Figure(figsize=(9, 1.0 + sum(heights)), layout="constrained")
+    figure = Figure(figsize=(width, 1.0 + sum(heights)), layout="constrained")
     rows = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     top = rows[0].subgridspec(1, 2, width_ratios=(3, 2))
     _draw_probabilities(figure.add_subplot(top[0]), explanation)
@@ -48,7 +55,7 @@ def draw(explanation: Explanation) -> "Figure":
         _draw_curve(curve, image, explanation.time)
     if words:
         _draw_bars(figure.add_subplot(rows[-1]), words, "words (each left out)", is_upright=True)
-    figure.suptitle(_title(explanation), fontsize="medium")
+    figure.suptitle(_title(explanation, round(10.5 * width)), fontsize="medium")
     return figure
 
 
@@ -61,12 +68,18 @@ def save(explanation: Explanation, folder: Path, name: str) -> Path:
     return path
 
 
-def _title(explanation: Explanation) -> str:
+def _ink(axes: Any) -> Any:
+    """Tells the colour of lines and frames, which differs between themes."""
+    return axes.spines["left"].get_edgecolor()
+
+
+def _title(explanation: Explanation, num_letters: int) -> str:
+    """Names the utterance and what the colours mean, in lines of so many letters."""
     prediction = explanation.prediction
     name = printable(prediction.file.name) if prediction.file else "no recording"
     said = f": “{textwrap.shorten(prediction.transcript, 80)}”" if prediction.transcript.strip() else ""
     what = f"what speaks for (red) and against (blue) {explanation.emotion}, in nats of its log-probability"
-    return "\n".join([*textwrap.wrap(f"{name}{said}", 95), what])
+    return "\n".join([*textwrap.wrap(f"{name}{said}", num_letters), *textwrap.wrap(what, num_letters)])
 
 
 def _draw_probabilities(axes: Any, explanation: Explanation) -> None:
@@ -88,14 +101,16 @@ def _draw_bars(axes: Any, parts: Sequence[Contribution], title: str, *, is_uprig
     if is_upright:
         axes.bar(places, nats, color=colours)
         axes.set_xticks(places, names, rotation=30 if len(names) > 8 else 0, ha="right" if len(names) > 8 else "center")
-        axes.axhline(0, color="black", linewidth=0.8)
+        axes.axhline(0, color=_ink(axes), linewidth=0.8)
         axes.set(ylabel="nats", title=title)
     else:
         axes.barh(places, nats, color=colours)
         axes.set_yticks(places, names)
-        axes.axvline(0, color="black", linewidth=0.8)
+        axes.axvline(0, color=_ink(axes), linewidth=0.8)
         axes.set(xlabel="nats", title=title)
         axes.invert_yaxis()
+    if max(map(abs, nats)) < _LEAST_NATS:
+        (axes.set_ylim if is_upright else axes.set_xlim)(-_LEAST_NATS, _LEAST_NATS)
     axes.title.set_fontsize("medium")
 
 
@@ -122,13 +137,13 @@ def _draw_curve(axes: Any, image: Any, time: TimeContributions | None) -> None:
     """Draws contributions over time below the spectrogram."""
     axes.sharex(image)
     axes.set(xlabel="seconds")
-    axes.axhline(0, color="black", linewidth=0.8)
+    axes.axhline(0, color=_ink(axes), linewidth=0.8)
     if time is None:
         return
     for sign, colour in ((1, FOR), (-1, AGAINST)):
         where = sign * time.nats >= 0
         axes.fill_between(time.seconds, time.nats, where=where, interpolate=True, color=colour, alpha=0.6, linewidth=0)
-    axes.plot(time.seconds, time.nats, color="black", linewidth=0.6)
+    axes.plot(time.seconds, time.nats, color=_ink(axes), linewidth=0.6)
     by_frame = time.method == GRADIENTS
     axes.set_ylabel("nats a frame" if by_frame else "nats a window")
     sums = f", in all {time.nats.sum():+.2f} nats" if by_frame else ""

@@ -11,6 +11,7 @@ from emotion_tf.probabilities import FLOOR
 from emotion_tf.serving.enrolment import EnrolledRecording, statistics_of
 from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, printable, warnings_of
 from pipelines import audio
+from pipelines.audio.quality import MIN_SECONDS
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError, import_tensorflow
 from pipelines.files import read_json
@@ -221,16 +222,34 @@ class Predictor:
     ) -> Given:
         """Reads one utterance as `predict` does, with the same arguments, and predicts nothing yet."""
         path = None if file is None else Path(file)
-        clip = self._read(path)
+        return self.take(self._read(path), transcript, file=path, transcriber=transcriber, enrolled=enrolled)
+
+    def take(
+        self,
+        clip: Clip,
+        transcript: str = "",
+        *,
+        file: Path | None = None,
+        transcriber: Transcriber | None = None,
+        enrolled: Sequence[EnrolledRecording] = (),
+    ) -> Given:
+        """Takes one utterance that was read elsewhere, for instance from records, with the arguments of `predict`.
+
+        Args:
+          clip: What `pipelines.clips.read_clip` returns.
+          transcript: What is said; empty: text is absent.
+          file: What the prediction names.
+          transcriber, enrolled: As in `predict`.
+        """
         remarks: list[str] = []
         if transcriber is not None:
             found = transcriber(clip.waveform, clip.peak)
             transcript, remarks = found.transcript, transcriber.remarks(found)
         if (num_words := len(transcript.split())) > MAX_WORDS:
             raise InputError(f"the transcript of {num_words} words is no utterance (at most {MAX_WORDS}): cut it up.")
-        speaker, warnings = self._speaker(path, clip.waveform, enrolled)
+        speaker, warnings = self._speaker(file, clip.waveform, enrolled)
         inputs = self._arrays(clip, transcript) | speaker
-        return Given(path, clip, transcript, inputs, (*remarks, *warnings))
+        return Given(file, clip, transcript, inputs, (*remarks, *warnings))
 
     def predict_given(self, given: Given) -> Prediction:
         """Predicts one utterance that was read."""
@@ -264,6 +283,9 @@ class Predictor:
         enrolled = []
         for file in map(Path, files):
             waveform = audio.read_recording(file, longest_seconds=MAX_SECONDS).waveform
+            seconds = len(waveform) / audio.SAMPLE_RATE
+            if seconds < MIN_SECONDS:
+                raise InputError(f"{file}: {seconds:.2f} s are too short to enrol a speaker: leave it out of --enrol.")
             enrolled.append(EnrolledRecording(file, audio.sha256(waveform), self._sums_of(waveform)))
         return enrolled
 
