@@ -35,9 +35,9 @@ fit: $(VENV)/lean
 test: $(VENV)/all
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
-# Tests that need a browser (Debian: apt-get install chromium); without one they are skipped and say so.
+# Tests that take long, and those that need a browser (Debian: apt-get install chromium): skipped without one.
 test-slow: $(VENV)/all
-	$(BIN)/python -m pytest -m slow -rs
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder -rs
 
 lint: $(VENV)/all
 	$(BIN)/ruff check .

@@ -184,6 +184,7 @@ def test_every_audio_model_starts_early_fusion_and_joins_late_fusion(model, monk
     assert set(fused.input) == {"log_mel", "num_frames", "token_ids"}
 
 
+@pytest.mark.slow
 def test_a_run_of_another_model_and_other_features_is_trained_scored_and_exported_like_any(
     make_config, acoustic_records, tmp_path
 ):

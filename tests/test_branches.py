@@ -256,6 +256,7 @@ losses = [float(model.train_on_batch(own, np.eye(2, dtype="float32")[[0, 1, 1]])
 RUN = f"import sys; path, *models = sys.argv[1:]{SCRIPT}np.savez(path, logits=logits, losses=losses)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_every_audio_model_text_and_video_give_the_same_on_another_backend_and_learn(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:

@@ -207,7 +207,7 @@ def test_an_epoch_of_several_emotions_is_scored_by_macro_f1(goemotions_run):
 def test_the_line_of_an_epoch_names_the_score_that_chooses(model, tmp_path, headline, is_multi_label, logs, said):
     validation = callbacks.Validation(Run(tmp_path), lambda model: None, ("a",), 0, headline, is_multi_label)
     validation.set_model(model)
-    validation._keep_best(0, 0.5)
+    validation._keep_best(0, 0.5, 1.0)
     lines = []
     bar = SimpleNamespace(format_dict={"n": 5, "initial": 0, "elapsed": 1.0, "total": 10}, write=lines.append)
     progress = callbacks.Progress(validation, 3, bar)

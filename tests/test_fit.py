@@ -403,6 +403,7 @@ def test_a_run_of_another_version_is_refused_and_replaced(make_config, trained, 
     assert run.metadata().emotions == trained[0].metadata().emotions
 
 
+@pytest.mark.slow
 def test_late_fusion_joins_a_run_of_video_with_one_of_audio(video_run, video_records, make_config, fitted):
     audio_run = fitted("audio-beside-video", make_config("audio", records=str(video_records), epochs=1))
     runs = (str(audio_run.folder), str(video_run.folder))

@@ -322,7 +322,7 @@ def test_weights_are_stored_once_and_half_as_large_in_float16(encoder_run, encod
     assert np.abs(found - expected).max() > 0
 
 
-@pytest.mark.parametrize("fusion", ["early", "late"])
+@pytest.mark.parametrize("fusion", ["early", pytest.param("late", marks=pytest.mark.slow)])
 def test_encoder_states_beside_frames_and_text_export_all_their_inputs(
     fusion, make_config, encoder_run, audio_run, text_run, tmp_path
 ):
@@ -484,6 +484,7 @@ def test_states_of_enrolled_speakers_give_the_probabilities_of_the_run(enrolled_
     assert worst < 1e-4 < 3e-4 < without
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["early", "late"])
 def test_fusions_of_states_of_enrolled_speakers_are_exported(
     fusion, make_config, enrolled_states_run, text_run, tmp_path

@@ -141,7 +141,10 @@ AUGMENTED = {
 }
 
 
-@pytest.mark.parametrize("branch", [*AUGMENTED, "released"])
+@pytest.mark.parametrize(
+    "branch",
+    ["audio", pytest.param("fusion", marks=pytest.mark.slow), pytest.param("released", marks=pytest.mark.slow)],
+)
 def test_a_killed_and_resumed_run_is_the_run_that_was_not_interrupted(
     branch, make_config, released_config, tmp_path, monkeypatch
 ):

@@ -286,9 +286,7 @@ class Run(Scored):
         import keras
 
         import emotion_tf.models  # noqa: F401  (registers the layers)
-
-        if "waveform" in self.metadata().audio_features:
-            import pipelines.audio.whisper_encoder  # noqa: F401  (registers the encoder)
+        import pipelines.audio.whisper_encoder  # noqa: F401  (registers the encoder)
 
         try:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
