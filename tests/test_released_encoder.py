@@ -114,6 +114,7 @@ def test_the_test_split_is_read_of_waveforms(released_run, tmp_path):
     assert set(copy.predictions()["split"]) == {"validation", "test"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["early", "late"])
 def test_waveforms_are_read_beside_frames_and_text(
     fusion, make_config, released_config, released_run, audio_run, text_run, tmp_path

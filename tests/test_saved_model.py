@@ -253,7 +253,7 @@ def test_waveforms_get_the_probabilities_of_their_stored_states(waveform_run, tm
     np.testing.assert_allclose(softer, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("features", [("encoder",), ("log_mel", "encoder")])
+@pytest.mark.parametrize("features", [("encoder",), pytest.param(("log_mel", "encoder"), marks=pytest.mark.slow)])
 def test_states_are_normalised_as_in_training(features, make_config, states_and_waveforms, tmp_path):
     config = dataclasses.replace(encoder_config(make_config, states_and_waveforms, *features), normalise="training")
     run = Run(tmp_path / "run")
@@ -322,7 +322,7 @@ def test_weights_are_stored_once_and_half_as_large_in_float16(encoder_run, encod
     assert np.abs(found - expected).max() > 0
 
 
-@pytest.mark.parametrize("fusion", ["early", pytest.param("late", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fusion", [pytest.param("early", marks=pytest.mark.slow), "late"])
 def test_encoder_states_beside_frames_and_text_export_all_their_inputs(
     fusion, make_config, encoder_run, audio_run, text_run, tmp_path
 ):
