@@ -1,7 +1,8 @@
 """Measures one clip from waveform to answer: `python -m benchmarks.latency --model RUN --whisper tiny.en.pt`.
 
 Times the exported SavedModel of a run that reads states of an encoder, on a clip of three seconds, and in turn with it
-openai-whisper's own encoder, which pads the same clip to 30 s. Writes results/latency.json beside this file.
+openai-whisper's own encoder, which pads the same clip to 30 s. Writes results/latency.json beside this file, where
+the results of other checkpoints stay.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.result_files import write_result
+from benchmarks.result_files import commit, read_result, write_result
 from emotion_tf.serving import Predictor
 from pipelines import audio
 from pipelines.command import InputError, run_command
@@ -33,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=50)
     arguments = parser.parse_args(argv)
     result = measure(arguments.model, arguments.whisper, _clip(arguments), arguments.repetitions)
-    write_result("latency", result)
+    models = read_result("latency").get("models", {}) | {arguments.whisper.stem: result | {"commit": commit()}}
+    write_result("latency", {"models": models})
     print(json.dumps(result, indent=1))
 
 

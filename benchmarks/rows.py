@@ -283,6 +283,21 @@ def _score(found: Result) -> str:
     return "is none" if highest is None else f"{highest:.2f}"
 
 
+def latency(result: Result) -> Rows:
+    """Draws a row a checkpoint."""
+    return [
+        {
+            "encoder": model,
+            "export, p50 ms": f"{found['p50_ms']['saved_model']:.1f}",
+            "export, p95 ms": f"{found['p95_ms']['saved_model']:.1f}",
+            "openai-whisper's padded encoder, p50 ms": f"{found['p50_ms']['whisper']:.1f}",
+            "ratio": f"{found['ratio']:.2f}",
+            "measured at": f"`{found['commit']}`",
+        }
+        for model, found in result["models"].items()
+    ]
+
+
 def word_errors(result: Result) -> Rows:
     """Draws a row a group of clips, a column a model; the first group is all clips, with minutes and blank ones."""
     models = result["models"]

@@ -198,6 +198,17 @@ SECTIONS: Mapping[str, Section] = {
             " --source data/ravdess",
         ),
     ),
+    "latency": Section(
+        "Latency: an encoder in the export",
+        rows.latency,
+        ("latency",),
+        "One clip of 3 s, from waveform to answer, 50 times in turn with openai-whisper's own encoder, which pads it to"
+        " 30 s; two cores. The head reads blocks 2 to 3 of tiny.en, 2 to 5 of base.",
+        (
+            "python -m benchmarks.latency --model saved_models/recognition/tiny.en/fold-0-seed-0 --whisper tiny.en.pt",
+            "python -m benchmarks.latency --model saved_models/recognition/base/fold-0-seed-0 --whisper base.pt",
+        ),
+    ),
     "coverage": Section(
         "Do 95 % intervals cover 95 %?",
         rows.coverage,
