@@ -10,6 +10,7 @@ import tensorflow as tf
 from pipelines import audio, records, text, video
 from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
+from pipelines.padding import pad_samples, pad_steps, pad_with
 from pipelines.stored_audio import WAVEFORM, Change, StoredAudio
 
 MODALITIES = ("audio", "text", "video")
@@ -19,8 +20,6 @@ _SORTED_BATCHES = 50
 
 _SHARDS_AT_ONCE = 16
 """Shards that are read in turns: TensorFlow's own choice is the number of processors, and order would depend on it."""
-
-_LENGTH_UNIT = audio.SAMPLE_RATE // 2
 
 _PREPARED_BY = {"acoustic": "--acoustic", "encoder": "--encoder whisper", "waveform": "--store-waveform"}
 """Field of a record -> what stores it."""
@@ -348,12 +347,12 @@ def _to_batch(
     for name in audio.FRAME_FEATURES:
         if name in batch:
             features["num_frames"] = tf.cast(batch[name].row_lengths(), tf.int32)
-            features[name] = _pad_with(batch[name], batch[f"{name}_silence"], num_frames)
+            features[name] = pad_with(batch[name], batch[f"{name}_silence"], num_frames)
     if "encoder" in batch:
         features["num_steps"] = tf.cast(batch["encoder"].row_lengths(), tf.int32)
-        features["encoder"] = _pad_steps(batch["encoder"])
+        features["encoder"] = pad_steps(batch["encoder"])
     if WAVEFORM in batch:
-        features[WAVEFORM] = _pad_samples(batch[WAVEFORM])
+        features[WAVEFORM] = pad_samples(batch[WAVEFORM])
     if "token_ids" in batch:
         features["token_ids"] = batch["token_ids"].to_tensor()
     if "video_frames" in batch:
@@ -363,36 +362,6 @@ def _to_batch(
         weights = tf.constant([class_weights[label] for label in range(len(class_weights))], tf.float32)
         elements += (tf.gather(weights, batch["label"]),)
     return elements + (({name: batch[name] for name in _ABOUT if name in batch},) if with_metadata else ())
-
-
-def _pad_with(values: tf.RaggedTensor, silence: tf.Tensor, num_frames: int | None) -> tf.Tensor:
-    """Pads each clip with a row of its own; to one frame at least.
-
-    Args:
-      values: [batch, (num_frames), columns].
-      silence: [batch, columns].
-      num_frames: Frames to pad to; None: those of the longest clip.
-    """
-    dense = values.to_tensor(shape=[None, num_frames, silence.shape[1]])
-    dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0]])
-    is_frame = tf.sequence_mask(values.row_lengths(), tf.shape(dense)[1])[:, :, tf.newaxis]
-    return tf.ensure_shape(tf.where(is_frame, dense, silence[:, tf.newaxis]), [None, num_frames, silence.shape[1]])
-
-
-def _pad_steps(states: tf.RaggedTensor) -> tf.Tensor:
-    """Pads states [batch, (num_steps), num_blocks, width] with zeros, to one step at least, and makes them float32."""
-    dense = tf.cast(states.to_tensor(), tf.float32)
-    dense = tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)], [0, 0], [0, 0]])
-    return tf.ensure_shape(dense, [None, None, *states.shape[2:]])
-
-
-def _pad_samples(waveforms: tf.RaggedTensor) -> tf.Tensor:
-    """Pads waveforms [batch, (num_samples)] with zeros and makes them float32; int16 is divided by 32768."""
-    dense = waveforms.to_tensor()
-    dense = tf.cast(dense, tf.float32) * (1.0 if dense.dtype.is_floating else 1.0 / 32768.0)
-    # Of each new length oneDNN keeps a compiled kernel; few lengths come of whole half seconds.
-    length = tf.maximum(-(-tf.shape(dense)[1] // _LENGTH_UNIT), 1) * _LENGTH_UNIT
-    return tf.ensure_shape(tf.pad(dense, [[0, 0], [0, length - tf.shape(dense)[1]]]), [None, None])
 
 
 def _counted(

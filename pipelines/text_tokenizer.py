@@ -3,6 +3,7 @@
 Ids begin with 0 for padding, whatever a pretrained model calls 0: where its padding is another id, both change places.
 """
 
+import abc
 import dataclasses
 import functools
 import hashlib
@@ -34,7 +35,7 @@ MAX_WORD_BYTES = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Tokenizer:
+class Tokenizer(abc.ABC):
     """Turns transcripts into token ids: by the project's vocabulary, or as a pretrained model wants them.
 
     The first id of every row is the start, [START], [CLS] or <s>, and a blank transcript is that alone. 0 is padding.
@@ -124,13 +125,13 @@ class Tokenizer:
         settings = {"preset": self.preset, "kind": self.kind, **self.settings}
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
+    @abc.abstractmethod
     def cutter(self) -> "tuple[Callable[[tf.Tensor], tf.RaggedTensor], tuple[Any, ...]]":
         """Makes the function from transcripts [batch], UTF-8, to ids [batch, (num_pieces)] int32, without marks.
 
         Returns:
           The function, and what it looks things up in, which a SavedModel has to keep.
         """
-        raise NotImplementedError
 
     @property
     def resources(self) -> tuple[Any, ...]:

@@ -255,8 +255,10 @@ def _controls(run: Run, scores: Mapping[str, Any]) -> str:
 
 def _limits(run: Run, metadata: Mapping[str, Any]) -> str:
     found, fold = run.metadata(), run.metadata().fold
-    heard = len(fold.train) if fold.by == "speaker" else 0
-    speakers = f"In training it met {format_count(heard, 'speaker')}" if heard else "Its speakers are not known"
+    num_speakers = len(fold.train) if fold.by == "speaker" else 0
+    speakers = (
+        f"In training it met {format_count(num_speakers, 'speaker')}" if num_speakers else "Its speakers are not known"
+    )
     lines = [
         _SPEECH.get(
             metadata["corpus"].lower(), "How its recordings came about is known to those who made them, not here."
@@ -264,7 +266,7 @@ def _limits(run: Run, metadata: Mapping[str, Any]) -> str:
         f"It knows {len(metadata['emotions'])} labels and no other, and gives each input some of them. It gives no"
         " arousal and no valence: such heads are not there yet.",
         f"{speakers}. Scores by age, accent, language, illness, microphone and room were not measured unless a table"
-        " above says so; who is not in the corpus was never heard.",
+        " above says so; no speaker outside of the corpus was in training.",
     ]
     if {"audio"} & set(metadata["modalities"]):
         lines.append(
@@ -272,6 +274,6 @@ def _limits(run: Run, metadata: Mapping[str, Any]) -> str:
         )
     if found.encoder:
         lines.append(
-            f"It holds the encoder of {found.encoder['kind']} {found.encoder['model']}, which heard other data."
+            f"It holds the encoder of {found.encoder['kind']} {found.encoder['model']}, trained on other data."
         )
     return "\n".join(f"- {line}" for line in lines)

@@ -198,9 +198,9 @@ def _controls(subjects: Sequence[Subject], split: str) -> Section:
 
 
 _NO_CONTROL = (
-    "None of these runs is a control, so nothing here rules out that a gain comes from elsewhere than its input: train"
-    " the same with --control shuffled-transcripts, shuffled-audio, shuffled-video or permuted-labels, and name that"
-    " run, too."
+    "None of these runs is a control, so nothing here rules out that a gain comes from something other than its input:"
+    " train the same with --control shuffled-transcripts, shuffled-audio, shuffled-video or permuted-labels, and name"
+    " that run, too."
 )
 
 

@@ -99,7 +99,7 @@ class Explainer:
         )
 
     def _analysis(self, given: Given) -> Analysis | None:
-        """Cuts the sound into frames; None for a model that reads none, or where the front end hears nothing."""
+        """Cuts the sound into frames; None for a model that reads none, or where the front end finds no speech."""
         if "audio" not in self.predictor.modalities or not given.clip.waveform.any():
             return None
         found = analyse(given.inputs["waveforms"], self.predictor.front_end)

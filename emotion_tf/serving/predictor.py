@@ -233,7 +233,7 @@ class Predictor:
         transcriber: Transcriber | None = None,
         enrolled: Sequence[EnrolledRecording] = (),
     ) -> Given:
-        """Takes one utterance that was read elsewhere, for instance from records, with the arguments of `predict`.
+        """Takes one utterance that is decoded already, for instance from records, with the arguments of `predict`.
 
         Args:
           clip: What `pipelines.clips.read_clip` returns.

@@ -118,7 +118,7 @@ class WhisperEncoder(keras.Model):
 
     Inputs: waveform [batch, num_samples] float32 in [-1, 1) or int16, and, where trailing zeros are not all padding,
     num_samples [batch] int32. Output: {"encoder": [batch, num_steps, num_blocks, width] float32, zeros behind a clip's
-    last step, "num_steps": [batch] int32, 0 where nothing is heard}. The layer norm at the end of whisper's encoder is
+    last step, "num_steps": [batch] int32, 0 where there is no sound}. The layer norm at the end of whisper's encoder is
     left out.
 
     Attributes:
