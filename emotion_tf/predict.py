@@ -6,6 +6,9 @@ several modalities adds changes_without (by how much the log-probability of that
 where it weighs them, shares. With --explain DIR it also says why: DIR gets a picture, and its numbers as JSON, of each
 recording, and the line names the picture under explanation. Recordings that cannot be used are named on stderr, the
 others are predicted all the same, and the exit status is 1.
+With --output FILE whole folders and tables are predicted into one file, .csv, .jsonl or .parquet: a row a recording,
+with file, emotion, probability_<emotion> of each, seconds, warnings, and error of what cannot be used. The same command
+again goes on where it was stopped. A table has the column path, relative to its folder, and optionally transcript.
 """
 
 import argparse
@@ -19,9 +22,14 @@ from typing import Any
 from emotion_tf.serving import Predictor
 from emotion_tf.serving.explain import Explainer
 from emotion_tf.serving.explanation_plot import save
-from emotion_tf.serving.prediction import printable
+from emotion_tf.serving.listing import TABLE_SUFFIX, Item, find_items
+from emotion_tf.serving.loading import model_sha256
+from emotion_tf.serving.many_files import predict_files
+from emotion_tf.serving.prediction import Given, printable
+from emotion_tf.serving.table import NOT_SURE, Settings, open_table
+from pipelines.clips import Clip
 from pipelines.command import InputError, make_folder, run_command
-from pipelines.parsers import add_flag, command_parser
+from pipelines.parsers import Group, add_flag, command_parser
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings, add_whisper_arguments
 
 
@@ -32,18 +40,80 @@ def main(argv: list[str] | None = None) -> None:
       InputError: Whatever the user can mend.
     """
     arguments = make_parser().parse_args(argv)
+    _check(arguments)
     if arguments.enrol and not arguments.files:
         raise InputError("--enrol takes every file behind it, and none is left to predict: name that one before it.")
+    if arguments.output:
+        _predict_table(arguments)
+    else:
+        _predict_files(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Stops on flags that do not fit each other."""
+    for name in ("embeddings", "workers"):
+        if getattr(arguments, name) is not None and not arguments.output:
+            raise InputError(f"--{name} belongs to --output: add that, or leave this out.")
+    if arguments.output and arguments.explain:
+        raise InputError("--explain draws one recording after the other: leave it or --output out.")
+    if arguments.output and arguments.transcript:
+        raise InputError(
+            "--transcript is for single files: with --output give a table (.csv) with the columns path and transcript."
+        )
+    if arguments.output and not arguments.files:
+        raise InputError("there is nothing to predict: name folders, tables (.csv) with the column path, or files.")
+    for file in arguments.files:
+        if not arguments.output and (file.is_dir() or file.suffix.lower() == TABLE_SUFFIX):
+            raise InputError(
+                f"{file} is a {'folder' if file.is_dir() else 'table'}: say with --output FILE.csv where its rows go."
+            )
+    if arguments.reject_below is not None and not 0 <= arguments.reject_below <= 1:
+        raise InputError(f"--reject-below {arguments.reject_below:g} is no probability: give one from 0 to 1.")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise InputError(f"--workers {arguments.workers} decode nothing: give 1 or more.")
+
+
+def _predict_table(arguments: argparse.Namespace) -> None:
+    """Predicts folders, tables and files into one file."""
+    output, items = arguments.output, find_items(arguments.files)
+    if output.absolute() in {path.absolute() for path in (*arguments.files, *(item.path for item in items))}:
+        raise InputError(f"{output} is what is to be predicted: give --output another name.")
+    settings, predictor = _whisper_settings(arguments), Predictor(arguments.model)
+    if arguments.embeddings:
+        predictor.stop_without_embedding()
+    enrolled = predictor.enrol(arguments.enrol or [])
+    transcriber = Transcriber(settings) if settings else None
+
+    def take(clip: Clip, item: Item) -> Given:
+        return predictor.take(
+            clip, printable(item.transcript), file=item.path, transcriber=transcriber, enrolled=enrolled
+        )
+
+    of_rows = Settings(
+        model_sha256(predictor.folder), predictor.emotions, arguments.reject_below, arguments.embeddings is not None
+    )
+    with open_table(output, of_rows) as table:
+        predict_files(predictor, items, table, take, embeddings=arguments.embeddings, num_workers=arguments.workers)
+    for error in table.errors:
+        print(f"error: {error}", file=sys.stderr)
+    if bad := len(table.errors):
+        raise InputError(f"{bad} of {len(table.rows)} inputs could not be used, as said above and in {output}.")
+
+
+def _predict_files(arguments: argparse.Namespace) -> None:
+    """Predicts files one after the other, and prints their lines."""
     transcripts = _transcripts(arguments.files, arguments.transcript)
     settings = _whisper_settings(arguments)
     predictor = Predictor(arguments.model)
     enrolled = predictor.enrol(arguments.enrol or [])
     transcriber = Transcriber(settings) if settings else None
-    answer = _answer(predictor, arguments.explain)
+    answer, least = _answer(predictor, arguments.explain), arguments.reject_below
     bad = 0
     for file, transcript in zip(arguments.files or [None], transcripts, strict=True):
         try:
             line = answer(file, transcript, transcriber=transcriber, enrolled=enrolled)
+            if least is not None and max(line["probabilities"].values()) < least:
+                line["emotion"] = NOT_SURE
             print(json.dumps(line, ensure_ascii=False), flush=True)
         except InputError as error:
             if len(transcripts) == 1:
@@ -58,7 +128,10 @@ def make_parser() -> argparse.ArgumentParser:
     """Makes the parser of the command line."""
     usage = "--model RUN [FILE ...] [FLAG ...]"
     parser = command_parser("emotion_tf.predict", __doc__, usage)
-    sentence = "Predict the emotion of these recordings or videos; without any, of --transcript alone."
+    sentence = (
+        "Predict the emotion of these recordings or videos; without any, of --transcript alone; with --output also of"
+        " folders, and of tables (.csv) with the column path and optionally transcript."
+    )
     add_flag(parser, "files", sentence, type=Path, nargs="*", metavar="FILE")
     sentence = "Predict with the export of this run, this export folder or this version folder."
     add_flag(parser, "--model", sentence, type=Path, required=True, metavar="RUN")
@@ -71,10 +144,22 @@ def make_parser() -> argparse.ArgumentParser:
     add_flag(parser, "--enrol", sentence, type=Path, nargs="+", metavar="FILE")
     sentence = "Say why, too: write a picture and a JSON file of each to this folder."
     add_flag(parser, "--explain", sentence, type=Path, metavar="DIR")
+    sentence = f"Say {NOT_SURE!r} in place of an emotion whose calibrated probability is lower."
+    add_flag(parser, "--reject-below", sentence, "from 0 to 1", type=float, metavar="P", shown="off")
+    _add_table_flags(parser.add_argument_group("many files"))
     group = parser.add_argument_group("transcription")
     add_flag(group, "--transcribe", "Read what whisper transcribes of each file.", action="store_true")
     add_whisper_arguments(group)
     return parser
+
+
+def _add_table_flags(group: Group) -> None:
+    sentence = "Write a row of each recording to this file (.csv, .jsonl, .parquet); one that was begun is continued."
+    add_flag(group, "--output", sentence, type=Path, metavar="FILE")
+    sentence = "Write what the last layer reads of each recording to this file (.npz): files and embeddings."
+    add_flag(group, "--embeddings", sentence, type=Path, metavar="FILE")
+    sentence = "Decode in this many processes."
+    add_flag(group, "--workers", sentence, "at least 1", type=int, metavar="N", shown="one a core")
 
 
 def _answer(predictor: Predictor, folder: Path | None) -> Callable[..., dict[str, Any]]:

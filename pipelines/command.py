@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pipelines import tensorflow_runtime
+
 
 class InputError(ValueError):
     """A user's mistake. Its text is one sentence that says what is wrong, where, and what to do."""
@@ -69,16 +71,23 @@ def make_folder(folder: Path, flag: str) -> None:
         raise InputError(f"{folder} cannot be written to: give another folder to {flag}, or allow it.")
 
 
-def import_tensorflow() -> None:
+def import_tensorflow(*, with_keras: bool = True) -> None:
     """Imports TensorFlow without the dozen lines that it prints about this machine's processor and missing GPUs.
 
     Set the environment variable TF_CPP_MIN_LOG_LEVEL yourself (0: everything) to see them.
+
+    Args:
+      with_keras: Whether Keras and the Python of tensorflow-text are loaded, too; exported models need their ops alone.
     """
     # Processes that this one starts inherit the 3, and print as little.
     is_loud = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3"
     with contextlib.nullcontext() if is_loud else _silent_stderr():
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401  (an exported model needs its ops)
+        with contextlib.nullcontext() if with_keras else tensorflow_runtime.keras_postponed():
+            import tensorflow as tf
+        if with_keras:
+            import tensorflow_text  # noqa: F401  (an exported model needs its ops)
+        else:
+            tensorflow_runtime.load_text_ops()
     if not is_loud:
         tf.get_logger().setLevel("ERROR")
 

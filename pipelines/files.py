@@ -55,7 +55,7 @@ def locked(folder: Path, flag: str) -> Iterator[None]:
     make_folder(folder, flag)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        _lock(descriptor, folder, flag)
+        lock_file(descriptor, folder, flag)
         yield
     finally:
         # Not by closing alone: processes that were forked meanwhile hold the same lock.
@@ -64,12 +64,22 @@ def locked(folder: Path, flag: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path, flag: str) -> None:
+def lock_file(descriptor: int, path: Path, flag: str) -> None:
+    """Keeps other processes that ask for it out of an open file or folder until it is closed.
+
+    Args:
+      descriptor: Of it.
+      path: Its name, for the sentence.
+      flag: The one that takes another.
+
+    Raises:
+      InputError: Another process has it.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise InputError(
-            f"another process is writing to {folder}: wait until it has ended, or give another {flag}."
+            f"another process is writing to {path}: wait until it has ended, or give another {flag}."
         ) from None
     except OSError:
         pass  # Some file systems of networks know no locks.

@@ -80,7 +80,10 @@ def test_files_that_are_no_utterance_get_one_sentence_each(predict, tmp_path):
     for name, sentence in (
         ("empty.wav", "holds no samples"),
         ("nan.wav", "holds NaN or infinite samples"),
-        ("long.flac", "is 1200 s long, and an utterance has at most 60 s: cut it up"),
+        (
+            "long.flac",
+            "is 1200 s long, and an utterance has at most 30 s: predict it over time with --timeline, or cut it up",
+        ),
     ):
         status, lines, errors = predict(tmp_path / name)
         assert (status, lines, len(errors)) == (1, [], 1)

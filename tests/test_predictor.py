@@ -1,17 +1,18 @@
 """Tests of emotion_tf.serving.predictor: which export is loaded, what it is given, and what it makes of it."""
 
-import json
+import concurrent.futures
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import soundfile
 from test_video import grey, write_video
 
 from emotion_tf.serving.prediction import BatchPrediction
-from emotion_tf.serving.predictor import Predictor, find_version, leave_out
+from emotion_tf.serving.predictor import Predictor
 from pipelines import audio
 from pipelines.clips import read_clip
 from pipelines.command import InputError
@@ -51,14 +52,6 @@ def test_the_example_of_the_docstring_works(early_export, tmp_path, monkeypatch,
     emotion, probability = capsys.readouterr().out.split()
     assert emotion in Predictor(early_export).emotions
     assert 0 < float(probability) < 1
-
-
-def test_what_is_left_out_is_zeros_or_empty_in_some_rows_alone():
-    inputs = {"waveforms": np.ones((2, 3)), "transcripts": np.array(["oh", "no"], object)}
-    for modality in ("audio", "text", "video"):
-        leave_out(inputs, modality, 1)
-    assert inputs["waveforms"].tolist() == [[1, 1, 1], [0, 0, 0]]
-    assert inputs["transcripts"].tolist() == ["oh", ""]
 
 
 def test_a_batch_is_predicted_as_its_utterances_one_by_one(predictor):
@@ -107,48 +100,6 @@ def test_a_model_that_weighs_its_modalities_gives_their_shares(late_export, tmp_
     assert predictor.predict().shares == {"audio": 0, "text": 0}
 
 
-def test_a_run_an_export_and_a_version_are_found(early_export, tmp_path):
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "config.json").write_text("{}")
-    with pytest.raises(InputError, match=r"has no export: make it with python -m emotion_tf.export --run"):
-        find_version(run)
-    (run / "export").symlink_to(early_export)
-    assert find_version(run) == find_version(early_export) == find_version(early_export / "1") == early_export / "1"
-
-
-def test_the_newest_version_is_taken(tmp_path):
-    for version in ("2", "10"):
-        (tmp_path / version).mkdir()
-        (tmp_path / version / "saved_model.pb").touch()
-    assert find_version(tmp_path).name == "10"
-
-
-def test_a_folder_that_is_no_model_gets_a_sentence(tmp_path):
-    for folder in (tmp_path, str(tmp_path / "nowhere")):
-        with pytest.raises(InputError, match="holds no exported model: name a run"):
-            Predictor(folder)
-
-
-def test_a_corrupt_export_gets_a_sentence(early_export, tmp_path):
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "saved_model.pb").write_bytes(b"cut off")
-    with pytest.raises(InputError, match=r"metadata\.json is missing or corrupt"):
-        Predictor(tmp_path)
-    for content in ("{", "[]", "null"):
-        (tmp_path / "metadata.json").write_text(content)
-        with pytest.raises(InputError, match=r"metadata\.json is missing or corrupt .*: export the run again"):
-            Predictor(tmp_path)
-    metadata = json.loads((early_export / "metadata.json").read_text())
-    lacking = {name: value for name, value in metadata.items() if name not in ("marks", "video")}
-    (tmp_path / "metadata.json").write_text(json.dumps(lacking))
-    with pytest.raises(InputError, match=r"metadata\.json lacks marks, video: export the run again"):
-        Predictor(tmp_path)
-    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
-    with pytest.raises(InputError, match="does not load"):
-        Predictor(tmp_path)
-
-
 class Fixed(Predictor):
     """A predictor of given facts and results, without an export."""
 
@@ -162,7 +113,7 @@ class Fixed(Predictor):
 def test_several_emotions_are_named_the_most_probable_first():
     metadata = {"emotions": ["anger", "fear", "joy"], "is_multi_label": True, "modalities": ["text"], "marks": []}
     metadata |= {"longest_seconds": 0.0, "max_tokens": 64, "normalise": "clip", "video": None}
-    metadata |= {"tokenizer": {"preset": ""}, "bandwidth_hz": None}
+    metadata |= {"tokenizer": {"preset": ""}, "bandwidth_hz": None, "front_end": {}}
     batch = BatchPrediction(np.array([[0.2, 0.9, 0.6]], np.float32), np.array([[True, False, True]]), None)
     found = Fixed(metadata, batch).predict(None, "oh no")
     assert found.emotion == "fear"  # The most probable, though its threshold lies higher.
@@ -172,6 +123,97 @@ def test_several_emotions_are_named_the_most_probable_first():
 
 def test_a_model_of_one_emotion_an_utterance_names_no_several(predictor):
     assert predictor.predict(None, "oh no").emotions is None
+
+
+@pytest.fixture(scope="module")
+def utterances(three_speakers):
+    """Recordings of one to many syllables, with their words."""
+    chosen = three_speakers.utterances[:24:2]
+    return [one.audio for one in chosen], [one.transcript for one in chosen]
+
+
+def test_answers_do_not_depend_on_how_many_are_asked_at_once(late_export, enrolled_export, utterances):
+    for export in (late_export, enrolled_export):
+        predictor = Predictor(export)
+        batch = predictor.predict_many(*utterances, with_changes=True)
+        for found, file, transcript in zip(batch, *utterances, strict=True):
+            alone = predictor.predict(file, transcript)
+            assert (found.file, found.transcript, found.warnings) == (file, transcript, alone.warnings)
+            assert found.emotion == alone.emotion
+            assert found.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+            assert found.shares == (alone.shares and pytest.approx(alone.shares, abs=1e-5))
+            changes = alone.changes_without
+            assert found.changes_without == (changes and pytest.approx(changes, abs=1e-4))
+
+
+def test_threads_share_a_predictor(predictor, utterances):
+    expected = predictor.predict_many(*utterances, with_embedding=True)
+
+    def ask(number):
+        file, transcript = (values[number % len(values)] for values in utterances)
+        return predictor.predict(file, transcript, with_embedding=True)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(5 * len(expected))))
+    for number, answer in enumerate(answers):
+        alone = expected[number % len(expected)]
+        assert answer.file == alone.file
+        assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+        np.testing.assert_allclose(answer.embedding, alone.embedding, atol=1e-4)
+
+
+def test_changes_are_made_where_they_are_asked_for(predictor, utterances):
+    assert all(one.changes_without is None for one in predictor.predict_many(*utterances))
+    assert predictor.predict(with_changes=False).changes_without is None
+
+
+def test_an_embedding_is_what_the_last_layer_of_the_run_reads(predictor, early_run, utterances):
+    files, transcripts = utterances
+    given = [predictor.read(file, transcript) for file, transcript in zip(files, transcripts, strict=True)]
+    found = predictor.predict_all_given(given, with_embedding=True)
+    model = early_run.model()
+    head = model.get_layer("emotions")
+    network = keras.Model(model.input, head.input)
+    for one, prediction in zip(given, found, strict=True):
+        features = predictor.features_of(one.inputs)
+        [expected] = network({name: features[name] for name in model.input}).numpy()
+        np.testing.assert_allclose(prediction.embedding, expected, atol=1e-4)
+    assert predictor.predict(files[0]).embedding is None
+    assert "embedding" not in found[0].to_json()
+
+
+def test_an_embedding_that_is_not_there_gets_a_sentence(late_export, predictor, monkeypatch):
+    with pytest.raises(InputError, match="has no embedding: late fusion joins probabilities; take one of its runs"):
+        Predictor(late_export).predict(None, "oh", with_embedding=True)
+    monkeypatch.delitem(predictor.metadata, "embedding_dim")
+    with pytest.raises(InputError, match="gives no embeddings: export the run again"):
+        predictor.predict(None, "oh", with_embedding=True)
+
+
+def test_a_file_its_bytes_and_its_samples_get_one_answer(predictor, tmp_path):
+    file = tone(tmp_path / "a.wav", 44100, channels=2)
+    samples, rate = soundfile.read(file, dtype="int16")
+    alone = predictor.predict(file, "oh no")
+    for source, options in (
+        (str(file), {}),
+        (file.read_bytes(), {}),
+        (samples, {"sample_rate": rate}),
+        (samples[:, 0], {"sample_rate": float(rate)}),
+        (samples / 32768, {"sample_rate": rate}),
+    ):
+        found = predictor.predict(source, "oh no", **options)
+        assert found.file == (file if isinstance(source, str) else None)
+        assert (found.emotion, found.seconds, found.warnings) == (alone.emotion, alone.seconds, alone.warnings)
+        assert found.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+    mixed = predictor.predict_many([file, samples, None], ["oh no"] * 3, sample_rate=rate)
+    assert [one.emotion for one in mixed[:2]] == [alone.emotion] * 2
+
+
+def test_a_transcript_for_each_or_for_none(predictor, utterances):
+    assert [one.transcript for one in predictor.predict_many(utterances[0])] == [""] * len(utterances[0])
+    assert predictor.predict_many([]) == []
+    with pytest.raises(InputError, match="1 transcripts for 2 recordings: give one for each"):
+        predictor.predict_many(utterances[0][:2], ["oh"])
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +292,7 @@ def test_videos_that_cannot_be_used_get_one_sentence_each(video_predictor, predi
             by.predict(path)
 
     long = write_video(tmp_path / "long.mp4", [grey(9)] * 3, [0, 30000, 61000])
-    refused(long, "long.mp4 is 61 s long, and an utterance has at most 60 s: cut it up")
+    refused(long, "long.mp4 is 61 s long, and an utterance has at most 30 s: predict it over time with --timeline")
     refused(write_video(tmp_path / "mute.mp4", [grey(9)] * 3), "mute.mp4 holds pictures alone, and no sound", predictor)
     (tmp_path / "text.mp4").write_text("no video")
     refused(tmp_path / "text.mp4", "text.mp4 cannot be read as audio or video")

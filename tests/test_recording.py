@@ -391,3 +391,42 @@ def test_odd_files_that_were_cut_off_are_refused(real_data, name):
 def test_gsm_and_its_samples_are_the_same_speech(real_data):
     coded, samples = (audio.decode(real_data / "odd_files" / name) for name in ("gsm.wav", "gsm_as_pcm.wav"))
     np.testing.assert_allclose(coded[:-200], samples[: len(coded) - 200], atol=3)
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", "float32", "float64", "uint8", "int8"])
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_samples_are_read_as_a_file_that_holds_them(tmp_path, kind, channels):
+    rng = np.random.default_rng(0)
+    wide = 0.2 * rng.standard_normal((9000, 1)).clip(-3, 3) * np.linspace(0.5, 1, channels)
+    subtype = {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64": "DOUBLE"}.get(kind, "PCM_U8")
+    soundfile.write(tmp_path / "a.wav", wide, 22050, subtype=subtype)
+    if kind in ("uint8", "int8"):
+        scaled = np.rint(128 * soundfile.read(tmp_path / "a.wav", always_2d=True)[0]) + 128 * (kind == "uint8")
+        samples = scaled.astype(kind)
+    else:
+        samples, _ = soundfile.read(tmp_path / "a.wav", dtype=kind, always_2d=True)
+    expected, found = recording.read_recording(tmp_path / "a.wav"), recording.from_samples(samples, 22050)
+    np.testing.assert_allclose(found.waveform, expected.waveform, atol=1)
+    assert (found.bits, found.notes) == (expected.bits, expected.notes)
+    assert found.peak == pytest.approx(expected.peak)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "sentence"),
+    [
+        (np.zeros(0), 16000, "holds no samples"),
+        (np.zeros((0, 2)), 16000, "holds no samples"),
+        (np.zeros((2, 100)), 16000, r"has the shape \[2, 100\]: give \[num_samples\], or"),
+        (np.zeros((2, 2, 2)), 16000, "has the shape"),
+        (np.array(1.0), 16000, "has the shape"),
+        (np.array([0.1, np.nan]), 16000, "holds NaN or infinite samples"),
+        (np.array([0.1, 1e300]), 16000, "holds NaN or infinite samples"),
+        (np.array([0.0, 20000.0]), 16000, "holds samples up to 2e\\+04, not from -1 to 1"),
+        (np.zeros(100, np.int64), 16000, "holds int64: give floating-point samples from -1 to 1, or int16"),
+        (np.zeros(100), 200, "states a sample rate of 200 Hz"),
+        (np.zeros(601 * 1000), 1000, "is 601 s long"),
+    ],
+)
+def test_samples_that_no_recording_has_get_a_sentence(samples, rate, sentence):
+    with pytest.raises(InputError, match=f"^the array .*{sentence}"):
+        recording.from_samples(samples, rate)

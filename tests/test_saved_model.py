@@ -82,7 +82,12 @@ def test_its_signatures_have_these_names_types_and_shapes(loaded):
     }
     for signature in (loaded.signatures["serving_default"], loaded.signatures["features"]):
         outputs = {key: spec.dtype.name for key, spec in signature.structured_outputs.items()}
-        assert outputs == {"probabilities": "float32", "emotions": "string", "predicted": "bool"}
+        assert outputs == {
+            "probabilities": "float32",
+            "emotions": "string",
+            "predicted": "bool",
+            "embedding": "float32",
+        }
 
 
 def test_signatures_are_the_same_where_the_run_lacks_a_modality(text_export, loaded):
@@ -382,7 +387,7 @@ def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions
         audio.pad_together([one.waveform for one in examples]),
         [one.transcript for one in examples],
     )
-    probabilities, predicted, shares = Predictor(goemotions_export[1]).predict_batch(waveforms, transcripts)
+    probabilities, predicted, shares, _ = Predictor(goemotions_export[1]).predict_batch(waveforms, transcripts)
     assert shares is None
     stored = goemotions_run.predictions()
     expected = stored.filter(like="probability_").to_numpy()

@@ -1,11 +1,12 @@
 """Tests of pipelines.audio.sound: which part of a file is read, and what is too long."""
 
 import math
+import pickle
 from pathlib import Path
 
 import pytest
 
-from pipelines.audio.sound import Extent, check_rate
+from pipelines.audio.sound import Extent, TooLongError, check_rate
 from pipelines.command import InputError
 
 FILE = Path("a.wav")
@@ -28,3 +29,9 @@ def test_a_sample_rate_that_no_recording_has_is_refused():
     check_rate(FILE, 1000)
     with pytest.raises(InputError, match=r"a\.wav states a sample rate of 999 Hz"):
         check_rate(FILE, 999)
+
+
+def test_an_error_of_another_process_says_the_same_and_takes_advice():
+    error = pickle.loads(pickle.dumps(TooLongError(FILE, "61 s", 60.0)))
+    assert str(error) == "a.wav is 61 s long, and an utterance has at most 60 s: cut it up."
+    assert error.sentence("be brief") == "a.wav is 61 s long, and an utterance has at most 60 s: be brief."

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAX_PEAK = 2.0
 """What is louder was never divided: by 32768 where samples are integers, by 255 where pixels are."""
 
+FRAMES_STEP = 32
+"""Frames of which the length of a batch is a multiple, once silent ends are cut off."""
+
 SPEAKER_INPUTS = ("speaker_mean", "speaker_std")
 """Further inputs of a run that normalises by the speaker's other recordings, [batch, num_columns] float32 each: of the
 columns of its features of frames, and behind them those of states of an encoder, num_blocks * width."""
@@ -37,12 +40,14 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
 
     Returns:
       What metadata.json of the export holds: facts of the run and its records, and from the model `modalities`,
-      `audio_features`, whether it `has_shares`, and its `signatures`; and the type of its `variables`.
+      `audio_features`, whether it `has_shares`, its `embedding_dim` (None of late fusion), and its `signatures`; and
+      the type of its `variables`.
     """
+    from emotion_tf.models.head import embedding_of
     from emotion_tf.models.inputs import audio_features_of, modalities_of
     from emotion_tf.models.late_fusion import shares_model
 
-    found = run.metadata()
+    found, embedding = run.metadata(), embedding_of(model)
     names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
     facts = {name: getattr(found, name) for name in (*names, "video", "bandwidth_hz")}
     thresholds = run.thresholds()
@@ -56,6 +61,7 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
         "longest_seconds": round(found.longest_frames * hop_seconds, 2),
         "modalities": list(modalities_of(model)),
         "has_shares": shares_model(model) is not None,
+        "embedding_dim": None if embedding is None else int(embedding.shape[-1]),
         "audio_features": list(audio_features_of(model)) or ["log_mel"],
         "signatures": _signatures(mode, found.encoder is not None),
         "variables": variables,
@@ -176,6 +182,7 @@ def raw_to_features(
     def of_frames(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         """Computes the features of frames."""
         features, num_frames = audio.frame_features(raw["waveform"], front_end, names)
+        features = {name: _cropped(values, num_frames) for name, values in features.items()}
         return {**normalise(features, num_frames, normalisation, *speaker_of(raw)), "num_frames": num_frames}
 
     def of_steps(raw: "dict[str, tf.Tensor]", encoder: "WhisperEncoder") -> "dict[str, tf.Tensor]":
@@ -193,6 +200,15 @@ def raw_to_features(
         }
 
     return to_features
+
+
+def _cropped(values: "tf.Tensor", num_frames: "tf.Tensor") -> "tf.Tensor":
+    """Cuts off frames [batch, max_frames, columns] that are padding in all of a batch, but for a few: kernels are kept
+    for each new length."""
+    import tensorflow as tf
+
+    longest = tf.maximum(tf.reduce_max(num_frames), 1)
+    return values[:, : -(-longest // FRAMES_STEP) * FRAMES_STEP]
 
 
 def speaker_of(raw: "Mapping[str, tf.Tensor]") -> "list[tf.Tensor | None]":
@@ -283,22 +299,28 @@ def _predictions(
 ) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
     """Makes the function from features to the outputs of an export.
 
-    They are probabilities, emotions and predicted [batch, num_emotions], and where modalities have weights shares
-    [batch, num_modalities].
+    They are probabilities, emotions and predicted [batch, num_emotions], but for late fusion embedding
+    [batch, embedding_dim], and where modalities have weights shares [batch, num_modalities].
     """
+    import keras
     import tensorflow as tf
 
+    from emotion_tf.models.head import embedding_of
     from emotion_tf.models.late_fusion import shares_model
 
-    shares = shares_model(model)
+    shares, embedding = shares_model(model), embedding_of(model)
+    found = {"logits": model.output}
+    found |= {} if embedding is None else {"embedding": embedding}
+    found |= {"shares": shares.output} if shares else {}
+    whole = keras.Model(model.input, found)
 
     def predict(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
-        inputs = {key: features[key] for key in model.input}
-        probabilities = to_probabilities(model(inputs), metadata["is_multi_label"])
+        further = whole({key: features[key] for key in model.input})
+        probabilities = to_probabilities(further.pop("logits"), metadata["is_multi_label"])
         # One batch size over all outputs: TensorFlow Serving's row format wants it (tensorflow/serving#1047).
         emotions = tf.tile(tf.constant([metadata["emotions"]]), [tf.shape(probabilities)[0], 1])
         outputs = {"probabilities": probabilities, "emotions": emotions, "predicted": _decide(probabilities, metadata)}
-        return outputs | ({"shares": shares(inputs)} if shares else {})
+        return outputs | further
 
     return predict
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.exporting.saved_model import SPEAKER_INPUTS, raw_to_features, speaker_of, to_probabilities
 from emotion_tf.runs.folder import Run
-from emotion_tf.serving.predictor import Predictor, leave_out
+from emotion_tf.serving.batches import leave_out
+from emotion_tf.serving.predictor import Predictor
 from pipelines import audio, text
 from pipelines.audio import speech_encoder
 from pipelines.audio.recording import LEVEL

@@ -43,6 +43,12 @@ class CalibratedLogits(keras.layers.Layer):
         return {**super().get_config(), "prior": self.prior, "is_multi_label": self.is_multi_label}
 
 
+def embedding_of(model: keras.Model) -> keras.KerasTensor | None:
+    """Finds what the head of a model reads, [batch, embedding_dim]; None of late fusion, which joins probabilities."""
+    is_there = any(layer.name == HEAD for layer in model.layers)
+    return model.get_layer(HEAD).input if is_there else None
+
+
 def logits_of(probabilities: keras.KerasTensor, is_multi_label: bool) -> keras.KerasTensor:
     """Finds finite logits whose softmax, or sigmoid with several emotions an utterance, the probabilities are."""
     if is_multi_label:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from emotion_tf.config import Config
 from emotion_tf.evaluation.counts import TITLES
 from emotion_tf.evaluation.split import Split
-from emotion_tf.models.head import HEAD
+from emotion_tf.models.head import embedding_of
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.predictions import probability_columns
 from pipelines.files import replacing
@@ -85,9 +85,9 @@ def _write_embeddings(run: Run, model: keras.Model, split: Split, predictions: p
     """Writes what the head reads of each utterance, for the projector; late fusion has no such vector."""
     from tensorboard.plugins import projector
 
-    if HEAD not in {layer.name for layer in model.layers}:
+    if (embedding := embedding_of(model)) is None:
         return
-    vectors = split.outputs(keras.Model(model.input, model.get_layer(HEAD).input))[:_MOST_POINTS]
+    vectors = split.outputs(keras.Model(model.input, embedding))[:_MOST_POINTS]
     with replacing(run.tensorboard / f"embeddings-{split.name}.tsv") as temporary:
         np.savetxt(temporary, vectors, "%.5g", "\t")
     about = predictions[:_MOST_POINTS].assign(is_correct=predictions["label"] == predictions["predicted"])

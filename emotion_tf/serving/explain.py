@@ -11,12 +11,12 @@ Everything is a contribution to the log-probability of the most probable emotion
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emotion_tf.probabilities import FLOOR
+from emotion_tf.serving.batches import leave_out
 from emotion_tf.serving.enrolment import EnrolledRecording
 from emotion_tf.serving.explanation import (
     GRADIENTS,
@@ -27,7 +27,8 @@ from emotion_tf.serving.explanation import (
     TimeContributions,
 )
 from emotion_tf.serving.prediction import Given
-from emotion_tf.serving.predictor import Predictor, leave_out
+from emotion_tf.serving.predictor import Predictor
+from emotion_tf.serving.sources import Source
 from pipelines import audio
 from pipelines.audio.front_end import Analysis, analyse
 from pipelines.transcripts.transcriber import Transcriber
@@ -71,9 +72,10 @@ class Explainer:
 
     def __call__(
         self,
-        file: Path | str | None = None,
+        source: Source | None = None,
         transcript: str = "",
         *,
+        sample_rate: float | None = None,
         transcriber: Transcriber | None = None,
         enrolled: Sequence[EnrolledRecording] = (),
     ) -> Explanation:
@@ -82,7 +84,10 @@ class Explainer:
         Raises:
           InputError: What `Predictor.predict` stops on, or an export that another version of this program made.
         """
-        return self.explain(self.predictor.read(file, transcript, transcriber=transcriber, enrolled=enrolled))
+        given = self.predictor.read(
+            source, transcript, sample_rate=sample_rate, transcriber=transcriber, enrolled=enrolled
+        )
+        return self.explain(given)
 
     def explain(self, given: Given) -> Explanation:
         """Explains what is predicted of one utterance that was read, by `Predictor.read` or `Predictor.take`."""

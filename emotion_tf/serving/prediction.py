@@ -21,11 +21,18 @@ class BatchPrediction(NamedTuple):
         those that reach their thresholds.
       shares: [batch, num_modalities] float32, the weight of each modality in the order of `Predictor.modalities`, 0 for
         an absent one; None where the model weighs none.
+      embedding: [batch, embedding_dim] float32, what the last layer reads; None where the export gives none.
     """
 
     probabilities: np.ndarray
     predicted: np.ndarray
     shares: np.ndarray | None
+    embedding: np.ndarray | None = None
+
+    def rows(self, chosen: slice) -> "BatchPrediction":
+        """Takes some utterances of the batch."""
+        shares, embedding = (None if values is None else values[chosen] for values in self[2:])
+        return BatchPrediction(self.probabilities[chosen], self.predicted[chosen], shares, embedding)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,16 +59,17 @@ class Prediction:
     """What a model says of one utterance.
 
     Attributes:
-      file: The recording or video; None for a transcript alone.
+      file: The recording or video; None for what was no file, and for a transcript alone.
       transcript: As given or transcribed.
       emotion: The most probable.
       emotions: Those that reach their thresholds, the most probable first; None for a model of one an utterance.
       probabilities: Emotion -> calibrated probability, in the order of the model's labels.
       shares: Modality -> its weight in the fusion, 0 for an absent one; None where the model weighs none.
       changes_without: Modality -> change of the log-probability of `emotion` without it, in nats: below 0 where the
-        modality speaks for that emotion; None for a model of one modality.
+        modality speaks for that emotion; None for a model of one modality, and where it was not asked for.
       seconds: Length of the audio.
       warnings: Sentences that a reader of the prediction should know.
+      embedding: [embedding_dim] float32, what the last layer reads; None where it was not asked for.
     """
 
     file: Path | None
@@ -73,6 +81,7 @@ class Prediction:
     changes_without: dict[str, float] | None
     seconds: float
     warnings: tuple[str, ...]
+    embedding: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the object that `python -m emotion_tf.predict` prints: rounded, and of None the file alone."""
@@ -160,4 +169,4 @@ def _of_audio(clip: Clip, longest: float, usual_hz: float | None) -> Iterator[st
     if clip.is_silent:
         yield "the recording is almost silent"
     else:
-        yield from findings_of(inspect(clip.waveform, clip.peak, clip.bits), usual_hz).values()
+        yield from findings_of(clip.quality or inspect(clip.waveform, clip.peak, clip.bits), usual_hz).values()

@@ -1,26 +1,26 @@
 """An exported model in use: recordings, transcripts and videos in, typed predictions out."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emotion_tf.probabilities import FLOOR
+from emotion_tf.serving.batches import in_batches, leave_out, together
 from emotion_tf.serving.enrolment import EnrolledRecording, statistics_of
+from emotion_tf.serving.loading import find_version, load_saved_model, read_metadata
 from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, printable, warnings_of
+from emotion_tf.serving.sources import MAX_SECONDS, Source, read_source
+from emotion_tf.serving.stream import WINDOW_SECONDS, Stream
 from pipelines import audio
 from pipelines.audio.quality import MIN_SECONDS
-from pipelines.clips import Clip, read_clip
-from pipelines.command import InputError, import_tensorflow
-from pipelines.files import read_json
+from pipelines.clips import Clip
+from pipelines.command import InputError
 from pipelines.normalisation import Sums, least_std
 from pipelines.transcripts.transcriber import Transcriber
 from pipelines.video import VideoSettings, to_array
-
-MAX_SECONDS = 60.0
-"""A longer recording is not one utterance: models are trained on clips of seconds."""
 
 MAX_WORDS = 1000
 """A longer transcript is not one utterance either."""
@@ -28,26 +28,9 @@ MAX_WORDS = 1000
 _REFUSED = re.compile(r"assertion failed: \[(.*?)\]")
 """How TensorFlow words the checks of an export."""
 
-_FACTS = {
-    "audio_features",
-    "bandwidth_hz",
-    "emotions",
-    "front_end",
-    "is_multi_label",
-    "longest_seconds",
-    "marks",
-    "max_tokens",
-    "modalities",
-    "normalise",
-    "signatures",
-    "tokenizer",
-    "video",
-}
-"""What a predictor reads of metadata.json."""
-
 
 class Predictor:
-    """An exported model, loaded.
+    """An exported model, loaded. Threads may share one.
 
     For instance, after `make fit`:
 
@@ -70,9 +53,8 @@ class Predictor:
 
     def __init__(self, path: Path | str):
         self.folder = find_version(Path(path))
-        self.metadata = _read_metadata(self.folder.parent / "metadata.json")
-        # Kept whole: its functions alone would lose their variables.
-        self._loaded = _load(self.folder)
+        self.metadata = read_metadata(self.folder)
+        self._loaded = load_saved_model(self.folder)
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -130,8 +112,8 @@ class Predictor:
           InputError: NaN or infinite values, or a waveform or frames with a peak above 2, which nothing divided.
         """
         found = self._call(self._tensors(waveforms, transcripts, video_frames, speaker_mean, speaker_std))
-        shares = found["shares"].numpy() if "shares" in found else None
-        return BatchPrediction(found["probabilities"].numpy(), found["predicted"].numpy(), shares)
+        further = (found[name].numpy() if name in found else None for name in ("shares", "embedding"))
+        return BatchPrediction(found["probabilities"].numpy(), found["predicted"].numpy(), *further)
 
     def features_of(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Computes what the model itself reads: the inputs of the signature `features`, as tensors.
@@ -193,36 +175,90 @@ class Predictor:
 
     def predict(
         self,
-        file: Path | str | None = None,
+        source: Source | None = None,
         transcript: str = "",
         *,
+        sample_rate: float | None = None,
         transcriber: Transcriber | None = None,
         enrolled: Sequence[EnrolledRecording] = (),
+        with_embedding: bool = False,
+        with_changes: bool = True,
     ) -> Prediction:
-        """Predicts one utterance from files: what `read` makes of them goes to `predict_given`.
+        """Predicts one utterance: what `read` makes of it goes to `predict_given`.
 
         Args:
-          file: A recording of any rate and channel count, or a video; None: the transcript alone.
+          source: The path of a recording of any rate and channel count, or of a video; the content of one as bytes;
+            or samples, [num_samples] or [num_samples, num_channels], floating-point ones from -1 to 1 or integers that
+            span their type; None: the transcript alone.
           transcript: What is said; empty: text is absent.
+          sample_rate: Hz, of samples alone.
           transcriber: Transcribes the recording, in place of the transcript.
           enrolled: Other recordings of the speaker, from `enrol`; the recording itself is left out of them.
+          with_embedding: Whether the prediction has its `embedding`.
+          with_changes: Whether a prediction of several modalities has `changes_without`.
 
         Raises:
-          InputError: A recording that cannot be read, or a recording or transcript longer than an utterance.
+          InputError: A recording that cannot be read, a recording or transcript longer than an utterance, or an
+            embedding of a model that has none.
         """
-        return self.predict_given(self.read(file, transcript, transcriber=transcriber, enrolled=enrolled))
+        given = self.read(source, transcript, sample_rate=sample_rate, transcriber=transcriber, enrolled=enrolled)
+        return self.predict_given(given, with_embedding=with_embedding, with_changes=with_changes)
+
+    def predict_many(
+        self,
+        sources: Sequence[Source | None],
+        transcripts: Sequence[str] | None = None,
+        *,
+        sample_rate: float | None = None,
+        with_embedding: bool = False,
+        with_changes: bool = False,
+    ) -> list[Prediction]:
+        """Predicts many utterances in few calls of the model; each gets the answer that it gets alone.
+
+        Args:
+          sources: As `predict` takes them.
+          transcripts: One each; None: text is absent.
+          sample_rate: Hz, of samples, all of one rate.
+          with_embedding, with_changes: As in `predict`.
+
+        Returns:
+          Their predictions, in their order.
+
+        Raises:
+          InputError: What `predict` stops on in any of them, or another number of transcripts.
+        """
+        words = [""] * len(sources) if transcripts is None else list(transcripts)
+        if len(words) != len(sources):
+            raise InputError(f"{len(words)} transcripts for {len(sources)} recordings: give one for each.")
+        rates = [sample_rate if isinstance(source, np.ndarray) else None for source in sources]
+        given = [
+            self.read(source, transcript, sample_rate=rate)
+            for source, transcript, rate in zip(sources, words, rates, strict=True)
+        ]
+        return self.predict_all_given(given, with_embedding=with_embedding, with_changes=with_changes)
+
+    def stream(self, sample_rate: float, window_seconds: float = WINDOW_SECONDS) -> Stream:
+        """Begins a stream of chunks, to be predicted over its last seconds.
+
+        Args:
+          sample_rate: Hz, of the chunks.
+          window_seconds: How much of it a prediction is about.
+        """
+        return Stream(self, sample_rate, window_seconds)
 
     def read(
         self,
-        file: Path | str | None = None,
+        source: Source | None = None,
         transcript: str = "",
         *,
+        sample_rate: float | None = None,
         transcriber: Transcriber | None = None,
         enrolled: Sequence[EnrolledRecording] = (),
     ) -> Given:
         """Reads one utterance as `predict` does, with the same arguments, and predicts nothing yet."""
-        path = None if file is None else Path(file)
-        return self.take(self._read(path), transcript, file=path, transcriber=transcriber, enrolled=enrolled)
+        path = Path(source) if isinstance(source, (str, Path)) else None
+        clip = read_source(source, sample_rate, self.video, self.front_end.silence_db)
+        return self.take(clip, transcript, file=path, transcriber=transcriber, enrolled=enrolled)
 
     def take(
         self,
@@ -251,21 +287,67 @@ class Predictor:
         inputs = self._arrays(clip, transcript) | speaker
         return Given(file, clip, transcript, inputs, (*remarks, *warnings))
 
-    def predict_given(self, given: Given) -> Prediction:
+    def predict_given(self, given: Given, *, with_embedding: bool = False, with_changes: bool = True) -> Prediction:
         """Predicts one utterance that was read."""
-        batch = self.predict_batch(**given.inputs)
-        [probabilities], [predicted] = batch.probabilities, batch.predicted
+        [prediction] = self.predict_all_given([given], with_embedding=with_embedding, with_changes=with_changes)
+        return prediction
+
+    def predict_all_given(
+        self, given: Sequence[Given], *, with_embedding: bool = False, with_changes: bool = False
+    ) -> list[Prediction]:
+        """Predicts utterances that were read, in batches of like length, and returns them in their order.
+
+        Raises:
+          InputError: An embedding is asked of a model that has none.
+        """
+        if with_embedding:
+            self.stop_without_embedding()
+        absent = self.modalities if with_changes and len(self.modalities) > 1 else ()
+        found: dict[int, Prediction] = {}
+        for places in in_batches([len(one.clip.waveform) for one in given], 1 + len(absent)):
+            chosen = [given[place] for place in places]
+            found |= zip(places, self._predictions(chosen, absent, with_embedding), strict=True)
+        return [found[place] for place in range(len(given))]
+
+    def stop_without_embedding(self) -> None:
+        """Stops on a model that has no embedding.
+
+        Raises:
+          InputError: It joins probabilities, or an older version of this program exported it.
+        """
+        if "embedding_dim" not in self.metadata:
+            raise InputError(f"{self.folder} gives no embeddings: export the run again.")
+        if self.metadata["embedding_dim"] is None:
+            raise InputError(f"{self.folder} has no embedding: late fusion joins probabilities; take one of its runs.")
+
+    def _predictions(self, given: Sequence[Given], absent: Sequence[str], with_embedding: bool) -> Iterator[Prediction]:
+        """Predicts one batch, each utterance with everything and then without each modality of `absent`."""
+        each = 1 + len(absent)
+        inputs = {name: np.repeat(v, each, axis=0) for name, v in together([one.inputs for one in given]).items()}
+        for row, modality in enumerate(absent, 1):
+            leave_out(inputs, modality, slice(row, None, each))
+        batch = self.predict_batch(**inputs)
+        for number, one in enumerate(given):
+            rows = slice(number * each, (number + 1) * each)
+            yield self._prediction(one, batch.rows(rows), with_embedding)
+
+    def _prediction(self, given: Given, rows: BatchPrediction, with_embedding: bool) -> Prediction:
+        """Makes the prediction of an utterance of its rows: with everything, then without each modality."""
+        probabilities, predicted = rows.probabilities[0], rows.predicted[0]
         ranked = [self.emotions[index] for index in (-probabilities).argsort(kind="stable") if predicted[index]]
+        chosen = int(probabilities.argmax())
+        logs = np.log(np.maximum(rows.probabilities[:, chosen].astype(np.float64), FLOOR))
         return Prediction(
             given.file,
             given.transcript,
-            emotion=self.emotions[int(probabilities.argmax())],
+            emotion=self.emotions[chosen],
             emotions=tuple(ranked) if self.metadata["is_multi_label"] else None,
             probabilities=_named(self.emotions, probabilities),
-            shares=None if batch.shares is None else _named(self.modalities, batch.shares[0]),
-            changes_without=self._changes_without(given.inputs, probabilities),
+            shares=None if rows.shares is None else _named(self.modalities, rows.shares[0]),
+            changes_without=_named(self.modalities, logs[1:] - logs[0]) if len(logs) > 1 else None,
             seconds=len(given.clip.waveform) / audio.SAMPLE_RATE,
             warnings=(*given.warnings, *warnings_of(self.metadata, given.clip, given.transcript)),
+            embedding=rows.embedding[0] if with_embedding and rows.embedding is not None else None,
         )
 
     def enrol(self, files: Sequence[Path | str]) -> list[EnrolledRecording]:
@@ -297,12 +379,6 @@ class Predictor:
         sums = {name: values[0].numpy() for name, values in found.items()}
         return Sums(int(sums["counts"].any()), **sums)
 
-    def _read(self, file: Path | None) -> Clip:
-        """Reads the audio of a recording or video and, for a model that reads video, its frames."""
-        if file is None:
-            return Clip(np.zeros(0, np.int16))
-        return read_clip(file, file, self.video, self.front_end.silence_db, MAX_SECONDS)
-
     def _speaker(
         self, file: Path | None, waveform: np.ndarray, enrolled: Sequence[EnrolledRecording]
     ) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -326,74 +402,6 @@ class Predictor:
             arrays["video_frames"] = to_array(clip.frames.images, settings)[np.newaxis]
         return arrays
 
-    def _changes_without(self, inputs: Mapping[str, np.ndarray], whole: np.ndarray) -> dict[str, float] | None:
-        """Predicts again with each modality left out, as `Prediction.changes_without` says.
-
-        Args:
-          inputs: Of `predict_batch`, a batch of one.
-          whole: [num_emotions], the probabilities with everything.
-        """
-        if len(self.modalities) < 2:
-            return None
-        batch = {name: np.repeat(values, len(self.modalities), axis=0) for name, values in inputs.items()}
-        for row, modality in enumerate(self.modalities):
-            leave_out(batch, modality, row)
-        rest = self.predict_batch(**batch).probabilities
-        chosen = int(whole.argmax())
-        changes = np.log(np.maximum(rest[:, chosen], FLOOR)) - np.log(max(whole[chosen], FLOOR))
-        return _named(self.modalities, changes)
-
-
-def leave_out(inputs: Mapping[str, np.ndarray], modality: str, rows: Any) -> None:
-    """Makes a modality absent in some rows of the arguments of `Predictor.predict_batch`, in place.
-
-    Samples and frames become zeros and transcripts empty. The graph then finds it absent in the features, as
-    `emotion_tf.models.inputs.presence` defines it.
-    """
-    name = {"audio": "waveforms", "text": "transcripts", "video": "video_frames"}[modality]
-    if name in inputs:
-        inputs[name][rows] = "" if modality == "text" else 0
-
 
 def _named(names: Sequence[str], numbers: np.ndarray) -> dict[str, float]:
     return {name: float(number) for name, number in zip(names, numbers, strict=True)}
-
-
-def find_version(path: Path) -> Path:
-    """Finds the newest version folder of a run, an export folder, or the version folder itself.
-
-    Raises:
-      InputError: A folder that is none of these, or a run without an export.
-    """
-    if (path / "config.json").exists():
-        if not (path / "export").exists():
-            raise InputError(f"{path} has no export: make it with python -m emotion_tf.export --run {path}.")
-        path = path / "export"
-    if (path / "saved_model.pb").exists():
-        return path.resolve()
-    versions = [folder for folder in path.glob("*") if folder.name.isdigit() and (folder / "saved_model.pb").exists()]
-    if not versions:
-        raise InputError(f"{path} holds no exported model: name a run, or a folder that emotion_tf.export wrote.")
-    return max(versions, key=lambda folder: int(folder.name)).resolve()
-
-
-def _read_metadata(path: Path) -> dict[str, Any]:
-    """Reads the facts of an export that takes waveforms and transcripts."""
-    metadata = read_json(path, "export the run again")
-    if missing := _FACTS - set(metadata):
-        raise InputError(f"{path} lacks {', '.join(sorted(missing))}: export the run again.")
-    if "serving_default" not in metadata["signatures"]:
-        raise InputError(f"{path.parent} takes no waveforms: export the run again.")
-    return metadata
-
-
-def _load(folder: Path) -> Any:
-    """Loads a version folder."""
-    import_tensorflow()
-    import tensorflow as tf
-
-    try:
-        return tf.saved_model.load(str(folder))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder} does not load ({reason}): export the run again.") from None

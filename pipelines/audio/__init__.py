@@ -12,8 +12,15 @@ from pipelines.audio.features import (
     silence_row,
 )
 from pipelines.audio.front_end import FrontEnd, mel_matrix, normalise
-from pipelines.audio.recording import LONGEST_SECONDS, Recording, decode, holds_pictures, read_recording
-from pipelines.audio.sound import NoSoundError
+from pipelines.audio.recording import (
+    LONGEST_SECONDS,
+    Recording,
+    decode,
+    from_samples,
+    holds_pictures,
+    read_recording,
+)
+from pipelines.audio.sound import NoSoundError, TooLongError
 from pipelines.audio.soundfile_reader import stated_seconds
 from pipelines.audio.waveform import (
     AUDIO_SUFFIXES,
@@ -38,11 +45,13 @@ __all__ = [
     "FrontEnd",
     "NoSoundError",
     "Recording",
+    "TooLongError",
     "check_acoustic",
     "compiled_features",
     "decode",
     "frame_features",
     "frame_names",
+    "from_samples",
     "holds_pictures",
     "is_silent",
     "least_std",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.audio.sound import Extent, NoSoundError, Sound, check_rate, too_long
+from pipelines.audio.sound import Extent, NoSoundError, Sound, TooLongError, check_rate
 from pipelines.command import InputError
 from pipelines.file_kinds import foreign_kind
 from pipelines.files import stop_on_unreadable
@@ -242,4 +242,4 @@ class _Decoder:
         self._blocks.append(block[:, first:last])
         self.position += block.shape[1]
         if min(self.position, end) - begin > (self._extent.longest + 1) * self.rate:
-            raise too_long(self._path, f"more than {self._extent.longest:g} s", self._extent.longest)
+            raise TooLongError(self._path, f"more than {self._extent.longest:g} s", self._extent.longest)

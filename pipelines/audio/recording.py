@@ -17,7 +17,7 @@ from pipelines import isolation
 from pipelines.audio.channels import mixed
 from pipelines.audio.container import has_pictures, read_track
 from pipelines.audio.file_header import FileHeader, Length, read_header
-from pipelines.audio.sound import Extent, NoSamplesError, Sound, too_long
+from pipelines.audio.sound import Extent, NoSamplesError, Sound, TooLongError, check_rate
 from pipelines.audio.soundfile_reader import read_with_soundfile
 from pipelines.audio.waveform import SAMPLE_RATE, is_silent
 from pipelines.command import InputError
@@ -118,7 +118,55 @@ def read_with_pyav(path: Path, header: FileHeader | None, extent: Extent) -> Rec
     return first
 
 
-def _finished(path: Path, sound: Sound, header: FileHeader | None, extent: Extent) -> Recording:
+def from_samples(
+    samples: np.ndarray,
+    sample_rate: float,
+    *,
+    name: str = "the array",
+    longest_seconds: float = LONGEST_SECONDS,
+) -> Recording:
+    """Makes of samples what `read_recording` makes of a file that holds them.
+
+    Args:
+      samples: [num_samples] or [num_samples, num_channels]: floating-point ones from -1 to 1, or integers of up to 32
+        bits that span their type, as decoders of PCM give them.
+      sample_rate: Hz.
+      name: Of the samples, for sentences.
+      longest_seconds: What is longer is refused.
+
+    Raises:
+      InputError: Another shape or type, no samples, too many, NaN or infinite ones, or samples or a sample rate that no
+        recording has.
+    """
+    check_rate(name, sample_rate)
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > max(1, samples.shape[0])):
+        raise InputError(
+            f"{name} has the shape {list(samples.shape)}: give [num_samples], or [num_samples, num_channels]."
+        )
+    channels, bits = _scaled(samples, name)
+    if channels.ndim == 1:
+        channels = channels[:, np.newaxis]
+    extent = Extent(longest=longest_seconds)
+    if len(channels):
+        extent.check(name, len(channels) / sample_rate)
+    sound = Sound(channels, round(sample_rate), bits, is_length_stated=True)
+    return _finished(name, sound, None, extent)
+
+
+def _scaled(samples: np.ndarray, name: str) -> tuple[np.ndarray, int]:
+    """Turns samples of any type into float32, and counts their bits as `Sound` does."""
+    kind, size = samples.dtype.kind, samples.dtype.itemsize
+    if kind == "f":
+        with np.errstate(over="ignore"):  # What becomes infinite is refused.
+            return samples.astype(np.float32), 24
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128, 8
+    if kind == "i" and size <= 4:
+        return (samples / 2 ** (8 * size - 1)).astype(np.float32), min(8 * size, 24)
+    raise InputError(f"{name} holds {samples.dtype}: give floating-point samples from -1 to 1, or int16.")
+
+
+def _finished(path: Path | str, sound: Sound, header: FileHeader | None, extent: Extent) -> Recording:
     """Mixes, resamples, levels and rounds the samples of a file."""
     import soxr
 
@@ -129,7 +177,7 @@ def _finished(path: Path, sound: Sound, header: FileHeader | None, extent: Exten
     if not len(mono):
         raise NoSamplesError(f"{path} holds no samples: record it again or remove it.")
     if len(mono) > extent.longest * SAMPLE_RATE:
-        raise too_long(path, f"{len(mono) / SAMPLE_RATE:.4g} s", extent.longest)
+        raise TooLongError(path, f"{len(mono) / SAMPLE_RATE:.4g} s", extent.longest)
     peak = float(np.abs(mono).max())
     gain = 1.0 if is_silent(peak, sound.bits) else LEVEL / peak
     waveform = np.rint(mono * np.float32(gain * 32768)).astype(np.int16)
@@ -137,7 +185,7 @@ def _finished(path: Path, sound: Sound, header: FileHeader | None, extent: Exten
     return Recording(waveform, peak, sound.bits, notes, sound.has_pictures)
 
 
-def _check(path: Path, samples: np.ndarray) -> None:
+def _check(path: Path | str, samples: np.ndarray) -> None:
     """Stops on samples [num_samples, num_channels] that no recording has."""
     if not np.isfinite(samples).all():
         raise InputError(f"{path} holds NaN or infinite samples: export it again from its source.")

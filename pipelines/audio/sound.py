@@ -25,6 +25,27 @@ class NoSamplesError(InputError):
     """There are none in what is read of a file."""
 
 
+class TooLongError(InputError):
+    """A recording that is longer than an utterance may be.
+
+    Args:
+      name: Of the recording.
+      length: In words.
+      longest: Seconds that an utterance has at most.
+    """
+
+    def __init__(self, name: Path | str, length: str, longest: float):
+        super().__init__(name, length, longest)
+
+    def sentence(self, advice: str = "cut it up") -> str:
+        """Says what is wrong, and what to do about it."""
+        name, length, longest = self.args
+        return f"{name} is {length} long, and an utterance has at most {longest:g} s: {advice}."
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+
 class Extent(NamedTuple):
     """Which part of a file is read.
 
@@ -37,15 +58,15 @@ class Extent(NamedTuple):
     end: float = math.inf
     longest: float = math.inf
 
-    def check(self, path: Path, seconds: float) -> None:
+    def check(self, path: Path | str, seconds: float) -> None:
         """Stops on a file that states a length of so many seconds, before it is decoded.
 
         Raises:
-          InputError: It is too long.
+          TooLongError: It is too long.
         """
         seconds = min(seconds, self.end) - self.begin
         if seconds > self.longest + _ROUNDED_SECONDS:
-            raise too_long(path, f"{seconds:.0f} s", self.longest)
+            raise TooLongError(path, f"{seconds:.0f} s", self.longest)
 
 
 class Sound(NamedTuple):
@@ -72,16 +93,11 @@ class Sound(NamedTuple):
     has_pictures: bool = False
 
 
-def check_rate(path: Path, sample_rate: int) -> None:
+def check_rate(name: Path | str, sample_rate: float) -> None:
     """Stops on a sample rate that no recording has.
 
     Raises:
       InputError: It is that.
     """
     if sample_rate < _LOWEST_SAMPLE_RATE:
-        raise InputError(f"{path} states a sample rate of {sample_rate} Hz: export it again from its source.")
-
-
-def too_long(path: Path, length: str, longest: float) -> InputError:
-    """Makes the error of a file that is longer than an utterance may be."""
-    return InputError(f"{path} is {length} long, and an utterance has at most {longest:g} s: cut it up.")
+        raise InputError(f"{name} states a sample rate of {sample_rate} Hz: export it again from its source.")

@@ -35,6 +35,7 @@ def decoding(
     num_workers: int | None = None,
     video_settings: VideoSettings | None = None,
     trim_db: float = TRIM_DB,
+    read: _Read | None = None,
 ) -> Iterator[Iterator[Decoded]]:
     """Decodes batches of utterances in worker processes, in order, a few batches ahead of the one that is taken.
 
@@ -43,6 +44,7 @@ def decoding(
       num_workers: Processes; None: one a core.
       video_settings: Which frames of videos are read; None: none.
       trim_db: Where the silent ends of a clip begin: `FrontEnd.silence_db`.
+      read: From a recording, a video and a segment to a clip; None: `read_clip` with these settings.
 
     Returns:
       A context whose value iterates over the decoded batches.
@@ -50,7 +52,7 @@ def decoding(
     Raises:
       InputError: A process was killed.
     """
-    read = functools.partial(read_clip, video_settings=video_settings, trim_db=trim_db)
+    read = read or functools.partial(read_clip, video_settings=video_settings, trim_db=trim_db)
     num_workers = min(num_workers or processes.num_cores(), max(1, len(batches)))
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(num_workers, context, processes.end_with_parent) as pool:

@@ -1,0 +1,86 @@
+"""What a predictor takes: files, encoded bytes and samples in memory, each read as `prepare` reads recordings."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pipelines import audio
+from pipelines.audio.recording import Recording
+from pipelines.clips import Clip, read_clip
+from pipelines.command import InputError
+from pipelines.utterance import Segment
+from pipelines.video import VideoSettings
+
+MAX_SECONDS = 30.0
+"""A longer recording is not one utterance: models are trained on clips of seconds."""
+
+Source = Path | str | bytes | np.ndarray
+"""The path of a recording or video, the content of one, or samples [num_samples] or [num_samples, num_channels]."""
+
+_ADVICE = "predict it over time with --timeline, or cut it up"
+
+
+def read_source(
+    source: Source | None, sample_rate: float | None, video_settings: VideoSettings | None, trim_db: float
+) -> Clip:
+    """Reads audio and, where they are asked for, frames.
+
+    Args:
+      source: As `Source` says; None: nothing is there.
+      sample_rate: Hz, of samples alone.
+      video_settings: Which frames are read; None: none.
+      trim_db: Where the silent ends of the spoken part begin: `FrontEnd.silence_db`.
+
+    Raises:
+      InputError: What cannot be read, is too long, or lacks its sample rate.
+    """
+    if source is None:
+        return Clip(np.zeros(0, np.int16))
+    if isinstance(source, np.ndarray):
+        if sample_rate is None:
+            raise InputError("samples do not say how fast they were taken: give sample_rate, in Hz.")
+        return _of_samples(source, sample_rate)
+    if sample_rate is not None:
+        raise InputError("sample_rate is for samples: a file says its own, so leave it out.")
+    if isinstance(source, bytes):
+        return _of_bytes(source, lambda path: read_utterance(path, path, None, video_settings, trim_db))
+    return read_utterance(Path(source), Path(source), None, video_settings, trim_db)
+
+
+def read_utterance(
+    audio_path: Path | None,
+    video_path: Path | None,
+    segment: Segment | None,
+    video_settings: VideoSettings | None,
+    trim_db: float,
+) -> Clip:
+    """Reads the files of an utterance as `read_clip` does, of at most `MAX_SECONDS`."""
+    try:
+        return read_clip(audio_path, video_path, video_settings, trim_db, MAX_SECONDS, segment)
+    except audio.TooLongError as error:
+        raise InputError(error.sentence(_ADVICE)) from None
+
+
+def _of_samples(samples: np.ndarray, sample_rate: float) -> Clip:
+    try:
+        return clip_of(audio.from_samples(samples, sample_rate, longest_seconds=MAX_SECONDS))
+    except audio.TooLongError as error:
+        raise InputError(error.sentence(_ADVICE)) from None
+
+
+def clip_of(recording: Recording) -> Clip:
+    """Makes the clip of a recording without pictures."""
+    return Clip(recording.waveform, None, recording.peak, recording.bits, recording.notes)
+
+
+def _of_bytes(content: bytes, read: Callable[[Path], Clip]) -> Clip:
+    """Reads the content of a file; decoders in another process want a file."""
+    with tempfile.NamedTemporaryFile(prefix="emotion-tf-") as file:
+        file.write(content)
+        file.flush()
+        try:
+            return read(Path(file.name))
+        except InputError as error:
+            raise InputError(str(error).replace(file.name, "the recording")) from None
