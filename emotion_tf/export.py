@@ -7,7 +7,8 @@ Front end, tokenizer and label names are inside: `serving_default` takes `wavefo
 16 kHz and `transcript` [batch] string, and returns `probabilities`, `emotions` and `predicted`; `features`
 takes log_mel (or the audio features that the run reads, normalised), num_frames and token_ids instead, which
 `to_features` makes of waveform and transcript. Outputs of both
-are [batch, num_emotions]; `predicted` is True of the most probable emotion or, with several an utterance, of those that
+are [batch, num_emotions], and but for late fusion there is `embedding` [batch, embedding_dim], what the last layer
+reads; `predicted` is True of the most probable emotion or, with several an utterance, of those that
 reach the thresholds in metadata.json. A run that weighs its modalities adds `shares` [batch, num_modalities], in the
 order of `modalities` in metadata.json.
 A run that reads video adds the input `video_frames` [batch, num_video_frames, height, width, channels] float32 in

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion_tf.serving import Predictor
+from emotion_tf.serving.embedding_file import check_name
 from emotion_tf.serving.explain import Explainer
 from emotion_tf.serving.explanation_plot import save
 from emotion_tf.serving.listing import TABLE_SUFFIX, Item, find_items
@@ -80,6 +81,7 @@ def _predict_table(arguments: argparse.Namespace) -> None:
         raise InputError(f"{output} is what is to be predicted: give --output another name.")
     settings, predictor = _whisper_settings(arguments), Predictor(arguments.model)
     if arguments.embeddings:
+        check_name(arguments.embeddings)
         predictor.stop_without_embedding()
     enrolled = predictor.enrol(arguments.enrol or [])
     transcriber = Transcriber(settings) if settings else None

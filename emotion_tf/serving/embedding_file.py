@@ -27,6 +27,16 @@ class EmbeddingFile:
         self._file.flush()
 
 
+def check_name(path: Path) -> None:
+    """Stops on a name of another kind of file.
+
+    Raises:
+      InputError: It is one.
+    """
+    if path.suffix.lower() != SUFFIX:
+        raise InputError(f"{path} does not end in {SUFFIX}: give {FLAG} a name that does.")
+
+
 @contextlib.contextmanager
 def open_embeddings(path: Path, files: list[str], embedding_dim: int) -> Iterator[EmbeddingFile]:
     """Opens a file of embeddings, a new one or one that was begun.
@@ -41,8 +51,7 @@ def open_embeddings(path: Path, files: list[str], embedding_dim: int) -> Iterato
     Raises:
       InputError: Another suffix, a folder that cannot be written to, or a file that lacks embeddings of these files.
     """
-    if path.suffix.lower() != SUFFIX:
-        raise InputError(f"{path} does not end in {SUFFIX}: give {FLAG} a name that does.")
+    check_name(path)
     make_folder(path.parent, FLAG)
     journal = path.with_name(f"{path.name}.rows")
     if not journal.exists():
