@@ -9,9 +9,9 @@ import numpy as np
 
 from emotion_tf.probabilities import FLOOR
 from emotion_tf.serving.batches import in_batches, leave_out, together
-from emotion_tf.serving.enrolment import EnrolledRecording, statistics_of
+from emotion_tf.serving.enrolment import EnrolledRecording, speaker_inputs
 from emotion_tf.serving.loading import find_version, load_saved_model, read_metadata
-from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, printable, warnings_of
+from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, warnings_of
 from emotion_tf.serving.sources import MAX_SECONDS, Source, read_source
 from emotion_tf.serving.stream import WINDOW_SECONDS, Stream
 from pipelines import audio
@@ -385,15 +385,7 @@ class Predictor:
         """Makes the statistics of the speaker, [1, num_columns] each, where the model takes them; and warnings."""
         if self.metadata["normalise"] != "enrolled" or not waveform.any():
             return {}, []
-        same = [printable(str(one.file)) for one in enrolled if one.is_same(file, waveform)]
-        others = [one for one in enrolled if not one.is_same(file, waveform)]
-        warnings = [f"{', '.join(same)}: this recording itself, so not enrolled for it"] if same else []
-        statistics = statistics_of(others, self._least_std)
-        if statistics is None:
-            what = "no sound of the speaker beside this is enrolled" if enrolled else "no speaker is enrolled (--enrol)"
-            return {}, [*warnings, f"{what}: the statistics of training stand in"]
-        mean, std = statistics
-        return {"speaker_mean": mean[np.newaxis], "speaker_std": std[np.newaxis]}, warnings
+        return speaker_inputs(file, waveform, enrolled, self._least_std)
 
     def _arrays(self, clip: Clip, transcript: str) -> dict[str, np.ndarray]:
         """Makes a batch of one for `predict_batch`."""
