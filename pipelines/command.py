@@ -106,8 +106,11 @@ def _silent_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def progress_bar(total: int, description: str, unit: str, *, initial: int = 0, leave: bool = True) -> tqdm:
-    """Makes a bar with the time left on stderr, drawn often on a terminal and now and then in a file."""
+def progress_bar(total: int | None, description: str, unit: str, *, initial: int = 0, leave: bool = True) -> tqdm:
+    """Makes a bar with the time left on stderr, drawn often on a terminal and now and then in a file.
+
+    Where the total is not known (None) it counts.
+    """
     interval = 0.1 if sys.stderr.isatty() else 10.0
     return tqdm(total=total, desc=description, unit=unit, initial=initial, leave=leave, mininterval=interval)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -65,6 +67,51 @@ def read_file(function: Callable[..., _T], path: Path, *arguments: Any) -> _T:
             f"{path} ended the process that decodes it ({error}): it is damaged, or memory ran out; convert it with"
             " another program, or leave it out."
         ) from None
+
+
+def iterate_file(function: Callable[..., Iterator[_T]], path: Path, *arguments: Any) -> Iterator[_T]:
+    """Iterates in the other process over a file; the next item is made there while the last one is used here.
+
+    Args:
+      function: Of a module; takes the path and the arguments and returns an iterator.
+      path: The file.
+      arguments: Further ones.
+
+    Raises:
+      InputError: As the function raises it, or something ended the process.
+    """
+    key = read_file(_begin, path, function, arguments)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            ahead = pool.submit(read_file, _next_item, path, key)
+            while found := ahead.result():
+                ahead = pool.submit(read_file, _next_item, path, key)
+                yield found[0]
+        finally:
+            # Behind what is being made: the pool has one thread.
+            pool.submit(call, _end_iterator, key)
+
+
+_iterators: dict[tuple[int, int], Iterator[Any]] = {}
+_counter = itertools.count()
+
+
+def _begin(path: Path, function: Callable[..., Iterator[Any]], arguments: tuple[Any, ...]) -> tuple[int, int]:
+    """Starts an iterator in this process; a later process knows no key of it."""
+    key = (os.getpid(), next(_counter))
+    _iterators[key] = function(path, *arguments)
+    return key
+
+
+def _next_item(path: Path, key: tuple[int, int]) -> tuple[Any, ...]:
+    """Returns the next item in a tuple, which is empty at the end."""
+    if key not in _iterators:
+        raise InputError(f"{path}: the process that decodes it was ended by another file; give it again.")
+    return tuple(itertools.islice(_iterators[key], 1))
+
+
+def _end_iterator(key: tuple[int, int]) -> None:
+    _iterators.pop(key, None)
 
 
 class _Process:

@@ -84,6 +84,52 @@ def read_track(path: Path, extent: Extent, track: int = 0) -> Sound:
       NoSoundError: There are pictures alone.
       InputError: A file that is damaged, of no kind that FFmpeg knows, cut off, or too long.
     """
+    with _open_track(path, track) as (container, stream, seconds):
+        extent.check(path, seconds)
+        decoder = _Decoder(path, extent)
+        for _ in decoder.decode(container, stream):
+            pass
+        if decoder.is_at_end:
+            _stop_on_cut(path, decoder, stream, seconds)
+        return Sound(
+            decoder.take(),
+            decoder.rate or stream.rate,
+            decoder.bits,
+            decoder.names,
+            decoder.notes,
+            is_length_stated=seconds > 0,
+            num_tracks=len(container.streams.audio),
+            has_pictures=bool(picture_streams(container)),
+        )
+
+
+def read_track_in_blocks(path: Path, block_seconds: float, track: int = 0) -> Iterator[Sound]:
+    """Decodes a track of sound of any length block by block.
+
+    Args:
+      path: The file.
+      block_seconds: The least length of all blocks but the last, which may be empty and holds the notes on the whole.
+      track: Number of the track, counted from 0.
+
+    Raises:
+      NoSoundError: There are pictures alone.
+      InputError: A file that is damaged or of no kind that FFmpeg knows; behind the last block, one that is cut off.
+    """
+    with _open_track(path, track) as (container, stream, seconds):
+        decoder, taken = _Decoder(path, Extent()), 0
+        for position in decoder.decode(container, stream):
+            if position - taken >= block_seconds * decoder.rate > 0:
+                taken = position
+                yield Sound(decoder.take(), decoder.rate, decoder.bits, decoder.names)
+        yield Sound(
+            decoder.take(), decoder.rate or stream.rate, decoder.bits, decoder.names, decoder.notes, seconds > 0
+        )
+        _stop_on_cut(path, decoder, stream, seconds)
+
+
+@contextlib.contextmanager
+def _open_track(path: Path, track: int) -> Iterator[tuple[Any, Any, float]]:
+    """Opens a track of sound: its container, its stream, and the seconds that it states, 0 where it states none."""
     with open_container(path, "audio or video") as container:
         streams = container.streams.audio
         if not streams:
@@ -92,22 +138,7 @@ def read_track(path: Path, extent: Extent, track: int = 0) -> Sound:
         if stream.codec_context is None:
             raise InputError(f"{path} holds sound of a kind that PyAV does not decode: convert it to wav or flac.")
         is_stated = any(name in kind for name in _STATE_A_LENGTH) or (kind == "mp3" and _has_frame_count(path))
-        seconds = _seconds(container, stream) if is_stated else 0.0
-        extent.check(path, seconds)
-        decoder = _Decoder(path, extent)
-        decoder.decode(container, stream)
-        if decoder.is_at_end:
-            _stop_on_cut(path, decoder, stream, seconds)
-        return Sound(
-            decoder.channels,
-            decoder.rate or stream.rate,
-            decoder.bits,
-            decoder.names,
-            decoder.notes,
-            is_length_stated=seconds > 0,
-            num_tracks=len(streams),
-            has_pictures=bool(picture_streams(container)),
-        )
+        yield container, stream, _seconds(container, stream) if is_stated else 0.0
 
 
 def picture_streams(container: Any) -> list[Any]:
@@ -175,17 +206,17 @@ class _Decoder:
         self._made_for: tuple[Any, ...] = ()
 
     @property
-    def channels(self) -> np.ndarray:
-        """The samples of the extent, [num_samples, num_channels] float32."""
-        return np.concatenate(self._blocks, axis=1).T if self._blocks else np.zeros((0, 1), np.float32)
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """What was noticed, in sentences."""
         return (GAP,) * self._has_gap + (DAMAGED,) * bool(self.num_damaged)
 
-    def decode(self, container: Any, stream: Any) -> None:
-        """Reads an open container to the end of the extent, or to its own."""
+    def take(self) -> np.ndarray:
+        """Takes what was decoded of the extent since the last time: [num_samples, num_channels] float32."""
+        blocks, self._blocks = self._blocks, []
+        return np.concatenate(blocks, axis=1).T if blocks else np.zeros((0, 1), np.float32)
+
+    def decode(self, container: Any, stream: Any) -> Iterator[int]:
+        """Reads an open container to the end of the extent, or to its own; yields the position behind each packet."""
         import av
 
         for packet in container.demux():
@@ -202,6 +233,7 @@ class _Decoder:
                 continue
             for frame in frames:
                 self._take(frame)
+            yield self.position
             if self.rate and self.position >= self._extent.end * self.rate:
                 return
         self.is_at_end = True

@@ -170,7 +170,7 @@ def _finished(path: Path | str, sound: Sound, header: FileHeader | None, extent:
     """Mixes, resamples, levels and rounds the samples of a file."""
     import soxr
 
-    _check(path, sound.channels)
+    check_samples(path, sound.channels)
     mono, notes = mixed(sound.channels, sound.names)
     if sound.sample_rate != SAMPLE_RATE:
         mono = soxr.resample(mono, sound.sample_rate, SAMPLE_RATE)
@@ -181,12 +181,16 @@ def _finished(path: Path | str, sound: Sound, header: FileHeader | None, extent:
     peak = float(np.abs(mono).max())
     gain = 1.0 if is_silent(peak, sound.bits) else LEVEL / peak
     waveform = np.rint(mono * np.float32(gain * 32768)).astype(np.int16)
-    notes = (*_notes_on_length(header, sound), *sound.notes, *notes)
+    notes = (*notes_on_length(header, sound), *sound.notes, *notes)
     return Recording(waveform, peak, sound.bits, notes, sound.has_pictures)
 
 
-def _check(path: Path | str, samples: np.ndarray) -> None:
-    """Stops on samples [num_samples, num_channels] that no recording has."""
+def check_samples(path: Path | str, samples: np.ndarray) -> None:
+    """Stops on samples [num_samples, num_channels] that no recording has.
+
+    Raises:
+      InputError: NaN or infinite ones, or integers that were written as floating-point samples.
+    """
     if not np.isfinite(samples).all():
         raise InputError(f"{path} holds NaN or infinite samples: export it again from its source.")
     highest = max(samples.max(initial=0.0), -samples.min(initial=0.0))
@@ -194,7 +198,8 @@ def _check(path: Path | str, samples: np.ndarray) -> None:
         raise InputError(f"{path} holds samples up to {highest:.3g}, not from -1 to 1: export it again, scaled.")
 
 
-def _notes_on_length(header: FileHeader | None, sound: Sound) -> tuple[str, ...]:
+def notes_on_length(header: FileHeader | None, sound: Sound) -> tuple[str, ...]:
+    """Says in sentences what is amiss with the length of a file."""
     if header is not None and header.length is Length.SHORT:
         return (SHORT,)
     is_open = header is None or header.length is Length.OPEN

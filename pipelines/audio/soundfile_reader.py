@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipelines.audio.file_header import FileHeader
 from pipelines.audio.sound import Extent, Sound, check_rate
+from pipelines.command import InputError
 
 # Of the subtypes of libsndfile; all others have 16 bits, or fewer that span as much.
 _BITS = {"PCM_S8": 8, "PCM_U8": 8} | dict.fromkeys(
@@ -36,16 +39,48 @@ def read_with_soundfile(path: Path, header: FileHeader | None, extent: Extent) -
     """
     import soundfile
 
-    if _is_mpeg(path) or (header is not None and (header.is_mpeg or header.is_chained)):
-        return None
     try:
-        # By its number, for libsndfile takes any file named .mp3 for one; or what it reads as another file.
-        with _opened(path, header) as opened:
-            source = opened if isinstance(opened, _Mended) else opened.fileno()
-            with soundfile.SoundFile(source, closefd=False) as file:
-                return None if file.frames > _UNKNOWN_FRAMES else _read(path, file, header, extent)
+        with _opened(path, header) as file:
+            return _read(path, file, header, extent) if file else None
     except (soundfile.SoundFileError, OSError):
         return None
+
+
+def read_blocks_with_soundfile(path: Path, header: FileHeader | None, block_seconds: float) -> Iterator[Sound] | None:
+    """Reads a recording of any length block by block.
+
+    Args:
+      path: The file.
+      header: Of it.
+      block_seconds: The length of all blocks but the last.
+
+    Returns:
+      What `read_with_soundfile` returns, in blocks; None of what it does not read, or of more than two channels.
+
+    Raises:
+      InputError: A sample rate that no recording has; from the blocks, a file that ends before it should.
+    """
+    import soundfile
+
+    try:
+        with _opened(path, header) as file:
+            if not file or file.channels > 2:
+                return None
+            check_rate(path, file.samplerate)
+    except (soundfile.SoundFileError, OSError):
+        return None
+    return _blocks(path, header, block_seconds)
+
+
+def _blocks(path: Path, header: FileHeader | None, block_seconds: float) -> Iterator[Sound]:
+    with _opened(path, header) as file:
+        left = file.frames - (header.tail(file.frames) if header else 0)
+        while left:
+            channels = file.read(min(left, round(block_seconds * file.samplerate)), dtype="float32", always_2d=True)
+            if not len(channels):
+                raise InputError(f"{path} is cut off or damaged {left / file.samplerate:.1f} s before its end.")
+            left -= len(channels)
+            yield Sound(channels, file.samplerate, _BITS.get(file.subtype, 16), is_length_stated=file.format == "FLAC")
 
 
 def stated_seconds(path: Path) -> float | None:
@@ -84,9 +119,22 @@ def _read(path: Path, file: Any, header: FileHeader | None, extent: Extent) -> S
     return Sound(channels, rate, _BITS.get(file.subtype, 16), is_length_stated=file.format == "FLAC")
 
 
-def _opened(path: Path, header: FileHeader | None) -> io.FileIO:
-    """Opens a file; where its header leaves the length open as one whose header states it."""
-    return io.FileIO(path) if header is None or header.mend is None else _Mended(path, *header.mend)
+@contextlib.contextmanager
+def _opened(path: Path, header: FileHeader | None) -> Iterator[Any]:
+    """Opens a file as `soundfile.SoundFile`; None where soundfile does not read it whole, or not quietly."""
+    import soundfile
+
+    if _is_mpeg(path) or (header is not None and (header.is_mpeg or header.is_chained)):
+        yield None
+        return
+    # A header that leaves the length open is read as one that states it.
+    mend = header.mend if header else None
+    with (
+        _Mended(path, *mend) if mend else io.FileIO(path) as opened,
+        # By its number, for libsndfile takes any file named .mp3 for one; or what it reads as another file.
+        soundfile.SoundFile(opened if mend else opened.fileno(), closefd=False) as file,
+    ):
+        yield file if file.frames <= _UNKNOWN_FRAMES else None
 
 
 class _Mended(io.FileIO):
