@@ -1,4 +1,4 @@
-"""Tests of pipelines.audio.stream: long recordings block by block, the same samples as read at once."""
+"""Tests of pipelines.audio.long_recording: long recordings block by block, the same samples as read at once."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import soundfile
 
 from pipelines import isolation
 from pipelines.audio.recording import read_recording
-from pipelines.audio.stream import read_blocks
+from pipelines.audio.long_recording import read_blocks
 from pipelines.command import InputError
 
 SECONDS = 7

@@ -109,7 +109,7 @@ def test_every_moment_of_speech_belongs_to_a_segment_whatever_the_length(tmp_pat
 def test_the_length_of_blocks_changes_nothing(tmp_path, monkeypatch):
     waveform = tones((LOW, 7.3), (0, 2), (HIGH, 9.1), (LOW, 4))
     whole = find(tmp_path, waveform)
-    monkeypatch.setattr("pipelines.audio.stream.read_blocks.__defaults__", (1.7,))
+    monkeypatch.setattr("pipelines.audio.long_recording.read_blocks.__defaults__", (1.7,))
     parts = find(tmp_path, waveform)
     np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=1e-6)
     assert whole.segments == parts.segments
