@@ -5,8 +5,8 @@ import pytest
 import soundfile
 
 from pipelines import isolation
-from pipelines.audio.recording import read_recording
 from pipelines.audio.long_recording import read_blocks
+from pipelines.audio.recording import read_recording
 from pipelines.command import InputError
 
 SECONDS = 7
