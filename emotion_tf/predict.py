@@ -9,6 +9,9 @@ others are predicted all the same, and the exit status is 1.
 With --output FILE whole folders and tables are predicted into one file, .csv, .jsonl or .parquet: a row a recording,
 with file, emotion, probability_<emotion> of each, seconds, warnings, and error of what cannot be used. The same command
 again goes on where it was stopped. A table has the column path, relative to its folder, and optionally transcript.
+With --timeline a recording of any length is answered stretch by stretch: lines of file, start, end, emotion and
+probability_<emotion> of each, or files for --output: .jsonl, .csv, .png, .TextGrid, .eaf, .rttm, .vtt; then one line
+on the whole is printed. With --reference it also holds the emotion diarisation error rate.
 """
 
 import argparse
@@ -21,6 +24,8 @@ from typing import Any
 
 from emotion_tf.serving import Predictor
 from emotion_tf.serving.embedding_file import check_name
+from emotion_tf.serving.annotations import WRITERS, read_reference, rows, stop_on_unknown, write_annotations
+from emotion_tf.serving.diarisation import diarisation_errors
 from emotion_tf.serving.explain import Explainer
 from emotion_tf.serving.explanation_plot import save
 from emotion_tf.serving.listing import TABLE_SUFFIX, Item, find_items
@@ -28,6 +33,7 @@ from emotion_tf.serving.loading import model_sha256
 from emotion_tf.serving.many_files import predict_files
 from emotion_tf.serving.prediction import Given, printable
 from emotion_tf.serving.table import NOT_SURE, Settings, open_table
+from emotion_tf.serving.timeline import TimelineSettings, find_timeline
 from pipelines.clips import Clip
 from pipelines.command import InputError, make_folder, run_command
 from pipelines.parsers import Group, add_flag, command_parser
@@ -40,18 +46,34 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
       InputError: Whatever the user can mend.
     """
-    arguments = make_parser().parse_args(argv)
+    arguments = _sorted_out(make_parser().parse_args(argv))
     _check(arguments)
     if arguments.enrol and not arguments.files:
         raise InputError("--enrol takes every file behind it, and none is left to predict: name that one before it.")
-    if arguments.output:
+    if arguments.timeline:
+        _predict_timeline(arguments)
+    elif arguments.output:
         _predict_table(arguments)
     else:
         _predict_files(arguments)
 
 
+def _sorted_out(arguments: argparse.Namespace) -> argparse.Namespace:
+    """Tells files to write from files to predict where both stand behind --output: a table is one, by its place."""
+    given = arguments.output or []
+    outputs = [path for path in given if path.suffix.lower() in WRITERS] if arguments.timeline else given[:1]
+    inputs = [path for path in given if path not in outputs]
+    return argparse.Namespace(**vars(arguments) | {"files": [*inputs, *arguments.files], "output": outputs})
+
+
 def _check(arguments: argparse.Namespace) -> None:
     """Stops on flags that do not fit each other."""
+    for name in () if arguments.timeline else ("window", "hop", "smooth", "reference"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name} belongs to --timeline: add that, or leave this out.")
+    if arguments.timeline:
+        _check_timeline(arguments)
+        return
     for name in ("embeddings", "workers"):
         if getattr(arguments, name) is not None and not arguments.output:
             raise InputError(f"--{name} belongs to --output: add that, or leave this out.")
@@ -74,9 +96,38 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError(f"--workers {arguments.workers} decode nothing: give 1 or more.")
 
 
+def _check_timeline(arguments: argparse.Namespace) -> None:
+    """Stops on flags that a timeline does not take."""
+    for name in ("transcript", "transcribe", "explain", "embeddings", "workers", "reject_below"):
+        if getattr(arguments, name):
+            raise InputError(f"--timeline reads sound alone, stretch by stretch: leave --{name.replace('_', '-')} out.")
+    if len(arguments.files) != 1:
+        raise InputError(f"--timeline takes one recording, and {len(arguments.files)} are given: name one.")
+    stop_on_unknown(arguments.output)
+    if arguments.files[0].absolute() in {path.absolute() for path in arguments.output}:
+        raise InputError(f"{arguments.files[0]} is what is to be predicted: give --output another name.")
+
+
+def _predict_timeline(arguments: argparse.Namespace) -> None:
+    """Finds which emotion appears when in one recording."""
+    [file] = arguments.files
+    given = {"window_seconds": arguments.window, "hop_seconds": arguments.hop, "smooth_seconds": arguments.smooth}
+    settings = TimelineSettings(**{name: seconds for name, seconds in given.items() if seconds is not None})
+    predictor = Predictor(arguments.model)
+    reference = arguments.reference and read_reference(arguments.reference, predictor.emotions, file.stem)
+    timeline = find_timeline(predictor, file, settings, enrolled=predictor.enrol(arguments.enrol or []))
+    write_annotations(timeline, arguments.output)
+    summary = timeline.summary()
+    if reference:
+        summary["diarisation"] = diarisation_errors(reference, timeline.segments, timeline.seconds).to_json()
+    lines = [] if arguments.output else rows(timeline)
+    for line in (*lines, summary):
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
 def _predict_table(arguments: argparse.Namespace) -> None:
     """Predicts folders, tables and files into one file."""
-    output, items = arguments.output, find_items(arguments.files)
+    [output], items = arguments.output, find_items(arguments.files)
     if output.absolute() in {path.absolute() for path in (*arguments.files, *(item.path for item in items))}:
         raise InputError(f"{output} is what is to be predicted: give --output another name.")
     settings, predictor = _whisper_settings(arguments), Predictor(arguments.model)
@@ -149,6 +200,7 @@ def make_parser() -> argparse.ArgumentParser:
     sentence = f"Say {NOT_SURE!r} in place of an emotion whose calibrated probability is lower."
     add_flag(parser, "--reject-below", sentence, "from 0 to 1", type=float, metavar="P", shown="off")
     _add_table_flags(parser.add_argument_group("many files"))
+    _add_timeline_flags(parser.add_argument_group("long recordings"))
     group = parser.add_argument_group("transcription")
     add_flag(group, "--transcribe", "Read what whisper transcribes of each file.", action="store_true")
     add_whisper_arguments(group)
@@ -156,12 +208,29 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_table_flags(group: Group) -> None:
-    sentence = "Write a row of each recording to this file (.csv, .jsonl, .parquet); one that was begun is continued."
-    add_flag(group, "--output", sentence, type=Path, metavar="FILE")
+    sentence = (
+        "Write a row of each recording to this file (.csv, .jsonl, .parquet); one that was begun is continued. With"
+        f" --timeline: write the stretches to these files ({', '.join(WRITERS)})."
+    )
+    add_flag(group, "--output", sentence, type=Path, nargs="+", metavar="FILE")
     sentence = "Write what the last layer reads of each recording to this file (.npz): files and embeddings."
     add_flag(group, "--embeddings", sentence, type=Path, metavar="FILE")
     sentence = "Decode in this many processes."
     add_flag(group, "--workers", sentence, "at least 1", type=int, metavar="N", shown="one a core")
+
+
+def _add_timeline_flags(group: Group) -> None:
+    usual = TimelineSettings()
+    sentence = "Say which emotion appears when in a recording of any length."
+    add_flag(group, "--timeline", sentence, action="store_true")
+    sentence = "Ask the model about windows of this length."
+    add_flag(group, "--window", sentence, type=float, metavar="SECONDS", shown=f"{usual.window_seconds:g}")
+    sentence = "Begin a window this long after the one before: the grain of the answer."
+    add_flag(group, "--hop", sentence, type=float, metavar="SECONDS", shown=f"{usual.hop_seconds:g}")
+    sentence = "Average the answers over this time; 0: not."
+    add_flag(group, "--smooth", sentence, type=float, metavar="SECONDS", shown=f"{usual.smooth_seconds:g}")
+    sentence = "Hold the stretches against those of this file (.TextGrid, .rttm): emotion diarisation error rate."
+    add_flag(group, "--reference", sentence, type=Path, metavar="FILE")
 
 
 def _answer(predictor: Predictor, folder: Path | None) -> Callable[..., dict[str, Any]]:

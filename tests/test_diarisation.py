@@ -1,9 +1,9 @@
-"""Tests of emotion_tf.evaluation.diarisation: the emotion diarisation error rate, by hand."""
+"""Tests of emotion_tf.serving.diarisation: the emotion diarisation error rate, by hand."""
 
 import pytest
 
-from emotion_tf.evaluation.diarisation import DiarisationErrors, diarisation_errors
 from emotion_tf.serving.annotations import Labelled
+from emotion_tf.serving.diarisation import DiarisationErrors, diarisation_errors
 
 
 def errors(reference, found, seconds=10.0):

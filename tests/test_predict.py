@@ -214,3 +214,63 @@ def test_a_folder_that_cannot_be_made_gets_a_sentence(predict, tmp_path, recordi
     status, lines, [error] = predict(recordings[0], "--explain", tmp_path / "file" / "why")
     assert (status, lines) == (1, [])
     assert "give another folder to --explain" in error
+
+
+def speech_like(path, seconds=4):
+    """Writes a sound for which a voice gate that takes all sound for speech is enough."""
+    rng = np.random.default_rng(0)
+    soundfile.write(path, 0.1 * rng.standard_normal(seconds * 16000), 16000)
+    return path
+
+
+@pytest.fixture
+def all_sound_is_speech(monkeypatch):
+    def read(path):
+        waveform, _ = soundfile.read(path, dtype="float32")
+        yield waveform, np.ones(len(waveform) // 512, np.float32), ()
+
+    monkeypatch.setattr("emotion_tf.serving.timeline.isolation.iterate_file", lambda _, path: read(path))
+
+
+@pytest.mark.usefixtures("all_sound_is_speech")
+def test_a_timeline_is_printed_stretch_by_stretch_and_then_on_the_whole(predict, tmp_path):
+    clip = speech_like(tmp_path / "talk.wav")
+    status, lines, _ = predict(clip, "--timeline", "--hop", "1", "--window", "2")
+    assert status == 0
+    *segments, whole = lines
+    assert segments[0]["start"] == 0
+    assert segments[-1]["end"] == whole["seconds"] == 4
+    assert whole["speech_seconds"] == sum(whole["emotion_seconds"].values()) == 4
+    assert "text of the model is taken for absent" in whole["warnings"]
+
+
+@pytest.mark.usefixtures("all_sound_is_speech")
+def test_a_timeline_goes_to_files_by_suffix_and_meets_its_reference(predict, tmp_path):
+    clip = speech_like(tmp_path / "talk.wav")
+    outputs = [tmp_path / f"talk{suffix}" for suffix in (".rttm", ".TextGrid", ".vtt")]
+    # The recording may stand behind the files to write, too.
+    status, [whole], _ = predict("--timeline", "--output", *outputs, clip)
+    assert status == 0
+    assert all(path.exists() for path in outputs)
+    status, [again], _ = predict(clip, "--timeline", "--output", outputs[2], "--reference", outputs[0])
+    assert again["diarisation"]["error_rate"] == pytest.approx(0, abs=1e-3)
+    assert {name: value for name, value in again.items() if name != "diarisation"} == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["a.wav", "--hop", "1"], "--hop belongs to --timeline"),
+        (["a.wav", "--reference", "a.rttm"], "--reference belongs to --timeline"),
+        (["--timeline"], "--timeline takes one recording, and 0 are given"),
+        (["a.wav", "b.wav", "--timeline"], "--timeline takes one recording, and 2 are given"),
+        (["a.wav", "--timeline", "--transcript", "oh"], "leave --transcript out"),
+        (["a.wav", "--timeline", "--reject-below", "0.5"], "leave --reject-below out"),
+        (["a.wav", "--timeline", "--output", "a.doc"], "takes one recording, and 2 are given"),
+        (["a.csv", "--timeline", "--output", "a.csv"], "a.csv is what is to be predicted"),
+    ],
+)
+def test_flags_of_timelines_that_do_not_fit_are_refused(predict, arguments, sentence):
+    status, lines, errors = predict(*arguments)
+    assert (status, lines) == (1, [])
+    assert sentence in errors[-1]

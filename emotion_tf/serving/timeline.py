@@ -14,11 +14,12 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from emotion_tf.serving.enrolment import EnrolledRecording
+from emotion_tf.serving.prediction import printable
 from emotion_tf.serving.predictor import Predictor
 from pipelines import isolation
 from pipelines.audio.front_end import LEAST_LEVEL
@@ -117,6 +118,16 @@ class Timeline:
     probabilities: np.ndarray
     envelope: np.ndarray
     warnings: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Collects what JSON holds of the whole: file, seconds, seconds of speech and of each emotion, warnings."""
+        return {
+            "file": printable(str(self.file)),
+            "seconds": round(self.seconds, 3),
+            "speech_seconds": round(sum(turn.end - turn.start for turn in self.turns), 3),
+            "emotion_seconds": {emotion: round(seconds, 3) for emotion, seconds in self.seconds_of().items()},
+            "warnings": list(self.warnings),
+        }
 
     def seconds_of(self) -> dict[str, float]:
         """Sums the lengths of segments of each emotion."""

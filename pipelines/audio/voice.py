@@ -77,7 +77,7 @@ def _loudest(chunks: np.ndarray) -> float:
 
 
 def read_with_voice(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[str, ...]]]:
-    """Reads a recording as `pipelines.audio.long_recording.read_blocks` does: samples, probabilities of speech, and notes."""
+    """Reads a recording as `long_recording.read_blocks` does: samples, probabilities of speech, and notes."""
     gate = VoiceGate()
     for block in read_blocks(path):
         yield block.waveform, gate(block.waveform), block.notes

@@ -36,9 +36,10 @@ class DiarisationErrors(NamedTuple):
         return sum(self[:4]) / self.total if self.total else 0.0
 
     def to_json(self) -> dict[str, float]:
-        """Returns the rate and its parts, all as shares of the recording."""
+        """Returns the rate and its parts, all as shares of the recording, and its seconds."""
         parts = {name: getattr(self, name) / self.total if self.total else 0.0 for name in self._fields[:4]}
-        return {"error_rate": self.error_rate, **parts, "seconds": self.total}
+        found = {"error_rate": self.error_rate, **parts, "seconds": self.total}
+        return {name: round(number, 6) for name, number in found.items()}
 
 
 def diarisation_errors(reference: Iterable[Any], found: Iterable[Any], seconds: float) -> DiarisationErrors:
