@@ -142,6 +142,13 @@ def test_marks_and_absent_modalities_are_told(tmp_path):
     }
 
 
+@pytest.mark.usefixtures("loud_is_speech")
+def test_what_ails_most_of_the_speech_is_told(tmp_path):
+    noise = np.random.default_rng(0).standard_normal(6 * 16000).astype(np.float32)
+    assert "most of the speech is noisy" in find(tmp_path, 0.1 * noise).warnings
+    assert find(tmp_path, tones((LOW, 6))).warnings == ("the model carries the mark 'synthetic'",)
+
+
 def test_a_model_without_sound_has_no_timeline(tmp_path):
     model = PitchModel()
     model.modalities = ("text",)

@@ -255,7 +255,7 @@ class _Reading:
     def _inspect(self, window: np.ndarray) -> None:
         """Looks for what no front end can mend, in one window of each batch."""
         self._num_inspected += 1
-        self._findings.update(findings_of(inspect(window), self._predictor.metadata["bandwidth_hz"]))
+        self._findings.update(findings_of(inspect(window), self._predictor.metadata["bandwidth_hz"]).keys())
 
     def _hops(self) -> np.ndarray:
         """Averages the answers of the windows that cover each hop: [num_hops, num_emotions], NaN without any."""
