@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from emotion_tf.serving import Predictor
-from emotion_tf.serving.embedding_file import check_name
 from emotion_tf.serving.annotations import WRITERS, read_reference, rows, stop_on_unknown, write_annotations
 from emotion_tf.serving.diarisation import diarisation_errors
+from emotion_tf.serving.embedding_file import check_name
 from emotion_tf.serving.explain import Explainer
 from emotion_tf.serving.explanation_plot import save
 from emotion_tf.serving.listing import TABLE_SUFFIX, Item, find_items

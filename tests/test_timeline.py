@@ -28,9 +28,6 @@ class PitchModel:
         self.metadata = {"modalities": ["audio"], "normalise": "clip", "bandwidth_hz": None, "marks": ["synthetic"]}
         self.num_windows = 0
 
-    def speaker(self, enrolled):
-        return {}
-
     def predict_batch(self, waveforms, transcripts):
         assert list(transcripts) == [""] * len(waveforms)
         peaks = np.abs(waveforms).max(axis=1)

@@ -83,7 +83,7 @@ class Predictor:
         return tuple(self.metadata["audio_features"])
 
     @property
-    def _least_std(self) -> np.ndarray:
+    def least_std(self) -> np.ndarray:
         """What features of enrolled speakers are divided by at least: [num_columns]."""
         return least_std(self.audio_features, self.front_end, self.metadata.get("encoder"))
 
@@ -153,7 +153,7 @@ class Predictor:
             "transcript": tf.constant(list(transcripts), tf.string),
         }
         if self.metadata["normalise"] == "enrolled":
-            unknown = np.zeros((len(waveforms), len(self._least_std)))
+            unknown = np.zeros((len(waveforms), len(self.least_std)))
             given = {"speaker_mean": speaker_mean, "speaker_std": speaker_std}
             inputs |= {n: tf.constant(unknown if v is None else v, tf.float32) for n, v in given.items()}
         if settings := self.video:
@@ -385,7 +385,7 @@ class Predictor:
         """Makes the statistics of the speaker, [1, num_columns] each, where the model takes them; and warnings."""
         if self.metadata["normalise"] != "enrolled" or not waveform.any():
             return {}, []
-        return speaker_inputs(file, waveform, enrolled, self._least_std)
+        return speaker_inputs(file, waveform, enrolled, self.least_std)
 
     def _arrays(self, clip: Clip, transcript: str) -> dict[str, np.ndarray]:
         """Makes a batch of one for `predict_batch`."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emotion_tf.serving.enrolment import EnrolledRecording
+from emotion_tf.serving.enrolment import EnrolledRecording, speaker_inputs
 from emotion_tf.serving.prediction import printable
 from emotion_tf.serving.predictor import Predictor
 from pipelines import isolation
@@ -160,7 +160,7 @@ def find_timeline(
     """
     if "audio" not in predictor.modalities:
         raise InputError(f"{predictor.folder} reads no sound, so it has no timeline: name a model that does.")
-    found = _Reading(predictor, settings or TimelineSettings(), predictor.speaker(enrolled))
+    found = _Reading(predictor, settings or TimelineSettings(), _speaker(predictor, enrolled))
     blocks = isolation.iterate_file(read_with_voice, Path(file))
     # The length is not known before the end of many files.
     with progress_bar(None, Path(file).name, "s") as bar:
@@ -168,6 +168,13 @@ def find_timeline(
             found.take(waveform, voice, notes)
             bar.update(found.num_samples // SAMPLE_RATE - bar.n)
     return found.finish(Path(file))
+
+
+def _speaker(predictor: Predictor, enrolled: Sequence[EnrolledRecording]) -> Mapping[str, np.ndarray]:
+    """Makes the inputs about the only speaker; none where nothing is enrolled."""
+    if not enrolled:
+        return {}
+    return speaker_inputs(None, np.zeros(0, np.int16), enrolled, predictor.least_std)[0]
 
 
 class _Reading:
