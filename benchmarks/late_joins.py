@@ -120,7 +120,8 @@ def _without(joined: Joined, rule: str, fits: Sequence[Fit], place: int) -> pd.D
     for fit, (_, rows) in zip(fits, joined.fits(), strict=True):
         is_present = np.ones(rows.probabilities.shape[:2])
         is_present[:, place] = 0
-        found = late_rules.combine(rows.probabilities, is_present, rule, **fit.parameters)
+        parameters: Mapping[str, Any] = fit.parameters
+        found = late_rules.combine(rows.probabilities, is_present, rule, **parameters)
         tables.append(_with_probabilities(rows.tables[0], found, joined.emotions))
     return pd.concat(tables).sort_index()
 

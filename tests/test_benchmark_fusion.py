@@ -14,6 +14,7 @@ from benchmarks.late_joins import Late
 from emotion_tf import crossval, late_rules
 from emotion_tf.evaluation import joined_predictions, metrics
 from emotion_tf.runs.folder import Scored
+from pipelines.command import InputError
 from pipelines.folds import Fold, make_folds
 
 EMOTIONS = ("calm", "happy", "sad")
@@ -241,3 +242,11 @@ def test_the_bench_trains_what_it_needs_and_writes_a_result_of_all_systems(recor
     records.clear()
     fusion.main(flags)
     assert not [arguments for arguments in records if "-fold-" in arguments.run.name]
+
+
+@pytest.mark.parametrize("number", ["0", "4"])
+def test_early_fusion_has_no_more_seeds_than_its_branches(number, tmp_path):
+    flags = ["--records", "records", "--text-run", "run", "--work", str(tmp_path / "work")]
+    with pytest.raises(InputError, match=f"--early-seeds {number} cannot work: give 1 to 3"):
+        fusion.main([*flags, "--early-seeds", number])
+    assert not (tmp_path / "work").exists()
