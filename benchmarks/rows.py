@@ -64,7 +64,13 @@ def overview() -> Rows:
         ),
         _scored("audio, 60 epochs", "RAVDESS", "UAR", ravdess[0], read_result("ravdess")),
         *(
-            _scored(what, "RAVDESS, paired sentences", "UAR", _paired(paired["systems"][name]), paired)
+            _scored(
+                what.format(**paired["branches"]),
+                "RAVDESS, paired sentences",
+                "UAR",
+                _paired(paired["systems"][name]),
+                paired,
+            )
             for what, name in PAIRED.items()
         ),
         _scored("text", "GoEmotions, 28 emotions", "macro-F1", words[0], read_result("text_corpora")),
@@ -74,8 +80,8 @@ def overview() -> Rows:
 
 
 PAIRED = {
-    "audio, 30 epochs": "audio",
-    "text": "text",
+    "audio, {audio}": "audio",
+    "text, {text}": "text",
     "late fusion, `mean`": "late-mean",
     "early fusion, `concat`": "early-concat",
 }

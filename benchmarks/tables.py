@@ -112,18 +112,7 @@ SECTIONS: Mapping[str, Section] = {
         "What the command above does, fold 0 for all where each fold has a command of its own.",
         ("python -m benchmarks.recognition --commands",),
     ),
-    "fusion": Section(
-        "Fusion, on real speech with real sentences",
-        rows.fusion_bench,
-        ("fusion",),
-        "RAVDESS with paired sentences, 1166 clips of 20 actors, folds lj5, each clip tested once, one seed, 30 epochs"
-        " of audio. `weighted` and `stacker` are fitted on the validation split: their validation scores are too good.",
-        (
-            "python -m pipelines.prepare --corpus ravdess --transcripts paired --sentences data/goemotions"
-            " --store-waveform --records data/records/ravdess-paired",
-            "python -m benchmarks.fusion --records data/records/ravdess-paired --audio-epochs 30",
-        ),
-    ),
+    "fusion": Section("Fusion, on real speech with real sentences", rows.fusion_bench, ("fusion",)),
     "audio_models": Section(
         "Audio models",
         rows.audio_models,
