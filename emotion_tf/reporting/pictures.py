@@ -122,7 +122,7 @@ def curves(histories: Sequence[pd.DataFrame], headline: str, chance: float) -> F
 
 
 def groups(by: Mapping[str, Mapping[str, Mapping[str, float]]], name: str, whole: float, chance: float) -> Figure:
-    """Draws a bar for each member of each group: speakers, sexes, intensities, statements.
+    """Draws a bar for each member of each group, speakers, sexes, intensities, statements, with intervals if any.
 
     Args:
       by: Group -> member -> scores, as in scores.json.
@@ -137,6 +137,9 @@ def groups(by: Mapping[str, Mapping[str, Mapping[str, float]]], name: str, whole
     for axes, (group, members) in zip(grid, drawn.items(), strict=True):
         rows = range(len(members))
         axes.barh(rows, [of[name] for of in members.values()], color=_BAR, edgecolor=_INK, linewidth=0.5)
+        for row, of in enumerate(members.values()):
+            if interval := of.get(f"{name}_interval"):
+                axes.plot(interval, [row, row], color=_INK, marker="|", markersize=7, linewidth=1)
         axes.axvline(whole, linestyle="--", color=_LINE, label="all")
         axes.axvline(chance, linestyle=":", color=_INK, label="chance")
         axes.set_yticks(rows, [f"{shortened(one)} ({of['num_utterances']})" for one, of in members.items()])

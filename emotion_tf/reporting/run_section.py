@@ -13,7 +13,7 @@ from emotion_tf.reporting.blocks import Block, Clip, Clips, Diagram, Epochs, Pic
 from emotion_tf.reporting.boxes import Box
 from emotion_tf.reporting.clips import Stored, clip_of, confident_errors
 from emotion_tf.reporting.subjects import Subject
-from emotion_tf.reporting.wording import format_count
+from emotion_tf.reporting.wording import format_count, format_interval
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
 from pipelines.files import read_json
@@ -150,20 +150,49 @@ def _reliability(subject: Subject, rows: pd.DataFrame, scores: Mapping[str, Any]
 
 
 def _groups(scores: Mapping[str, Any]) -> Iterator[Block]:
-    """Draws bars by speaker, sex, intensity and statement, as far as the corpus names them."""
+    """Draws bars by speaker, sex, intensity and statement, as far as the corpus names them, and tells intervals."""
     by = {group: members for group, members in scores["by"].items() if members}
     if not by:
         return
     name = "macro_f1" if scores.get("is_multi_label") else UAR
-    figure = pictures.groups(by, name, scores[name], scores["chance"][name])
     found = "; ".join(
         f"{group}: " + ", ".join(f"{one} {of[name]:.3f}" for one, of in pictures.chosen_members(members, name).items())
         for group, members in by.items()
     )
     large = [group for group, members in by.items() if len(members) > pictures.MOST_MEMBERS]
-    left_out = "".join(f" Of the {group}s the lowest and the highest are shown." for group in large)
-    caption = f"{TITLES[name]} by {', '.join(by)}, beside all together (dashed) and chance (dotted).{left_out}"
-    yield Picture(figure, f"Bars of {TITLES[name]} by group. {found}.", caption)
+    caption = [f"{TITLES[name]} by {', '.join(by)}, beside all together (dashed) and chance (dotted)."]
+    caption += [f"Of the {group}s the lowest and the highest are shown." for group in large]
+    yield Picture(
+        pictures.groups(by, name, scores[name], scores["chance"][name]),
+        f"Bars of {TITLES[name]} by group. {found}.",
+        " ".join([*caption, *_bar_intervals(by, scores["unit"])]),
+    )
+    if of_several := {group: members for group, members in by.items() if group != scores["unit"]}:
+        yield _groups_table(of_several, name, scores["unit"])
+
+
+def _bar_intervals(by: Mapping[str, Mapping[str, Mapping[str, Any]]], unit: str) -> Iterator[str]:
+    """Says what the intervals of bars are over, and why there are none where there are none."""
+    members = [of for group, found in by.items() if group != unit for of in found.values()]
+    if any("num_units" not in of for of in members):
+        yield "Bars have no intervals: an earlier version wrote these scores."
+        return
+    if members:
+        yield f"Thin lines are 95 % intervals over the {unit}s of a bar."
+    if unit in by:
+        yield f"A {unit} has none: clips of one {unit} are no sample of {unit}s."
+
+
+def _groups_table(by: Mapping[str, Mapping[str, Mapping[str, Any]]], name: str, unit: str) -> Table:
+    """Sets the score of each member of groups beside its interval and what it rests on."""
+    rows = []
+    for group, members in by.items():
+        for one, of in pictures.chosen_members(members, name).items():
+            interval = format_interval(of[f"{name}_interval"], unit, 1, 3) if "num_units" in of else "-"
+            sizes = str(of["num_utterances"]), str(of.get("num_units", "-"))
+            rows.append([f"{group} {one}", f"{of[name]:.3f}", interval, *sizes])
+    head = ("group", TITLES[name], f"95 % over {unit}s", "utterances", f"{unit}s")
+    return Table(f"{TITLES[name]} by group", head, rows)
 
 
 def _errors(subject: Subject, rows: pd.DataFrame, stored: Mapping[str, Stored], *, has_audio: bool) -> Iterator[Block]:
