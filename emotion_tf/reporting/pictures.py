@@ -10,6 +10,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
@@ -46,7 +48,9 @@ def svg(figure: Figure, number: int) -> str:
     """
     _lay_out(figure)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    # Figure.savefig would draw twice: once to find a layout, although it is found.
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(\bid="|"#|url\(#)', lambda found: f"{found[0]}f{number}-", text)
@@ -54,10 +58,11 @@ def svg(figure: Figure, number: int) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """Writes a figure as PNG on white ground."""
+    """Writes a figure as PNG on white ground; the figure keeps that ground."""
     _lay_out(figure)
+    figure.set(dpi=110, facecolor="white")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, facecolor="white", pil_kwargs={"compress_level": 4})
+    FigureCanvasAgg(figure).print_png(buffer, pil_kwargs={"compress_level": 4})
     return buffer.getvalue()
 
 
