@@ -94,7 +94,7 @@ def side_by_side(scores: Mapping[str, Mapping[str, Any]], headline: str, split: 
     unit = next(iter(scores.values()))["unit"]
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6))
-    axes.set_xlabel(f"{TITLES[headline]}, {split} split (share; bars: 95 % over {unit}s)")
+    axes.set_xlabel(f"{TITLES[headline]}, {split} split (share; thin lines: 95 % over {unit}s)")
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 
