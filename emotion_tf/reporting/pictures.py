@@ -119,7 +119,9 @@ def curves(histories: Sequence[pd.DataFrame], headline: str, chance: float) -> F
         scores.plot(epochs[values.idxmax()], values.max(), "D", color=_LINE, label=labels[2])
     scores.axhline(chance, linestyle=":", color=_INK, label="chance")
     losses.set(ylabel="loss (cross-entropy, nats)")
-    scores.set(xlabel="epoch", ylabel=TITLES[headline], ylim=(0, 1))
+    # Around a single epoch the axis would have ticks between whole numbers.
+    most = max(int(history["epoch"].max()) for history in histories) + 1
+    scores.set(xlabel="epoch", ylabel=TITLES[headline], ylim=(0, 1), xlim=(0.5, most + 0.5))
     scores.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (losses, scores):
         axes.legend(fontsize="small")
