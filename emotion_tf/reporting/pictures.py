@@ -157,7 +157,7 @@ def groups(by: Mapping[str, Mapping[str, Mapping[str, float]]], name: str, whole
     return figure
 
 
-def chosen_members(members: Mapping[str, Mapping[str, float]], name: str) -> dict[str, Mapping[str, float]]:
+def chosen_members(members: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Mapping[str, Any]]:
     """Leaves out the middle of a large group: what is drawn of it."""
     if len(members) <= MOST_MEMBERS:
         return dict(members)

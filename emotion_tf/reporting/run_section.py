@@ -208,7 +208,8 @@ def _bar_intervals(by: Mapping[str, Mapping[str, Mapping[str, Any]]], unit: str)
 def _of_each_group(scores: Mapping[str, Any]) -> Iterator[Block]:
     """Sets the score of each member of groups of several speakers beside its interval and what it rests on."""
     name, unit, rows = "macro_f1" if scores.get("is_multi_label") else UAR, scores["unit"], []
-    for group, members in scores["by"].items():
+    by: Mapping[str, Mapping[str, Mapping[str, Any]]] = scores["by"]
+    for group, members in by.items():
         for one, of in pictures.chosen_members(members, name).items() if group != unit else ():
             interval = format_interval(of[f"{name}_interval"], unit, 1, 3) if "num_units" in of else "-"
             sizes = str(of["num_utterances"]), str(of.get("num_units", "-"))
