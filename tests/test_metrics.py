@@ -229,9 +229,24 @@ def test_scores_are_broken_down_by_the_groups_that_there_are(predictions):
     assert set(found["sex"]) == {"female"}
     rows = predictions[predictions["sex"] == "female"]
     half = metrics.scores(rows, EMOTIONS)
-    names = ("unweighted_average_recall", "accuracy", "num_utterances")
+    names = ("unweighted_average_recall", "accuracy")
+    names = (*names, *(f"{name}_interval" for name in names), "num_utterances", "num_units")
     assert found["sex"]["female"] == {name: half[name] for name in names}
+    assert found["sex"]["female"]["num_units"] == 5
     assert found["speaker"]["03"]["num_utterances"] == 20
+
+
+def test_a_speaker_has_no_interval_over_clips(predictions):
+    found = metrics.scores(predictions, EMOTIONS)["by"]["speaker"]
+    assert {one["unweighted_average_recall_interval"] for one in found.values()} == {None}
+    assert {one["num_units"] for one in found.values()} == {1}
+
+
+def test_groups_without_speakers_have_intervals_over_utterances(predictions):
+    found = metrics.scores(predictions.assign(speaker=""), EMOTIONS)["by"]["sex"]["female"]
+    assert found["num_units"] == found["num_utterances"] == 50
+    low, high = found["accuracy_interval"]
+    assert low < found["accuracy"] < high
 
 
 def test_predictions_without_probabilities_have_no_scores_of_them(predictions):

@@ -17,6 +17,7 @@ import soundfile
 from emotion_tf.crossval import Crossval, Fit
 from emotion_tf.evaluation import metrics
 from emotion_tf.evaluation.comparison import compare, pair_up, read_entries
+from emotion_tf.evaluation.counts import UAR
 from emotion_tf.report import main
 from emotion_tf.reporting import pictures
 from emotion_tf.reporting.about import ANCHORS
@@ -93,22 +94,72 @@ def copy_of(run, folder):
     return Run(folder)
 
 
-def test_every_number_of_the_page_stands_in_scores_json_or_comes_of_the_comparison(page, folders):
-    shown = [cell.text_content() for cell in page.iter("td") if cell.get("data-head")]
-    shown += [image.get("aria-label") for image in page.iter("{*}svg", "svg") if image.get("aria-label")]
+def test_every_number_of_the_page_stands_in_a_file_of_the_run_or_comes_of_the_comparison(page, folders):
+    """Of cells, sentences, captions, alternative texts and legends; ticks of axes have fewer digits."""
+    outside = page.xpath("//main//text()[not(ancestor::svg) and not(ancestor::script)]")
+    within = [text for text in page.xpath("//svg//text()") if "(" in text]  # Of legends.
+    shown = [*outside, *within, *page.xpath("//svg/@aria-label"), *page.xpath("//img/@alt")]
     found = {number for text in shown for number in NUMBER.findall(text)}
+    confidences = pd.concat([Run(folder).predictions().filter(like="probability_") for folder in folders]).to_numpy()
     assert len(found) > 30
-    assert found <= numbers_of(folders)
+    assert found <= numbers_of(folders) | {f"{number:.3f}" for number in confidences.ravel()}
 
 
-def test_the_headline_is_that_of_each_run_beside_chance_and_majority(page, folders):
-    table = page.xpath("//h2[text()='Results']/following::tbody[1]/tr")
-    rows = {row[0].text_content(): [cell.text_content() for cell in row[1:]] for row in table}
-    for folder in folders:
-        scores = json.loads((folder / "scores.json").read_text())["validation"]
-        uar, (low, high) = scores["unweighted_average_recall"], scores["unweighted_average_recall_interval"] or (0, 0)
-        interval = f"[{low:.3f}, {high:.3f}]" if high else "[too few speakers]"
-        assert [f"{uar:.3f}", interval, "0.125", "0.125"] == rows[folder.name][1:5]
+def rows_of(page, caption, place=0):
+    """Reads the cells of the table of that caption, and of that place among those."""
+    name = page.xpath(f"//p[@class='caption' and starts-with(., '{caption}')]/@id")[place]
+    rows = page.xpath(f"//table[@aria-labelledby='{name}']/tbody/tr")
+    return [[cell.text_content() for cell in row] for row in rows]
+
+
+def ranged(scores, name=UAR):
+    """Writes a score and its interval, in the test's own words."""
+    ends = scores[f"{name}_interval"]
+    return [f"{scores[name]:.3f}", f"[{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "[too few speakers]"]
+
+
+@pytest.fixture(scope="module")
+def stored_scores(folders):
+    return {folder.name: json.loads((folder / "scores.json").read_text())["validation"] for folder in folders}
+
+
+def test_headlines_are_those_of_scores_json_beside_chance_and_majority(page, stored_scores):
+    found = rows_of(page, "Scores of the validation split")
+    for (name, _, *cells), (run, scores) in zip(found, stored_scores.items(), strict=True):
+        sizes = [str(scores["num_utterances"]), str(len(scores["speakers"]))]
+        proportions = [f"{scores[what][UAR]:.3f}" for what in ("chance", "majority")]
+        assert (name, cells) == (run, [*ranged(scores), *proportions, *ranged(scores, "accuracy"), *sizes])
+
+
+def test_tables_of_emotions_and_groups_are_those_of_scores_json(page, stored_scores):
+    for place, scores in enumerate(stored_scores.values()):
+        of_emotions = rows_of(page, "Scores of each emotion", place)
+        names = ("precision", "recall", "f1", "area_under_curve")
+        assert of_emotions == [
+            [emotion, *("-" if of[name] is None else f"{of[name]:.3f}" for name in names), str(of["count"])]
+            for emotion, of in scores["per_emotion"].items()
+        ]
+        assert rows_of(page, "UAR by group", place) == [
+            [f"{group} {member}", *ranged(of), str(of["num_utterances"]), str(of["num_units"])]
+            for group in ("sex", "intensity", "statement")
+            for member, of in scores["by"][group].items()
+        ]
+
+
+def test_scores_without_a_modality_are_those_of_scores_json(page, stored_scores, early_run):
+    scores = stored_scores[early_run.folder.name]
+    assert rows_of(page, "Scores without a modality") == [
+        [early_run.folder.name, modality, *ranged(found), f"{scores[UAR]:.3f}"]
+        for modality, found in scores["without"].items()
+    ]
+
+
+def test_differences_are_those_of_the_comparison(page, folders):
+    entries = read_entries(folders)
+    [pair] = compare(entries, pair_up(entries, "validation"), "validation")["pairs"]
+    [[name, difference, interval, *_]] = rows_of(page, "Differences over")
+    assert (name, difference) == (f"{pair['first']} - {pair['second']}", f"{pair[UAR]:+.3f}")
+    assert interval == ranged(pair)[1]
 
 
 def test_page_and_document_say_the_same(page, document):
@@ -210,7 +261,7 @@ def test_a_run_of_which_only_scores_are_left_is_reported_without_holes(early_run
     text = text_of(page.body)
     assert "Clips cannot be shown:" in text
     assert "Training of" not in text
-    assert not re.search(r"\bnan\b|None\b(?! of these runs)", text)
+    assert not re.search(r"\bnan\b|None\b(?! of these runs)|no words", text)
 
 
 @pytest.mark.parametrize("name", ["scores.json", "config.json", "metadata.json", "predictions.csv"])
@@ -244,6 +295,8 @@ def test_a_cross_validation_is_reported_as_one(crossval, tmp_path):
     page = report(crossval.folder, output=tmp_path / "out")
     text = text_of(page.body)
     assert "2 fits of 2 seeds a fold, pooled" in text
+    of_fits = crossval.scores()["fold_by_seed"]["validation"]
+    assert rows_of(page, "UAR of each fit") == [["fold 0", *(f"{score:.3f}" for score in of_fits.values())]]
     assert "emotion_tf.crossval --branch text" in text
     found = {number for cell in page.xpath("//td[@data-head]") for number in NUMBER.findall(cell.text_content())}
     assert found <= numbers_of([crossval.folder])
@@ -254,7 +307,9 @@ def test_a_cross_validation_with_a_fit_gone_is_reported_by_its_scores(crossval, 
     assert read_subjects([crossval.folder])[0].temperatures is not None
     shutil.rmtree(crossval.run(0, 1).folder)
     page = report(crossval.folder, output=tmp_path / "out")
-    assert "1 fit of 2 seeds a fold" in text_of(page.body)
+    text = text_of(page.body)
+    assert "2 fits of 2 seeds a fold, pooled" in text
+    assert "The folder of fold-0-seed-1 cannot be read any more" in text
     assert read_subjects([crossval.folder])[0].temperatures is None
     crossval.scores_path.unlink()
     with pytest.raises(InputError, match="is not finished: run the same"):

@@ -103,9 +103,18 @@ def test_each_group_has_a_table_with_a_line_a_member(scores):
     assert by_speaker[0] == ["speaker", "UAR", "accuracy", "clips"]
     assert [row[0] for row in by_speaker[1:]] == scores["speakers"]
     found = scores["by"]["statement"]["kids"]
-    expected = ["kids", shown(found["unweighted_average_recall"]), shown(found["accuracy"]), "30"]
-    assert by_statement[0][0] == "statement"
-    assert expected in by_statement[1:]
+    low, high = found["unweighted_average_recall_interval"]
+    expected = ["kids", shown(found["unweighted_average_recall"]), f"[{low:.3f},", f"{high:.3f}]"]
+    assert by_statement[0] == ["statement", "UAR", "95", "%", "accuracy", "speakers", "clips"]
+    assert [*expected, shown(found["accuracy"]), "5", "30"] in by_statement[1:]
+
+
+def test_groups_that_an_earlier_version_scored_have_no_intervals(scores):
+    of_kids = scores["by"]["statement"]["kids"]
+    kept = {name: of_kids[name] for name in ("unweighted_average_recall", "accuracy", "num_utterances")}
+    [head, row] = cells(tables.groups(scores | {"by": {"statement": {"kids": kept}}}))
+    assert head == ["statement", "UAR", "accuracy", "clips"]
+    assert row[0] == "kids"
 
 
 def test_calibration_is_shown_before_and_after(predictions, scores):
@@ -195,7 +204,7 @@ def test_a_comparison_shows_macro_f1_where_it_is_the_headline(several):
 def test_several_emotions_have_groups_without_recall(several):
     assert cells(tables.per_emotion(several, "macro_f1"))[0] == ["emotion", "precision", "recall", "F1", "sentences"]
     member = {"macro_f1": 0.5, "micro_f1": 0.25, "num_utterances": 3}
-    assert tables.groups({"by": {"sex": {"female": member}}}, "macro_f1").splitlines() == [
+    assert tables.groups({"unit": "utterance", "by": {"sex": {"female": member}}}, "macro_f1").splitlines() == [
         "sex     macro-F1  micro-F1  sentences",
         "female     0.500     0.250          3",
     ]

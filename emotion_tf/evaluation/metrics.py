@@ -74,7 +74,8 @@ def scores(
       negative log-likelihood (nats), Brier score (in [0, 2]) and expected calibration error, and under `uncalibrated`
       these three before calibration; each with its `_interval`, None under three units. Area under the ROC curve and
       selective accuracy; `per_emotion`, None where an emotion does not occur; chance, majority class, counts,
-      speakers, unit (what the intervals are over); `by` speaker and other groups.
+      speakers, unit (what the intervals are over); `by` speaker and other groups, with intervals over the units of a
+      group.
 
       Where utterances may have several emotions: macro-F1, micro-F1 and subset accuracy (the share of utterances whose
       emotions are all predicted, and no other); binary cross-entropy and Brier score (in [0, 1]), averaged over
@@ -93,7 +94,8 @@ def scores(
         labelled.sum(axis=0), len(labelled), emotions, names.chance, names.majority, is_multi_label=is_multi
     )
     found["per_emotion"] = counts.per_emotion(tables["counts"].sum(axis=0), emotions)
-    found["by"] = by_group(predictions, lambda rows: _plain_scores(rows, emotions, names.members))
+    of_members = {name: measures[name] for name in names.members}
+    found["by"] = by_group(predictions, lambda rows: _member_scores(rows, emotions, of_members, found["unit"]))
     found |= {"is_multi_label": True} if is_multi else {}
     if probabilities.empty:
         return found
@@ -137,12 +139,12 @@ def quick_score(predictions: pd.DataFrame, emotions: Sequence[str], name: str) -
     return float(SCORES[name](_label_tables(predictions, emotions, together, together)["counts"][0, 0]))
 
 
-def _plain_scores(predictions: pd.DataFrame, emotions: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
-    """Takes scores without intervals, each the mean over seeds."""
-    together, seeds = np.zeros(len(predictions), int), codes_of(predictions, "seed")
-    [of_seeds] = _label_tables(predictions, emotions, together, seeds)["counts"]
-    found: dict[str, Any] = {name: float(SCORES[name](of_seeds).mean()) for name in names}
-    return found | {"num_utterances": int(predictions["utterance_id"].nunique())}
+def _member_scores(predictions: pd.DataFrame, emotions: Sequence[str], measures: Measures, unit: str) -> dict[str, Any]:
+    """Takes scores of a part of the rows, with intervals over the units in it: one speaker alone has none."""
+    units = codes_of(predictions, "utterance_id" if unit == "utterance" else unit)
+    found = scores_of(_label_tables(predictions, emotions, units, codes_of(predictions, "seed")), measures)
+    sizes = {"num_utterances": int(predictions["utterance_id"].nunique()), "num_units": int(units.max() + 1)}
+    return found | sizes
 
 
 def confusion(predictions: pd.DataFrame, emotions: Sequence[str]) -> np.ndarray:

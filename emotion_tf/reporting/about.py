@@ -45,6 +45,9 @@ RULED_OUT: Mapping[str, str] = {
 
 _NAMES = {"train": "training"}
 
+FEATURES = {"log_mel": "log-mel spectrogram", "encoder": "states of an encoder", "acoustic": "acoustic features"}
+"""What a model reads of the sound -> how a person writes it."""
+
 
 class Anchor(NamedTuple):
     """A score that others published, on the speech of RAVDESS with eight emotions."""
@@ -115,10 +118,11 @@ def trained_on(subject: Subject) -> str:
         joined = f"probabilities of {enumerated(subject.asked.runs)}, joined by the rule {config.rule or 'mean'}"
         return f"{what}; {joined}."
     words = f", words from {metadata.transcript_source}" if "text" in subject.modalities else ""
-    features = f", audio read as {enumerated(metadata.audio_features)}" if metadata.audio_features else ""
+    read_as = [FEATURES.get(name, name) for name in metadata.audio_features]
+    features = f", audio read as {enumerated(read_as)}" if read_as else ""
     inits = [f"{modality} from {source}" for modality, source in subject.asked.inits.items()]
     started = f", started with {enumerated(inits)}" if inits else ""
-    size = f"{metadata.num_training} training utterances" + (" in the first fold" if subject.num_seeds else "")
+    size = f"{metadata.num_training} training utterances" + (f" in fold {config.fold}" if subject.num_seeds else "")
     return f"{what}, {size}{features}{words}{started}; at most {format_count(config.training.epochs, 'epoch')}."
 
 
@@ -134,17 +138,27 @@ def split_by(subject: Subject) -> str:
         absent = f"; listed and absent: {', '.join(fold.absent)}" if fold.absent else ""
         how = f"speakers ({sizes}{absent}); none of them stands in two splits"
     if subject.num_seeds:
-        done = f"{format_count(len(subject.fits), 'fit')} of {format_count(subject.num_seeds, 'seed')} a fold"
-        return f"{subject.name}: folds {config.folds}, {done}, pooled; in the first fold by {how}."
+        scored = subject.scored_fits
+        seeds = len({name.partition("-seed-")[2] for name in scored})
+        done = f"{format_count(len(scored), 'fit')} of {format_count(seeds, 'seed')} a fold, pooled"
+        return f"{subject.name}: folds {config.folds}, {done}; in fold {config.fold} by {how}.{_gone(subject)}"
     return f"{subject.name}: fold {config.fold} of {config.folds}, by {how}."
+
+
+def _gone(subject: Subject) -> str:
+    """Says which fits of a cross-validation are gone, and what is of the others alone."""
+    if not (gone := subject.gone_fits):
+        return ""
+    named = enumerated(gone) if len(gone) <= 4 else f"{gone[0]} and {len(gone) - 1} others"
+    folders = "The folders of" if len(gone) > 1 else "The folder of"
+    return f" {folders} {named} cannot be read any more: scores count them, curves and minutes of training do not."
 
 
 def way(metadata: RunMetadata) -> list[list[Box]]:
     """Describes the way from a file to an answer, a row for each modality."""
     front_end = metadata.front_end
     bands = f"{front_end.get('mel_bins', 0)} mel bands" if "log_mel" in metadata.audio_features else ""
-    names = {"encoder": "states of an encoder", "acoustic": "acoustic features"}
-    audio = [names.get(name, name) for name in metadata.audio_features if name != "log_mel"]
+    audio = [FEATURES.get(name, name) for name in metadata.audio_features if name != "log_mel"]
     steps = {
         "audio": (
             Box("recording", ["any format"]),

@@ -94,14 +94,14 @@ class Clip(NamedTuple):
     Attributes:
       title: Its label, or what was predicted of it.
       lines: What else there is to say.
-      transcript: Its words.
+      transcript: Its words; None where they are not known.
       picture: Its spectrogram, where there is sound.
       sound: A FLAC file, where there is one and it is wanted.
     """
 
     title: str
     lines: Sequence[str]
-    transcript: str
+    transcript: str | None
     picture: Picture | None = None
     sound: bytes | None = None
 

@@ -51,11 +51,16 @@ def read_stored(records: Path, wanted: Iterable[str]) -> dict[str, Stored]:
     has = {"waveform": metadata.has_waveform, "video_frames": metadata.video, "face_boxes": metadata.video}
     fields = ("utterance_id", "log_mel", "transcript", *(name for name, is_there in has.items() if is_there))
 
+    @tf.autograph.experimental.do_not_convert  # Nothing in it branches, and to read its source takes a second.
     def is_wanted(serialised: tf.Tensor) -> tf.Tensor:
         return tf.reduce_any(parse(serialised, ("utterance_id",), {})["utterance_id"] == tf.constant(ids))
 
+    @tf.autograph.experimental.do_not_convert
+    def read(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
+        return parse(serialised, fields, metadata.columns)
+
     shards = tf.data.TFRecordDataset([str(records / name) for name in sorted(metadata.shards)])
-    chosen = shards.filter(is_wanted).map(lambda record: parse(record, fields, metadata.columns))
+    chosen = shards.filter(is_wanted).map(read)
     hop_seconds = metadata.front_end["hop_seconds"]
     with named_if_corrupt(records):
         return {one["utterance_id"].decode(): _stored(one, hop_seconds) for one in chosen.as_numpy_iterator()}

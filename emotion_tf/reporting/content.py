@@ -18,6 +18,8 @@ from emotion_tf.reporting.wording import format_interval, format_p, with_sentenc
 from pipelines.command import InputError
 from pipelines.files import read_json
 
+_MOST_SENTENCES = 6
+
 
 def gather(subjects: Sequence[Subject], *, has_audio: bool = True, explains_every: bool = False) -> Report:
     """Gathers what a report says, and draws its figures.
@@ -145,8 +147,9 @@ def _fusion(subjects: Sequence[Subject], compared: Mapping[str, Any] | None, rea
         return None
     units = compared["unit"]
     caption = f"Differences over {compared['num_utterances']} utterances that every run has, of {compared['num_units']}"
-    sentences = Items([pair["sentence"] for pair in pairs])
-    return Section("What fusion adds", [sentences, _pairs_table(pairs, compared, f"{caption} {units}s")])
+    # Of many pairs the table is read, not sentences that repeat each other.
+    sentences = [Items([pair["sentence"] for pair in pairs])] if len(pairs) <= _MOST_SENTENCES else []
+    return Section("What fusion adds", [*sentences, _pairs_table(pairs, compared, f"{caption} {units}s")])
 
 
 def _pairs_table(pairs: Sequence[Mapping[str, Any]], compared: Mapping[str, Any], caption: str) -> Table:

@@ -235,5 +235,5 @@ def _fill_with_clip(cell: _Cell, clip: Clip) -> None:
     if clip.picture:
         _add_picture(cell.add_paragraph(), clip.picture, _HALF, _HALF / 2.4)
         cell.add_paragraph().add_run(clip.picture.caption).font.size = Pt(8)
-    words = f"“{clip.transcript}”" if clip.transcript.strip() else "no words"
-    cell.add_paragraph(" · ".join([words, *clip.lines])).runs[0].font.size = Pt(9)
+    words = [] if clip.transcript is None else [f"“{clip.transcript}”" if clip.transcript.strip() else "no words"]
+    cell.add_paragraph(" · ".join([*words, *clip.lines])).runs[0].font.size = Pt(9)

@@ -177,14 +177,16 @@ def _(block: Clips, numbers: Iterator[int]) -> str:
 
 def _clip(clip: Clip, numbers: Iterator[int]) -> str:
     picture = f"{_picture(clip.picture, numbers)}<small>{escape(clip.picture.caption)}</small>" if clip.picture else ""
-    words = f"<q>{escape(clip.transcript)}</q>" if clip.transcript.strip() else "<em>no words</em>"
+    said, words = clip.transcript, ""
+    if said is not None:
+        words = f"<p><q>{escape(said)}</q></p>" if said.strip() else "<p><em>no words</em></p>"
     lines = "".join(f"<li>{escape(line)}</li>" for line in clip.lines)
     player = ""
     if clip.sound:
         data = base64.b64encode(clip.sound).decode()
         label = escape(f"sound: {clip.title}")
         player = f'<audio controls preload="none" aria-label="{label}" src="data:audio/flac;base64,{data}"></audio>'
-    return f"<li><strong>{escape(clip.title)}</strong>{picture}{player}<p>{words}</p><ul>{lines}</ul></li>"
+    return f"<li><strong>{escape(clip.title)}</strong>{picture}{player}{words}<ul>{lines}</ul></li>"
 
 
 _STYLE = """

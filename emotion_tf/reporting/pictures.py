@@ -10,6 +10,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
@@ -46,7 +48,9 @@ def svg(figure: Figure, number: int) -> str:
     """
     _lay_out(figure)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    # Figure.savefig would draw twice: once to find a layout, although it is found.
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(\bid="|"#|url\(#)', lambda found: f"{found[0]}f{number}-", text)
@@ -54,10 +58,11 @@ def svg(figure: Figure, number: int) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """Writes a figure as PNG on white ground."""
+    """Writes a figure as PNG on white ground; the figure keeps that ground."""
     _lay_out(figure)
+    figure.set(dpi=110, facecolor="white")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, facecolor="white", pil_kwargs={"compress_level": 4})
+    FigureCanvasAgg(figure).print_png(buffer, pil_kwargs={"compress_level": 4})
     return buffer.getvalue()
 
 
@@ -89,7 +94,7 @@ def side_by_side(scores: Mapping[str, Mapping[str, Any]], headline: str, split: 
     unit = next(iter(scores.values()))["unit"]
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6))
-    axes.set_xlabel(f"{TITLES[headline]}, {split} split (share; bars: 95 % over {unit}s)")
+    axes.set_xlabel(f"{TITLES[headline]}, {split} split (share; thin lines: 95 % over {unit}s)")
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 
@@ -114,7 +119,9 @@ def curves(histories: Sequence[pd.DataFrame], headline: str, chance: float) -> F
         scores.plot(epochs[values.idxmax()], values.max(), "D", color=_LINE, label=labels[2])
     scores.axhline(chance, linestyle=":", color=_INK, label="chance")
     losses.set(ylabel="loss (cross-entropy, nats)")
-    scores.set(xlabel="epoch", ylabel=TITLES[headline], ylim=(0, 1))
+    # Around a single epoch the axis would have ticks between whole numbers.
+    most = max(int(history["epoch"].max()) for history in histories) + 1
+    scores.set(xlabel="epoch", ylabel=TITLES[headline], ylim=(0, 1), xlim=(0.5, most + 0.5))
     scores.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (losses, scores):
         axes.legend(fontsize="small")
@@ -122,7 +129,7 @@ def curves(histories: Sequence[pd.DataFrame], headline: str, chance: float) -> F
 
 
 def groups(by: Mapping[str, Mapping[str, Mapping[str, float]]], name: str, whole: float, chance: float) -> Figure:
-    """Draws a bar for each member of each group: speakers, sexes, intensities, statements.
+    """Draws a bar for each member of each group, speakers, sexes, intensities, statements, with intervals if any.
 
     Args:
       by: Group -> member -> scores, as in scores.json.
@@ -137,6 +144,9 @@ def groups(by: Mapping[str, Mapping[str, Mapping[str, float]]], name: str, whole
     for axes, (group, members) in zip(grid, drawn.items(), strict=True):
         rows = range(len(members))
         axes.barh(rows, [of[name] for of in members.values()], color=_BAR, edgecolor=_INK, linewidth=0.5)
+        for row, of in enumerate(members.values()):
+            if interval := of.get(f"{name}_interval"):
+                axes.plot(interval, [row, row], color=_INK, marker="|", markersize=7, linewidth=1)
         axes.axvline(whole, linestyle="--", color=_LINE, label="all")
         axes.axvline(chance, linestyle=":", color=_INK, label="chance")
         axes.set_yticks(rows, [f"{shortened(one)} ({of['num_utterances']})" for one, of in members.items()])
@@ -147,7 +157,7 @@ def groups(by: Mapping[str, Mapping[str, Mapping[str, float]]], name: str, whole
     return figure
 
 
-def chosen_members(members: Mapping[str, Mapping[str, float]], name: str) -> dict[str, Mapping[str, float]]:
+def chosen_members(members: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Mapping[str, Any]]:
     """Leaves out the middle of a large group: what is drawn of it."""
     if len(members) <= MOST_MEMBERS:
         return dict(members)

@@ -181,20 +181,27 @@ def reliability(bins: pd.DataFrame, before: pd.DataFrame | None, title: str, wha
     return figure
 
 
-def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, emotions: Sequence[str] = ()) -> Figure:
+def roc(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    title: str,
+    emotions: Sequence[str] = (),
+    areas: Mapping[str, float] | None = None,
+) -> Figure:
     """Draws the ROC curve of each emotion against the rest.
 
     Args:
       curves: Emotion -> rates of false and of true positives, both rising from 0 to 1.
       title: Above the picture.
       emotions: The label set, whose order gives each emotion its colour; empty: that of the curves.
+      areas: Emotion -> area to name: those of the scores are means over seeds; None: those under the curves.
     """
+    areas = areas or {emotion: float(np.trapezoid(true, false)) for emotion, (false, true) in curves.items()}
     columns = 2 + len(curves) // 16
     figure = Figure(figsize=(2.7 * columns, 5.4 + 0.2 * -(-len(curves) // columns)), layout="constrained")
     axes = figure.subplots()
     for emotion, (false, true) in curves.items():
         style = emotion_style((emotions or list(curves)).index(emotion))
-        axes.plot(false, true, linewidth=1.5, label=f"{emotion} ({np.trapezoid(true, false):.3f})", **style)
+        axes.plot(false, true, linewidth=1.5, label=f"{emotion} ({areas[emotion]:.3f})", **style)
     axes.plot((0, 1), (0, 1), ":", color="grey", label="chance (0.500)")
     axes.set(xlabel="false positives (share of the other emotions' clips)", ylabel="true positives (recall)")
     axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
@@ -324,7 +331,8 @@ def draw_scores(
         emotions = list(scores["counts"])
         before = metrics.reliability(predictions, temperature) if temperature is not None else None
         what = "share that carries it" if is_multi_label else "accuracy"
-        figures["roc"] = roc(metrics.roc(predictions, emotions), title, emotions)
+        areas = {name: found["area_under_curve"] for name, found in scores["per_emotion"].items()}
+        figures["roc"] = roc(metrics.roc(predictions, emotions), title, emotions, areas)
         figures["reliability"] = reliability(metrics.reliability(predictions), before, title, what)
     for name, figure in figures.items():
         save(figure, folder / f"{name}-{split}.png")

@@ -30,10 +30,10 @@ class Subject:
       config: What was asked for; of a cross-validation that of its first fit.
       asked: The config as the command gave it.
       metadata: Of the run, or of the first fit.
-      fits: The runs in it: itself, or those that are still there.
+      fits: The runs in it: itself, or those of the scored ones that are still there.
       scores: What scores.json holds.
       predictions: Rows of predictions.csv.
-      num_seeds: Of a cross-validation; 0: it is a run.
+      num_seeds: That the command of a cross-validation asked for; 0: it is a run.
     """
 
     name: str
@@ -78,6 +78,16 @@ class Subject:
         """What takes part in a comparison."""
         return Entry(self.name, self.scored.folder, self.predictions, tuple(self.marks), self.headline)
 
+    @property
+    def scored_fits(self) -> list[str]:
+        """Names the folders of the fits that the scores of a cross-validation are of."""
+        return _names_of_fits(self.predictions)
+
+    @property
+    def gone_fits(self) -> list[str]:
+        """Names those that are not there any more."""
+        return sorted(set(self.scored_fits) - {run.folder.name for run in self.fits}) if self.num_seeds else []
+
     def rows(self, split: str) -> pd.DataFrame:
         """Picks the rows of one split."""
         return self.predictions[self.predictions["split"] == split]
@@ -91,6 +101,12 @@ class Subject:
         fits = zip(self.predictions["fold"], self.predictions["seed"], strict=True)
         values = pd.Series([found.get(f"fold-{fold}-seed-{seed}") for fold, seed in fits], self.predictions.index)
         return None if values.isna().any() else values.astype(float)
+
+
+def _names_of_fits(predictions: pd.DataFrame) -> list[str]:
+    """Names the fits of a cross-validation, as their folders are called."""
+    fits = predictions[["fold", "seed"]].drop_duplicates().sort_values(["fold", "seed"])
+    return [f"fold-{fold}-seed-{seed}" for fold, seed in fits.itertuples(index=False)]
 
 
 def enumerated(names: Sequence[str]) -> str:
@@ -126,7 +142,11 @@ def _crossval(name: str, folder: Path) -> Subject:
     asked = read_json(folder / "crossval.json", again, {"seeds": int, "config": dict})
     if not scored.scores_path.exists():
         raise InputError(f"{folder} is not finished: {again}.")
-    runs = [Run(path) for path in sorted(folder.glob("fold-*-seed-*/"))]
+    scores, predictions = _results(scored)
+    if not {"fold", "seed"} <= set(predictions):
+        raise InputError(f"{scored.predictions_path} names no fold and no seed: {again}.")
+    # Fits of a further seed, which is not finished, are no part of the scores.
+    runs = [Run(folder / name) for name in _names_of_fits(predictions)]
     fits = tuple(run for run in runs if run.is_finished and run.config_path.exists() and run.metadata_path.exists())
     if not fits:
         raise InputError(f"{folder} holds none of its runs any more: {again}.")
@@ -134,7 +154,6 @@ def _crossval(name: str, folder: Path) -> Subject:
         config = Config.from_json(json.dumps(asked["config"]))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / 'crossval.json'} is corrupt ({error}): {again} with --overwrite.") from None
-    scores, predictions = _results(scored)
     return Subject(
         name, scored, fits[0].config(), config, fits[0].metadata(), fits, scores, predictions, asked["seeds"]
     )

@@ -99,14 +99,20 @@ def per_emotion(scores: Mapping[str, Any], headline: str = UAR) -> str:
 def groups(scores: Mapping[str, Any], headline: str = UAR) -> str:
     """Draws a table for each group that the corpus names: speaker, sex, intensity, statement."""
     found = [group for group in GROUPS if scores["by"].get(group)]
-    return "\n\n".join(_group(group, scores["by"][group], headline) for group in found)
+    return "\n\n".join(_group(group, scores["by"][group], scores, headline) for group in found)
 
 
-def _group(group: str, members: Mapping[str, Mapping[str, Any]], headline: str) -> str:
+def _group(group: str, members: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Any], headline: str) -> str:
+    """Draws the table of a group, with intervals where its members are of several speakers, or other units."""
     is_multi_label = any("micro_f1" in found for found in members.values())
-    shown = ("macro_f1", "micro_f1") if is_multi_label else (UAR, "accuracy")
-    rows = [(group, *(TITLES[name] for name in shown), _scored(headline))]
-    rows += [(name, *(_number(of[key]) for key in shown), str(of["num_utterances"])) for name, of in members.items()]
+    first, second = ("macro_f1", "micro_f1") if is_multi_label else (UAR, "accuracy")
+    has_units = group != scores["unit"] and all("num_units" in of for of in members.values())
+    units = [f"{scores['unit']}s"] * has_units
+    rows = [(group, TITLES[first], *["95 %"] * has_units, TITLES[second], *units, _scored(headline))]
+    for name, of in members.items():
+        interval = [_range(of[f"{first}_interval"], scores)] if has_units else []
+        sizes = [*([str(of["num_units"])] if has_units else []), str(of["num_utterances"])]
+        rows.append((name, _number(of[first]), *interval, _number(of[second]), *sizes))
     return align(rows)
 
 

@@ -230,14 +230,17 @@ def _on_the_way(features: Mapping[str, Any], names: Sequence[str], shares: np.nd
 
 
 def _gradients_of(signature: Any, names: Sequence[str]) -> Gradients:
-    """Makes the function that `integrate` takes, compiled once for any batch."""
+    """Makes the function that `integrate` takes, compiled once for batches and lengths of any size."""
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)
+    specs = signature.structured_input_signature[1]
+
+    # Left to itself it would be traced three times: for both ends, for a batch, for another length.
+    @tf.function(input_signature=[specs, tf.TensorSpec([], tf.int32)])
     def gradients(features: "dict[str, tf.Tensor]", emotion: "tf.Tensor") -> "tuple[tf.Tensor, dict[str, tf.Tensor]]":
         """Differentiates what the export computes."""
         watched = {name: features[name] for name in names}
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(watched)
             probabilities = signature(**features | watched)["probabilities"]
             found = tf.math.log(tf.maximum(tf.gather(probabilities, emotion, axis=1), FLOOR))
