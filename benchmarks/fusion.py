@@ -13,7 +13,8 @@ without them.
 Which fusion is called the best, and which branch the better one, the validation split says, but of rules that are
 fitted on it, whose scores there are too good; the test split is read as soon as a fit is done, and chooses nothing.
 Differences are over speakers, by `emotion_tf.compare`. Folders go to --work (default: data/fusion/<records>). A stopped
-command goes on where it was when it is given again. Prints a table, and writes results/fusion.json beside this file.
+command goes on where it was when it is given again. Prints a table, and writes results/fusion.json beside this file:
+of all systems that --work holds.
 """
 
 import argparse
@@ -97,12 +98,16 @@ def main(argv: list[str] | None = None) -> None:
     for number, name in enumerate(names, start=1):
         print(f"--- {name}, {number} of {len(names)}, after {bench.minutes:.0f} minutes", flush=True)
         bench.measure(name)
-    found = results({name: Scored(bench.work / name) for name in names})
-    if set(names) == set(SYSTEMS):
-        source = read_metadata(arguments.records).transcript_source
-        kept = {key: value for key, value in read_result("fusion").items() if key != "note"}
-        write_result("fusion", kept | {"about": ABOUT, "commands": COMMANDS, source: bench.about() | found})
+    done = {name: Scored(bench.work / name) for name in SYSTEMS}
+    found = results({name: system for name, system in done.items() if _is_scored(system)})
+    source = read_metadata(arguments.records).transcript_source
+    kept = {key: value for key, value in read_result("fusion").items() if key != "note"}
+    write_result("fusion", kept | {"about": ABOUT, "commands": COMMANDS, source: bench.about() | found})
     print(table(found))
+
+
+def _is_scored(system: Scored) -> bool:
+    return system.scores_path.exists() and "test" in system.scores()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,8 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--text-run", type=Path, required=True, help="text on GoEmotions, to start from")
     parser.add_argument("--work", type=Path, help="of the runs (default: data/fusion/<records>)")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="NAME",
-                        help=f"beside the branches, of {', '.join(SYSTEMS)} (default: all; of some, no result is"
-                        " written)")  # fmt: skip
+                        help=f"beside the branches, of {', '.join(SYSTEMS)} (default: all); the result holds"
+                        " these and what --work holds already")  # fmt: skip
     parser.add_argument("--folds", default="lj5", help="as crossval takes them (%(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="fits of each branch and fold (%(default)s)")
     parser.add_argument("--early-seeds", type=int, default=1, help="the same of early fusion, at most --seeds"
@@ -208,7 +213,11 @@ def results(systems: Mapping[str, Scored]) -> dict[str, Any]:
         if name not in BRANCHES:
             found[name]["above_better"] = difference(system.folder, systems[better].folder)
             found[name]["without"] = _without(system, systems)
-    return {"better_branch": better, "best_fusion": max(fused, key=by_validation.__getitem__), "systems": found}
+    return {
+        "better_branch": better,
+        "best_fusion": max(fused, key=by_validation.__getitem__, default=None),
+        "systems": found,
+    }
 
 
 def _is_optimistic(system: str | Late) -> bool:

@@ -73,7 +73,8 @@ def overview() -> Rows:
             )
             for what, name in PAIRED.items()
         ),
-        _scored("text", "GoEmotions, 28 emotions", "macro-F1", words[0], read_result("text_corpora")),
+        _scored("text, GRU", "GoEmotions, 28 emotions", "macro-F1", words[0], read_result("text_corpora")),
+        _scored("text, MiniLM", "GoEmotions, 28 emotions", "macro-F1", words[4], read_result("text_corpora")),
         _scored("text, from GoEmotions", "MELD, 7 emotions", "weighted F1", words[3], read_result("text_corpora")),
         _scored("video", "synthetic, drawn faces", "UAR", video[0], read_result("synthetic_video")),
     ]

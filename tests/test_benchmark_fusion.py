@@ -224,13 +224,14 @@ def records(tmp_path, monkeypatch):
     return called
 
 
-def test_the_bench_trains_what_it_needs_and_writes_a_result_of_all_systems(records, tmp_path, monkeypatch):
+def test_the_bench_trains_what_it_needs_and_writes_a_result_of_all_that_is_done(records, tmp_path, monkeypatch):
     chosen = (*BRANCHES, "late-mean", "late-weighted-crossfit", "early-gated")
     monkeypatch.setattr(fusion, "SYSTEMS", {name: SYSTEMS[name] for name in chosen})
     flags = ["--records", "records", "--text-run", "run", "--work", str(tmp_path / "work"), "--seeds", "2"]
     fusion.main([*flags, "--systems", "late-mean"])
     assert [arguments.run.name for arguments in records] == ["audio", "text"]
-    assert not (tmp_path / "results").exists()
+    result = json.loads((tmp_path / "results" / "fusion.json").read_text())
+    assert list(result["paired"]["systems"]) == ["audio", "text", "late-mean"]
     records.clear()
     fusion.main(flags)
     seeds = {arguments.run.name: arguments.seeds for arguments in records}
