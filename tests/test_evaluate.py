@@ -415,6 +415,6 @@ def test_scores_with_context_say_so_and_records_without_it_are_refused(context_r
     shutil.copytree(context_run.folder, run.folder)
     evaluate(run.folder)
     assert "context 2" in run.scores()["marks"]
-    plain = prepared("dialogues", dialogues)
+    plain = prepared("dialogues", dataclasses.replace(dialogues, name="others"))
     with pytest.raises(InputError, match=r"were made with another number of lines of context \(prepare --context\)"):
         evaluate(run.folder, "--records", plain)
