@@ -79,8 +79,8 @@ def to_tensors(
 
     waveforms, count = given["waveforms"], len(given["waveforms"])
     texts = {"transcript": "transcripts"} | ({"context": "contexts"} if has_context else {})
-    empty = {"speaker_mean": (count, num_columns), "speaker_std": (count, num_columns)} if num_columns else {}
-    empty |= {"video_frames": (count, 1, *video.shape)} if video else {}
+    empty: dict[str, tuple[int, ...]] = {"video_frames": (count, 1, *video.shape)} if video else {}
+    empty |= dict.fromkeys(("speaker_mean", "speaker_std"), (count, num_columns)) if num_columns else {}
     inputs = {"waveform": tf.constant(waveforms, tf.float32)}
     for name, argument in texts.items():
         found = given.get(argument)

@@ -223,11 +223,9 @@ def _check_tokens(config: Config, inputs: RunInputs, records: Metadata) -> None:
     if "text" not in config.modalities or config.is_late:
         return
     tokenizer = inputs.tokenizer or text.own_tokenizer()
-    least, longest = tokenizer.least_tokens(has_context=records.context > 0), 0
-    if config.text.is_pretrained:
-        longest = _check_preset(config.text, tokenizer)
-    elif config.text.model == "transformer":
-        longest = MAX_POSITIONS
+    least = tokenizer.least_tokens(has_context=records.context > 0)
+    longest = MAX_POSITIONS if config.text.model == "transformer" else 0  # 0: any number.
+    longest = _check_preset(config.text, tokenizer) if config.text.is_pretrained else longest
     if config.training.max_tokens < least or 0 < longest < config.training.max_tokens:
         limits = f"from {least} to {longest}" if longest else f"of {least} or more"
         raise InputError(
