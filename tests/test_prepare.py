@@ -95,7 +95,7 @@ def read_back(folder):
     """Reads every record: utterance_id -> fields as numpy."""
     metadata = records.read_metadata(folder)
     absent = ["waveform"] * (not metadata.has_waveform) + ["acoustic"] * (not metadata.acoustic)
-    absent += ["encoder"] * (metadata.encoder is None)
+    absent += ["encoder"] * (metadata.encoder is None) + ["context"] * (not metadata.context)
     absent += ["video_frames", "face_boxes", "video_sha256"] * (metadata.video is None)
     fields = [name for name in records.SCHEMA if name not in absent]
     found = {}
@@ -311,20 +311,13 @@ def test_context_adds_a_field_and_changes_no_other(tmp_path, capsys):
     assert (metadata.context, records.marks_of(metadata)) == (2, ["context 2"])
 
 
-def test_lines_whose_emotion_is_dropped_are_context_and_excluded_sentences_are_none(tmp_path):
-    source = meld_of(tmp_path / "meld", *DIALOGUE)
-    corpus = prepare.with_context(prepare._READERS["meld"](source), 2)
-    kept = dataclasses.replace(corpus, utterances=corpus.utterances[2:3])
-    run(
-        "--corpus",
-        "goemotions",
-        "--source",
-        goemotions_of(tmp_path / "t", ("hi !", "2", "a")),
-        "--records",
-        tmp_path / "r",
-    )
-    [found] = prepare._without_sentences(kept, tmp_path / "r").utterances
-    assert (kept.utterances[0].context, found.context) == (("Hi!", "Go away."), ("Go away.",))
+def test_sentences_that_are_left_out_stand_in_no_context(tmp_path):
+    source = meld_of(tmp_path / "meld", ("have  FUN", "joy"), *DIALOGUE)
+    run("--corpus", "goemotions", "--source", goemotions_of(tmp_path / "tested"), "--records", tmp_path / "tested-r")
+    command = ("--corpus", "meld", "--source", source, "--context", "2", "--records")
+    run(*command, tmp_path / "r", "--exclude-sentences", tmp_path / "tested-r")
+    found = {name[-2:]: record["context"].decode() for name, record in read_back(tmp_path / "r").items()}
+    assert found == {"01": "", "02": "Hi!", "03": "Hi!\nGo away."}
 
 
 @pytest.mark.parametrize("number", ["-1", "two", "1.5"])
