@@ -219,7 +219,7 @@ def _whole_records(
     from emotion_tf.models.inputs import audio_features_of, modalities_of
 
     config, metadata = run.config(), run.metadata()
-    if what := misfit(metadata, found, ("front_end", "vocabulary_sha256", "encoder", "video")):
+    if what := misfit(metadata, found, ("front_end", "vocabulary_sha256", "context", "encoder", "video")):
         raise InputError(f"{records} were made with another {what} than {run.folder} knows: prepare them with it.")
     if modalities_of(model) == ("audio",) and not found.has_audio:
         raise InputError(f"{records} hold no audio, and {run.folder} reads nothing else: choose a run with text.")

@@ -31,7 +31,7 @@ from emotion_tf.serving.explanation_plot import save
 from emotion_tf.serving.listing import TABLE_SUFFIX, Item, find_items
 from emotion_tf.serving.loading import model_sha256
 from emotion_tf.serving.many_files import predict_files
-from emotion_tf.serving.prediction import Given, printable
+from emotion_tf.serving.prediction import Given, printable, stop_on_lines
 from emotion_tf.serving.table import NOT_SURE, Settings, open_table
 from emotion_tf.serving.timeline import TimelineSettings, find_timeline
 from pipelines.clips import Clip
@@ -79,6 +79,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise InputError(f"--{name} belongs to --output: add that, or leave this out.")
     if arguments.output and arguments.explain:
         raise InputError("--explain draws one recording after the other: leave it or --output out.")
+    if arguments.output and arguments.context:
+        raise InputError("--context stands before one utterance: leave it or --output out.")
     if arguments.output and arguments.transcript:
         raise InputError(
             "--transcript is for single files: with --output give a table (.csv) with the columns path and transcript."
@@ -98,7 +100,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _check_timeline(arguments: argparse.Namespace) -> None:
     """Stops on flags that a timeline does not take."""
-    for name in ("transcript", "transcribe", "explain", "embeddings", "workers", "reject_below"):
+    for name in ("transcript", "context", "transcribe", "explain", "embeddings", "workers", "reject_below"):
         if getattr(arguments, name):
             raise InputError(f"--timeline reads sound alone, stretch by stretch: leave --{name.replace('_', '-')} out.")
     if len(arguments.files) != 1:
@@ -156,15 +158,16 @@ def _predict_table(arguments: argparse.Namespace) -> None:
 def _predict_files(arguments: argparse.Namespace) -> None:
     """Predicts files one after the other, and prints their lines."""
     transcripts = _transcripts(arguments.files, arguments.transcript)
-    settings = _whisper_settings(arguments)
+    settings, context = _whisper_settings(arguments), _context(arguments)
     predictor = Predictor(arguments.model)
+    stop_on_lines(context, predictor.num_context_lines)
     enrolled = predictor.enrol(arguments.enrol or [])
     transcriber = Transcriber(settings) if settings else None
     answer, least = _answer(predictor, arguments.explain), arguments.reject_below
     bad = 0
     for file, transcript in zip(arguments.files or [None], transcripts, strict=True):
         try:
-            line = answer(file, transcript, transcriber=transcriber, enrolled=enrolled)
+            line = answer(file, transcript, context=context, transcriber=transcriber, enrolled=enrolled)
             if least is not None and max(line["probabilities"].values()) < least:
                 line["emotion"] = NOT_SURE
             print(json.dumps(line, ensure_ascii=False), flush=True)
@@ -190,6 +193,11 @@ def make_parser() -> argparse.ArgumentParser:
     add_flag(parser, "--model", sentence, type=Path, required=True, metavar="RUN")
     sentence = "Read these words as the transcript: given once for all files, or once a file, in their order."
     add_flag(parser, "--transcript", sentence, action="append", default=[], metavar="WORDS")
+    sentence = (
+        "Read these lines as what was said before in the dialogue, the oldest first, for a run on records of prepare"
+        " --context; put it behind the file to predict."
+    )
+    add_flag(parser, "--context", sentence, nargs="+", default=[], metavar="LINE")
     sentence = (
         "Normalise by these other recordings of the same speaker, for a run of --normalise enrolled; put it behind the"
         " files to predict."
@@ -264,6 +272,13 @@ def _transcripts(files: Sequence[Path], given: Sequence[str]) -> list[str]:
         raise InputError(f"{len(given)} transcripts for {count} recordings: give one for all of them, or one for each.")
     transcripts = [printable(transcript) for transcript in given]
     return transcripts if len(transcripts) == count else (transcripts or [""]) * count
+
+
+def _context(arguments: argparse.Namespace) -> list[str]:
+    """Returns the lines before the one utterance that they belong to."""
+    if arguments.context and len(arguments.files) > 1:
+        raise InputError(f"--context stands before one utterance, and {len(arguments.files)} are given: name one file.")
+    return [printable(line) for line in arguments.context]
 
 
 def _whisper_settings(arguments: argparse.Namespace) -> WhisperSettings | None:

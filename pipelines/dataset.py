@@ -77,7 +77,8 @@ def make_dataset(
       change_waveform: Applied in training to a stored waveform [num_samples] with a seed [2], from whose result the
         features are computed, and which is read where it is a feature itself; None: what is stored is read.
       normalisation: Statistics that bring clips to one scale; None: each clip by itself.
-      tokenizer: Makes token_ids of the stored transcripts; None: the stored ids are read.
+      tokenizer: Makes token_ids of the stored transcripts; None: the stored ids are read, or where records hold lines
+        of context, the project's own tokenizer makes them.
       with_metadata: Adds {"utterance_id", "speaker", "attributes"} as the last element, of videos face_boxes
         [num_video_frames, 5] too.
       cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech; with acoustic 67 kB;
@@ -105,7 +106,9 @@ def make_dataset(
     names = _audio_features(modalities, audio_features, folder, metadata)
     stored = StoredAudio(folder, metadata, names, normalisation, change_waveform if training else None)
     fields = _fields(modalities, stored, with_metadata)
-    tokenise = functools.partial(_tokenise, tokenizer=tokenizer, max_tokens=max_tokens) if tokenizer else None
+    # Stored ids are those of the transcripts alone.
+    cut = tokenizer or (text.own_tokenizer() if metadata.context else None)
+    tokenise = functools.partial(_tokenise, tokenizer=cut, max_tokens=max_tokens) if cut else None
     read = functools.partial(_read, folder, metadata, members, by, tokenise=tokenise)
     dataset = stored.with_speaker_statistics(read, fields)
     # A control comes first: whatever follows treats a shuffled record as it treats any.
@@ -213,8 +216,9 @@ def _read(
     chosen = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.int32)), 0)
     columns = metadata.columns
     fields = list(dict.fromkeys([by, *fields]))
-    if tokenise is not None:
-        fields = ["transcript" if name == "token_ids" else name for name in fields]
+    if tokenise is not None and "token_ids" in fields:
+        words = ["transcript", "context"] if metadata.context else ["transcript"]
+        fields = [*(name for name in fields if name != "token_ids"), *words]
     dataset = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in shards])
     turns = {"cycle_length": min(len(shards), _SHARDS_AT_ONCE), "block_length": 1, "deterministic": True}
     dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, **turns)
@@ -225,9 +229,12 @@ def _read(
 
 
 def _tokenise(record: Tensors, tokenizer: text.Tokenizer, max_tokens: int | None) -> Tensors:
-    """Puts token ids in the place of a record's transcript."""
-    token_ids = tokenizer(record["transcript"][tf.newaxis], max_tokens)[0]  # [num_tokens]
-    return {name: value for name, value in record.items() if name != "transcript"} | {"token_ids": token_ids}
+    """Puts token ids in the place of a record's transcript and context."""
+    transcript, context = record["transcript"], record.get("context")
+    contexts = None if context is None else context[tf.newaxis]
+    token_ids = tokenizer(transcript[tf.newaxis], max_tokens, contexts)[0]  # [num_tokens]
+    others = {name: value for name, value in record.items() if name not in ("transcript", "context")}
+    return others | {"token_ids": token_ids}
 
 
 def _moved(shuffled: str, fields: Sequence[str], stored: StoredAudio) -> list[str]:

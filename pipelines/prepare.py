@@ -6,21 +6,20 @@ metadata.json, which says that they are complete. A stopped run continues where 
 
 import argparse
 import dataclasses
-import shutil
 import sys
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines import audio, folds, records, transcripts
 from pipelines.audio.front_end import LONGEST_FFT, LONGEST_FRAME_SECONDS
-from pipelines.audio.quality import FINDINGS
 from pipelines.audio.speech_encoder import KINDS, EncoderSettings
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.corpora import goemotions, manifest, meld, ravdess, synthetic
+from pipelines.dialogues import with_context, without_lines
 from pipelines.emotions import LABEL_MAPS, RAVDESS
 from pipelines.parsers import Group, add_flag, command_parser, number_or
+from pipelines.records.description import describe
 from pipelines.records.preparation import Preparation, stop_on_nothing
 from pipelines.records.writer import prepare
 from pipelines.settings import Bounds, above, at_least
@@ -33,8 +32,6 @@ _READERS: Mapping[str, Callable[[Path], Corpus]] = {
     "meld": meld.read,
 }
 
-_ROWS_OF_CLIPS = ("hours", "features", "skipped", "silent", "noticed", "quality", "copies")
-
 
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line, prepares and prints a table.
@@ -46,102 +43,6 @@ def main(argv: list[str] | None = None) -> None:
     preparation = _preparation(arguments)
     metadata = prepare(preparation, arguments.workers, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite)
     print(describe(metadata, preparation.folder))
-
-
-def describe(metadata: records.Metadata, folder: Path) -> str:
-    """Draws the table that ends a preparation."""
-    counts = zip(metadata.emotions, metadata.emotion_counts(metadata.speakers), strict=True)
-    megabytes = sum(shard["num_bytes"] for shard in metadata.shards.values()) / 1e6
-    speakers = [speaker for speaker in metadata.speakers if speaker]
-    has_clips = metadata.has_audio or metadata.video is not None
-    rows = {
-        "corpus": metadata.corpus,
-        "clips" if has_clips else "sentences": _count_of_utterances(metadata),
-        "hours": f"{metadata.hours:.2f}",
-        "speakers": f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-",
-        "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts) + _describe_absent(metadata),
-        "features": ", ".join(
-            f"{_described_columns(count)} columns {name}"
-            for name, count in metadata.columns.items()
-            if name != "face_boxes"
-        ),
-        **({"encoder": _describe_encoder(metadata.encoder, records.kept_encoder(folder))} if metadata.encoder else {}),
-        **({"video": _describe_video(metadata, metadata.video_settings)} if metadata.video_settings else {}),
-        "words": f"{metadata.transcript_source}; {_describe_words(metadata)}",
-        "skipped": f"{len(metadata.skipped)} unreadable",
-        "silent": ", ".join([str(len(metadata.silent)), *metadata.silent]),
-        "noticed": "; ".join(f"{len(found)} clips: {note}" for note, found in metadata.notes.items()) or "0",
-        "quality": _describe_quality(metadata),
-        "copies": _describe_copies(metadata.copies),
-        "ignored": ", ".join(f"{count} {reason}" for reason, count in metadata.ignored.items()) or "0",
-        "records": f"{folder}: {len(metadata.shards)} shards, {megabytes:.1f} MB",
-    }
-    width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
-    return "\n".join(
-        textwrap.fill(value, width, initial_indent=f"{name:<9} ", subsequent_indent=" " * 10, max_lines=8)
-        for name, value in rows.items()
-        if has_clips or name not in _ROWS_OF_CLIPS
-    )
-
-
-def _described_columns(columns: int | tuple[int, ...]) -> str:
-    return str(columns) if isinstance(columns, int) else " x ".join(map(str, columns))
-
-
-def _describe_encoder(encoder: Mapping[str, Any], kept: Path) -> str:
-    blocks = encoder["blocks"]
-    of_blocks = f"block{'s' * (len(blocks) > 1)} {' '.join(map(str, blocks))}"
-    megabytes = sum(file.stat().st_size for file in kept.glob("*")) / 1e6
-    named = f"{encoder['kind']} {encoder['model']}, {of_blocks}, {encoder['steps_per_second']} steps a second"
-    return f"{named}, weights of {megabytes:.1f} MB in {kept}"
-
-
-def _describe_video(metadata: records.Metadata, settings: VideoSettings) -> str:
-    """Says which frames there are, and what is lacking in them."""
-    height, width, channels = settings.shape
-    kind = "colour" if channels == 3 else "grey"
-    facts = [
-        f"{settings.num_frames} frames of {width}x{height}, {kind}, of {metadata.num_videos} clips",
-        f"{metadata.num_videos_without_audio} of them without audio",
-        f"{metadata.num_frames_without_face} frames without a face",
-        ", ".join([f"{len(metadata.without_face)} clips without any", *metadata.without_face]),
-    ]
-    return "; ".join(facts)
-
-
-def _describe_absent(metadata: records.Metadata) -> str:
-    """Names the labels that were taken out of the label set, after those that it holds."""
-    absent = ", ".join(metadata.absent_emotions)
-    return f"; not in the label set, for no utterance has them: {absent}" if absent else ""
-
-
-def _describe_copies(copies: Sequence[Mapping[str, Any]]) -> str:
-    """Counts groups of copies and names them, those with two labels first, as they stand in the metadata."""
-    of_two_labels = [group for group in copies if len(group["emotions"]) > 1]
-    num_identical = sum(group["is_identical"] for group in copies)
-    head = [
-        f"{num_identical} groups of identical recordings, {len(copies) - num_identical} of near copies",
-        *([f"{len(of_two_labels)} of them with two labels or more"] if of_two_labels else []),
-    ]
-    named = [f"{' = '.join(group['utterances'])} ({' or '.join(group['emotions'])})" for group in copies]
-    return "; ".join([", ".join(head), *named]) if copies else "0"
-
-
-def _describe_words(metadata: records.Metadata) -> str:
-    unknown = f", {metadata.num_unknown_words} of unknown words alone" if metadata.num_unknown_words else ""
-    return f"{metadata.num_without_words} without words{unknown}"
-
-
-def _describe_quality(metadata: records.Metadata) -> str:
-    """Says how many recordings have what fault, and up to where they reach."""
-    found = [f"{metadata.findings[name]} {name}" for name in FINDINGS if name in metadata.findings]
-    reach = [f"recordings reach {metadata.bandwidth_hz / 1000:g} kHz"] if metadata.bandwidth_hz else []
-    return "; ".join([", ".join(found) or "nothing found", *reach])
-
-
-def _count_of_utterances(metadata: records.Metadata) -> str:
-    several = f", {metadata.num_multi_label} with two or more labels" if metadata.is_multi_label else ""
-    return f"{metadata.num_utterances}{several}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -168,6 +69,8 @@ def _add_corpus_arguments(group: Group) -> None:
     add_flag(group, "--label-map", sentence, ", ".join(LABEL_MAPS), choices=LABEL_MAPS, metavar="NAME")
     sentence = "Leave out sentences that these other records test, so that a run on the new ones can start one on them."
     add_flag(group, "--exclude-sentences", sentence, "corpora of text only", type=Path, metavar="RECORDS")
+    sentence = "Put the N lines before it in its dialogue before each utterance, as context for models of text."
+    add_flag(group, "--context", sentence, at_least(0), type=_number_of_lines, metavar="N", default=0)
     sentence = "Leave unreadable recordings out instead of stopping."
     add_flag(group, "--skip-bad", sentence, action="store_true")
 
@@ -277,6 +180,12 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
+def _number_of_lines(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no number of lines: give 0 or more")
+    return int(text)
+
+
 def _front_end(arguments: argparse.Namespace) -> audio.FrontEnd:
     names = [field.name for field in dataclasses.fields(audio.FrontEnd) if hasattr(arguments, field.name)]
     return audio.FrontEnd(**{name: getattr(arguments, name) for name in names})
@@ -313,6 +222,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
         has_acoustic=arguments.acoustic,
         encoder=encoder,
         video=video,
+        context=arguments.context,
     )
 
 
@@ -346,6 +256,8 @@ def _read_corpus(arguments: argparse.Namespace, *, with_video: bool) -> Corpus:
         corpus = manifest.read(_manifest_path(arguments), _manifest_labels(arguments))
     else:
         corpus = _READERS[arguments.corpus](source)
+    # Before labels are mapped: lines whose emotion is dropped were spoken all the same.
+    corpus = with_context(corpus, arguments.context) if arguments.context else corpus
     corpus = corpus.relabelled(arguments.label_map) if arguments.label_map else corpus
     if with_video:
         _stop_without_video(corpus, arguments.corpus)
@@ -370,7 +282,7 @@ def _without_sentences(corpus: Corpus, folder: Path) -> Corpus:
     kept = tuple(utterance for utterance, sentence in pairs if sentence not in excluded)
     count = len(corpus.utterances) - len(kept)
     ignored = {**corpus.ignored, f"sentences that {folder} tests": count}
-    return dataclasses.replace(corpus, utterances=kept, ignored=ignored)
+    return without_lines(dataclasses.replace(corpus, utterances=kept, ignored=ignored), excluded)
 
 
 def _manifest_path(arguments: argparse.Namespace) -> Path:

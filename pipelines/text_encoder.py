@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from pipelines.command import InputError
-from pipelines.text_presets import MODELS, Preset, find_preset, padding_id
+from pipelines.text_presets import MODELS, Preset, find_preset, padding_id, preset_tokenizer
 from pipelines.text_weights import readable_folder
 
 _ACTIVATIONS = {
@@ -54,6 +54,7 @@ class TextEncoder(keras.layers.Layer):
       epsilon: Of layer normalisation; 0: that of the class.
       num_states: How many layers' states come out.
       released: How many of the upper layers are trained; 0: all, and the embeddings.
+      separator: Id behind which the second segment begins, if the network tells segments apart; 0: there is one.
     """
 
     def __init__(
@@ -64,11 +65,12 @@ class TextEncoder(keras.layers.Layer):
         epsilon: float = 0.0,
         num_states: int = 1,
         released: int = 0,
+        separator: int = 0,
         **options: Any,
     ):
         super().__init__(**options)
         self.model, self.settings, self.num_states, self.released = model, dict(settings), num_states, released
-        self.activation, self.epsilon = activation, epsilon
+        self.activation, self.epsilon, self.separator = activation, epsilon, separator
         backbone = _class_of(model).from_config(self.settings)
         _set(backbone, activation, epsilon)
         blocks = _blocks(backbone)
@@ -84,9 +86,16 @@ class TextEncoder(keras.layers.Layer):
 
     def call(self, token_ids: Any, training: bool | None = None) -> Any:
         mask = ops.cast(ops.not_equal(token_ids, 0), "int32")
-        inputs = {"token_ids": token_ids, "padding_mask": mask, "segment_ids": ops.zeros_like(token_ids)}
+        inputs = {"token_ids": token_ids, "padding_mask": mask, "segment_ids": self._segments(token_ids) * mask}
         states = self.network([inputs[name] for name in self.input_names], training=training)
         return ops.stack(states if isinstance(states, list) else [states], axis=2)
+
+    def _segments(self, token_ids: Any) -> Any:
+        """Gives 0 up to the first separator and 1 behind it, where the second segment begins: [batch, num_tokens]."""
+        if not self.separator:
+            return ops.zeros_like(token_ids)
+        is_separator = ops.cast(ops.equal(token_ids, self.separator), "int32")
+        return ops.minimum(ops.cumsum(is_separator, axis=1) - is_separator, 1)
 
     def compute_output_shape(self, token_ids_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*token_ids_shape, self.num_states, self.width)
@@ -102,7 +111,7 @@ class TextEncoder(keras.layers.Layer):
         }
 
     def get_config(self) -> dict[str, Any]:
-        names = ("model", "settings", "activation", "epsilon", "num_states", "released")
+        names = ("model", "settings", "activation", "epsilon", "num_states", "released", "separator")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
@@ -118,7 +127,12 @@ def sizes_of(preset: str) -> tuple[int, int, int]:
 
 
 def load_text_encoder(
-    preset: str, num_states: int = 1, released: int = 0, is_frozen: bool = False, **options: Any
+    preset: str,
+    num_states: int = 1,
+    released: int = 0,
+    is_frozen: bool = False,
+    separator: int = 0,
+    **options: Any,
 ) -> TextEncoder:
     """Loads a pretrained encoder.
 
@@ -127,6 +141,7 @@ def load_text_encoder(
       num_states: How many layers' states come out.
       released: How many of the upper layers are trained; 0: all.
       is_frozen: Whether nothing is trained. Then it gives the same states in training as later: without dropout.
+      separator: As `separator_of` finds it; 0: all is one segment.
       options: Of a Keras layer.
 
     Raises:
@@ -137,13 +152,23 @@ def load_text_encoder(
     settings = {name: value for name, value in backbone.get_config().items() if name not in ("name", "trainable")}
     if is_frozen:
         settings["dropout"] = 0.0
-    encoder = TextEncoder(found.model, settings, *_asked_for(found), num_states, released, **options)
+    separator = separator if settings.get("num_segments", 1) > 1 else 0
+    encoder = TextEncoder(found.model, settings, *_asked_for(found), num_states, released, separator, **options)
     values = {variable.path: variable for variable in backbone.weights}
     for variable in encoder.network.weights:
         variable.assign(values[variable.path])
     if is_frozen:
         encoder.trainable = False
     return encoder
+
+
+def separator_of(preset: str) -> int:
+    """Returns the id that stands between a context and the words behind it; a sentence alone has it at its end.
+
+    Raises:
+      InputError: What `preset_tokenizer` stops on.
+    """
+    return preset_tokenizer(preset).separator[0]
 
 
 def _class_of(model: str) -> Any:

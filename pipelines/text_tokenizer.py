@@ -54,25 +54,44 @@ class Tokenizer(abc.ABC):
 
     kind = ""
 
-    def __call__(self, transcripts: "tf.Tensor | Sequence[str]", max_tokens: int | None = None) -> "tf.RaggedTensor":
-        """Gives the ids of transcripts [batch]: ragged int32 [batch, (num_tokens)], max_tokens a row at most.
+    def __call__(
+        self,
+        transcripts: "tf.Tensor | Sequence[str]",
+        max_tokens: int | None = None,
+        contexts: "tf.Tensor | Sequence[str] | None" = None,
+    ) -> "tf.RaggedTensor":
+        """Gives the ids of transcripts, as graph ops.
+
+        Args:
+          transcripts: [batch] strings.
+          max_tokens: Of a row; first the far end of its context is cropped, then the end of its words. None: all.
+          contexts: [batch] strings, the lines before each transcript; None: rows have no place for them.
+
+        Returns:
+          Ragged int32 [batch, (num_tokens)]. With contexts, also with blank ones, the separator stands before the
+          words of a transcript. A blank transcript is the start alone, whatever its context.
 
         Raises:
           ValueError: max_tokens below what a row of one piece takes.
         """
         import tensorflow as tf
 
-        if max_tokens is not None and max_tokens < self.min_tokens:
-            raise ValueError(f"max_tokens is {max_tokens}, but {self.start} alone takes 1, a row {self.min_tokens}.")
+        least = self.least_tokens(has_context=contexts is not None)
+        if max_tokens is not None and max_tokens < least:
+            raise ValueError(f"max_tokens is {max_tokens}, but {self.start} alone takes 1, a row {least}.")
         pieces = self._traced(tf.convert_to_tensor(transcripts, tf.string))
-        if max_tokens is not None:
-            pieces = pieces[:, : max_tokens - 1 - bool(self.end_id)]
+        room = None if max_tokens is None else max_tokens - self._num_marks(has_context=contexts is not None)
+        pieces = pieces if room is None else pieces[:, :room]
+        has_words = pieces.row_lengths() > 0
         start = tf.fill([pieces.nrows(), 1], self.vocabulary.index(self.start))
-        rows = [tf.RaggedTensor.from_tensor(start), pieces]
+        rows = [tf.RaggedTensor.from_tensor(start)]
+        if contexts is not None:
+            lines = self._traced(tf.strings.regex_replace(contexts, "\n", " "))
+            left = lines.row_lengths() if room is None else room - pieces.row_lengths()
+            rows += [_last_of(lines, tf.where(has_words, left, 0)), _where(has_words, self.separator)]
+        rows.append(pieces)
         if self.end_id:
-            has_words = tf.cast(pieces.row_lengths() > 0, tf.int64)
-            ends = tf.fill([tf.reduce_sum(has_words)], self.end_id)
-            rows.append(tf.RaggedTensor.from_row_lengths(ends, has_words))
+            rows.append(_where(has_words, (self.end_id,)))
         return tf.concat(rows, axis=1)
 
     @property
@@ -96,9 +115,19 @@ class Tokenizer(abc.ABC):
         return self.vocabulary.index(self.settings["end"]) if "end" in self.settings else 0
 
     @property
-    def min_tokens(self) -> int:
-        """Ids that a row may be cropped to at least."""
-        return 3 if self.end_id else 1
+    def separator(self) -> tuple[int, ...]:
+        """Ids between context and words: the end once, of RoBERTa and its like twice; without an end the start."""
+        if not self.end_id:
+            return (self.vocabulary.index(self.start),)
+        return (self.end_id,) * (2 if self.start == "<s>" else 1)
+
+    def least_tokens(self, *, has_context: bool = False) -> int:
+        """Counts the ids that a row may be cropped to at least."""
+        num_marks = self._num_marks(has_context=has_context)
+        return 1 if num_marks == 1 else num_marks + 1
+
+    def _num_marks(self, *, has_context: bool) -> int:
+        return 1 + has_context * len(self.separator) + bool(self.end_id)
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -257,6 +286,25 @@ class BytePair(Tokenizer):
             return words.with_flat_values(found).merge_dims(1, 2)
 
         return tokenize, (ranks, ids)
+
+
+def _last_of(rows: "tf.RaggedTensor", counts: "tf.Tensor") -> "tf.RaggedTensor":
+    """Keeps the last ids of rows [batch, (num_tokens)], as many as counts [batch] int64 says of each."""
+    import tensorflow as tf
+
+    lengths = rows.row_lengths()
+    is_kept = tf.ragged.range(lengths) >= tf.maximum(lengths - counts, 0)[:, tf.newaxis]
+    return tf.ragged.boolean_mask(rows, is_kept)
+
+
+def _where(condition: "tf.Tensor", ids: Sequence[int]) -> "tf.RaggedTensor":
+    """Makes rows of the ids where a condition [batch] holds, and empty ones elsewhere."""
+    import tensorflow as tf
+
+    counts = tf.cast(condition, tf.int64)
+    return tf.RaggedTensor.from_row_lengths(
+        tf.tile(tf.constant(list(ids), tf.int32), [tf.reduce_sum(counts)]), counts * len(ids)
+    )
 
 
 KINDS = {kind.kind: kind for kind in (WordPiece, SentencePiece, BytePair)}

@@ -38,6 +38,8 @@ class Utterance:
       attributes: Anything else that the corpus says: intensity, statement, sex, repetition, ...
       video: The video whose frames are read, or None.
       segment: What is read of audio and video, or None: all of them.
+      context: The lines of its dialogue that stand before it for a model, the oldest first.
+      line: Its number in the dialogue that attributes["dialogue"] names; None where it belongs to none.
       place: Where the corpus names the utterance, for sentences ("mine.csv, line 3"); empty where that is no help.
     """
 
@@ -51,6 +53,8 @@ class Utterance:
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     video: Path | None = None
     segment: Segment | None = None
+    context: tuple[str, ...] = ()
+    line: int | None = dataclasses.field(default=None, compare=False)
     place: str = dataclasses.field(default="", compare=False)
 
     @property

@@ -13,8 +13,10 @@ from filelock import FileLock
 from pipelines import audio, prepare
 from pipelines.audio.speech_encoder import EncoderSettings
 from pipelines.corpora import goemotions, synthetic
+from pipelines.dialogues import with_context
 from pipelines.emotions import GOEMOTIONS
 from pipelines.records import decode_workers, writer
+from pipelines.utterance import Corpus, Utterance
 from pipelines.video import VideoSettings
 
 LONGEST = ("test_crossval.py", "test_export.py", "test_train.py")
@@ -179,6 +181,38 @@ def _write_goemotions(source):
 def goemotions_records(goemotions_like, prepared):
     """Multi-label records of those sentences."""
     return prepared("goemotions", goemotions.read(goemotions_like))
+
+
+@pytest.fixture(scope="session")
+def dialogues():
+    """A corpus of two dialogues of eleven lines in each published split; no two lines are the same."""
+    utterances = [
+        Utterance(
+            utterance_id=f"{split}-{number}-{line:02}",
+            speaker="",
+            emotion=("joy", "anger")[line % 2],
+            transcript=f"{split} {number} line {line}",
+            published_split=split,
+            attributes={"dialogue": f"{split}-{number}"},
+            line=line,
+        )
+        for split in ("test", "train", "validation")
+        for number in range(2)
+        for line in range(11)
+    ]
+    return Corpus("dialogues", Path("dialogues"), "none", ("joy", "anger"), tuple(utterances))
+
+
+@pytest.fixture(scope="session")
+def context_records(dialogues, prepared):
+    """Records of those dialogues, two lines of context before each utterance."""
+    return prepared("context", with_context(dialogues, 2), context=2)
+
+
+@pytest.fixture(scope="session")
+def context_run(make_config, context_records, fitted):
+    """A finished run of the text branch that reads lines of context."""
+    return fitted("context", make_config("text", records=str(context_records), folds="published", max_tokens=16))
 
 
 @pytest.fixture(scope="session")

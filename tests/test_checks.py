@@ -419,3 +419,19 @@ def test_few_utterances_train_though_many_speakers_do_and_that_is_told():
     [note] = checks._balance_notes(fold, pd.DataFrame({"speaker": list("abcccdddzzzzzzzzz")}))
     assert note.startswith("of 8 utterances 2 train, 3 validate and 3 test: folds are of speakers")
     assert checks._balance_notes(Fold(("a",), ("c",), ("d",)), even) == []
+
+
+def test_runs_with_context_and_records_without_do_not_go_together(make_config, context_run, context_records, text_run):
+    published = {"folds": "published", "records": str(context_records)}
+    with pytest.raises(InputError, match=r"hold lines of dialogues as context, and --folds random divides dialogues"):
+        check(make_config("text", **published | {"folds": "random"}))
+    with pytest.raises(InputError, match=r"has another number of lines of context \(prepare --context\) than these"):
+        check(late(make_config, text_run, context_run, **published))
+    with pytest.raises(InputError, match=r"has another number of lines of context \(prepare --context\) than these"):
+        check(late(make_config, text_run, context_run))
+    found = check(make_config("text", init_text=str(text_run.folder), **published)).metadata
+    assert (found.context, [mark for mark in found.marks if mark.startswith("context")]) == (2, ["context 2"])
+    without = check(make_config("text", init_text=str(context_run.folder))).metadata
+    assert (without.context, [mark for mark in without.marks if mark.startswith("context")]) == (0, [])
+    with pytest.raises(InputError, match="--max-tokens 2 cannot work for --text-model gru: give a number of 3 or more"):
+        check(make_config("text", max_tokens=2, **published))

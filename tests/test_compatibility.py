@@ -16,6 +16,7 @@ from pipelines.emotions import EKMAN, GOEMOTIONS, RAVDESS, SEVEN
 from pipelines.records import read_metadata
 
 FACTS = {"emotions": ["joy"], "is_multi_label": False, "front_end": {}, "vocabulary_sha256": "a", "encoder": None}
+FACTS |= {"context": 0, "modalities": ("text",)}
 
 
 def facts(**values):
@@ -27,6 +28,14 @@ def test_one_emotion_an_utterance_does_not_fit_several():
     assert misfit(facts(), facts()) == ""
     assert misfit(facts(), facts(is_multi_label=True)) == "number of emotions an utterance (one, or several)"
     assert misfit(facts(), facts(is_multi_label=True), ["vocabulary_sha256"]) == ""
+
+
+def test_a_run_on_words_fits_records_of_as_many_lines_of_context_alone():
+    what = "number of lines of context (prepare --context)"
+    assert misfit(facts(), facts(context=2)) == misfit(facts(context=2), facts()) == what
+    assert misfit(facts(context=2), facts(context=1)) == what
+    assert misfit(facts(context=2), facts(context=2)) == ""
+    assert misfit(facts(modalities=("audio",)), facts(context=2)) == ""
 
 
 def test_records_of_any_encoder_fit_a_run_that_reads_none():

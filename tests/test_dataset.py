@@ -716,3 +716,19 @@ def test_shuffled_video_goes_to_other_utterances_with_its_boxes_and_all_else_sta
 def test_records_without_video_are_refused(three_speaker_records):
     with pytest.raises(InputError, match="hold no video: prepare them again with --video-frames"):
         make_dataset(three_speaker_records, SPEAKERS, ["video"])
+
+
+@pytest.mark.parametrize("max_tokens", [None, 8])
+def test_lines_of_context_stand_before_the_words_and_are_cropped_first(context_records, dialogues, max_tokens):
+    options = {"by": "published_split", "max_tokens": max_tokens, "with_metadata": True}
+    found = examples_of(make_dataset(context_records, ["train"], ["text"], **options))
+    tokenizer = text.own_tokenizer()
+    for name, (features, *_) in found.items():
+        _, dialogue, line = name.split("-")
+        before = [f"train {dialogue} line {number}" for number in range(max(0, int(line) - 2), int(line))]
+        words = f"train {dialogue} line {int(line)}"
+        expected = tokenizer([words], max_tokens, ["\n".join(before)]).to_list()[0]
+        ids = [one for one in features["token_ids"].numpy().tolist() if one]
+        own = tokenizer([words]).to_list()[0]
+        assert ids == expected
+        assert ids[-len(own) :] == own

@@ -408,3 +408,13 @@ def test_speakers_of_other_records_are_known_by_their_own_other_clips(enrolled_r
     write_json(run.normalisation_path, values | {"mode": "training"})
     evaluate(run.folder, "--records", other, "--again")
     assert (run.cross_corpus(other).predictions().filter(like="probability_") - enrolled).abs().max(axis=None) > 1e-3
+
+
+def test_scores_with_context_say_so_and_records_without_it_are_refused(context_run, dialogues, prepared, tmp_path):
+    run = Run(tmp_path / "context")
+    shutil.copytree(context_run.folder, run.folder)
+    evaluate(run.folder)
+    assert "context 2" in run.scores()["marks"]
+    plain = prepared("dialogues", dataclasses.replace(dialogues, name="others"))
+    with pytest.raises(InputError, match=r"were made with another number of lines of context \(prepare --context\)"):
+        evaluate(run.folder, "--records", plain)

@@ -178,3 +178,12 @@ def test_a_missing_or_shortened_shard_is_noticed(tmp_path):
 )
 def test_scores_on_made_up_audio_or_words_are_marked(tmp_path, changes, marks):
     assert records.marks_of(dataclasses.replace(metadata_of(tmp_path), **changes)) == marks
+
+
+def test_records_of_before_there_was_context_hold_none(context_records, tmp_path):
+    values = json.loads((context_records / "metadata.json").read_text())
+    for shard in values["shards"]:
+        (tmp_path / shard).symlink_to(context_records / shard)
+    del values["context"]
+    (tmp_path / "metadata.json").write_text(json.dumps(values))
+    assert [records.read_metadata(one).context for one in (context_records, tmp_path)] == [2, 0]

@@ -274,3 +274,29 @@ def test_flags_of_timelines_that_do_not_fit_are_refused(predict, arguments, sent
     status, lines, errors = predict(*arguments)
     assert (status, lines) == (1, [])
     assert sentence in errors[-1]
+
+
+def test_lines_of_context_go_before_one_utterance(context_run, exported, capsys):
+    def run(*arguments):
+        status = run_command(main, ["--model", str(exported(context_run)), *arguments])
+        output = capsys.readouterr()
+        return status, [json.loads(line) for line in output.out.splitlines()], output.err
+
+    _, [alone], _ = run("--transcript", "line 5")
+    status, [line], errors = run("--transcript", "line 5", "--context", "train 1 line 3", "train 1 line 4")
+    assert (status, errors, line["context"]) == (0, "", ["train 1 line 3", "train 1 line 4"])
+    assert line["probabilities"] != alone["probabilities"]
+    assert "context" not in alone
+    status, _, errors = run("--transcript", "line 5", "--context", "a", "b", "c")
+    assert status == 1
+    assert errors == "error: 3 lines of context are given, and this model reads 2 at most: give no more.\n"
+    status, _, errors = run("a.wav", "b.wav", "--context", "a")
+    assert (status, "--context stands before one utterance, and 2 are given: name one file" in errors) == (1, True)
+    status, _, errors = run("a.wav", "--output", "b.csv", "--context", "a")
+    assert (status, "--context stands before one utterance: leave it or --output out" in errors) == (1, True)
+
+
+def test_a_model_without_context_refuses_lines_of_it(predict):
+    status, lines, errors = predict("--transcript", "oh no", "--context", "hi")
+    assert (status, lines) == (1, [])
+    assert errors == ["error: 1 lines of context are given, and this model reads none: give no more."]

@@ -95,7 +95,7 @@ def read_back(folder):
     """Reads every record: utterance_id -> fields as numpy."""
     metadata = records.read_metadata(folder)
     absent = ["waveform"] * (not metadata.has_waveform) + ["acoustic"] * (not metadata.acoustic)
-    absent += ["encoder"] * (metadata.encoder is None)
+    absent += ["encoder"] * (metadata.encoder is None) + ["context"] * (not metadata.context)
     absent += ["video_frames", "face_boxes", "video_sha256"] * (metadata.video is None)
     fields = [name for name in records.SCHEMA if name not in absent]
     found = {}
@@ -278,6 +278,57 @@ def test_meld_is_prepared_with_its_dialogues(tmp_path):
     assert {record["label"].tolist()[0] for record in found.values()} == {0}
     metadata = records.read_metadata(tmp_path / "r")
     assert (metadata.emotions, metadata.is_multi_label) == (["happy"], False)
+
+
+def meld_of(folder, *lines):
+    """Writes MELD whose splits hold one dialogue of the same lines each, words and emotion."""
+    folder.mkdir()
+    header = "Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode\n"
+    rows = [f"{words},Joey,{emotion},positive,0,{number},8,21\n" for number, (words, emotion) in enumerate(lines)]
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}_sent_emo.csv").write_text(header + "".join(rows))
+    return folder
+
+
+DIALOGUE = (("Hi!", "joy"), ("Go away.", "anger"), ("Why?", "sadness"))
+
+
+def test_context_adds_a_field_and_changes_no_other(tmp_path, capsys):
+    command = ("--corpus", "meld", "--source", meld_of(tmp_path / "meld", *DIALOGUE), "--records")
+    run(*command, tmp_path / "plain")
+    run(*command, tmp_path / "none", "--context", "0")
+    run(*command, tmp_path / "r", "--context", "2")
+    assert "script; 0 without words; the 2 lines before in the dialogue as context" in capsys.readouterr().out
+    assert tree(tmp_path / "none") == tree(tmp_path / "plain")
+    found, plain = read_back(tmp_path / "r"), read_back(tmp_path / "plain")
+    for name, record in found.items():
+        before = [words for words, _ in DIALOGUE[: int(name[-2:])]]
+        assert record.pop("context").decode() == "\n".join(before)
+        for field, value in plain[name].items():
+            np.testing.assert_array_equal(record.pop(field), value)
+        assert not record
+    metadata = records.read_metadata(tmp_path / "r")
+    assert (metadata.context, records.marks_of(metadata)) == (2, ["context 2"])
+
+
+def test_sentences_that_are_left_out_stand_in_no_context(tmp_path):
+    source = meld_of(tmp_path / "meld", ("have  FUN", "joy"), *DIALOGUE)
+    run("--corpus", "goemotions", "--source", goemotions_of(tmp_path / "tested"), "--records", tmp_path / "tested-r")
+    command = ("--corpus", "meld", "--source", source, "--context", "2", "--records")
+    run(*command, tmp_path / "r", "--exclude-sentences", tmp_path / "tested-r")
+    found = {name[-2:]: record["context"].decode() for name, record in read_back(tmp_path / "r").items()}
+    assert found == {"01": "", "02": "Hi!", "03": "Hi!\nGo away."}
+
+
+@pytest.mark.parametrize("number", ["-1", "two", "1.5"])
+def test_a_corpus_without_dialogues_or_no_number_of_lines_is_refused(goemotions_like, tmp_path, number, capsys):
+    command = ("--corpus", "goemotions", "--source", goemotions_like, "--records", tmp_path / "r", "--context")
+    with pytest.raises(InputError, match="GoEmotions has no dialogues, so no lines stand before an utterance"):
+        run(*command, "2")
+    with pytest.raises(SystemExit):
+        run(*command, number)
+    assert f"{number} is no number of lines: give 0 or more" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
 
 
 def test_sentences_that_other_records_test_are_left_out_and_counted(tmp_path):

@@ -22,7 +22,7 @@ from emotion_tf.exporting.encoder import load_encoder
 from emotion_tf.fit import fit
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.predictor import Predictor
-from pipelines import audio
+from pipelines import audio, text
 from pipelines.files import write_json
 from pipelines.normalisation import Sums
 from pipelines.records import read_examples
@@ -572,3 +572,16 @@ def test_stored_videos_get_the_probabilities_of_predictions_csv_whatever_is_left
         found = predictor.predict_batch(*arrays, video_frames=video_frames).probabilities
         expected = seen_run.predictions(without)[columns].to_numpy()
         np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-5)
+
+
+def test_an_export_reads_lines_of_context_as_its_run_does(context_run, context_records, exported):
+    predictor, model = Predictor(exported(context_run)), context_run.model()
+    stored = read_examples(context_records, ["validation"], 20, "published_split")
+    tokenizer, words = text.own_tokenizer(), [one.transcript for one in stored]
+    contexts = [one.context for one in stored]
+    assert any(contexts)
+    quiet = np.zeros((len(stored), 1600), np.float32)
+    found = predictor.predict_batch(quiet, words, contexts=contexts).probabilities
+    ids = tokenizer(words, 16, contexts).to_tensor().numpy()
+    np.testing.assert_allclose(found, tf.nn.softmax(model({"token_ids": ids})), atol=1e-5)
+    assert np.abs(found - predictor.predict_batch(quiet, words).probabilities).max() > 1e-5

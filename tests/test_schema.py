@@ -14,6 +14,7 @@ RECORD = {
     "audio_sha256": "ab",
     "published_split": "",
     "transcript": "Kids are talking 😂",
+    "context": "How are you?\nFine.",
     "token_ids": np.array([2, 8191], np.int32),
     "log_mel": np.linspace(-11.5, 3, 12).reshape(3, 4).astype(np.float32),
     "acoustic": np.arange(15, dtype=np.float32).reshape(3, 5),

@@ -108,3 +108,13 @@ def test_words_are_augmented_by_their_seed():
 def test_a_clip_without_text_stays():
     example = {"log_mel": tf.ones([40, 16])}
     assert TextAugment(text.own_tokenizer(), 0.5)(example, seed_of(0)) is example
+
+
+def test_a_context_and_its_separator_stay_as_they_are(tokenizer):
+    [plain], [row] = tokenizer([SENTENCE]), tokenizer([SENTENCE], None, ["kids are talking"])
+    before = row[: len(row) - len(plain) + 1]
+    augment = TextAugment(tokenizer, word_dropout=0.5, swap=0.5, mask=0.3)
+    found = [augment({"token_ids": row}, seed_of(number))["token_ids"].numpy().tolist() for number in range(20)]
+    assert all(one[: len(before)] == before.numpy().tolist() for one in found)
+    assert len({tuple(one) for one in found}) > 10
+    assert all(len(one) > len(before) + bool(tokenizer.end_id) for one in found)

@@ -29,6 +29,11 @@ NETWORKS = {
 IDS = np.array([[2, 7, 1, 5, 3], [2, 8, 3, 0, 0]], np.int32)
 """As ours: 0 is padding."""
 
+PAIR = np.array([[2, 7, 1, 3, 9, 5, 3, 0], [2, 3, 9, 5, 6, 7, 8, 3]], np.int32)
+"""A context and a sentence with 3 between them and at the end, and a sentence without a context."""
+
+SEGMENTS = np.array([[0, 0, 0, 0, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1, 1, 1]])
+
 
 # In a process of its own: transformers and TensorFlow bring an LLVM each, and one that comes second ends the process.
 REFERENCE = """
@@ -44,6 +49,10 @@ for name, (kind, sizes) in networks.items():
     given = torch.tensor(ids["roberta" if "roberta" in name else "bert"])
     with torch.no_grad():
         found = model(given, attention_mask=torch.tensor(ids["mask"]), output_hidden_states=True).hidden_states
+        if name in ("bert", "albert"):
+            pair = {"token_type_ids": torch.tensor(ids["segments"]), "attention_mask": torch.tensor(ids["pair_mask"])}
+            last = model(torch.tensor(ids["pair"]), **pair).last_hidden_state
+            np.save(f"{sys.argv[1]}/{name}/pair.npy", last.numpy())
     np.save(f"{sys.argv[1]}/{name}/states.npy", np.stack([states.numpy() for states in found[1:]], axis=2))
 """
 
@@ -58,6 +67,7 @@ def networks(tmp_path_factory):
     """Folders as transformers writes them, and in each the states [batch, num_tokens, num_layers, width] of `IDS`."""
     folder = tmp_path_factory.mktemp("networks")
     ids = {"bert": IDS.tolist(), "roberta": as_theirs(IDS).tolist(), "mask": (IDS != 0).astype(int).tolist()}
+    ids |= {"pair": PAIR.tolist(), "segments": SEGMENTS.tolist(), "pair_mask": (PAIR != 0).astype(int).tolist()}
     command = [sys.executable, "-c", REFERENCE, str(folder), json.dumps(NETWORKS), json.dumps(ids)]
     subprocess.run(command, check=True, capture_output=True)
     return folder
@@ -70,6 +80,23 @@ def test_hidden_states_are_those_of_transformers(networks, name):
     is_token = (IDS != 0)[:, :, None, None]
     np.testing.assert_allclose(found * is_token, expected * is_token, atol=1e-4)
     assert np.ptp(found) > 1
+
+
+@pytest.mark.parametrize("name", ["bert", "albert"])
+def test_behind_the_separator_begins_the_second_segment_of_transformers(networks, name):
+    found = np.asarray(load_text_encoder(str(networks / name), separator=3)(PAIR))[:, :, 0]
+    is_token = (PAIR != 0)[:, :, None]
+    np.testing.assert_allclose(found * is_token, np.load(networks / name / "pair.npy") * is_token, atol=1e-4)
+    as_one = np.asarray(load_text_encoder(str(networks / name))(PAIR))[:, :, 0]
+    assert np.abs(found - as_one).max() > 5e-3
+
+
+def test_the_separator_at_the_end_of_a_sentence_changes_nothing_and_networks_of_one_segment_have_none(networks):
+    encoder = load_text_encoder(str(networks / "bert"), separator=3)
+    is_token = (IDS != 0)[:, :, None, None]
+    expected = np.asarray(load_text_encoder(str(networks / "bert"))(IDS))
+    np.testing.assert_allclose(np.asarray(encoder(IDS)) * is_token, expected * is_token, atol=1e-6)
+    assert load_text_encoder(str(networks / "roberta"), separator=3).separator == 0
 
 
 def test_padding_changes_nothing(networks):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.text_presets import read_tokenizer
+from pipelines.text import own_tokenizer
+from pipelines.text_presets import preset_tokenizer, read_tokenizer
 from pipelines.text_tokenizer import MAX_WORD_BYTES, BytePair, SentencePiece, WordPiece
 
 ODD = (
@@ -189,3 +190,49 @@ def test_words_begin_where_their_kind_says_so(byte_pair, sentence_piece, words):
     for tokenizer in (byte_pair[1], sentence_piece_tokenizer(sentence_piece)):
         ids = tokenizer(["a the kids door"]).to_list()[0][1:-1]
         assert np.sum(np.array(tokenizer.begins_word())[ids][1:]) == 3
+
+
+def test_a_context_and_a_sentence_are_the_pair_of_the_tokenizers_library(words):
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    expected = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(words)}, unk_token="[UNK]"))
+    expected.normalizer = normalizers.BertNormalizer(strip_accents=True)
+    expected.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    expected.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    settings = {"lowercase": True, "strip_accents": True, "split_on_cjk": True, "clean_text": True}
+    settings |= {"start": "[CLS]", "end": "[SEP]", "unknown": "[UNK]", "max_word_length": 100}
+    found = WordPiece("x", tuple(words), settings)(list(ODD), contexts=list(ODD[::-1])).to_list()
+    assert found == [expected.encode(one, other).ids for one, other in zip(ODD[::-1], ODD, strict=True)]
+
+
+def test_roberta_has_two_separators_between_a_context_and_a_sentence(byte_pair):
+    _, tokenizer = byte_pair
+    [own], [context], [pair] = (
+        tokenizer(*given).to_list() for given in ((["b"],), (["a a"],), (["b"], None, ["a\na"]))
+    )
+    assert pair == [*context, tokenizer.end_id, *own[1:]]
+
+
+@pytest.mark.parametrize("kind", ["own", "preset"])
+def test_a_crop_takes_the_far_end_of_a_context_first_and_then_the_end_of_the_words(tiny_preset, kind):
+    cut = own_tokenizer() if kind == "own" else preset_tokenizer(tiny_preset)
+    context, words = ["kids are\ntalking by the"], ["happy door"]
+    before, own = ([cut.pieces()[i] for i in cut(one).to_list()[0] if i > 4] for one in (context, words))
+    marks = 2 + bool(cut.end_id)
+    for room in range(1, len(before) + len(own) + 3):
+        [row] = cut(words, room + marks, context).to_list()
+        pieces = [cut.pieces()[i] for i in row if i > 4]
+        left = max(0, room - len(own))
+        assert pieces == [*before[max(0, len(before) - left) :], *own[:room]]
+        assert len(row) <= room + marks
+
+
+@pytest.mark.parametrize("kind", ["own", "preset"])
+def test_a_blank_context_leaves_its_separator_and_a_blank_sentence_the_start_alone(tiny_preset, kind):
+    cut = own_tokenizer() if kind == "own" else preset_tokenizer(tiny_preset)
+    start, end = [cut.pieces().index(cut.start)], [cut.end_id] if cut.end_id else []
+    [alone] = cut(["door"]).to_list()
+    first, blank = cut(["door", " "], 9, ["", "kids"]).to_list()
+    assert (first, blank) == ([*start, *cut.separator, *alone[1:]], start)
+    with pytest.raises(ValueError, match=f"a row {3 + bool(end)}"):
+        cut(["door"], 2 + bool(end), ["kids"])

@@ -150,6 +150,7 @@ def _intended_use() -> str:
 def _how_to_use(metadata: Mapping[str, Any]) -> str:
     said = ', transcript="Kids are talking by the door"' if "text" in metadata["modalities"] else ""
     file = "clip.mp4" if "video" in metadata["modalities"] else "clip.wav"
+    lines = ", and `context` [batch] string, the lines before, one a line" if metadata["context"] else ""
     first = "None" if not {"audio", "video"} & set(metadata["modalities"]) else f'"{file}"'
     return (
         "```python\nfrom emotion_tf.serving import Predictor\n\n"
@@ -158,8 +159,8 @@ def _how_to_use(metadata: Mapping[str, Any]) -> str:
         "print(prediction.emotion, prediction.probabilities)\n```\n\n"
         "The SavedModel also serves alone (`import tensorflow_text` first): its signature `serving_default` takes"
         f" `waveform` [batch, num_samples] float32 in [-1, 1) at {metadata['sample_rate']} Hz and `transcript` [batch]"
-        f" string. Signatures: {', '.join(f'`{name}`' for name in metadata['signatures'])}; metadata.json beside this"
-        " card describes them."
+        f" string{lines}. Signatures: {', '.join(f'`{name}`' for name in metadata['signatures'])}; metadata.json beside"
+        " this card describes them."
     )
 
 
@@ -170,6 +171,7 @@ def _data(run: Run, metadata: Mapping[str, Any], licence: str) -> str:
         for name, found in splits.items()
     ]
     words = f" Its words come from: {run.metadata().transcript_source}." if "text" in metadata["modalities"] else ""
+    words += f" Before them stand {metadata['context']} lines of the dialogue." if metadata["context"] else ""
     return "\n".join(
         [
             f"Corpus `{metadata['corpus']}`, licence: {licence or 'not known here'}. What the licence of the corpus"

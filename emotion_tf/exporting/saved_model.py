@@ -49,7 +49,7 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
 
     found, embedding = run.metadata(), embedding_of(model)
     names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
-    facts = {name: getattr(found, name) for name in (*names, "video", "bandwidth_hz")}
+    facts = {name: getattr(found, name) for name in (*names, "video", "bandwidth_hz", "context")}
     thresholds = run.thresholds()
     hop_seconds, mode = found.front_end["hop_seconds"], _mode(run.normalisation())
     return facts | {
@@ -171,9 +171,9 @@ def raw_to_features(
 
     Returns:
       A function from waveform [batch, num_samples] float32 in [-1, 1) at 16 kHz, transcript [batch] string and, where
-      the run asks for them, video_frames and `SPEAKER_INPUTS`, to the audio features [batch, num_frames, columns],
-      normalised, num_frames [batch], states of an encoder with num_steps, or the waveform at one level, token_ids
-      [batch, num_tokens] and video_frames, as records and dataset have them.
+      the run asks for them, context [batch] string, video_frames and `SPEAKER_INPUTS`, to the audio features [batch,
+      num_frames, columns], normalised, num_frames [batch], states of an encoder with num_steps, or the waveform at one
+      level, token_ids [batch, num_tokens] and video_frames, as records and dataset have them.
     """
     front_end, cut = audio.FrontEnd(**metadata["front_end"]), tokenizer or run.tokenizer() or text.own_tokenizer()
     normalisation, names = run.normalisation(), audio.frame_names(metadata["audio_features"])
@@ -195,7 +195,7 @@ def raw_to_features(
             **(of_frames(raw) if names else {}),
             **(of_steps(raw, encoder) if encoder else {}),
             **({"waveform": speech_encoder.levelled(raw["waveform"])} if begins_with_encoder else {}),
-            "token_ids": cut(raw["transcript"], metadata["max_tokens"]).to_tensor(),
+            "token_ids": cut(raw["transcript"], metadata["max_tokens"], raw.get("context")).to_tensor(),
             **{name: raw[name] for name in ("video_frames",) if name in raw},
         }
 
@@ -265,6 +265,8 @@ def _raw_specs(metadata: dict[str, Any], features: "dict[str, tf.TensorSpec]") -
         "transcript": tf.TensorSpec([None], tf.string, name="transcript"),
         **{name: features[name] for name in ("video_frames",) if name in features},
     }
+    if metadata["context"]:
+        specs["context"] = tf.TensorSpec([None], tf.string, name="context")
     if metadata["normalise"] == "enrolled":
         num_columns = sum(math.prod(features[name].shape[2:]) for name in metadata["audio_features"])
         specs |= {name: tf.TensorSpec([None, num_columns], tf.float32, name=name) for name in SPEAKER_INPUTS}

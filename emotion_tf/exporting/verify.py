@@ -123,8 +123,9 @@ def _raw_examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.nda
     """Takes arguments of `Predictor.predict_batch` from the validation split, and makes what is not stored.
 
     Returns:
-      waveforms [NUM_CHECKED, num_samples], transcripts [NUM_CHECKED] and, as the run asks for them, video_frames and
-      `SPEAKER_INPUTS`; of each waveform the stored states of an encoder, or None; and what they are, in words.
+      waveforms [NUM_CHECKED, num_samples], transcripts [NUM_CHECKED] and, as the run asks for them, contexts,
+      video_frames and `SPEAKER_INPUTS`; of each waveform the stored states of an encoder, or None; and what they are,
+      in words.
     """
     import numpy as np
 
@@ -136,6 +137,8 @@ def _raw_examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.nda
         waveforms, states, kind = _noises(), [None] * NUM_CHECKED, "generated clips (none stored)"
     transcripts = np.array([one.transcript for one in chosen], object)
     given = {"waveforms": audio.pad_together(waveforms), "transcripts": transcripts}
+    if metadata["context"]:
+        given["contexts"] = np.array([one.context for one in chosen], object)
     if settings := metadata["video"]:
         given["video_frames"] = np.stack([to_array(one.images, VideoSettings(**settings)) for one in chosen])
     for modality, where in _absences(metadata["modalities"]):
@@ -216,6 +219,7 @@ def _features_of(run: Run, metadata: dict[str, Any], given: "dict[str, np.ndarra
 
     raw = {name: tf.constant(given[name]) for name in (*SPEAKER_INPUTS, "video_frames") if name in given}
     raw |= {"waveform": tf.constant(given["waveforms"]), "transcript": tf.constant(given["transcripts"].tolist())}
+    raw |= {"context": tf.constant(given["contexts"].tolist())} if "contexts" in given else {}
     return raw_to_features(run, metadata, None)(raw)
 
 

@@ -118,6 +118,7 @@ def trained_on(subject: Subject) -> str:
         joined = f"probabilities of {enumerated(subject.asked.runs)}, joined by the rule {config.rule or 'mean'}"
         return f"{what}; {joined}."
     words = f", words from {metadata.transcript_source}" if "text" in subject.modalities else ""
+    words += f" with the {metadata.context} lines before in the dialogue" if metadata.context else ""
     read_as = [FEATURES.get(name, name) for name in metadata.audio_features]
     features = f", audio read as {enumerated(read_as)}" if read_as else ""
     inits = [f"{modality} from {source}" for modality, source in subject.asked.inits.items()]

@@ -292,11 +292,13 @@ def _check_sentences(split: _TestSplit, run: Run, rows: "pd.DataFrame", entry: d
 
 
 def _inherited_marks(run: Run, split: _TestSplit, is_same_corpus: bool) -> list[str]:
-    """Reads the marks of a source, those of its fold only where it is one of the same corpus."""
+    """Reads the marks of a source, those of its fold only where it is one of the same corpus.
+
+    How many lines of context are read is said of the records, not of what a training began with.
+    """
     marks = run.metadata().marks
-    if split.stops_on_sentences and is_same_corpus:
-        return marks
-    return [mark for mark in marks if not mark.startswith(_FOLD_MARKS)]
+    of_others = ("context",) if split.stops_on_sentences and is_same_corpus else ("context", *_FOLD_MARKS)
+    return [mark for mark in marks if not mark.startswith(of_others)]
 
 
 def _fitted(config: Config, facts: Metadata | RunMetadata, found: folds.Findings) -> dict[str, str]:

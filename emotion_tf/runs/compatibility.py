@@ -20,6 +20,7 @@ _FACTS = {
     "is_multi_label": "number of emotions an utterance (one, or several)",
     "front_end": "front end",
     "vocabulary_sha256": "vocabulary",
+    "context": "number of lines of context (prepare --context)",
     "encoder": "encoder",
     "video": "choice of video frames (number, size, colour)",
 }
@@ -123,10 +124,15 @@ def misfit(run: RunMetadata, records: Metadata, facts: Sequence[str] = tuple(_FA
 
     Args:
       run, records: The metadata of both.
-      facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "encoder", "video".
+      facts: What the model needs: "emotions", "is_multi_label", "front_end", "vocabulary_sha256",
+        "context", "encoder", "video".
     """
-    # A run that reads no states of an encoder, or no video, fits records with any.
-    is_read = {"encoder": "encoder" in run.audio_features, "video": run.video is not None}
+    # A run that reads no words, no states of an encoder, or no video, fits records with any.
+    is_read = {
+        "context": "text" in run.modalities,
+        "encoder": "encoder" in run.audio_features,
+        "video": run.video is not None,
+    }
     compared = [name for name in facts if is_read.get(name, True)]
     return next((_FACTS[name] for name in compared if _differs(name, run, records)), "")
 

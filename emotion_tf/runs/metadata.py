@@ -45,6 +45,7 @@ class RunMetadata:
       training_counts: Labels of each emotion in the training split, in label order.
       num_training: Utterances of the training split.
       prior: Share of the training utterances that have each emotion, in label order.
+      context: How many lines of its dialogue the model reads before an utterance at most; 0: none.
     """
 
     corpus: str
@@ -69,6 +70,7 @@ class RunMetadata:
     training_counts: list[int]
     num_training: int
     prior: list[float]
+    context: int = 0
 
     @property
     def widths(self) -> dict[str, Any]:
@@ -87,7 +89,8 @@ class RunMetadata:
           ValueError, TypeError, AttributeError: Keys that are missing or unknown, or values of another kind.
         """
         found = {name: value for name, value in values.items() if name != "run_version"}
-        if differing := found.keys() ^ {field.name for field in dataclasses.fields(cls)}:
+        # Runs of before there was context read none.
+        if differing := (found.keys() ^ {field.name for field in dataclasses.fields(cls)}) - {"context"}:
             raise ValueError(f"missing or unknown: {', '.join(sorted(differing))}")
         found |= {name: tuple(found[name]) for name in ("modalities", "audio_features")}
         found["fold"] = Fold(**{name: _as_written(value) for name, value in found["fold"].items()})

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.audio import SAMPLE_RATE
+from pipelines.video import VideoSettings
 
 MAX_ROWS = 32
 
@@ -51,7 +52,9 @@ def together(inputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray
     batch: dict[str, np.ndarray] = {"waveforms": np.zeros((len(inputs), num_samples), np.float32)}
     for row, waveform in zip(batch["waveforms"], waveforms, strict=True):
         row[: len(waveform)] = waveform
-    batch["transcripts"] = np.concatenate([given["transcripts"] for given in inputs])
+    for name in ("transcripts", "contexts"):
+        if name in inputs[0]:
+            batch[name] = np.concatenate([given[name] for given in inputs])
     for name in ("video_frames", "speaker_mean", "speaker_std"):
         found = [given.get(name) for given in inputs]
         present = [values for values in found if values is not None]
@@ -59,6 +62,33 @@ def together(inputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray
             shape = (1, *np.max([values.shape[1:] for values in present], axis=0))
             batch[name] = np.concatenate([_padded(values, shape) for values in found])
     return batch
+
+
+def to_tensors(
+    given: Mapping[str, Any], video: VideoSettings | None, num_columns: int, *, has_context: bool
+) -> dict[str, Any]:
+    """Makes the inputs of the signature `serving_default` of the arguments of `Predictor.predict_batch`.
+
+    Args:
+      given: The arguments; what lacks, or is None, becomes zeros, or empty.
+      video: Of a model that reads video; None: it reads none.
+      num_columns: Of the statistics of speakers; 0: the model takes none.
+      has_context: Whether the model reads lines of context.
+    """
+    import tensorflow as tf
+
+    waveforms, count = given["waveforms"], len(given["waveforms"])
+    texts = {"transcript": "transcripts"} | ({"context": "contexts"} if has_context else {})
+    empty: dict[str, tuple[int, ...]] = {"video_frames": (count, 1, *video.shape)} if video else {}
+    empty |= dict.fromkeys(("speaker_mean", "speaker_std"), (count, num_columns)) if num_columns else {}
+    inputs = {"waveform": tf.constant(waveforms, tf.float32)}
+    for name, argument in texts.items():
+        found = given.get(argument)
+        inputs[name] = tf.constant([""] * count if found is None else list(found), tf.string)
+    for name, shape in empty.items():
+        found = given.get(name)
+        inputs[name] = tf.constant(np.zeros(shape) if found is None else found, tf.float32)
+    return inputs
 
 
 def leave_out(inputs: Mapping[str, np.ndarray], modality: str, rows: Any) -> None:

@@ -76,6 +76,7 @@ class Explainer:
         transcript: str = "",
         *,
         sample_rate: float | None = None,
+        context: Sequence[str] = (),
         transcriber: Transcriber | None = None,
         enrolled: Sequence[EnrolledRecording] = (),
     ) -> Explanation:
@@ -84,10 +85,8 @@ class Explainer:
         Raises:
           InputError: What `Predictor.predict` stops on, or an export that another version of this program made.
         """
-        given = self.predictor.read(
-            source, transcript, sample_rate=sample_rate, transcriber=transcriber, enrolled=enrolled
-        )
-        return self.explain(given)
+        options: dict[str, Any] = {"context": context, "transcriber": transcriber, "enrolled": enrolled}
+        return self.explain(self.predictor.read(source, transcript, sample_rate=sample_rate, **options))
 
     def explain(self, given: Given) -> Explanation:
         """Explains what is predicted of one utterance that was read, by `Predictor.read` or `Predictor.take`."""

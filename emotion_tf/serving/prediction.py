@@ -1,7 +1,7 @@
 """What an exported model says: of a batch in arrays, of one utterance by names, with warnings in sentences."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from pipelines import audio, text
 from pipelines.audio.quality import findings_of, inspect
 from pipelines.clips import Clip
+from pipelines.command import InputError
 
 
 class BatchPrediction(NamedTuple):
@@ -45,6 +46,7 @@ class Given:
       transcript: As given or transcribed.
       inputs: Arguments of `Predictor.predict_batch`, a batch of one.
       warnings: Of the transcriber and of what is known of the speaker.
+      context: The lines before it in its dialogue, the oldest first.
     """
 
     file: Path | None
@@ -52,6 +54,7 @@ class Given:
     transcript: str
     inputs: dict[str, np.ndarray]
     warnings: tuple[str, ...]
+    context: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Prediction:
       seconds: Length of the audio.
       warnings: Sentences that a reader of the prediction should know.
       embedding: [embedding_dim] float32, what the last layer reads; None where it was not asked for.
+      context: The lines before it in its dialogue, the oldest first; None where none were given.
     """
 
     file: Path | None
@@ -82,12 +86,14 @@ class Prediction:
     seconds: float
     warnings: tuple[str, ...]
     embedding: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
+    context: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the object that `python -m emotion_tf.predict` prints: rounded, and of None the file alone."""
         found = {
             "file": None if self.file is None else printable(str(self.file)),
             "transcript": self.transcript,
+            "context": None if self.context is None else list(self.context),
             "emotion": self.emotion,
             "emotions": None if self.emotions is None else list(self.emotions),
             "probabilities": _rounded(self.probabilities),
@@ -97,6 +103,18 @@ class Prediction:
             "warnings": list(self.warnings),
         }
         return {name: value for name, value in found.items() if value is not None or name == "file"}
+
+
+def stop_on_lines(context: Sequence[str], num_lines: int) -> None:
+    """Stops on more lines of context than a model reads.
+
+    Args:
+      context: The lines before an utterance.
+      num_lines: How many the model reads at most; 0: none.
+    """
+    if len(context) > num_lines:
+        reads = f"{num_lines} at most" if num_lines else "none"
+        raise InputError(f"{len(context)} lines of context are given, and this model reads {reads}: give no more.")
 
 
 def _rounded(numbers: Mapping[str, float] | None) -> dict[str, float] | None:

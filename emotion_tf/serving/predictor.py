@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from emotion_tf.probabilities import FLOOR
-from emotion_tf.serving.batches import in_batches, leave_out, together
+from emotion_tf.serving.batches import in_batches, leave_out, to_tensors, together
 from emotion_tf.serving.enrolment import EnrolledRecording, speaker_inputs
 from emotion_tf.serving.loading import find_version, load_saved_model, read_metadata
-from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, warnings_of
+from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, stop_on_lines, warnings_of
 from emotion_tf.serving.sources import MAX_SECONDS, Source, read_source
 from emotion_tf.serving.stream import WINDOW_SECONDS, Stream
 from pipelines import audio
@@ -73,6 +73,11 @@ class Predictor:
         return VideoSettings(**settings) if settings else None
 
     @property
+    def num_context_lines(self) -> int:
+        """How many lines of a dialogue the model reads before an utterance at most; 0: none."""
+        return self.metadata.get("context", 0)
+
+    @property
     def front_end(self) -> audio.FrontEnd:
         """The settings of the front end inside the export."""
         return audio.FrontEnd(**self.metadata["front_end"])
@@ -92,6 +97,7 @@ class Predictor:
         waveforms: np.ndarray,
         transcripts: Sequence[str] | np.ndarray,
         *,
+        contexts: Sequence[str] | np.ndarray | None = None,
         video_frames: np.ndarray | None = None,
         speaker_mean: np.ndarray | None = None,
         speaker_std: np.ndarray | None = None,
@@ -102,6 +108,7 @@ class Predictor:
           waveforms: [batch, num_samples] float32 in [-1, 1) at 16 kHz, zeros behind the shorter ones; all zeros where
             audio is absent.
           transcripts: [batch]; empty where text is absent.
+          contexts: [batch], the lines before each in its dialogue, the oldest first, one a line; None: there are none.
           video_frames: [batch, num_video_frames, height, width, channels] float32 in [0, 1], as `video` describes them;
             zeros where video is absent; None: everywhere.
           speaker_mean, speaker_std: [batch, num_columns] over other recordings of each speaker, for a run of
@@ -111,7 +118,8 @@ class Predictor:
         Raises:
           InputError: NaN or infinite values, or a waveform or frames with a peak above 2, which nothing divided.
         """
-        found = self._call(self._tensors(waveforms, transcripts, video_frames, speaker_mean, speaker_std))
+        given = {"waveforms": waveforms, "transcripts": transcripts, "contexts": contexts, "video_frames": video_frames}
+        found = self._call(self._tensors(given | {"speaker_mean": speaker_mean, "speaker_std": speaker_std}))
         further = (found[name].numpy() if name in found else None for name in ("shares", "embedding"))
         return BatchPrediction(found["probabilities"].numpy(), found["predicted"].numpy(), *further)
 
@@ -124,8 +132,7 @@ class Predictor:
         Raises:
           InputError: An export without the signature `to_features`, or what `predict_batch` refuses.
         """
-        defaults = dict.fromkeys(("video_frames", "speaker_mean", "speaker_std"))
-        return dict(self._call(self._tensors(**defaults | dict(inputs)), "to_features"))
+        return dict(self._call(self._tensors(inputs), "to_features"))
 
     def signature(self, name: str) -> Any:
         """Finds a signature of the export.
@@ -137,29 +144,10 @@ class Predictor:
             raise InputError(f"{self.folder} has no signature {name}: export the run again.")
         return self._loaded.signatures[name]
 
-    def _tensors(
-        self,
-        waveforms: np.ndarray,
-        transcripts: Sequence[str] | np.ndarray,
-        video_frames: np.ndarray | None,
-        speaker_mean: np.ndarray | None,
-        speaker_std: np.ndarray | None,
-    ) -> dict[str, Any]:
+    def _tensors(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Makes the inputs of `serving_default` of the arguments of `predict_batch`."""
-        import tensorflow as tf
-
-        inputs = {
-            "waveform": tf.constant(waveforms, tf.float32),
-            "transcript": tf.constant(list(transcripts), tf.string),
-        }
-        if self.metadata["normalise"] == "enrolled":
-            unknown = np.zeros((len(waveforms), len(self.least_std)))
-            given = {"speaker_mean": speaker_mean, "speaker_std": speaker_std}
-            inputs |= {n: tf.constant(unknown if v is None else v, tf.float32) for n, v in given.items()}
-        if settings := self.video:
-            frames = np.zeros((len(waveforms), 1, *settings.shape)) if video_frames is None else video_frames
-            inputs["video_frames"] = tf.constant(frames, tf.float32)
-        return inputs
+        num_columns = len(self.least_std) if self.metadata["normalise"] == "enrolled" else 0
+        return to_tensors(given, self.video, num_columns, has_context=self.num_context_lines > 0)
 
     def _call(self, inputs: Mapping[str, Any], name: str = "serving_default") -> Mapping[str, Any]:
         """Calls a signature of the export; what it refuses becomes one sentence."""
@@ -179,6 +167,7 @@ class Predictor:
         transcript: str = "",
         *,
         sample_rate: float | None = None,
+        context: Sequence[str] = (),
         transcriber: Transcriber | None = None,
         enrolled: Sequence[EnrolledRecording] = (),
         with_embedding: bool = False,
@@ -192,6 +181,7 @@ class Predictor:
             span their type; None: the transcript alone.
           transcript: What is said; empty: text is absent.
           sample_rate: Hz, of samples alone.
+          context: The lines before it in its dialogue, the oldest first, for a run on records of prepare --context.
           transcriber: Transcribes the recording, in place of the transcript.
           enrolled: Other recordings of the speaker, from `enrol`; the recording itself is left out of them.
           with_embedding: Whether the prediction has its `embedding`.
@@ -201,7 +191,8 @@ class Predictor:
           InputError: A recording that cannot be read, a recording or transcript longer than an utterance, or an
             embedding of a model that has none.
         """
-        given = self.read(source, transcript, sample_rate=sample_rate, transcriber=transcriber, enrolled=enrolled)
+        options: dict[str, Any] = {"context": context, "transcriber": transcriber, "enrolled": enrolled}
+        given = self.read(source, transcript, sample_rate=sample_rate, **options)
         return self.predict_given(given, with_embedding=with_embedding, with_changes=with_changes)
 
     def predict_many(
@@ -252,13 +243,15 @@ class Predictor:
         transcript: str = "",
         *,
         sample_rate: float | None = None,
+        context: Sequence[str] = (),
         transcriber: Transcriber | None = None,
         enrolled: Sequence[EnrolledRecording] = (),
     ) -> Given:
         """Reads one utterance as `predict` does, with the same arguments, and predicts nothing yet."""
         path = Path(source) if isinstance(source, (str, Path)) else None
         clip = read_source(source, sample_rate, self.video, self.front_end.silence_db)
-        return self.take(clip, transcript, file=path, transcriber=transcriber, enrolled=enrolled)
+        options: dict[str, Any] = {"context": context, "transcriber": transcriber, "enrolled": enrolled}
+        return self.take(clip, transcript, file=path, **options)
 
     def take(
         self,
@@ -266,6 +259,7 @@ class Predictor:
         transcript: str = "",
         *,
         file: Path | None = None,
+        context: Sequence[str] = (),
         transcriber: Transcriber | None = None,
         enrolled: Sequence[EnrolledRecording] = (),
     ) -> Given:
@@ -275,8 +269,9 @@ class Predictor:
           clip: What `pipelines.clips.read_clip` returns.
           transcript: What is said; empty: text is absent.
           file: What the prediction names.
-          transcriber, enrolled: As in `predict`.
+          context, transcriber, enrolled: As in `predict`.
         """
+        stop_on_lines(context, self.num_context_lines)
         remarks: list[str] = []
         if transcriber is not None:
             found = transcriber(clip.waveform, clip.peak)
@@ -284,8 +279,8 @@ class Predictor:
         if (num_words := len(transcript.split())) > MAX_WORDS:
             raise InputError(f"the transcript of {num_words} words is no utterance (at most {MAX_WORDS}): cut it up.")
         speaker, warnings = self._speaker(file, clip.waveform, enrolled)
-        inputs = self._arrays(clip, transcript) | speaker
-        return Given(file, clip, transcript, inputs, (*remarks, *warnings))
+        inputs = self._arrays(clip, transcript, context) | speaker
+        return Given(file, clip, transcript, inputs, (*remarks, *warnings), tuple(context))
 
     def predict_given(self, given: Given, *, with_embedding: bool = False, with_changes: bool = True) -> Prediction:
         """Predicts one utterance that was read."""
@@ -348,6 +343,7 @@ class Predictor:
             seconds=len(given.clip.waveform) / audio.SAMPLE_RATE,
             warnings=(*given.warnings, *warnings_of(self.metadata, given.clip, given.transcript)),
             embedding=rows.embedding[0] if with_embedding and rows.embedding is not None else None,
+            context=given.context or None,
         )
 
     def enrol(self, files: Sequence[Path | str]) -> list[EnrolledRecording]:
@@ -387,9 +383,11 @@ class Predictor:
             return {}, []
         return speaker_inputs(file, waveform, enrolled, self.least_std)
 
-    def _arrays(self, clip: Clip, transcript: str) -> dict[str, np.ndarray]:
+    def _arrays(self, clip: Clip, transcript: str, context: Sequence[str]) -> dict[str, np.ndarray]:
         """Makes a batch of one for `predict_batch`."""
         arrays = {"waveforms": audio.pad_together([clip.waveform]), "transcripts": np.array([transcript], object)}
+        if self.num_context_lines:
+            arrays["contexts"] = np.array(["\n".join(context)], object)
         if (settings := self.video) and clip.frames:
             arrays["video_frames"] = to_array(clip.frames.images, settings)[np.newaxis]
         return arrays

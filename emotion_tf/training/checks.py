@@ -55,6 +55,11 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> Checked:
     folder = Path(config.records)
     records = read_metadata(folder)
     _check_records(config, records)
+    if records.context and config.folds != "published":
+        raise InputError(
+            f"{folder} hold lines of dialogues as context, and --folds {config.folds} divides dialogues: give --folds"
+            " published."
+        )
     index = read_index(folder) if index is None else index
     fold = folds.choose_fold(config.folds, config.fold, index, num_folds=config.num_folds, seed=config.fold_seed)
     for source in config.sources:
@@ -62,7 +67,7 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> Checked:
     _check_rule(config, records)
     inputs = resolve(config, records)
     _check_features(config, inputs)
-    _check_tokens(config, inputs)
+    _check_tokens(config, inputs, records)
     audit = audit_run(config, index, records, fold, f"fold {config.fold} of {config.folds}")
     metadata = _metadata(config, inputs, records, fold, index, audit["marks"])
     return Checked(inputs, metadata, audit, (*_balance_notes(fold, index), *_label_notes(config, records)))
@@ -77,7 +82,8 @@ def _check_source(config: Config, source: str, records: Metadata) -> None:
     # A branch to start from may have another label set: its head is new. A run to join may be of another corpus.
     of_branches = {"audio": ("front_end", "encoder"), "text": ("vocabulary_sha256",), "video": ("video",)}
     facts = {init: of_branches[modality] for modality, init in config.inits.items()}
-    of_modalities = [fact for modality in found.modalities for fact in of_branches[modality]]
+    # A branch of text to start from learns what a context is; a run to join has learned it, or has not.
+    of_modalities = [*(fact for modality in found.modalities for fact in of_branches[modality]), "context"]
     if what := misfit(found, records, facts.get(source) or of_modalities):
         raise InputError(f"{source} has another {what} than these records: choose a run trained on them.")
     if source in config.runs:
@@ -212,19 +218,19 @@ def _check_features(config: Config, inputs: RunInputs) -> None:
         )
 
 
-def _check_tokens(config: Config, inputs: RunInputs) -> None:
+def _check_tokens(config: Config, inputs: RunInputs, records: Metadata) -> None:
     """Refuses more token ids, or other pieces, than a text model has embeddings for."""
     if "text" not in config.modalities or config.is_late:
         return
-    tokenizer, longest = inputs.tokenizer or text.own_tokenizer(), MAX_POSITIONS
-    if config.text.is_pretrained:
-        longest = _check_preset(config.text, tokenizer)
-    elif config.text.model != "transformer":
-        return
-    if not tokenizer.min_tokens <= config.training.max_tokens <= longest:
+    tokenizer = inputs.tokenizer or text.own_tokenizer()
+    least = tokenizer.least_tokens(has_context=records.context > 0)
+    longest = MAX_POSITIONS if config.text.model == "transformer" else 0  # 0: any number.
+    longest = _check_preset(config.text, tokenizer) if config.text.is_pretrained else longest
+    if config.training.max_tokens < least or 0 < longest < config.training.max_tokens:
+        limits = f"from {least} to {longest}" if longest else f"of {least} or more"
         raise InputError(
             f"--max-tokens {config.training.max_tokens} cannot work for --text-model {config.text.model}:"
-            f" give a number from {tokenizer.min_tokens} to {longest}."
+            f" give a number {limits}."
         )
 
 
@@ -317,6 +323,7 @@ def _metadata(
         training_counts=counts,
         num_training=num_training,
         prior=[count / num_training for count in counts],
+        context=records.context if "text" in inputs.modalities else 0,
     )
 
 

@@ -14,14 +14,15 @@ from pipelines.augment.draws import Draws, Tensors
 class TextAugment:
     """Leaves out words, lets neighbours change places, makes words unknown; a word is a piece and what continues it.
 
-    The first id and the one that ends a transcript stay where they are, and so does one word at least.
+      The first id, a context with its separator, and the id that ends a transcript stay where they are, and so does one
+    word at least.
 
-    Attributes:
-      tokenizer: What made the ids.
-      word_dropout, swap, mask: Share of words, each.
+      Attributes:
+        tokenizer: What made the ids.
+        word_dropout, swap, mask: Share of words, each.
 
-    Source: Wei & Zou 2019, arXiv:1901.11196 (random deletion and swap); for unknown words Devlin et al. 2018,
-      arXiv:1810.04805.
+      Source: Wei & Zou 2019, arXiv:1901.11196 (random deletion and swap); for unknown words Devlin et al. 2018,
+        arXiv:1810.04805.
     """
 
     tokenizer: text.Tokenizer
@@ -37,7 +38,10 @@ class TextAugment:
         # Cropped ids may have lost their end, and a blank transcript has none.
         num_ends = tf.cast(tf.logical_and(tf.not_equal(end_id, 0), tf.equal(ids[-1], end_id)), tf.int32)
         end = tf.size(ids) - num_ends
-        changed = tf.concat([ids[:1], self._augment(ids[1:end], Draws(seed)), ids[end:]], axis=0)
+        # The words of the transcript begin behind the start, or behind what separates them from a context.
+        is_mark = tf.logical_or(tf.range(end) == 0, tf.equal(ids[:end], self.tokenizer.separator[0]))
+        start = 1 + tf.reduce_max(tf.where(is_mark, tf.range(end), 0))
+        changed = tf.concat([ids[:start], self._augment(ids[start:end], Draws(seed)), ids[end:]], axis=0)
         return example | {"token_ids": tf.ensure_shape(changed, [None])}
 
     def _augment(self, ids: tf.Tensor, draws: Draws) -> tf.Tensor:

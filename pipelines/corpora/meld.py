@@ -81,6 +81,7 @@ def _utterance(cells: Mapping[str, str | None], where: str, split: str) -> Utter
         transcript=row["Utterance"],
         trial=utterance_id,
         published_split=split,
+        line=number,
         place=where,
         attributes={
             "dialogue": f"{split}-{dialogue:04}",

@@ -56,6 +56,7 @@ class Metadata:
         labels first.
       notes: What was noticed of recordings while they were read, a sentence -> utterances.
       fingerprint: Hash of settings and sources, to recognise the same command.
+      context: How many lines of its dialogue stand before an utterance at most; 0: records hold none.
     """
 
     schema_version: int
@@ -94,6 +95,7 @@ class Metadata:
     copies: list[dict[str, Any]]
     notes: dict[str, list[str]]
     fingerprint: str
+    context: int = 0
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -148,9 +150,9 @@ def read_metadata(folder: Path) -> Metadata:
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}, and this program reads {SCHEMA_VERSION}: {again}.")
     names = {field.name for field in dataclasses.fields(Metadata)}
-    if set(values) != names:
-        differing = ", ".join(sorted(set(values) ^ names))
-        raise InputError(f"{path} is corrupt (missing or unknown: {differing}): {again}.")
+    # Records of before there was context hold none.
+    if differing := sorted((set(values) ^ names) - {"context"}):
+        raise InputError(f"{path} is corrupt (missing or unknown: {', '.join(differing)}): {again}.")
     try:
         metadata = Metadata(**values)
         metadata.emotion_counts(metadata.speakers)
@@ -169,7 +171,8 @@ def marks_of(metadata: Metadata) -> list[str]:
     """Names what every score on these records has to carry."""
     of_source = {"simulated": "label-leaking", "paired": "paired"}
     marks = ["synthetic"] if metadata.corpus == "synthetic" else []
-    return marks + [mark for source, mark in of_source.items() if metadata.transcript_source == source]
+    marks += [mark for source, mark in of_source.items() if metadata.transcript_source == source]
+    return marks + [f"context {metadata.context}"] * bool(metadata.context)
 
 
 def write_metadata(folder: Path, metadata: Metadata) -> None:

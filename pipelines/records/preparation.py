@@ -36,6 +36,7 @@ class Preparation:
       has_acoustic: Stores the acoustic features beside the log-mel.
       encoder: Stores states of this encoder, too; None: of none.
       video: Stores frames of videos, too; None: of none.
+      context: How many lines of its dialogue each utterance has before it at most; 0: none are stored.
     """
 
     corpus: Corpus
@@ -48,6 +49,7 @@ class Preparation:
     has_acoustic: bool = False
     encoder: EncoderSettings | None = None
     video: VideoSettings | None = None
+    context: int = 0
 
     def check(self) -> None:
         """Stops on what can be known before any recording is read.
@@ -123,6 +125,7 @@ class Preparation:
             "acoustic": audio.ACOUSTIC if self.has_acoustic else None,
             "encoder": self.encoder.identity if self.encoder else None,
             "video": dataclasses.asdict(self.video) if self.video else None,
+            **({"context": self.context} if self.context else {}),
         }
         base = self.corpus.source if self.corpus.source.is_dir() else self.corpus.source.parent
         return {
@@ -158,7 +161,9 @@ def _stated_seconds(utterance: Utterance) -> float | None:
 def _identity(utterance: Utterance, base: Path) -> dict[str, Any]:
     """What the record of an utterance depends on: its fields, and place, size and date of its files."""
     values = {**vars(utterance), "attributes": dict(utterance.attributes)}
-    del values["place"]  # A row that moves in its table makes the same record.
+    del values["place"], values["line"]  # A row that moves in its table makes the same record.
+    if not utterance.context:
+        del values["context"]
     for name in ("audio", "video"):
         path = values[name]
         if path is not None:

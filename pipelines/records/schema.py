@@ -22,6 +22,7 @@ SCHEMA: Mapping[str, str] = {
     "audio_sha256": "text",
     "published_split": "text",
     "transcript": "text",
+    "context": "text",
     "token_ids": "int32",
     "log_mel": "float32",
     "acoustic": "float32",

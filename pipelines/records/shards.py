@@ -178,12 +178,14 @@ class Example(NamedTuple):
       transcript: The words.
       images: A JPEG a frame of the video; none where there is none.
       states: [num_steps, num_blocks, width] float16 of an encoder; None where none are stored.
+      context: The lines before, the oldest first, one a line; empty where none are stored.
     """
 
     waveform: np.ndarray
     transcript: str
     images: list[bytes]
     states: np.ndarray | None = None
+    context: str = ""
 
 
 def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "speaker") -> list[Example]:
@@ -209,7 +211,12 @@ def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "s
         for name, shard in metadata.shards.items()
         if by != "speaker" or set(shard["speakers"]) & chosen
     ]
-    has = {"waveform": metadata.has_waveform, "video_frames": metadata.video, "encoder": metadata.encoder}
+    has = {
+        "waveform": metadata.has_waveform,
+        "video_frames": metadata.video,
+        "encoder": metadata.encoder,
+        "context": metadata.context,
+    }
     fields = tuple(dict.fromkeys((by, "transcript", *(name for name, is_there in has.items() if is_there))))
     serialised = tf.data.TFRecordDataset(shards)
 
@@ -226,6 +233,7 @@ def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "s
                 record["transcript"].decode(),
                 list(record.get("video_frames", ())),
                 record.get("encoder"),
+                record.get("context", b"").decode(),
             )
             for record in itertools.islice(read(fields), 0, step * count, step)
         ]

@@ -249,6 +249,8 @@ def _record(
         "token_ids": token_ids,
         **frames,
     }
+    if preparation.context:
+        record["context"] = "\n".join(utterance.context)
     if preparation.store_waveform:
         record["waveform"] = clip.waveform
     return record | (_record_of_video(clip.frames) if preparation.video else {})
@@ -309,6 +311,7 @@ def _metadata(preparation: Preparation, corpus: Corpus, counters: Mapping[str, C
         video=dataclasses.asdict(preparation.video) if preparation.video else None,
         vocabulary_sha256=text.vocabulary_sha256(),
         transcript_source=preparation.transcript_source,
+        context=preparation.context,
         is_multi_label=corpus.is_multi_label,
         has_audio=corpus.has_audio,
         has_waveform=preparation.store_waveform,

@@ -9,7 +9,7 @@ from emotion_tf.config import MAX_POSITIONS, TextConfig
 from emotion_tf.models.branches.layers import AttentionPooling, MeanPooling, WeightedLayerSum
 from emotion_tf.models.branches.outputs import BranchOutput, Steps
 from emotion_tf.models.branches.transformer import Positions, encoder_layers
-from pipelines.text_encoder import load_text_encoder
+from pipelines.text_encoder import load_text_encoder, separator_of
 
 
 def text_branch(token_ids: keras.KerasTensor, vocabulary_size: int, config: TextConfig) -> BranchOutput:
@@ -59,7 +59,8 @@ def _transformer(x: keras.KerasTensor, mask: keras.KerasTensor, config: TextConf
 
 def _pretrained(token_ids: keras.KerasTensor, config: TextConfig) -> keras.KerasTensor:
     """Reads the pretrained model: [batch, num_tokens] -> [batch, num_tokens, width of the preset]."""
-    encoder = load_text_encoder(config.preset, config.states, config.release, config.freeze, name="text_backbone")
+    given = (config.preset, config.states, config.release, config.freeze, separator_of(config.preset))
+    encoder = load_text_encoder(*given, name="text_backbone")
     states = encoder(token_ids)
     if config.states == 1:
         return states[:, :, 0]
