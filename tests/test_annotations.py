@@ -98,8 +98,18 @@ def test_csv_and_json_lines_hold_the_same_rows(written):
     assert [line["probability_angry"] for line in lines] == [0.3, 0.75, 0.9]
 
 
-def test_the_picture_is_one(written):
+def test_the_picture_is_one_and_marks_whole_minutes(written, monkeypatch):
+    from matplotlib.figure import Figure
+
+    marks, save = [], Figure.savefig
+
+    def keep(figure, *arguments, **options):
+        save(figure, *arguments, **options)
+        marks.extend(label.get_text() for label in figure.axes[-1].get_xticklabels())
+
+    monkeypatch.setattr(Figure, "savefig", keep)
     assert written("talk.png").read_bytes().startswith(b"\x89PNG")
+    assert marks == ["0", "10", "20", "30", "40", "50", "60"]
 
 
 @pytest.mark.parametrize("name", ["talk.TextGrid", "talk.rttm"])

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from emotion_tf.colours import colour_of
 from emotion_tf.serving.explanation import GRADIENTS, Contribution, Explanation, Spectrogram, TimeContributions
-from emotion_tf.serving.explanation_plot import colour_of, draw, save
+from emotion_tf.serving.explanation_plot import draw, save
 from emotion_tf.serving.prediction import Prediction
 
 

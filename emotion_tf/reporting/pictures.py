@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from cycler import cycler
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
 from emotion_tf.evaluation.counts import TITLES
-from emotion_tf.reporting.plots import COLOURS, shortened
+from emotion_tf.reporting.plots import shortened
 
 _INK = "#0a0b0c"
 """Stands for the colour of text, which differs between light and dark pages."""
@@ -33,8 +32,8 @@ def theme() -> Iterator[None]:
     """Lets figures that are drawn in this context have a clear ground and the colour of the text around them."""
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "legend.labelcolor")
     clear = {"figure.facecolor": "none", "axes.facecolor": "none", "legend.framealpha": 0.0, "font.size": 10}
-    # Text stays text: it can be selected, found and read aloud. Explanations colour emotions by the cycle.
-    drawn = {"svg.fonttype": "none", "svg.hashsalt": "report", "axes.prop_cycle": cycler(color=COLOURS)}
+    # Text stays text: it can be selected, found and read aloud.
+    drawn = {"svg.fonttype": "none", "svg.hashsalt": "report"}
     with mpl.rc_context(clear | dict.fromkeys(inked, _INK) | drawn):
         yield
 

@@ -11,12 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from emotion_tf.colours import colour_of
 from emotion_tf.evaluation import metrics
 from emotion_tf.evaluation.counts import TITLES, UAR
 from pipelines.files import replacing
-
-COLOURS = ("#7f7f7f", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#8c5fc4", "#009e73", "#cc79a7")
-"""The colour-blind tell them apart, on light and dark ground. Source: Okabe & Ito 2008, and two more."""
 
 _STROKES = ("-", "--", (0, (7, 1)), "-.", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 1, 3, 1)), (0, (2, 2)))
 """They are told apart in grey."""
@@ -24,8 +22,8 @@ _STROKES = ("-", "--", (0, (7, 1)), "-.", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1)), 
 
 def emotion_style(place: int) -> dict[str, Any]:
     """Chooses colour and stroke of an emotion by its place in the label set; 64 of them differ."""
-    number = len(COLOURS)
-    return {"color": COLOURS[place % number], "linestyle": _STROKES[(place + place // number) % number]}
+    number = len(_STROKES)
+    return {"color": colour_of(place), "linestyle": _STROKES[(place + place // number) % number]}
 
 
 def save(figure: Figure, path: Path) -> None:

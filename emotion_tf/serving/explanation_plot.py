@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emotion_tf.colours import colour_of
 from emotion_tf.serving.explanation import GRADIENTS, Contribution, Explanation, Spectrogram, TimeContributions
 from emotion_tf.serving.prediction import printable
 from pipelines.files import replacing, write_json
@@ -22,11 +23,6 @@ _MOST_WORDS = 40
 
 _LEAST_NATS = 0.01
 """Where an axis of bars ends at least: what is far smaller looks so."""
-
-
-def colour_of(place: int) -> str:
-    """Names the colour of an emotion by its place in the label set, the same in every picture; the 11th is the 1st."""
-    return f"C{place % 10}"
 
 
 def draw(explanation: Explanation, width: float = 9.0) -> "Figure":

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from emotion_tf.serving.explanation_plot import colour_of
+from emotion_tf.colours import colour_of
 from emotion_tf.serving.prediction import printable
 from emotion_tf.serving.timeline import POINTS_PER_SECOND, Timeline
 
 _MOST_POINTS = 2000
+_MOST_SECONDS = 300.0
+_STEPS, _MOST_MARKS = (1, 2, 5, 10, 15, 30, 60, 120, 240), 12
 
 
 def draw_timeline(timeline: Timeline, path: Path) -> None:
@@ -30,18 +32,20 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
     _draw_waveform(waveform, timeline)
     _draw_segments(bars, timeline)
     _draw_probabilities(probabilities, timeline)
-    unit, name = _unit(timeline.seconds)
-    probabilities.set_xlabel(f"time ({name})")
-    probabilities.xaxis.set_major_formatter(lambda value, _: f"{value / unit:g}")
-    probabilities.set_xlim(0, max(timeline.seconds, 1e-3))
+    _mark_time(probabilities, max(timeline.seconds, 1e-3))
     _name_emotions(figure, timeline)
     figure.suptitle(printable(timeline.file.name).replace("$", r"\$"))
     figure.savefig(path, dpi=100, format="png")
 
 
-def _unit(seconds: float) -> tuple[float, str]:
-    """Chooses the unit of the axis of time: its seconds, and its name."""
-    return (1.0, "seconds") if seconds <= 300 else (60.0, "minutes")
+def _mark_time(axes: Any, seconds: float) -> None:
+    """Marks the axis of time, in whole minutes where it is long."""
+    axes.set_xlim(0, seconds)
+    axes.set_xlabel("time (minutes)" if seconds > _MOST_SECONDS else "time (seconds)")
+    if seconds > _MOST_SECONDS:
+        step = next((step for step in _STEPS if seconds / 60 / step <= _MOST_MARKS), _STEPS[-1])
+        axes.set_xticks(np.arange(0, seconds, 60 * step))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 60:g}")
 
 
 def _draw_waveform(axes: Any, timeline: Timeline) -> None:
