@@ -12,6 +12,8 @@ The graph ops are TensorFlow's own and those of tensorflow-text, so a process th
 import argparse
 import functools
 import hashlib
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,6 +58,12 @@ _REPLACEMENTS = (
 )
 # Each a word of its own. Emoji carry feeling, and people glue them to words and to each other.
 _ALONE = r"[\p{P}\p{S}\p{Han}]"
+
+# Nearly the same for Python.
+_WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
+
+_MOST_BYTES = 100
+"""A longer word is unknown."""
 
 
 def normalise(transcripts: "tf.Tensor") -> "tf.Tensor":
@@ -106,6 +114,30 @@ def token_ids(transcripts: "tf.Tensor | Sequence[str]", max_tokens: int | None =
 def is_unknown(ids: "Sequence[int]") -> bool:
     """Tells whether a row of `token_ids` has words, and the vocabulary can spell none of them."""
     return len(ids) > 1 and all(piece == UNKNOWN_ID for piece in ids[1:])
+
+
+def knows_no_word(transcript: str) -> bool:
+    """Tells whether a transcript has words, and the vocabulary can spell none of them, without TensorFlow.
+
+    The vocabulary holds every character that it spells alone, too: a word is unknown where a character of it is.
+    """
+    shown = "".join(c for c in transcript if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
+    words = _WORD.findall(unicodedata.normalize("NFKC", shown).casefold())
+    return bool(words) and not any(_is_spelt(word) for word in words)
+
+
+def _is_spelt(word: str) -> bool:
+    first, following = _characters()
+    is_long = len(word.encode(errors="ignore")) > _MOST_BYTES
+    return not is_long and word[0] in first and following.issuperset(word[1:])
+
+
+@functools.cache
+def _characters() -> tuple[frozenset[str], frozenset[str]]:
+    """Returns the characters with which words may begin, and those that may follow."""
+    pieces = vocabulary()[len(RESERVED) :]
+    first = frozenset(piece for piece in pieces if len(piece) == 1)
+    return first, frozenset(piece[2:] for piece in pieces if len(piece) == 3 and piece.startswith("##"))
 
 
 class OwnTokenizer(Tokenizer):

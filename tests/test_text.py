@@ -274,3 +274,16 @@ def test_fewer_than_one_token_in_200_of_unseen_sentences_is_unknown():
     ids = text.token_ids(sentences).flat_values.numpy()
     assert len(ids) > 90_000
     assert np.mean(ids == text.UNKNOWN_ID) < 0.005
+
+
+@pytest.mark.parametrize(
+    "transcript",
+    [
+        *("", " ", "hello", "Größe", "好", "😀", "zürich 好", "ﬁne", "ΑΒΓ", "привет", "x" * 101, "x" * 100),
+        *("...", "\u200b", "don\N{RIGHT SINGLE QUOTATION MARK}t", "ſo", "\x00", "a_b", "_", "שלום עולם", "ไทย"),
+        *("ｆｕｌｌ", "½", "한국어", "a\x00b", "\u200bhi"),
+    ],
+)
+def test_what_the_vocabulary_cannot_spell_is_found_without_tensorflow(transcript):
+    [ids] = text.token_ids([transcript]).to_list()
+    assert text.knows_no_word(transcript) == text.is_unknown(ids)

@@ -167,10 +167,7 @@ def _absences(present: list[str], modalities: list[str]) -> Iterator[str]:
 
 def _is_unknown(transcript: str, tokenizer: Mapping[str, str]) -> bool:
     """Asks the vocabulary of this program; a pretrained one is not at hand, and spells nearly everything."""
-    if tokenizer["preset"] or not transcript.strip():
-        return False
-    [ids] = text.token_ids([transcript]).to_list()
-    return text.is_unknown(ids)
+    return not tokenizer["preset"] and text.knows_no_word(transcript)
 
 
 def _of_audio(clip: Clip, longest: float, usual_hz: float | None) -> Iterator[str]:
