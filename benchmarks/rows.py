@@ -83,7 +83,7 @@ def overview() -> Rows:
 PAIRED = {
     "audio, {audio}": "audio",
     "text, {text}": "text",
-    "late fusion, `mean`": "late-mean",
+    "late fusion, `product`": "late-product",
     "early fusion, `concat`": "early-concat",
 }
 """Row of the overview -> system of the bench of fusion."""
@@ -151,6 +151,20 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def _ends(interval: Iterable[float]) -> str:
     return " to ".join(f"{end:.3f}" for end in interval)
+
+
+def label_groups(result: Result) -> Rows:
+    return [
+        {
+            "groups": f"`{name}`",
+            "rule": found["rule"],
+            "macro-F1": f"{found['macro_f1']:.3f}",
+            "95 %": _ends(found["macro_f1_interval"]),
+            "comments": str(found["num_utterances"]),
+        }
+        for name, found in result.items()
+        if isinstance(found, dict)
+    ]
 
 
 def fusion_bench(result: Result) -> str:

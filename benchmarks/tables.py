@@ -138,6 +138,13 @@ SECTIONS: Mapping[str, Section] = {
     ),
     "ravdess_text": Section("Text on RAVDESS, by source of its transcripts", rows.kept, ("ravdess_text",)),
     "text_corpora": Section("Text on GoEmotions and MELD", rows.kept, ("text_corpora",)),
+    "label_groups": Section(
+        "GoEmotions: groups read off the model of 28 emotions",
+        rows.label_groups,
+        ("label_groups",),
+        "Test split, one seed of MiniLM; intervals over comments.",
+        ("python -m benchmarks.label_groups --run saved_models/goemotions-minilm",),
+    ),
     "text_baseline": Section(
         "MELD: against TF-IDF and logistic regression",
         rows.baseline,

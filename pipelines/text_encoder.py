@@ -93,7 +93,7 @@ class TextEncoder(keras.layers.Layer):
     def _segments(self, token_ids: Any) -> Any:
         """Gives 0 up to the first separator and 1 behind it, where the second segment begins: [batch, num_tokens]."""
         if not self.separator:
-            return ops.zeros_like(token_ids)
+            return ops.zeros_like(token_ids, dtype="int32")
         is_separator = ops.cast(ops.equal(token_ids, self.separator), "int32")
         return ops.minimum(ops.cumsum(is_separator, axis=1) - is_separator, 1)
 

@@ -36,6 +36,9 @@ def test_widths_are_of_all_features_that_the_records_hold(make_run_metadata):
     assert found["video_frames"] == (32, 32, 1)
 
 
+REQUIRED = [field.name for field in dataclasses.fields(RunMetadata) if field.default is dataclasses.MISSING]
+
+
 @pytest.mark.parametrize("change", [{"unknown": 1}, {"fold": {"train": ["01"]}}, {"fold": None}, {"modalities": 1}])
 def test_unknown_keys_and_values_of_another_kind_get_the_sentence_of_a_corrupt_file(
     make_run_metadata, tmp_path, change
@@ -45,7 +48,7 @@ def test_unknown_keys_and_values_of_another_kind_get_the_sentence_of_a_corrupt_f
         read_run_metadata(tmp_path / "metadata.json")
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RunMetadata)])
+@pytest.mark.parametrize("name", REQUIRED)
 def test_a_missing_key_is_named(make_run_metadata, tmp_path, name):
     values = make_run_metadata().to_json()
     del values[name]

@@ -198,9 +198,11 @@ def test_states_are_pooled_by_their_mean_over_what_is_no_padding(tiny_preset):
     np.testing.assert_allclose(pooled(batch), [states[0, :4].mean(0), states[1, :3].mean(0)], atol=1e-5)
 
 
-def test_states_of_several_layers_are_summed_with_learned_weights(tmp_path):
+def test_states_of_several_layers_are_summed_with_learned_weights(tmp_path, monkeypatch):
     import keras_nlp
 
+    # The folder holds no tokenizer.
+    monkeypatch.setattr("emotion_tf.models.branches.text.separator_of", lambda preset: 3)
     backbone = keras_nlp.models.BertBackbone(30, 3, 2, 8, 16, max_sequence_length=16)
     backbone.save_to_preset(str(tmp_path))
     config = Config("text", "x", text=text_config("pretrained", str(tmp_path), states=2, freeze=True))

@@ -139,7 +139,9 @@ def from_samples(
         recording has.
     """
     check_rate(name, sample_rate)
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > max(1, samples.shape[0])):
+    if samples.ndim in (1, 2) and not len(samples):
+        raise NoSamplesError(f"{name} holds no samples: give some.")
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > samples.shape[0]):
         raise InputError(
             f"{name} has the shape {list(samples.shape)}: give [num_samples], or [num_samples, num_channels]."
         )
@@ -147,8 +149,7 @@ def from_samples(
     if channels.ndim == 1:
         channels = channels[:, np.newaxis]
     extent = Extent(longest=longest_seconds)
-    if len(channels):
-        extent.check(name, len(channels) / sample_rate)
+    extent.check(name, len(channels) / sample_rate)
     sound = Sound(channels, round(sample_rate), bits, is_length_stated=True)
     return _finished(name, sound, None, extent)
 
