@@ -94,7 +94,7 @@ def settings_of(arguments: argparse.Namespace) -> ServerSettings:
       InputError: Limits that cannot work, or a file of tokens that cannot be read.
     """
     return ServerSettings(
-        max_bytes=int(arguments.max_mib * _MIB),
+        max_bytes=arguments.max_mib * _MIB,
         max_seconds=arguments.max_seconds,
         max_timeline_seconds=arguments.max_timeline_seconds,
         max_requests=arguments.max_requests,

@@ -67,7 +67,7 @@ ROW = {"waveform": SOUND, "transcript": ""}
         ({"instances": [{"waveform": None, "transcript": ""}]}, "waveform is no float32"),
         ({"instances": [{"waveform": [[0.5]], "transcript": ""}]}, "has the shape"),
         ({"instances": [{"waveform": SOUND, "transcript": 7}]}, "transcript is no string"),
-        ({"instances": [{"waveform": SOUND, "transcript": "\ud800"}]}, "transcript is no string"),
+        (b'{"instances": [{"waveform": [0.5], "transcript": "\\ud800"}]}', "transcript is no string"),
         ({"instances": [{"waveform": SOUND, "transcript": {"b64": "?"}}]}, "transcript is no string"),
         ({"instances": [ROW | {"more": 1}]}, "and no more"),
         ({"instances": [{"waveform": SOUND}]}, "transcript of serving_default lacks"),

@@ -151,8 +151,8 @@ _TAIL_BYTES = 16
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-def _too_large(max_bytes: int) -> str:
-    return f"the body is larger than {max_bytes} bytes: send less at once."
+def _too_large(max_bytes: float) -> str:
+    return f"the body is larger than {max_bytes:.0f} bytes: send less at once."
 
 
 class _Seen:
@@ -161,7 +161,7 @@ class _Seen:
     Stops on a form without its end, too, of which Starlette would drop the last field without a word.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int):
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: float):
         self._receive, self._send, self._max_bytes = receive, send, max_bytes
         kind = Headers(scope=scope).get("content-type", "")
         self._is_form, self._tail = kind.lower().startswith("multipart/form-data"), b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,9 @@ def _rate(text: str) -> float:
       InputError: It is no number.
     """
     try:
-        return float(text)
+        rate = float(text)
     except ValueError:
         raise InputError("sample_rate is no number: give Hz.") from None
+    if not math.isfinite(rate):
+        raise InputError("sample_rate is no number: give Hz.")
+    return int(rate) if rate.is_integer() else rate

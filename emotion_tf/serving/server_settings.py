@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from emotion_tf.serving.sources import MAX_SECONDS
 from pipelines.command import InputError
 
 DEFAULT_MODEL = "default"
 """The name of a model that is given without one."""
+
+_FLAGS = {
+    "max_bytes": "--max-mib",
+    "max_timeline_seconds": "--max-timeline-seconds",
+    "max_requests": "--max-requests",
+    "max_streams": "--max-streams",
+    "max_waiting": "--max-waiting",
+    "max_batch": "max_batch",
+    "timeout_seconds": "--timeout",
+}
+"""Limits above 0, and their flags."""
 
 LEAST_TOKEN_LENGTH = 16
 
@@ -34,7 +46,7 @@ class ServerSettings:
       InputError: Limits that cannot work, or a token that is easily guessed.
     """
 
-    max_bytes: int = 32 * 2**20
+    max_bytes: float = 32 * 2**20
     max_seconds: float = MAX_SECONDS
     max_timeline_seconds: float = 3600.0
     max_requests: int = 64
@@ -47,9 +59,9 @@ class ServerSettings:
     origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_timeline_seconds", "max_requests", "timeout_seconds", "max_batch"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} of {getattr(self, name):g} lets nothing through: give more.")
+        for name, flag in _FLAGS.items():
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{flag} cannot work: give a number above 0.")
         if not 0 < self.max_seconds <= MAX_SECONDS:
             raise InputError(
                 f"--max-seconds {self.max_seconds:g} cannot work: give more than 0, up to {MAX_SECONDS:g}."
