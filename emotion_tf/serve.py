@@ -52,8 +52,9 @@ def _run(app: "FastAPI", arguments: argparse.Namespace, settings: ServerSettings
 
     from emotion_tf.serving.live import MAX_MESSAGE_BYTES
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("emotion_tf.serve").setLevel(logging.INFO)
+    log = logging.getLogger("emotion_tf.serve")
+    log.addHandler(logging.StreamHandler())
+    log.setLevel(logging.INFO)
     options: dict[str, Any] = {"ssl_certfile": arguments.tls_cert, "ssl_keyfile": arguments.tls_key}
     config = uvicorn.Config(
         app,
