@@ -8,7 +8,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -100,7 +100,7 @@ class Guard:
             return
         try:
             async with asyncio.timeout(self._settings.timeout_seconds) as timer:
-                await self._app(scope, seen.receive, seen.send)
+                await _while_wanted(self._app(scope, seen.receive, seen.send), seen)
         except TimeoutError:
             if not timer.expired() or seen.status:
                 raise
@@ -112,6 +112,8 @@ class Guard:
     def _refused(self, scope: Scope) -> JSONResponse | None:
         """Decides by the head of a request alone; None: it may come in."""
         headers = Headers(scope=scope)
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADER_BYTES:
+            return refusal(431, f"the headers are larger than {_MAX_HEADER_BYTES} bytes: send less.")
         if not self._is_known_origin(headers):
             return refusal(403, "scripts of other pages may not ask: name their origin with --allow-origin.")
         if scope["path"] in FREE:
@@ -147,12 +149,26 @@ class Guard:
 
 
 _TAIL_BYTES = 16
+_MAX_HEADER_BYTES = 32 * 2**10
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def _too_large(max_bytes: float) -> str:
     return f"the body is larger than {max_bytes:.0f} bytes: send less at once."
+
+
+async def _while_wanted(answering: Awaitable[None], seen: _Seen) -> None:
+    """Awaits an answer, and gives it up when the client leaves."""
+    answer, leaving = asyncio.ensure_future(answering), asyncio.ensure_future(seen.left())
+    try:
+        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if answer.done() or seen.status:  # Once it has its answer, a client leaves, too.
+            await answer
+    finally:
+        for task in (answer, leaving):
+            task.cancel()
+        await asyncio.gather(answer, leaving, return_exceptions=True)
 
 
 class _Seen:
@@ -166,15 +182,23 @@ class _Seen:
         kind = Headers(scope=scope).get("content-type", "")
         self._is_form, self._tail = kind.lower().startswith("multipart/form-data"), b""
         self.num_bytes = self.status = 0
+        self._is_whole = asyncio.Event()
+
+    async def left(self) -> None:
+        """Waits until the body is read, and then until the client has left."""
+        await self._is_whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def receive(self) -> Message:
         message = await self._receive()
         self.num_bytes += len(message.get("body", b""))
         if self.num_bytes > self._max_bytes:
             raise HTTPException(413, _too_large(self._max_bytes))
-        if self._is_form and message["type"] == "http.request":
-            self._tail = (self._tail + message.get("body", b""))[-_TAIL_BYTES:]
-            if not message.get("more_body") and not self._tail.rstrip().endswith(b"--"):
+        self._tail = (self._tail + message.get("body", b""))[-_TAIL_BYTES:]
+        if message["type"] == "http.request" and not message.get("more_body"):
+            self._is_whole.set()
+            if self._is_form and not self._tail.rstrip().endswith(b"--"):
                 raise HTTPException(400, "the form is cut off: its last boundary lacks.")
         return message
 

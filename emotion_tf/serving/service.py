@@ -155,8 +155,11 @@ class Service:
         clip = Clip(np.zeros(0, np.int16))
         if content is not None:
             trim_db = predictor.front_end.silence_db
+            arguments = (predictor.video, trim_db, self.settings.max_seconds)
             with as_file(content) as path:
-                clip = isolation.read_file(read_clip, path, path, predictor.video, trim_db, self.settings.max_seconds)
+                clip = isolation.read_file(
+                    read_clip, path, path, *arguments, longest_wait=self.settings.timeout_seconds
+                )
         return predictor.take(clip, transcript)
 
     async def timeline(self, model: Model, content: bytes) -> Timeline:
@@ -182,4 +185,4 @@ class Service:
                 raise asyncio.CancelledError
 
         with as_file(content) as path:
-            return find_timeline(model.predictor, path, watch=watch)
+            return find_timeline(model.predictor, path, watch=watch, longest_wait=self.settings.timeout_seconds)
