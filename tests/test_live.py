@@ -62,6 +62,19 @@ def test_what_comes_faster_than_it_is_answered_is_skipped_and_told(client):
     assert ([one["end"] for one in messages], code) == ([5.1], 1000)
 
 
+def test_what_came_before_the_end_is_answered_however_fast_it_came(client):
+    for _ in range(5):
+        with client.websocket_connect(PATH) as socket:
+            for _ in range(4):
+                socket.send_bytes(voice(0.5))
+            socket.send_text("end")
+            messages, code = until_closed(socket)
+        assert (messages[-1]["end"], code) == (2, 1000)
+    with client.websocket_connect(PATH) as socket:
+        socket.send_text("end")
+        assert until_closed(socket) == ([], 1000)
+
+
 def test_events_tell_where_speech_starts_and_stops(client, monkeypatch):
     from emotion_tf.serving import live
 

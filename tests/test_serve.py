@@ -1,4 +1,4 @@
-"""Tests of emotion_tf.serve, and of emotion_tf.serving.client against it: a process that serves, and how it ends."""
+"""Tests of emotion_tf.serve: its flags, a process that serves, and how it ends."""
 
 import io
 import os
@@ -74,46 +74,13 @@ def _wait_until_ready(url, process):
 @pytest.mark.slow
 def test_a_client_is_answered_by_a_process_that_ends_when_asked(server, loud_export):
     url, process = server
-    client, predictor = Client(url, TOKEN), Predictor(loud_export)
-    _classifies(client, predictor)
-    _streams(client, predictor)
-    _refuses(client, url)
+    client = Client(url, TOKEN)
+    expected = Predictor(loud_export).predict(wav(1), "oh no").probabilities
+    assert client.classify(wav(1), "oh no")["probabilities"] == pytest.approx(expected, abs=2e-6)
+    assert list(client.stream([voice(1)]))[-1]["end"] == 1
+    with pytest.raises(ServerError, match="a token lacks"):
+        Client(url).classify(wav(1))
     _finishes(client, process)
-
-
-def _classifies(client, predictor):
-    found = client.classify(wav(1), "oh no", with_embedding=True)
-    expected = predictor.predict(wav(1), "oh no", with_embedding=True)
-    assert found["probabilities"] == pytest.approx(expected.probabilities, abs=2e-6)
-    assert found["embedding"] == pytest.approx(expected.embedding.tolist(), abs=1e-6)
-    assert [one.get("seconds") for one in client.batch([wav(1), b"nothing", wav(2)])] == [1, None, 2]
-    assert client.timeline(wav(2))["seconds"] == 2
-    assert client.timeline(wav(2), "vtt").startswith("WEBVTT")
-
-
-def _streams(client, predictor):
-    content = voice(2)
-    answers = list(client.stream(content[start : start + 8000] for start in range(0, len(content), 8000)))
-    assert answers[-1]["end"] == 2
-    expected = predictor.predict(np.frombuffer(content, "<i2"), sample_rate=16000)
-    assert answers[-1]["probabilities"] == pytest.approx(expected.probabilities, abs=2e-6)
-    with pytest.raises(ServerError, match="states a sample rate of 7 Hz"):
-        list(client.stream([content], sample_rate=7))
-
-
-def _refuses(client, url):
-    for ask, status in ((lambda: client.classify(wav(6)), 413), (lambda: client.classify(b"nothing"), 422)):
-        with pytest.raises(ServerError, match="the recording") as refused:
-            ask()
-        assert refused.value.status == status
-    for other in (Client(url), Client(url, TOKEN[:-1])):
-        with pytest.raises(ServerError, match="a token lacks"):
-            other.classify(wav(1))
-        with pytest.raises(ServerError, match="does not accept the stream"):
-            list(other.stream([voice(1)]))
-    with pytest.raises(ServerError, match="Servable not found") as refused:
-        Client(url, TOKEN, model="other").classify(wav(1))
-    assert refused.value.status == 404
 
 
 def _finishes(client, process):

@@ -143,7 +143,7 @@ class _Conversation:
 
     async def _answer(self) -> None:
         """Answers about the last seconds; what came due while the model was busy is skipped, and told."""
-        while not self._is_over:
+        while not self._is_over or self._num_answered < self._num_samples:
             await self._due.wait()
             self._due.clear()
             num_samples = self._num_samples
