@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import os
@@ -50,18 +51,34 @@ def call(function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) 
       ProcessEndedError: The process ended; the next call starts another one.
       InputError: As the function raises it; any other exception of it becomes a RuntimeError that shows where.
     """
+    return _call(function, arguments, options)
+
+
+def _call(
+    function: Callable[..., _T], arguments: tuple[Any, ...], options: dict[str, Any], longest_wait: float | None = None
+) -> _T:
     with _lock:
-        return _running().call(function, arguments, options)
+        return _running().call(function, arguments, options, longest_wait)
 
 
-def read_file(function: Callable[..., _T], path: Path, *arguments: Any) -> _T:
+def read_file(function: Callable[..., _T], path: Path, *arguments: Any, longest_wait: float | None = None) -> _T:
     """Calls a function that reads a file, its first argument.
 
+    Args:
+      function: Of a module.
+      path: The file.
+      arguments: Further ones.
+      longest_wait: Seconds after which the process is ended; None: never.
+
     Raises:
-      InputError: As the function raises it, or it ended the process.
+      InputError: As the function raises it, or it ended the process, or took too long.
     """
     try:
-        return call(function, path, *arguments)
+        return _call(function, (path, *arguments), {}, longest_wait)
+    except _TookTooLongError:
+        raise InputError(
+            f"{path} takes longer than {longest_wait:g} s to decode: convert it with another program, or leave it out."
+        ) from None
     except ProcessEndedError as error:
         raise InputError(
             f"{path} ended the process that decodes it ({error}): it is damaged, or memory ran out; convert it with"
@@ -69,23 +86,27 @@ def read_file(function: Callable[..., _T], path: Path, *arguments: Any) -> _T:
         ) from None
 
 
-def iterate_file(function: Callable[..., Iterator[_T]], path: Path, *arguments: Any) -> Iterator[_T]:
+def iterate_file(
+    function: Callable[..., Iterator[_T]], path: Path, *arguments: Any, longest_wait: float | None = None
+) -> Iterator[_T]:
     """Iterates in the other process over a file; the next item is made there while the last one is used here.
 
     Args:
       function: Of a module; takes the path and the arguments and returns an iterator.
       path: The file.
       arguments: Further ones.
+      longest_wait: Seconds that one item may take; None: as many as it wants.
 
     Raises:
       InputError: As the function raises it, or something ended the process.
     """
-    key = read_file(_begin, path, function, arguments)
+    key = read_file(_begin, path, function, arguments, longest_wait=longest_wait)
+    read_next = functools.partial(read_file, _next_item, path, key, longest_wait=longest_wait)
     with ThreadPoolExecutor(1) as pool:
         try:
-            ahead = pool.submit(read_file, _next_item, path, key)
+            ahead = pool.submit(read_next)
             while found := ahead.result():
-                ahead = pool.submit(read_file, _next_item, path, key)
+                ahead = pool.submit(read_next)
                 yield found[0]
         finally:
             # Behind what is being made: the pool has one thread.
@@ -114,6 +135,10 @@ def _end_iterator(key: tuple[int, int]) -> None:
     _iterators.pop(key, None)
 
 
+class _TookTooLongError(ProcessEndedError):
+    """It was ended for that."""
+
+
 class _Process:
     """A started process, and this end of the pipe to it."""
 
@@ -135,10 +160,18 @@ class _Process:
         """Whether it can be called: a copy that a fork made cannot."""
         return self.owner == os.getpid() and self._process.poll() is None
 
-    def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def call(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        options: dict[str, Any],
+        longest_wait: float | None = None,
+    ) -> Any:
         """Does what the function of the module does."""
         try:
             self._pipe.send((function, arguments, options))
+            if not self._pipe.poll(longest_wait):
+                raise _TookTooLongError
             value, error = self._pipe.recv()
         except (EOFError, OSError):
             self.end()

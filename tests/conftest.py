@@ -523,3 +523,45 @@ def _hugging_face_weights(backbone):
         inputs = 8 if "lin2" not in name else 16
         found |= {name + ".weight": kernel.reshape(inputs, -1).T, name + ".bias": bias}
     return {"distilbert." + name: np.ascontiguousarray(np.asarray(value)) for name, value in found.items()}
+
+
+@pytest.fixture(scope="session")
+def loud_export(made_once):
+    """An export whose model is one line: the more energy a sound has, the angrier it is; words make it calm."""
+    return made_once("exports/loud", _write_loud)
+
+
+def _write_loud(folder):
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec([None, None], tf.float32, "waveform"), tf.TensorSpec([None], tf.string, "transcript")]
+
+    @tf.function(input_signature=specs)
+    def answer(waveform, transcript):
+        check = tf.debugging.assert_all_finite(waveform, "NaN or infinite")
+        with tf.control_dependencies([check]):
+            energy = tf.reduce_sum(tf.square(waveform), axis=1)
+        logits = tf.stack([energy, tf.cast(tf.strings.length(transcript), tf.float32)], axis=1) / 1000
+        emotions = tf.tile(tf.constant([["angry", "calm"]]), [tf.shape(waveform)[0], 1])
+        predicted = tf.one_hot(tf.argmax(logits, axis=1), 2, True, False, dtype=tf.bool)
+        probabilities = tf.nn.softmax(logits)
+        return {"probabilities": probabilities, "emotions": emotions, "predicted": predicted, "embedding": logits}
+
+    module = tf.Module()
+    module.answer = answer
+    tf.saved_model.save(module, str(folder / "7"), signatures={"serving_default": answer})
+    facts = {
+        "emotions": ["angry", "calm"], "modalities": ["audio", "text"], "video": None, "front_end": {},
+        "audio_features": ["log_mel"], "normalise": "training", "is_multi_label": False, "embedding_dim": 2,
+        "signatures": ["serving_default"], "longest_seconds": 5.0, "bandwidth_hz": None, "max_tokens": 64,
+        "tokenizer": {"preset": "", "sha256": ""}, "marks": [],
+    }  # fmt: skip
+    (folder / "7" / "metadata.json").write_text(json.dumps(facts))
+
+
+@pytest.fixture(scope="session")
+def loud_predictor(loud_export):
+    """That export, loaded."""
+    from emotion_tf.serving import Predictor
+
+    return Predictor(loud_export)

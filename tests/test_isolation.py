@@ -100,3 +100,16 @@ def test_the_process_ends_with_its_parent_even_one_that_was_killed(tmp_path):
             return
         time.sleep(0.1)
     pytest.fail("the process is still there")
+
+
+def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_is_read(tmp_path):
+    begin = time.monotonic()
+    with pytest.raises(InputError, match=r"a\.wav takes longer than 0\.5 s to decode"):
+        isolation.read_file(_sleep, tmp_path / "a.wav", 60, longest_wait=0.5)
+    assert time.monotonic() - begin < 10
+    assert isolation.read_file(_sleep, tmp_path / "b.wav", 0, longest_wait=30) == "b.wav"
+
+
+def _sleep(path, seconds):
+    time.sleep(seconds)
+    return path.name

@@ -229,7 +229,7 @@ def all_sound_is_speech(monkeypatch):
         waveform, _ = soundfile.read(path, dtype="float32")
         yield waveform, np.ones(len(waveform) // 512, np.float32), ()
 
-    monkeypatch.setattr("emotion_tf.serving.timeline.isolation.iterate_file", lambda _, path: read(path))
+    monkeypatch.setattr("emotion_tf.serving.timeline.isolation.iterate_file", lambda _, path, **options: read(path))
 
 
 @pytest.mark.usefixtures("all_sound_is_speech")

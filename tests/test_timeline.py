@@ -54,7 +54,7 @@ def loud_is_speech(monkeypatch):
             return np.abs(samples[:whole]).reshape(-1, CHUNK_LENGTH).max(axis=1).astype(np.float32) * 4
 
     monkeypatch.setattr("pipelines.audio.voice.VoiceGate", Gate)
-    monkeypatch.setattr(timeline_module.isolation, "iterate_file", lambda function, path: function(path))
+    monkeypatch.setattr(timeline_module.isolation, "iterate_file", lambda function, path, **options: function(path))
 
 
 def tones(*parts):

@@ -5,7 +5,15 @@ import pytest
 import soundfile
 
 from pipelines.audio.recording import read_recording
-from pipelines.audio.voice import CHUNK_LENGTH, Turn, VoiceGate, find_turns, read_with_voice
+from pipelines.audio.voice import (
+    CHUNK_LENGTH,
+    CHUNK_SECONDS,
+    Turn,
+    TurnTracker,
+    VoiceGate,
+    find_turns,
+    read_with_voice,
+)
 from pipelines.audio.waveform import to_float
 
 
@@ -70,3 +78,28 @@ def test_a_recording_is_read_with_its_probabilities(tmp_path):
     waveforms, voice, _ = zip(*read_with_voice(tmp_path / "noise.wav"), strict=True)
     assert sum(map(len, waveforms)) == 40000
     assert sum(map(len, voice)) == 40000 // CHUNK_LENGTH
+
+
+def test_turns_are_tracked_as_they_are_found_afterwards_but_for_margins():
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        runs = generator.integers(1, 20, 12)
+        probabilities = np.repeat(generator.choice([0.0, 0.4, 0.6, 1.0], 12), runs)
+        tracker, events = TurnTracker(), []
+        for block in np.array_split(probabilities, 5):
+            events += tracker(block)
+        assert tracker.is_speech == (len(events) % 2 == 1)
+        events += tracker.finish()
+        assert [is_start for is_start, _ in events] == [True, False] * (len(events) // 2)
+        found = [(start + 0.1, end - 0.1) for start, end in find_turns(np.pad(probabilities, 4), 100.0)]
+        tracked = [time + 4 * CHUNK_SECONDS for _, time in events]
+        assert tracked == pytest.approx([time for turn in found for time in turn])
+
+
+def test_a_start_is_told_while_somebody_speaks():
+    tracker = TurnTracker()
+    assert tracker([0.9] * 7) == []
+    assert tracker([0.9]) == [(True, 0.0)]
+    assert tracker([0.0] * 9) == []
+    assert tracker([0.0]) == [(False, 8 * CHUNK_SECONDS)]
+    assert tracker.finish() == []

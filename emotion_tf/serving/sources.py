@@ -1,7 +1,8 @@
 """What a predictor takes: files, encoded bytes and samples in memory, each read as `prepare` reads recordings."""
 
+import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,8 @@ def read_source(
     if sample_rate is not None:
         raise InputError("sample_rate is for samples: a file says its own, so leave it out.")
     if isinstance(source, bytes):
-        return _of_bytes(source, lambda path: read_utterance(path, path, None, video_settings, trim_db))
+        with as_file(source) as path:
+            return read_utterance(path, path, None, video_settings, trim_db)
     return read_utterance(Path(source), Path(source), None, video_settings, trim_db)
 
 
@@ -75,12 +77,20 @@ def clip_of(recording: Recording) -> Clip:
     return Clip(recording.waveform, None, recording.peak, recording.bits, recording.notes)
 
 
-def _of_bytes(content: bytes, read: Callable[[Path], Clip]) -> Clip:
-    """Reads the content of a file; decoders in another process want a file."""
+@contextlib.contextmanager
+def as_file(content: bytes) -> Iterator[Path]:
+    """Lends the content of a file under a name that nobody chose; decoders in another process want a file.
+
+    Raises:
+      InputError: What the block raises, with "the recording" in place of that name.
+    """
     with tempfile.NamedTemporaryFile(prefix="emotion-tf-") as file:
         file.write(content)
         file.flush()
         try:
-            return read(Path(file.name))
+            yield Path(file.name)
+        except audio.TooLongError as error:
+            _, length, longest = error.args
+            raise audio.TooLongError("the recording", length, longest) from None
         except InputError as error:
             raise InputError(str(error).replace(file.name, "the recording")) from None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emotion_tf.serving.prediction import Prediction
+from emotion_tf.serving.prediction import Given, Prediction
 from emotion_tf.serving.sources import MAX_SECONDS
 from pipelines.audio.quality import MIN_SECONDS
 from pipelines.audio.sound import check_rate
@@ -69,10 +69,17 @@ class Stream:
         Raises:
           InputError: Nothing has come in yet, or what cannot be sound.
         """
+        given = self.read(transcript)
+        return self._predictor.predict_given(given, with_embedding=with_embedding, with_changes=False)
+
+    def read(self, transcript: str = "") -> Given:
+        """Reads the last seconds as `predict` does, and predicts nothing yet.
+
+        Raises:
+          InputError: Nothing has come in yet, or what cannot be sound.
+        """
         with self._lock:
             samples = self._samples  # Chunks make new arrays.
         if samples is None or not len(samples):
             raise InputError("the stream holds no samples yet: add a chunk first.")
-        return self._predictor.predict(
-            samples, transcript, sample_rate=self._sample_rate, with_embedding=with_embedding, with_changes=False
-        )
+        return self._predictor.read(samples, transcript, sample_rate=self._sample_rate)

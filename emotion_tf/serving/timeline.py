@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,6 +144,8 @@ def find_timeline(
     settings: TimelineSettings | None = None,
     *,
     enrolled: Sequence[EnrolledRecording] = (),
+    watch: Callable[[float], None] | None = None,
+    longest_wait: float | None = None,
 ) -> Timeline:
     """Finds which emotion appears when in a recording, or in the sound of a video.
 
@@ -154,6 +157,8 @@ def find_timeline(
       file: The recording, of any length.
       settings: How it is cut; None: the usual ones.
       enrolled: Other recordings of the only speaker, from `Predictor.enrol`.
+      watch: Called with the seconds that were read so far, in place of a progress bar; what it raises ends the reading.
+      longest_wait: Seconds that the decoding of one block may take; None: as many as it wants.
 
     Raises:
       InputError: A model that reads no audio, or a file that cannot be read from its start.
@@ -161,13 +166,23 @@ def find_timeline(
     if "audio" not in predictor.modalities:
         raise InputError(f"{predictor.folder} reads no sound, so it has no timeline: name a model that does.")
     found = _Reading(predictor, settings or TimelineSettings(), _speaker(predictor, enrolled))
-    blocks = isolation.iterate_file(read_with_voice, Path(file))
-    # The length is not known before the end of many files.
-    with progress_bar(None, Path(file).name, "s") as bar:
+    blocks = isolation.iterate_file(read_with_voice, Path(file), longest_wait=longest_wait)
+    with contextlib.nullcontext(watch) if watch else _bar(Path(file).name) as watching:
         for waveform, voice, notes in blocks:
             found.take(waveform, voice, notes)
-            bar.update(found.num_samples // SAMPLE_RATE - bar.n)
+            watching(found.num_samples / SAMPLE_RATE)
     return found.finish(Path(file))
+
+
+@contextlib.contextmanager
+def _bar(name: str) -> Iterator[Callable[[float], None]]:
+    """Draws a progress bar; the length is not known before the end of many files."""
+    with progress_bar(None, name, "s") as bar:
+
+        def draw(seconds: float) -> None:
+            bar.update(int(seconds) - bar.n)
+
+        yield draw
 
 
 def _speaker(predictor: Predictor, enrolled: Sequence[EnrolledRecording]) -> Mapping[str, np.ndarray]:

@@ -120,3 +120,46 @@ def _stretches(probabilities: np.ndarray) -> list[Turn]:
             found.append(Turn(start * CHUNK_SECONDS, index * CHUNK_SECONDS))
             start = None
     return found
+
+
+class TurnTracker:
+    """Finds the turns of `find_turns`, but for their margins, while the probabilities come in."""
+
+    def __init__(self) -> None:
+        self._num_chunks, self._start, self._end = 0, 0.0, 0.0
+        self._is_open = self._is_speech = self._is_told = False
+
+    @property
+    def is_speech(self) -> bool:
+        """Whether a turn was told to have started, and not to have stopped."""
+        return self._is_told
+
+    def __call__(self, probabilities: np.ndarray | Sequence[float]) -> list[tuple[bool, float]]:
+        """Takes the next probabilities.
+
+        Returns:
+          What is known now: whether speech started or stopped, and when, in seconds from the start.
+        """
+        return [event for probability in np.asarray(probabilities).tolist() for event in self._take(probability)]
+
+    def finish(self) -> list[tuple[bool, float]]:
+        """Ends the recording: speech that has not stopped does so there."""
+        end = self._num_chunks * CHUNK_SECONDS if self._is_speech else self._end
+        told, self._is_told = self._is_told, False
+        return [(False, end)] if told else []
+
+    def _take(self, probability: float) -> Iterator[tuple[bool, float]]:
+        now, after = self._num_chunks * CHUNK_SECONDS, (self._num_chunks + 1) * CHUNK_SECONDS
+        self._num_chunks += 1
+        if not self._is_speech and probability >= SPEECH:
+            self._start = self._start if self._is_open else now
+            self._is_open = self._is_speech = True
+        elif self._is_speech and probability < _SPEECH_ENDS:
+            self._is_speech, self._end = False, now
+        if self._is_speech and not self._is_told and after - self._start >= _LEAST_SPEECH_SECONDS:
+            self._is_told = True
+            yield True, self._start
+        if self._is_open and not self._is_speech and after - self._end >= _LEAST_PAUSE_SECONDS:
+            if self._is_told:
+                yield False, self._end
+            self._is_open = self._is_told = False

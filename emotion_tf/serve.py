@@ -1,0 +1,172 @@
+"""Answers over HTTP and WebSockets: `python -m emotion_tf.serve --model RUN [--model NAME=RUN ...]`.
+
+Routes: /v1/classify, /v1/batch and /v1/timeline take recordings, /v1/stream a voice as it comes in; TensorFlow
+Serving's REST API and the Open Inference Protocol take arrays; /healthz, /readyz and /metrics are for what watches the
+server; /docs lists all. SIGTERM and Ctrl-C finish what is under way.
+"""
+
+import argparse
+import ipaddress
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emotion_tf.serving.predictor import Predictor
+from emotion_tf.serving.server_settings import DEFAULT_MODEL, ServerSettings
+from pipelines.command import InputError, run_command
+from pipelines.files import stop_on_unreadable
+from pipelines.parsers import Group, add_flag, command_parser
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_MIB = 2**20
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the command line, loads the models and serves until a signal ends it.
+
+    Raises:
+      InputError: Whatever the user can mend.
+    """
+    arguments = make_parser().parse_args(argv)
+    settings, models = settings_of(arguments), models_of(arguments.model)
+    if (arguments.tls_cert is None) != (arguments.tls_key is None):
+        raise InputError("--tls-cert and --tls-key belong together: give both, or none.")
+    for path in filter(None, (arguments.tls_cert, arguments.tls_key)):
+        stop_on_unreadable(path)
+    try:
+        from emotion_tf.serving.app import create_app
+    except ImportError as error:
+        raise InputError(f"the server needs {error.name}: python -m pip install 'emotion_tf[serve]'.") from None
+    if not settings.tokens and not _is_loopback(arguments.host):
+        print(f"note: {arguments.host} may be reached by others, and no --tokens are asked for.", file=sys.stderr)
+    app = create_app({name: Predictor(path) for name, path in models.items()}, settings)
+    _run(app, arguments, settings)
+
+
+def _run(app: "FastAPI", arguments: argparse.Namespace, settings: ServerSettings) -> None:
+    """Serves until a signal comes, and finishes what is under way."""
+    import uvicorn
+
+    from emotion_tf.serving.live import MAX_MESSAGE_BYTES
+
+    log = logging.getLogger("emotion_tf.serve")
+    log.addHandler(logging.StreamHandler())
+    log.setLevel(logging.INFO)
+    options: dict[str, Any] = {"ssl_certfile": arguments.tls_cert, "ssl_keyfile": arguments.tls_key}
+    config = uvicorn.Config(
+        app,
+        host=arguments.host,
+        port=arguments.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
+        **options,
+    )
+    uvicorn.Server(config).run()
+
+
+def models_of(given: list[str]) -> dict[str, Path]:
+    """Reads `NAME=DIR` and `DIR`, which is called `default`.
+
+    Raises:
+      InputError: A name twice, or one that fits into no path of a URL.
+    """
+    models: dict[str, Path] = {}
+    for one in given:
+        name, has_name, path = one.partition("=")
+        name, path = (name, path) if has_name else (DEFAULT_MODEL, one)
+        if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+            raise InputError(f"{name!r} is no name of a model: take letters, digits, - and _.")
+        if name in models:
+            raise InputError(f"two models are called {name}: give each a name of its own, --model NAME=DIR.")
+        models[name] = Path(path)
+    return models
+
+
+def settings_of(arguments: argparse.Namespace) -> ServerSettings:
+    """Makes the limits of the flags.
+
+    Raises:
+      InputError: Limits that cannot work, or a file of tokens that cannot be read.
+    """
+    return ServerSettings(
+        max_bytes=arguments.max_mib * _MIB,
+        max_seconds=arguments.max_seconds,
+        max_timeline_seconds=arguments.max_timeline_seconds,
+        max_requests=arguments.max_requests,
+        max_streams=arguments.max_streams,
+        timeout_seconds=arguments.timeout,
+        batch_wait_seconds=arguments.batch_wait_ms / 1000,
+        max_waiting=arguments.max_waiting,
+        tokens=_tokens(arguments.tokens) if arguments.tokens else (),
+        origins=tuple(arguments.allow_origin),
+    )
+
+
+def _tokens(path: Path) -> tuple[str, ...]:
+    """Reads tokens, one a line; lines that begin with # are remarks."""
+    stop_on_unreadable(path)
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} holds more than ASCII: make tokens of letters and digits.") from None
+    tokens = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not tokens:
+        raise InputError(f"{path} holds no token: write one a line.")
+    return tokens
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Makes the parser of the command line."""
+    parser = command_parser("emotion_tf.serve", __doc__, "--model RUN [FLAG ...]")
+    sentence = f"Serve the export of this run or folder; without a name it is called {DEFAULT_MODEL}; may be repeated."
+    add_flag(parser, "--model", sentence, action="append", required=True, metavar="[NAME=]RUN")
+    add_flag(parser, "--host", "Listen at this address.", default="127.0.0.1", metavar="ADDRESS")
+    add_flag(parser, "--port", "Listen at this port.", type=int, default=8501, metavar="N")
+    _add_access_flags(parser.add_argument_group("access"))
+    _add_limit_flags(parser.add_argument_group("limits"))
+    return parser
+
+
+def _add_access_flags(group: Group) -> None:
+    sentence = "Ask for one of the tokens in this file, one a line."
+    add_flag(group, "--tokens", sentence, type=Path, metavar="FILE")
+    add_flag(group, "--tls-cert", "Serve over TLS with this certificate (PEM).", type=Path, metavar="FILE")
+    add_flag(group, "--tls-key", "Its private key (PEM).", type=Path, metavar="FILE")
+    sentence = "Let scripts of pages of this origin ask, such as https://example.org; may be repeated."
+    add_flag(group, "--allow-origin", sentence, action="append", default=[], metavar="ORIGIN", shown="none")
+
+
+def _add_limit_flags(group: Group) -> None:
+    usual = ServerSettings()
+    above = "above 0"
+    for flag, sentence, default, unit in (
+        ("--max-mib", "Refuse larger bodies.", usual.max_bytes / _MIB, "MIB"),
+        ("--max-seconds", "Refuse longer utterances, of at most 30 s.", usual.max_seconds, "SECONDS"),
+        ("--max-timeline-seconds", "Refuse longer recordings.", usual.max_timeline_seconds, "SECONDS"),
+        ("--timeout", "Answer 504 after this time.", usual.timeout_seconds, "SECONDS"),
+        ("--batch-wait-ms", "Wait so long for utterances to predict together.", 1000 * usual.batch_wait_seconds, "MS"),
+    ):
+        add_flag(group, flag, sentence, above, type=float, default=default, metavar=unit)
+    for flag, sentence, count in (
+        ("--max-requests", "Answer 503 to more requests at once.", usual.max_requests),
+        ("--max-streams", "Refuse more streams at once.", usual.max_streams),
+        ("--max-waiting", "Answer 503 where more utterances wait for a model.", usual.max_waiting),
+    ):
+        add_flag(group, flag, sentence, "at least 1", type=int, default=count, metavar="N")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

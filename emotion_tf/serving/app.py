@@ -1,0 +1,124 @@
+"""The application of a server: one factory, whatever runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+from collections.abc import AsyncIterator, Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from emotion_tf.serving import live, open_inference, recordings, tensorflow_rest
+from emotion_tf.serving.batching import OverloadedError
+from emotion_tf.serving.guard import LOG, RETRY_AFTER, Guard, refusal
+from emotion_tf.serving.metrics import CONTENT_TYPE
+from emotion_tf.serving.predictor import Predictor
+from emotion_tf.serving.server_settings import ServerSettings
+from emotion_tf.serving.service import NotServedError, Service
+from pipelines.audio import TooLongError
+from pipelines.command import InputError
+
+
+def create_app(predictors: Mapping[str, Predictor], settings: ServerSettings | None = None) -> FastAPI:
+    """Makes the application that answers for models.
+
+    Args:
+      predictors: Name -> model.
+      settings: Limits; None: the usual ones.
+    """
+    settings = settings or ServerSettings()
+    service = Service(predictors, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.open()
+        yield
+        await service.close()
+
+    # FastAPI's own pages load their scripts from elsewhere.
+    app = FastAPI(title="emotion_tf", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.service = service
+    for room in (recordings, tensorflow_rest, open_inference, live):
+        app.include_router(room.make_router(service))
+    _add_pages(app, service)
+    _add_handlers(app)
+    app.add_middleware(Guard, settings=settings, metrics=service.metrics)
+    if settings.origins:
+        headers = ["authorization", "content-type"]
+        app.add_middleware(CORSMiddleware, allow_origins=list(settings.origins), allow_headers=headers)
+    return app
+
+
+def _add_pages(app: FastAPI, service: Service) -> None:
+    """Adds what people and watching programs read."""
+
+    @app.get("/healthz", tags=["Health"], summary="Live")
+    async def live() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["Health"], summary="Ready")
+    async def ready() -> dict[str, str]:
+        if not service.is_ready:
+            raise HTTPException(503, "the models are not loaded yet.")
+        return {"status": "ok"}
+
+    @app.get("/metrics", tags=["Health"], summary="Numbers for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(service.metrics.page(), headers={"Content-Type": CONTENT_TYPE})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(_page(app))
+
+
+def _page(app: FastAPI) -> str:
+    """Lists the routes of OpenAPI as a page that loads nothing."""
+    rows = [
+        f"<dt><code>{method.upper()} {html.escape(path)}</code></dt>"
+        f"<dd>{html.escape(found['summary'])} <code>{html.escape(found.get('description', '').strip('`'))}</code></dd>"
+        for path, methods in app.openapi()["paths"].items()
+        for method, found in methods.items()
+    ]
+    head = "<!doctype html><html lang=en><meta charset=utf-8><title>emotion_tf</title><h1>emotion_tf</h1>"
+    return f"{head}<p>All of it: <a href=openapi.json>openapi.json</a></p><dl>{''.join(rows)}</dl></html>"
+
+
+def _add_handlers(app: FastAPI) -> None:
+    """Says each fault in one sentence, with its status."""
+
+    async def on_input(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, InputError)
+        return refusal(413 if isinstance(error, TooLongError) else 422, recordings.sentence_of(error))
+
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return refusal(error.status_code, str(error.detail), error.headers)
+
+    async def on_validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        return refusal(422, f"{' '.join(map(str, first['loc']))[:200]}: {first['msg']}.")
+
+    async def on_overload(request: Request, error: Exception) -> JSONResponse:
+        return refusal(503, f"{error}: ask again in a second.", RETRY_AFTER)
+
+    async def on_missing(request: Request, error: Exception) -> JSONResponse:
+        return refusal(404, str(error))
+
+    async def on_fault(request: Request, error: Exception) -> JSONResponse:
+        LOG.error("a fault of the server: %s", type(error).__name__)
+        return refusal(500, "a fault of the server: its log says more.")
+
+    for kind, handler in (
+        (InputError, on_input),
+        (HTTPException, on_http),
+        (RequestValidationError, on_validation),
+        (OverloadedError, on_overload),
+        (NotServedError, on_missing),
+        (Exception, on_fault),
+    ):
+        app.add_exception_handler(kind, handler)

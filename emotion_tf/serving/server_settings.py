@@ -1,0 +1,72 @@
+"""What a server allows: sizes, times and numbers, who may ask, and from which pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from emotion_tf.serving.sources import MAX_SECONDS
+from pipelines.command import InputError
+
+DEFAULT_MODEL = "default"
+"""The name of a model that is given without one."""
+
+_FLAGS = {
+    "max_bytes": "--max-mib",
+    "max_timeline_seconds": "--max-timeline-seconds",
+    "max_requests": "--max-requests",
+    "max_streams": "--max-streams",
+    "max_waiting": "--max-waiting",
+    "max_batch": "max_batch",
+    "timeout_seconds": "--timeout",
+}
+"""Limits above 0, and their flags."""
+
+LEAST_TOKEN_LENGTH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerSettings:
+    """Limits of a server.
+
+    Attributes:
+      max_bytes: Of the body of a request; more is answered with 413.
+      max_seconds: Of an utterance; more is answered with 413.
+      max_timeline_seconds: Of a recording for a timeline; more is answered with 413.
+      max_requests: Under way at once; more are answered with 503 and Retry-After, before their body is read.
+      max_streams: Open at once; more are closed with code 1013.
+      timeout_seconds: From the head of a request to its answer; then 504.
+      batch_wait_seconds: How long an utterance waits for others to be predicted with it.
+      max_batch: Utterances that are predicted at once.
+      max_waiting: Utterances that wait for a model; more are answered with 503 and Retry-After.
+      tokens: One of them is asked for; none: everybody may ask.
+      origins: Of pages elsewhere whose scripts may ask, such as "https://example.org".
+
+    Raises:
+      InputError: Limits that cannot work, or a token that is easily guessed.
+    """
+
+    max_bytes: float = 32 * 2**20
+    max_seconds: float = MAX_SECONDS
+    max_timeline_seconds: float = 3600.0
+    max_requests: int = 64
+    max_streams: int = 32
+    timeout_seconds: float = 60.0
+    batch_wait_seconds: float = 0.005
+    max_batch: int = 32
+    max_waiting: int = 256
+    tokens: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, flag in _FLAGS.items():
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{flag} cannot work: give a number above 0.")
+        if not 0 < self.max_seconds <= MAX_SECONDS:
+            raise InputError(
+                f"--max-seconds {self.max_seconds:g} cannot work: give more than 0, up to {MAX_SECONDS:g}."
+            )
+        if not 0 <= self.batch_wait_seconds <= 1:
+            raise InputError("--batch-wait-ms must lie between 0 and 1000.")
+        if any(len(token) < LEAST_TOKEN_LENGTH for token in self.tokens):
+            raise InputError(f"a token has fewer than {LEAST_TOKEN_LENGTH} characters: make longer ones.")

@@ -1,0 +1,236 @@
+"""Tests of emotion_tf.serving.app: routes for recordings, limits and pages, each fault with its status and sentence."""
+
+import io
+import json
+import threading
+import time
+import wave
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from emotion_tf.serving.app import create_app
+from emotion_tf.serving.server_settings import ServerSettings
+from pipelines.command import InputError
+
+
+def wav(seconds=1.0, sample_rate=16000, loudness=0.1):
+    samples = loudness * np.random.default_rng(0).standard_normal(round(seconds * sample_rate))
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setparams((1, 2, sample_rate, 0, "NONE", ""))
+        file.writeframes(np.rint(32767 * np.clip(samples, -1, 1)).astype("<i2").tobytes())
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def client(loud_predictor):
+    settings = ServerSettings(max_bytes=300_000, max_seconds=5, max_timeline_seconds=6)
+    with TestClient(create_app({"default": loud_predictor}, settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+def one_sentence(response, status):
+    assert response.status_code == status, response.text
+    assert list(response.json()) == ["error"]
+    return response.json()["error"]
+
+
+def test_classify_answers_what_predict_prints(client, loud_predictor):
+    response = client.post("/v1/classify", files={"file": ("a.wav", wav())}, data={"transcript": "oh no"})
+    assert response.status_code == 200
+    expected = loud_predictor.predict(wav(), "oh no").to_json() | {"file": "a.wav"}
+    found = response.json()
+    assert found.pop("probabilities") == pytest.approx(expected.pop("probabilities"), abs=2e-6)
+    assert found.pop("changes_without") == pytest.approx(expected.pop("changes_without"), abs=2e-5)
+    assert found == expected
+
+
+def test_a_transcript_alone_and_an_embedding_are_answered(client):
+    found = client.post("/v1/classify", files={"transcript": (None, "oh"), "embedding": (None, "true")}).json()
+    assert found["file"] is None
+    assert found["emotion"] == "calm"
+    assert found["embedding"] == pytest.approx([0, 2 / 1000])
+
+
+def test_a_batch_answers_each_file_or_says_why_not(client):
+    files = [("files", ("a.wav", wav(0.5))), ("files", ("b.wav", b"nothing")), ("files", ("c.wav", wav(2)))]
+    found = client.post("/v1/batch", files=files).json()["predictions"]
+    assert [one["file"] for one in found] == ["a.wav", "b.wav", "c.wav"]
+    assert [one.get("seconds") for one in found] == [0.5, None, 2]
+    assert "the recording" in found[1]["error"]
+
+
+def test_a_timeline_comes_as_json_text_grid_and_captions(client):
+    found = client.post("/v1/timeline", files={"file": ("a.wav", wav(2))}).json()
+    assert (found["file"], found["seconds"], found["segments"]) == ("a.wav", 2, [])
+    for accept, begins in (("text/vtt", "WEBVTT"), ("text/x-textgrid;q=1, */*", 'File type = "ooTextFile"')):
+        response = client.post("/v1/timeline", files={"file": ("a.wav", wav(2))}, headers={"Accept": accept})
+        assert response.text.startswith(begins)
+        assert response.headers["content-type"].startswith(accept.partition(";")[0])
+    refused = client.post("/v1/timeline", files={"file": ("a.wav", wav(2))}, headers={"Accept": "image/png"})
+    assert "a timeline is application/json, text/vtt" in one_sentence(refused, 406)
+
+
+@pytest.mark.parametrize("route", ["classify", "timeline"])
+def test_limits_have_their_status_and_sentence(client, route):
+    path = f"/v1/{route}"
+    assert "larger than 300000 bytes" in one_sentence(client.post(path, files={"file": wav(20)}), 413)
+    chunks = (b"x" * 100_000 for _ in range(5))
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert "larger than 300000 bytes" in one_sentence(client.post(path, content=chunks, headers=kind), 413)
+    assert "the recording" in one_sentence(client.post(path, files={"file": wav(7)}), 413)
+    assert "no multipart/form-data" in one_sentence(client.post(path, json={"file": "a.wav"}), 415)
+    assert "nothing to predict" in one_sentence(client.post(path, files={"other": b"x"}), 422)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nothing", wav()[:60], b"RIFF" + bytes(100), wav()[:20000], bytes(5000)], ids=range(6)
+)
+def test_what_is_no_recording_gets_a_sentence(client, content):
+    sentence = one_sentence(client.post("/v1/classify", files={"file": ("../../etc/x.wav", content)}), 422)
+    assert sentence.startswith("the recording")
+    assert "/tmp" not in sentence
+
+
+MULTIPART = "multipart/form-data; boundary=x"
+WORDS = b'--x\r\nContent-Disposition: form-data; name="transcript"\r\n\r\noh\r\n'
+PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+
+
+# Starlette leaves the file of a form that is cut off to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("path", "kind", "body", "statuses"),
+    [
+        ("/v1/classify", MULTIPART, WORDS + PART + wav(), {400}),
+        ("/v1/classify", MULTIPART, b"--x\r\n", {400}),
+        ("/v1/classify", "multipart/form-data", PART, {400}),
+        ("/v1/classify", MULTIPART, b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\na\r\n--x--', {422}),
+        (
+            "/v1/classify",
+            MULTIPART,
+            b'--x\r\nContent-Disposition: form-data; name="embedding"\r\n\r\n7x\r\n--x--',
+            {422},
+        ),
+        ("/v1/batch", MULTIPART, b"--x--", {400, 422}),
+        ("/v1/timeline", "text/plain", b"\xff\xfe", {415}),
+    ],
+)
+def test_odd_forms_are_refused_and_the_next_request_is_answered(client, path, kind, body, statuses):
+    response = client.post(path, content=body, headers={"Content-Type": kind})
+    assert response.status_code in statuses, response.text
+    assert list(response.json()) == ["error"]
+    assert client.post("/v1/classify", files={"file": wav()}).status_code == 200
+
+
+def test_an_unknown_model_route_or_method_is_said(client):
+    data = {"transcript": (None, "oh"), "model": (None, "../x")}
+    assert "Servable not found" in one_sentence(client.post("/v1/classify", files=data), 404)
+    assert one_sentence(client.get("/v1/nothing"), 404)
+    assert one_sentence(client.get("/v1/classify"), 405)
+
+
+def test_a_request_that_takes_too_long_gets_504(loud_predictor, monkeypatch):
+    app = create_app({"default": loud_predictor}, ServerSettings(timeout_seconds=0.2))
+    with TestClient(app) as client:
+        monkeypatch.setattr(app.state.service, "_read", lambda *given: time.sleep(0.5))
+        assert "within 0.2 s" in one_sentence(client.post("/v1/classify", files={"file": wav()}), 504)
+
+
+def test_more_requests_than_allowed_get_503_at_once(loud_predictor, monkeypatch):
+    app = create_app({"default": loud_predictor}, ServerSettings(max_requests=1))
+    read, free = app.state.service._read, threading.Event()
+    monkeypatch.setattr(app.state.service, "_read", lambda *given: free.wait(10) and read(*given))
+    with TestClient(app) as client, ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(client.post, "/v1/classify", files={"file": wav()})
+        while "emotion_tf_requests_under_way 1.0" not in app.state.service.metrics.page().decode():
+            time.sleep(0.01)
+        response = client.post("/v1/classify", files={"file": wav()})
+        assert "too many requests" in one_sentence(response, 503)
+        assert response.headers["retry-after"] == "1"
+        assert client.get("/healthz").status_code == 200
+        free.set()
+        assert slow.result().status_code == 200
+        assert client.post("/v1/classify", files={"file": wav()}).status_code == 200
+
+
+def test_a_full_queue_gets_503_at_once(loud_predictor):
+    app = create_app({"default": loud_predictor}, ServerSettings(max_waiting=1))
+    with TestClient(app) as client:
+        app.state.service.models["default"].queue._num_running = 1
+        response = client.post("/v1/classify", files={"file": wav()})
+        assert "wait for the model" in one_sentence(response, 503)
+        assert response.headers["retry-after"] == "1"
+
+
+TOKEN = "a-long-token-of-one-client"
+
+
+def test_tokens_are_asked_for_but_by_health(loud_predictor):
+    app = create_app({"default": loud_predictor}, ServerSettings(tokens=("another-one-of-these", TOKEN)))
+    with TestClient(app) as client:
+        for headers in (
+            {},
+            {"Authorization": f"Bearer {TOKEN}x"},
+            {"Authorization": TOKEN},
+            {"Authorization": "Bearer \xff"},
+        ):
+            response = client.get("/v1/models/default", headers={k: v.encode("latin-1") for k, v in headers.items()})
+            assert "a token lacks" in one_sentence(response, 401)
+            assert response.headers["www-authenticate"] == "Bearer"
+        assert client.get("/v1/models/default", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/metrics").status_code == 401
+    with pytest.raises(InputError, match="fewer than 16 characters"):
+        ServerSettings(tokens=("short",))
+
+
+def test_scripts_of_other_pages_may_not_ask_unless_their_origin_is_named(loud_predictor):
+    origin = {"Origin": "https://example.org"}
+    with TestClient(create_app({"default": loud_predictor})) as client:
+        assert "other pages may not ask" in one_sentence(client.get("/v1/models/default", headers=origin), 403)
+        assert client.get("/v1/models/default", headers={"Origin": "http://testserver"}).status_code == 200
+    app = create_app({"default": loud_predictor}, ServerSettings(origins=("https://example.org",)))
+    with TestClient(app) as client:
+        response = client.get("/v1/models/default", headers=origin)
+        assert response.headers["access-control-allow-origin"] == "https://example.org"
+        assert client.get("/v1/models/default", headers={"Origin": "https://example.com"}).status_code == 403
+
+
+def test_readiness_comes_with_the_first_answer_and_goes_with_the_end(loud_predictor):
+    app = create_app({"default": loud_predictor})
+    client = TestClient(app)
+    assert "not loaded yet" in one_sentence(client.get("/readyz"), 503)
+    assert client.get("/healthz").status_code == 200
+    with client:
+        assert client.get("/readyz").status_code == 200
+    assert client.get("/readyz").status_code == 503
+
+
+def test_metrics_count_by_route_and_logs_hold_no_content(client, caplog):
+    with caplog.at_level("INFO", "emotion_tf.serve"):
+        client.post("/v1/classify?secret=1", files={"file": ("secret.wav", wav())}, data={"transcript": "secret"})
+    page = client.get("/metrics").text
+    assert 'emotion_tf_requests_total{method="POST",route="/v1/classify",status="200"}' in page
+    assert 'emotion_tf_model_version{model="default"} 7.0' in page
+    assert 'emotion_tf_waiting{model="default"} 0.0' in page
+    assert "emotion_tf_batch_size_bucket" in page
+    logged = json.loads(caplog.messages[-1])
+    assert (logged["route"], logged["status"], logged["method"]) == ("/v1/classify", 200, "POST")
+    assert "secret" not in caplog.text
+
+
+def test_openapi_names_the_routes_and_its_examples_are_answered(client):
+    found = client.get("/openapi.json").json()
+    for path, methods in found["paths"].items():
+        if "post" in methods and "application/json" in methods["post"]["requestBody"]["content"]:
+            example = methods["post"]["requestBody"]["content"]["application/json"]["example"]
+            url = path.replace("{name}", "default").replace("{version}", "7")
+            answer = client.post(url, json=example)
+            assert answer.status_code == 200, answer.text
+    page = client.get("/docs").text
+    assert "POST /v1/classify" in page
+    assert "src=" not in page

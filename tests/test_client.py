@@ -1,0 +1,91 @@
+"""Tests of emotion_tf.serving.client: what a server says reaches Python, over a real socket."""
+
+import io
+import threading
+import time
+import wave
+
+import numpy as np
+import pytest
+import uvicorn
+
+from emotion_tf.serving import Client, ServerError
+from emotion_tf.serving.app import create_app
+from emotion_tf.serving.server_settings import ServerSettings
+
+TOKEN = "a-long-token-of-one-client"
+
+
+def voice(seconds):
+    samples = 0.1 * np.random.default_rng(0).standard_normal(round(seconds * 16000))
+    return np.rint(32767 * samples).astype("<i2").tobytes()
+
+
+def wav(seconds):
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(voice(seconds))
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def url(loud_predictor):
+    """The address of a server in a thread."""
+    app = create_app({"default": loud_predictor}, ServerSettings(tokens=(TOKEN,), max_seconds=5))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def client(url):
+    return Client(url, TOKEN)
+
+
+def test_recordings_get_the_answers_of_the_predictor(client, loud_predictor):
+    found = client.classify(wav(1), "oh no", with_embedding=True)
+    expected = loud_predictor.predict(wav(1), "oh no", with_embedding=True)
+    assert found["probabilities"] == pytest.approx(expected.probabilities, abs=2e-6)
+    assert found["embedding"] == pytest.approx(expected.embedding.tolist(), abs=1e-6)
+    assert [one.get("seconds") for one in client.batch([wav(1), b"nothing", wav(2)])] == [1, None, 2]
+    assert client.timeline(wav(2))["seconds"] == 2
+    assert client.timeline(wav(2), "vtt").startswith("WEBVTT")
+
+
+def test_a_stream_gets_answers_while_it_is_sent(client, loud_predictor):
+    content = voice(2)
+    answers = list(client.stream(content[start : start + 8000] for start in range(0, len(content), 8000)))
+    assert answers[-1]["end"] == 2
+    expected = loud_predictor.predict(np.frombuffer(content, "<i2"), sample_rate=16000)
+    assert answers[-1]["probabilities"] == pytest.approx(expected.probabilities, abs=2e-6)
+    with pytest.raises(ServerError, match="states a sample rate of 7 Hz"):
+        list(client.stream([content], sample_rate=7))
+
+
+def test_what_the_server_refuses_is_raised_with_its_sentence(client, url):
+    for ask, status in ((lambda: client.classify(wav(6)), 413), (lambda: client.classify(b"nothing"), 422)):
+        with pytest.raises(ServerError, match="the recording") as refused:
+            ask()
+        assert refused.value.status == status
+    for other in (Client(url), Client(url, TOKEN[:-1])):
+        with pytest.raises(ServerError, match="a token lacks"):
+            other.classify(wav(1))
+        with pytest.raises(ServerError, match="does not accept the stream"):
+            list(other.stream([voice(1)]))
+    with pytest.raises(ServerError, match="Servable not found") as refused:
+        Client(url, TOKEN, model="other").classify(wav(1))
+    assert refused.value.status == 404
+
+
+def test_a_file_or_words_alone_are_sent_whatever_the_name_of_the_file_is(client, tmp_path):
+    file = tmp_path / 'a "b" ü.wav'
+    file.write_bytes(wav(0.5))
+    assert client.classify(file)["seconds"] == 0.5
+    assert client.classify(transcript="oh")["file"] is None

@@ -1,0 +1,83 @@
+"""Tests of emotion_tf.serving.guard: what stands before every route. Its statuses are tested with the routes."""
+
+import asyncio
+
+from starlette.datastructures import Headers
+
+from emotion_tf.serving.guard import Guard, Tokens
+from emotion_tf.serving.metrics import Metrics
+from emotion_tf.serving.server_settings import ServerSettings
+
+
+def ask(app, incoming, headers=()):
+    """Sends a POST whose messages come as they are given, and then nothing; returns what was answered."""
+    sent, messages = [], list(incoming)
+
+    async def receive():
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    async def main():
+        guard = Guard(app, ServerSettings(timeout_seconds=5), Metrics())
+        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": list(headers)}
+        await asyncio.wait_for(guard(scope, receive, send), 10)
+
+    asyncio.run(main())
+    return sent
+
+
+BODY = {"type": "http.request", "body": b"x", "more_body": False}
+
+
+def test_a_client_that_leaves_frees_its_work():
+    given_up = []
+
+    async def app(scope, receive, send):
+        await receive()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            given_up.append(scope["path"])
+            raise
+
+    assert ask(app, [BODY, {"type": "http.disconnect"}]) == []
+    assert given_up == ["/v1/classify"]
+
+
+def test_a_client_that_leaves_with_its_answer_stops_nothing():
+    done = []
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.05)
+        await send({"type": "http.response.body", "body": b"y"})
+        done.append(True)
+
+    sent = ask(app, [BODY, {"type": "http.disconnect"}])
+    assert [one["type"] for one in sent] == ["http.response.start", "http.response.body"]
+    assert done == [True]
+
+
+def test_large_headers_are_refused_before_the_app_is_asked():
+    async def app(scope, receive, send):
+        raise AssertionError
+
+    [start, _] = ask(app, [BODY], [(b"x", b"a" * 40_000)])
+    assert start["status"] == 431
+
+
+def test_any_of_the_tokens_is_known_by_all_of_its_characters():
+    tokens = Tokens(["one-of-two-tokens", "two-of-two-tokens"])
+    for token in ("one-of-two-tokens", "two-of-two-tokens"):
+        assert tokens.allow(Headers({"Authorization": f"Bearer {token}"}))
+        assert tokens.allow(Headers({"Authorization": f"bearer  {token}"}))
+        assert tokens.allow(Headers({"Sec-WebSocket-Protocol": f"bearer, {token}"}))
+        assert not tokens.allow(Headers({"Authorization": f"Basic {token}"}))
+        assert not tokens.allow(Headers({"Authorization": f"Bearer {token}s"}))
+    assert not tokens.allow(Headers({}))
+    assert Tokens([]).allow(Headers({}))

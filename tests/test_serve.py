@@ -1,0 +1,135 @@
+"""Tests of emotion_tf.serve: its flags, a process that serves, and how it ends."""
+
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import wave
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emotion_tf import serve
+from emotion_tf.serving import Client, Predictor, ServerError
+from pipelines.command import InputError
+
+ROOT = Path(__file__).parents[1]
+TOKEN = "a-long-token-of-one-client"
+
+
+def voice(seconds):
+    samples = 0.1 * np.random.default_rng(0).standard_normal(round(seconds * 16000))
+    return np.rint(32767 * samples).astype("<i2").tobytes()
+
+
+def wav(seconds):
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(voice(seconds))
+    return content.getvalue()
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture
+def server(loud_export, tmp_path):
+    """A process that serves: its URL and itself."""
+    tokens, port = tmp_path / "tokens.txt", free_port()
+    tokens.write_text(f"# of one client\n{TOKEN}\n")
+    command = [sys.executable, "-m", "emotion_tf.serve", "--model", str(loud_export), "--port", str(port)]
+    command += ["--tokens", str(tokens), "--max-seconds", "5"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url, process)
+        yield url, process
+        process.kill()
+
+
+def _wait_until_ready(url, process):
+    for _ in range(600):
+        assert process.poll() is None, process.stderr.read()
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the server did not become ready")
+
+
+@pytest.mark.slow
+def test_a_client_is_answered_by_a_process_that_ends_when_asked(server, loud_export):
+    url, process = server
+    client = Client(url, TOKEN)
+    expected = Predictor(loud_export).predict(wav(1), "oh no").probabilities
+    assert client.classify(wav(1), "oh no")["probabilities"] == pytest.approx(expected, abs=2e-6)
+    assert list(client.stream([voice(1)]))[-1]["end"] == 1
+    with pytest.raises(ServerError, match="a token lacks"):
+        Client(url).classify(wav(1))
+    _finishes(client, process)
+
+
+def _finishes(client, process):
+    """What is under way when the signal comes is answered."""
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(client.batch, [wav(4)] * 32)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert [one["seconds"] for one in slow.result(60)] == [4] * 32
+    assert process.wait(30) in (0, -signal.SIGTERM)
+    lines = process.stderr.read().splitlines()
+    assert re.search(r'"route": "/v1/classify", "status": 200', "\n".join(lines))
+    assert not [line for line in lines if "Traceback" in line or TOKEN in line]
+
+
+def test_models_are_named_or_called_default():
+    assert serve.models_of(["a", "b=c/d"]) == {"default": Path("a"), "b": Path("c/d")}
+    for given, sentence in (
+        (["a", "b"], "two models are called default"),
+        (["x=a", "x=b"], "two models are called x"),
+        (["../x=a"], r"'\.\./x' is no name of a model"),
+        (["=a"], "'' is no name of a model"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            serve.models_of(given)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--tokens", "none.txt"], r"none\.txt does not exist"),
+        (["--tokens", "empty.txt"], "holds no token"),
+        (["--tokens", "latin.txt"], "more than ASCII"),
+        (["--tokens", "short.txt"], "fewer than 16 characters"),
+        (["--tls-cert", "empty.txt"], "--tls-cert and --tls-key belong together"),
+        (["--tls-cert", "none.pem", "--tls-key", "none.pem"], r"none\.pem does not exist"),
+        (["--max-seconds", "31"], "--max-seconds 31 cannot work"),
+        (["--max-mib", "0"], "--max-mib cannot work"),
+        (["--max-mib", "inf"], "--max-mib cannot work"),
+        (["--max-requests", "0"], "--max-requests cannot work"),
+        (["--timeout", "nan"], "--timeout cannot work"),
+        (["--batch-wait-ms", "-1"], "--batch-wait-ms"),
+        ([], "nowhere holds no exported model"),
+    ],
+)
+def test_flags_that_cannot_work_get_a_sentence(tmp_path, monkeypatch, flags, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    (tmp_path / "short.txt").write_text("short\n")
+    (tmp_path / "latin.txt").write_bytes(b"\xe9" * 20)
+    with pytest.raises(InputError, match=sentence):
+        serve.main(["--model", "nowhere", *flags])
