@@ -298,7 +298,7 @@ def _last_of(rows: "tf.RaggedTensor", counts: "tf.Tensor") -> "tf.RaggedTensor":
 
 
 def _where(condition: "tf.Tensor", ids: Sequence[int]) -> "tf.RaggedTensor":
-    """Makes rows of the ids where a condition [batch] holds, and empty ones elsewhere."""
+    """Makes rows of the ids where a condition [batch] holds, and empty ones where not."""
     import tensorflow as tf
 
     counts = tf.cast(condition, tf.int64)

@@ -1,32 +1,16 @@
 """Tests of emotion_tf.serving.client: what a server says reaches Python, over a real socket."""
 
-import io
 import threading
 import time
-import wave
 
 import numpy as np
 import pytest
 import uvicorn
+from test_serve import TOKEN, voice, wav
 
 from emotion_tf.serving import Client, ServerError
 from emotion_tf.serving.app import create_app
 from emotion_tf.serving.server_settings import ServerSettings
-
-TOKEN = "a-long-token-of-one-client"
-
-
-def voice(seconds):
-    samples = 0.1 * np.random.default_rng(0).standard_normal(round(seconds * 16000))
-    return np.rint(32767 * samples).astype("<i2").tobytes()
-
-
-def wav(seconds):
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setparams((1, 2, 16000, 0, "NONE", ""))
-        file.writeframes(voice(seconds))
-    return content.getvalue()
 
 
 @pytest.fixture(scope="module")

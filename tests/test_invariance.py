@@ -22,7 +22,8 @@ def test_every_change_is_written_as_a_file_that_holds_the_clip(change, tmp_path,
     if path.suffix == ".wav":
         about = soundfile.info(path)
         assert about.samplerate == change.rate
-        assert 1.0 <= about.duration <= 3.0
+        # The clip of one second, with at most two seconds of silence around it: samples of sound, no time of a run.
+        assert about.samplerate <= about.frames <= 3 * about.samplerate
     else:
         with av.open(str(path)) as container:
             [stream] = container.streams.audio

@@ -424,6 +424,8 @@ def test_samples_are_read_as_a_file_that_holds_them(tmp_path, kind, channels):
         (np.array([0.0, 20000.0]), 16000, "holds samples up to 2e\\+04, not from -1 to 1"),
         (np.zeros(100, np.int64), 16000, "holds int64: give floating-point samples from -1 to 1, or int16"),
         (np.zeros(100), 200, "states a sample rate of 200 Hz"),
+        (np.zeros(100), float("nan"), "states a sample rate of nan Hz"),
+        (np.zeros(100), float("inf"), "states a sample rate of inf Hz"),
         (np.zeros(601 * 1000), 1000, "is 601 s long"),
     ],
 )

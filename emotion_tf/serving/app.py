@@ -39,7 +39,7 @@ def create_app(predictors: Mapping[str, Predictor], settings: ServerSettings | N
         yield
         await service.close()
 
-    # FastAPI's own pages load their scripts from elsewhere.
+    # FastAPI's own pages load their scripts from other hosts.
     app = FastAPI(title="emotion_tf", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     for room in (recordings, tensorflow_rest, open_inference, live):

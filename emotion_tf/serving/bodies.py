@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from emotion_tf.serving.service import Service
+from emotion_tf.serving.service import Model, Service
+from pipelines.command import InputError
 
 
-async def read_object(request: Request, service: Service) -> dict[str, Any]:
+async def _read_object(request: Request, service: Service) -> dict[str, Any]:
     """Reads the JSON object of a request.
 
     Raises:
@@ -19,6 +22,27 @@ async def read_object(request: Request, service: Service) -> dict[str, Any]:
     """
     body = await request.body()
     return await service.aside(_object, body)
+
+
+async def answer_json(
+    request: Request, service: Service, model: Model, answer: Callable[[Model, dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Answers the JSON object of a request in the queue of its model.
+
+    Args:
+      request: With the body.
+      service: Whose it is.
+      model: Which is asked.
+      answer: From the model and the object to what is sent back.
+
+    Raises:
+      HTTPException: 400, where there is no object, or it asks for what the model does not take.
+    """
+    body = await _read_object(request, service)
+    try:
+        return await model.queue.run(functools.partial(answer, model, body))
+    except InputError as error:
+        raise HTTPException(400, str(error)) from None
 
 
 def _object(body: bytes) -> dict[str, Any]:

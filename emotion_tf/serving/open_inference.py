@@ -5,7 +5,6 @@ Source: https://github.com/kserve/open-inference-protocol
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 
 from emotion_tf.serving import tensors
-from emotion_tf.serving.bodies import example, read_object
+from emotion_tf.serving.bodies import answer_json, example
 from emotion_tf.serving.service import Model, Service
 from emotion_tf.serving.tensorflow_rest import DEFAULT_SIGNATURE
 from pipelines.command import InputError
@@ -59,12 +58,7 @@ def make_router(service: Service) -> APIRouter:
         return _metadata(service.model(name, version))
 
     async def infer(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-        model = service.model(name, version)
-        body = await read_object(request, service)
-        try:
-            return await model.queue.run(functools.partial(_infer, model, body))
-        except InputError as error:
-            raise HTTPException(400, str(error)) from None
+        return await answer_json(request, service, service.model(name, version), _infer)
 
     router.add_api_route("/health/live", live, methods=["GET"], summary="Live")
     router.add_api_route("/health/ready", ready, methods=["GET"], summary="Ready")

@@ -40,7 +40,7 @@ class ServerSettings:
       max_batch: Utterances that are predicted at once.
       max_waiting: Utterances that wait for a model; more are answered with 503 and Retry-After.
       tokens: One of them is asked for; none: everybody may ask.
-      origins: Of pages elsewhere whose scripts may ask, such as "https://example.org".
+      origins: Other origins whose pages' scripts may ask, such as "https://example.org".
 
     Raises:
       InputError: Limits that cannot work, or a token that is easily guessed.

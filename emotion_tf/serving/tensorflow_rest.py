@@ -5,15 +5,13 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.exceptions import HTTPException
 
 from emotion_tf.serving import tensors
-from emotion_tf.serving.bodies import example, read_object
+from emotion_tf.serving.bodies import answer_json, example
 from emotion_tf.serving.service import Model, Service
 from pipelines.command import InputError
 
@@ -35,12 +33,7 @@ def make_router(service: Service) -> APIRouter:
         return _metadata(service.model(name, version))
 
     async def predict(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-        model = service.model(name, version)
-        body = await read_object(request, service)
-        try:
-            return await model.queue.run(functools.partial(_predict, model, body))
-        except InputError as error:
-            raise HTTPException(400, str(error)) from None
+        return await answer_json(request, service, service.model(name, version), _predict)
 
     for prefix in ("/{name}", "/{name}/versions/{version}"):
         extra = example(_EXAMPLE)

