@@ -6,8 +6,10 @@ server; /docs lists all. SIGTERM and Ctrl-C finish what is under way.
 """
 
 import argparse
+import contextlib
 import ipaddress
 import logging
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,11 +44,36 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"the server needs {error.name}: python -m pip install 'emotion_tf[serve]'.") from None
     if not settings.tokens and not _is_loopback(arguments.host):
         print(f"note: {arguments.host} may be reached by others, and no --tokens are asked for.", file=sys.stderr)
-    app = create_app({name: Predictor(path) for name, path in models.items()}, settings)
-    _run(app, arguments, settings)
+    # Before models are loaded, which takes seconds.
+    with bound_socket(arguments.host, arguments.port) as bound:
+        app = create_app({name: Predictor(path) for name, path in models.items()}, settings)
+        _run(app, bound, arguments, settings)
 
 
-def _run(app: "FastAPI", arguments: argparse.Namespace, settings: ServerSettings) -> None:
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Takes a port.
+
+    Raises:
+      InputError: It cannot be taken: there is none of that number, another program has it, or the address is not one of
+        this machine.
+    """
+    # getaddrinfo takes a larger number for what its 16 lower bits say.
+    if not 0 <= port < 2**16:
+        raise InputError(f"--port {port} is none: give a number from 0 to {2**16 - 1}.")
+    with contextlib.ExitStack() as stack:
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            bound = stack.enter_context(socket.socket(family, kind))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError as error:
+            what = f"{host}, port {port} cannot be taken ({error.strerror})"
+            raise InputError(f"{what}: give another --port or --host.") from None
+        stack.pop_all()
+    return bound
+
+
+def _run(app: "FastAPI", bound: socket.socket, arguments: argparse.Namespace, settings: ServerSettings) -> None:
     """Serves until a signal comes, and finishes what is under way."""
     import uvicorn
 
@@ -58,8 +85,6 @@ def _run(app: "FastAPI", arguments: argparse.Namespace, settings: ServerSettings
     options: dict[str, Any] = {"ssl_certfile": arguments.tls_cert, "ssl_keyfile": arguments.tls_key}
     config = uvicorn.Config(
         app,
-        host=arguments.host,
-        port=arguments.port,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -67,7 +92,7 @@ def _run(app: "FastAPI", arguments: argparse.Namespace, settings: ServerSettings
         timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
         **options,
     )
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run(sockets=[bound])
 
 
 def models_of(given: list[str]) -> dict[str, Path]:

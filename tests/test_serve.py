@@ -96,6 +96,13 @@ def _finishes(client, process):
     assert not [line for line in lines if "Traceback" in line or TOKEN in line]
 
 
+def test_a_port_that_another_program_has_gets_a_sentence():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(InputError, match=rf"port {port} cannot be taken \(Address already in use\)"):
+            serve.bound_socket("127.0.0.1", port)
+
+
 def test_models_are_named_or_called_default():
     assert serve.models_of(["a", "b=c/d"]) == {"default": Path("a"), "b": Path("c/d")}
     for given, sentence in (
@@ -123,7 +130,10 @@ def test_models_are_named_or_called_default():
         (["--max-requests", "0"], "--max-requests cannot work"),
         (["--timeout", "nan"], "--timeout cannot work"),
         (["--batch-wait-ms", "-1"], "--batch-wait-ms"),
-        ([], "nowhere holds no exported model"),
+        (["--port", "99999"], "--port 99999 is none"),
+        (["--port", "-1"], "--port -1 is none"),
+        (["--host", "256.0.0.1"], "256.0.0.1, port 8501 cannot be taken"),
+        (["--port", "0"], "nowhere holds no exported model"),
     ],
 )
 def test_flags_that_cannot_work_get_a_sentence(tmp_path, monkeypatch, flags, sentence):
