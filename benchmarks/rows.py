@@ -153,6 +153,21 @@ def _ends(interval: Iterable[float]) -> str:
     return " to ".join(f"{end:.3f}" for end in interval)
 
 
+def timeline(result: Result) -> Rows:
+    return [
+        {
+            "model": f"`{name}`",
+            "minutes": f"{found['minutes']:g}",
+            "seconds": f"{found['seconds']:.0f}",
+            "times real time": f"{found['times_real_time']:.0f}",
+            "memory, MiB": f"{found['peak_memory_mib']:.0f}",
+            "measured at": f"`{_commit(result, model)}`",
+        }
+        for name, model in result["models"].items()
+        for found in model["lengths"]
+    ]
+
+
 def label_groups(result: Result) -> Rows:
     return [
         {

@@ -138,6 +138,19 @@ SECTIONS: Mapping[str, Section] = {
     ),
     "ravdess_text": Section("Text on RAVDESS, by source of its transcripts", rows.kept, ("ravdess_text",)),
     "text_corpora": Section("Text on GoEmotions and MELD", rows.kept, ("text_corpora",)),
+    "timeline": Section(
+        "Timelines of long recordings",
+        rows.timeline,
+        ("timeline",),
+        "Recordings of RAVDESS, joined: half is speech. The whole command on two cores, start-up included, and the most"
+        " memory that its processes hold together. `synthetic-early` is a CNN with GRUs, `whisper-base` a head on"
+        " Whisper's encoder.",
+        (
+            "python -m benchmarks.timeline --model saved_models/synthetic-early --name synthetic-early"
+            " --source data/ravdess",
+            "python -m benchmarks.timeline --model saved_models/ravdess-base --name whisper-base --source data/ravdess",
+        ),
+    ),
     "label_groups": Section(
         "GoEmotions: groups read off the model of 28 emotions",
         rows.label_groups,

@@ -2,8 +2,8 @@
 
 Joins recordings of a folder, again and again, to recordings of a quarter and of a whole hour (--minutes), and runs
 `python -m emotion_tf.predict --timeline` on each in a process of its own. Prints how many times faster than real time
-that is, start-up included, and the most memory that its processes held. Adds them to results/timeline.json beside this
-file, under the name of the model.
+that is, start-up included, and the most memory that its processes held (MiB). Adds them to results/timeline.json
+beside this file, under the name of the model.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def measure(model: Path, files: list[Path], minutes: float) -> dict[str, Any]:
         "speech_share": whole["speech_seconds"] / whole["seconds"],
         "seconds": seconds,
         "times_real_time": whole["seconds"] / seconds,
-        "peak_memory_mb": peaks[0],
+        "peak_memory_mib": peaks[0],
     }
 
 
@@ -95,9 +95,9 @@ def _write(path: Path, files: list[Path], minutes: float) -> None:
 
 
 def _watch(process: subprocess.Popen[str], peaks: list[float]) -> None:
-    """Keeps the most memory that a process and its children hold together, in MB."""
+    """Keeps the most memory that a process and its children hold together, in MiB."""
     while process.poll() is None:
-        peaks[0] = max(peaks[0], sum(_resident_mb(number) for number in [process.pid, *_children(process.pid)]))
+        peaks[0] = max(peaks[0], sum(_resident_mib(number) for number in [process.pid, *_children(process.pid)]))
         time.sleep(0.2)
 
 
@@ -113,8 +113,8 @@ def _children(parent: int) -> Iterator[int]:
             yield from _children(int(path.parent.name))
 
 
-def _resident_mb(number: int) -> float:
-    """Returns the memory of a process that no other one has (proportional set size), in MB; 0 of one that ended."""
+def _resident_mib(number: int) -> float:
+    """Returns the memory of a process that no other one has (proportional set size), in MiB; 0 of one that ended."""
     try:
         lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
     except OSError:

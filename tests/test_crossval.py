@@ -372,6 +372,7 @@ def test_a_seed_is_not_taken_for_a_number_of_seeds(flags, tmp_path, capsys):
     assert "unrecognized arguments: --seed 7" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_corpus_of_words_is_pooled_by_macro_f1(goemotions_records, make_config, tmp_path):
     """Each fit names emotions with thresholds of its own, and the pooled score takes them as they were named."""
     crossval = Crossval(tmp_path / "words")

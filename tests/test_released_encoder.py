@@ -75,6 +75,7 @@ def test_a_training_moves_the_released_block_and_nothing_below(released_run, sta
     assert all(np.abs(one - other).max() > 0 for one, other in last)
 
 
+@pytest.mark.slow
 def test_it_starts_as_the_run_of_the_frozen_encoder(make_config, released_config, tmp_path):
     config = dataclasses.replace(released_config, audio=dataclasses.replace(released_config.audio, encoder_release=0))
     frozen = dataclasses.replace(config, training=make_config("audio", epochs=1).training)

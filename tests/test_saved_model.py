@@ -327,7 +327,8 @@ def test_weights_are_stored_once_and_half_as_large_in_float16(encoder_run, encod
     assert np.abs(found - expected).max() > 0
 
 
-@pytest.mark.parametrize("fusion", [pytest.param("early", marks=pytest.mark.slow), "late"])
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", ["early", "late"])
 def test_encoder_states_beside_frames_and_text_export_all_their_inputs(
     fusion, make_config, encoder_run, audio_run, text_run, tmp_path
 ):
@@ -506,6 +507,7 @@ def test_fusions_of_states_of_enrolled_speakers_are_exported(
     assert "agrees with the run on 50 examples of stored clips to" in export(run, tmp_path / "export")
 
 
+@pytest.mark.slow
 def test_states_by_statistics_of_training_are_exported(make_config, states_and_waveforms, tmp_path):
     config = encoder_config(make_config, states_and_waveforms, "encoder")
     run = Run(tmp_path / "run")

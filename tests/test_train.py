@@ -168,6 +168,7 @@ def branch_weights(model):
     return {f"{layer.name} {n}": weight for layer in layers for n, weight in enumerate(layer.get_weights())}
 
 
+@pytest.mark.slow
 def test_frozen_branches_stay_to_the_last_bit_over_a_kill_and_then_learn(
     make_config, audio_run, text_run, tmp_path, monkeypatch
 ):
@@ -280,6 +281,7 @@ def start_fit(run, records):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_run_finishes_with_the_same_command(three_speaker_records, tmp_path):
     run = Run(tmp_path / "run")
     process = start_fit(run, three_speaker_records)
@@ -356,6 +358,7 @@ def test_late_fusion_averages_runs_of_several_emotions(goemotions_run, make_conf
     assert scores["validation"]["is_multi_label"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_statistics_that_it_began_with(make_config, tmp_path, monkeypatch):
     run, config = Run(tmp_path / "run"), make_config("audio", normalise="training", gain_db=6.0)
     with monkeypatch.context() as patch:

@@ -30,7 +30,7 @@ from pipelines.audio.voice import CHUNK_LENGTH, CHUNK_SECONDS, SPEECH, Turn, fin
 from pipelines.audio.waveform import SAMPLE_RATE
 from pipelines.command import InputError, progress_bar
 
-BATCH_SIZE = 32
+BATCH_SIZE = 16
 """Windows that a model answers at once."""
 
 LEAST_SPEECH_SECONDS = 0.3
