@@ -334,6 +334,21 @@ def latency(result: Result) -> Rows:
     ]
 
 
+def folder(result: Result) -> Rows:
+    """Draws a row a way to go through the clips."""
+    names = {"folder": "predict --output", "one_by_one": "the SavedModel, clip by clip", "prepare": "prepare"}
+    rates, used = result["clips_per_second"], result["processor_ms_a_clip"]
+    return [
+        {
+            "way": name,
+            "clips/s": f"{rates[way]:.0f}",
+            "processor ms a clip": f"{used[way]:.1f}",
+            "rate of predict --output, times this": f"{rates['folder'] / rates[way]:.2f}",
+        }
+        for way, name in names.items()
+    ]
+
+
 def word_errors(result: Result) -> Rows:
     """Draws a row a group of clips, a column a model; the first group is all clips, with minutes and blank ones."""
     models = result["models"]
