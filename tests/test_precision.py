@@ -94,7 +94,7 @@ def test_weights_and_head_are_float32_under_bfloat16(make_config):
     model = build_model(config, {"log_mel": 64}, 8192, prior)
     with computing_in("bfloat16"):
         learner = build_model(config, {"log_mel": 64}, 8192, prior)
-    assert learner.get_layer("audio_0_conv").compute_dtype == "bfloat16"
+    assert learner.get_layer("audio_stem").compute_dtype == "bfloat16"
     assert {variable.dtype for variable in learner.trainable_variables} == {"float32"}
     copy_weights(model, learner)
     frames = np.random.default_rng(0).normal(size=(4, 32, 64)).astype("float32")
