@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from tqdm import tqdm
 
-MOST_SIDE_BY_SIDE = 2
-"""Two fits of one core each took 0.6 times as long as one after the other on two cores; each needs some 2 GB."""
-
 
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line, trains what is missing, and prints the scores of all folds and seeds together.
@@ -76,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     sentence = "Score this split: choose on validation, then read test once."
     add_flag(group, "--split", sentence, choices=SPLITS[1:], default=SPLITS[1])
     sentence = "Train N fits side by side, a process each."
-    shown = f"{MOST_SIDE_BY_SIDE}, or 1 with a GPU"
+    shown = f"{processes.MOST_SIDE_BY_SIDE}, or 1 with a GPU"
     add_flag(group, "--processes", sentence, at_least(1), type=int, metavar="N", shown=shown)
     add_model_arguments(parser)
     return parser
@@ -300,7 +297,7 @@ def side_by_side() -> int:
     """Returns how many fits train at once by default: one where they share a GPU."""
     import tensorflow as tf
 
-    return 1 if tf.config.list_physical_devices("GPU") else min(MOST_SIDE_BY_SIDE, processes.num_cores())
+    return 1 if tf.config.list_physical_devices("GPU") else min(processes.MOST_SIDE_BY_SIDE, processes.num_cores())
 
 
 def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
@@ -363,8 +360,7 @@ def _start(one: Fit, split: str, threads: int) -> tuple[multiprocessing.process.
 def _work(one: Fit, split: str, threads: int) -> None:
     """Trains and scores one fit; the whole life of a process."""
     processes.end_with_parent()
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    processes.limit_threads(threads)
     # The output of a finished training stays; one that was interrupted starts anew, and so does its log.
     with one.log_path.open("a" if one.run.is_finished else "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
