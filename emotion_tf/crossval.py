@@ -28,6 +28,7 @@ from emotion_tf.runs.folder import Run, Scored
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
+from pipelines.cluster import ADDRESS_HELP, connected
 from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
 from pipelines.files import locked, read_json, write_json
 from pipelines.parsers import add_flag, command_parser
@@ -53,7 +54,11 @@ def main(argv: list[str] | None = None) -> None:
     crossval = Crossval(arguments.run)
     config = config_of(arguments)
     fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
-    run_all(fits, arguments.split, arguments.processes or side_by_side())
+    shared = arguments.processes or side_by_side()
+    if arguments.ray:
+        run_on_cluster(fits, arguments.split, shared, arguments.ray)
+    else:
+        run_all(fits, arguments.split, shared)
     print(report(str(crossval.folder), crossval.pool(fits)))
     print(crossval.table())
 
@@ -75,6 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     sentence = "Train N fits side by side, a process each."
     shown = f"{processes.MOST_SIDE_BY_SIDE}, or 1 with a GPU"
     add_flag(group, "--processes", sentence, at_least(1), type=int, metavar="N", shown=shown)
+    add_flag(group, "--ray", ADDRESS_HELP, metavar="local|auto|ADDRESS", shown="none: processes of this command")
     add_model_arguments(parser)
     return parser
 
@@ -337,6 +343,53 @@ def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
         raise InputError(_failure(*failures[0]))
 
 
+def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int, address: str) -> None:
+    """Runs what is not done yet as tasks of Ray, each tried again where its machine goes.
+
+    Args:
+      fits: Which, all of as many epochs. All machines of a cluster must reach their folders and records.
+      split: To score: "validation" or "test".
+      num_processes: How many fits share the cores of a machine like this one.
+      address: Of Ray, as `pipelines.cluster.connected` takes it.
+
+    Raises:
+      InputError: No cluster answers; a fit failed, and all others come to their end first.
+    """
+    waiting, epochs = [one for one in fits if not _is_done(one, split)], fits[0].config.training.epochs
+    threads = max(1, processes.num_cores() // num_processes)
+    failures: list[tuple[Fit, int]] = []
+    with (
+        connected(address),
+        progress_bar(
+            len(fits) * epochs, "cross-validation", "epoch", initial=sum(one.epochs_done for one in fits), leave=False
+        ) as bar,
+    ):
+        import ray
+
+        task = ray.remote(num_cpus=threads, max_retries=3)(_work_on_cluster)
+        working = {task.remote(dataclasses.replace(one, metadata=None), split, threads): one for one in waiting}
+        while working:
+            for done in ray.wait(list(working), timeout=2)[0]:
+                one = working.pop(done)
+                try:
+                    exit_code = ray.get(done)
+                except ray.exceptions.RayError:  # Its worker went each time that it was tried.
+                    exit_code = -1
+                failures += [(one, exit_code)] if exit_code else []
+                _say(bar, one, split, len(working))
+            bar.update(sum(one.epochs_done for one in fits) - bar.n)
+    if failures:
+        raise InputError(_failure(*failures[0]))
+
+
+def _work_on_cluster(one: Fit, split: str, threads: int) -> int:
+    """Trains and scores one fit in a process of its own; returns its exit code."""
+    one.run.folder.parent.mkdir(parents=True, exist_ok=True)
+    process, _ = _start(one, split, threads)
+    process.join()
+    return process.exitcode or 0
+
+
 def _failure(one: Fit, exit_code: int) -> str:
     """Says in a sentence why a fit failed: by the last line of its log, unless a signal (below 0) ended it."""
     lines = one.log_path.read_text(encoding="utf-8", errors="replace").split("\n") if one.log_path.exists() else []
@@ -385,4 +438,7 @@ def _say(bar: "tqdm", one: Fit, split: str, num_left: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    # Under its own name, by which the workers of a cluster find what they are given.
+    from emotion_tf import crossval
+
+    sys.exit(run_command(crossval.main))

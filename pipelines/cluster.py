@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from pipelines.command import InputError, is_disk_full
 from pipelines.processes import num_cores
@@ -29,7 +30,7 @@ def connected(address: str) -> Iterator[None]:
         import ray
     except ImportError:
         raise InputError("Ray is not installed: python -m pip install 'emotion_tf[ray]'.") from None
-    options = {"log_to_driver": False, "logging_level": "error"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     try:
         if address == LOCAL:
             # Loopback alone: whoever reaches a cluster can run code on it.
