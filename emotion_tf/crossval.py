@@ -28,6 +28,7 @@ from emotion_tf.runs.folder import Run, Scored
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
+from pipelines.cluster import ADDRESS_HELP, connected
 from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
 from pipelines.files import locked, read_json, write_json
 from pipelines.parsers import add_flag, command_parser
@@ -38,9 +39,6 @@ from pipelines.utterance import SPLITS
 if TYPE_CHECKING:
     import pandas as pd
     from tqdm import tqdm
-
-MOST_SIDE_BY_SIDE = 2
-"""Two fits of one core each took 0.6 times as long as one after the other on two cores; each needs some 2 GB."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -56,7 +54,11 @@ def main(argv: list[str] | None = None) -> None:
     crossval = Crossval(arguments.run)
     config = config_of(arguments)
     fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
-    run_all(fits, arguments.split, arguments.processes or side_by_side())
+    shared = arguments.processes or side_by_side()
+    if arguments.ray:
+        run_on_cluster(fits, arguments.split, shared, arguments.ray)
+    else:
+        run_all(fits, arguments.split, shared)
     print(report(str(crossval.folder), crossval.pool(fits)))
     print(crossval.table())
 
@@ -76,8 +78,9 @@ def make_parser() -> argparse.ArgumentParser:
     sentence = "Score this split: choose on validation, then read test once."
     add_flag(group, "--split", sentence, choices=SPLITS[1:], default=SPLITS[1])
     sentence = "Train N fits side by side, a process each."
-    shown = f"{MOST_SIDE_BY_SIDE}, or 1 with a GPU"
+    shown = f"{processes.MOST_SIDE_BY_SIDE}, or 1 with a GPU"
     add_flag(group, "--processes", sentence, at_least(1), type=int, metavar="N", shown=shown)
+    add_flag(group, "--ray", ADDRESS_HELP, metavar="local|auto|ADDRESS", shown="none: processes of this command")
     add_model_arguments(parser)
     return parser
 
@@ -300,7 +303,7 @@ def side_by_side() -> int:
     """Returns how many fits train at once by default: one where they share a GPU."""
     import tensorflow as tf
 
-    return 1 if tf.config.list_physical_devices("GPU") else min(MOST_SIDE_BY_SIDE, processes.num_cores())
+    return 1 if tf.config.list_physical_devices("GPU") else min(processes.MOST_SIDE_BY_SIDE, processes.num_cores())
 
 
 def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
@@ -340,6 +343,53 @@ def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
         raise InputError(_failure(*failures[0]))
 
 
+def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int, address: str) -> None:
+    """Runs what is not done yet as tasks of Ray, each tried again where its machine goes.
+
+    Args:
+      fits: Which, all of as many epochs. All machines of a cluster must reach their folders and records.
+      split: To score: "validation" or "test".
+      num_processes: How many fits share the cores of a machine like this one.
+      address: Of Ray, as `pipelines.cluster.connected` takes it.
+
+    Raises:
+      InputError: No cluster answers; a fit failed, and all others come to their end first.
+    """
+    waiting, epochs = [one for one in fits if not _is_done(one, split)], fits[0].config.training.epochs
+    threads = max(1, processes.num_cores() // num_processes)
+    failures: list[tuple[Fit, int]] = []
+    with (
+        connected(address),
+        progress_bar(
+            len(fits) * epochs, "cross-validation", "epoch", initial=sum(one.epochs_done for one in fits), leave=False
+        ) as bar,
+    ):
+        import ray
+
+        task = ray.remote(num_cpus=threads, max_retries=3)(_work_on_cluster)
+        working = {task.remote(dataclasses.replace(one, metadata=None), split, threads): one for one in waiting}
+        while working:
+            for done in ray.wait(list(working), timeout=2)[0]:
+                one = working.pop(done)
+                try:
+                    exit_code = ray.get(done)
+                except ray.exceptions.RayError:  # Its worker went each time that it was tried.
+                    exit_code = -1
+                failures += [(one, exit_code)] if exit_code else []
+                _say(bar, one, split, len(working))
+            bar.update(sum(one.epochs_done for one in fits) - bar.n)
+    if failures:
+        raise InputError(_failure(*failures[0]))
+
+
+def _work_on_cluster(one: Fit, split: str, threads: int) -> int:
+    """Trains and scores one fit in a process of its own; returns its exit code."""
+    one.run.folder.parent.mkdir(parents=True, exist_ok=True)
+    process, _ = _start(one, split, threads)
+    process.join()
+    return process.exitcode or 0
+
+
 def _failure(one: Fit, exit_code: int) -> str:
     """Says in a sentence why a fit failed: by the last line of its log, unless a signal (below 0) ended it."""
     lines = one.log_path.read_text(encoding="utf-8", errors="replace").split("\n") if one.log_path.exists() else []
@@ -363,8 +413,7 @@ def _start(one: Fit, split: str, threads: int) -> tuple[multiprocessing.process.
 def _work(one: Fit, split: str, threads: int) -> None:
     """Trains and scores one fit; the whole life of a process."""
     processes.end_with_parent()
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    processes.limit_threads(threads)
     # The output of a finished training stays; one that was interrupted starts anew, and so does its log.
     with one.log_path.open("a" if one.run.is_finished else "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
@@ -389,4 +438,7 @@ def _say(bar: "tqdm", one: Fit, split: str, num_left: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    # Under its own name, by which the workers of a cluster find what they are given.
+    from emotion_tf import crossval
+
+    sys.exit(run_command(crossval.main))

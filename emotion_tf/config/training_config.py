@@ -22,6 +22,13 @@ KEPT_EPOCHS = {
 }
 """Which epoch's weights are kept, and what that means."""
 
+PRECISIONS = {
+    "auto": "bfloat16 where the processor multiplies it by itself and the model gains by it, else float32",
+    "float32": "single precision",
+    "bfloat16": "steps of training in bfloat16, and all else in single precision",
+}
+"""In which numbers a model learns, and what that means."""
+
 TRANSFER = "start from trained branches"
 EARLY_FUSION = "early fusion"
 TRAINING = "training"
@@ -67,6 +74,7 @@ class TrainingConfig:
         None, "Stop after N epochs without a better validation score.", at_least(1), word="off"
     )
     keep_epoch: str = _training("auto", "Keep the weights of the epoch with this.", choices=KEPT_EPOCHS)
+    precision: str = _training("float32", "Compute the steps of training in these numbers.", choices=PRECISIONS)
     confusion_every: int = _training(
         10, "Draw the confusion matrix of the validation split every N epochs; 0: never.", at_least(0)
     )

@@ -49,10 +49,12 @@ def build_model(
     outputs = {modality: make[modality]() for modality in config.modalities}
     present = presence(inputs)
     joined = _join(outputs, present, config) if config.join else None
-    head = layers.Dense(len(prior), bias_initializer=prior_bias(prior) if is_multi_label else "zeros", name=HEAD)
+    bias = prior_bias(prior) if is_multi_label else "zeros"
+    # From the head on single precision, whatever the policy: logits differ by less than bfloat16 tells apart.
+    head = layers.Dense(len(prior), bias_initializer=bias, dtype="float32", name=HEAD)
     logits = head(joined.vector if joined else outputs[config.modalities[0]].embedding)
     logits = logits + _branch_logits(outputs, joined.weights, len(prior)) if joined else logits
-    logits = CalibratedLogits(prior, is_multi_label, name="logits")(logits, any_of(present))
+    logits = CalibratedLogits(prior, is_multi_label, dtype="float32", name="logits")(logits, any_of(present))
     return keras.Model(inputs, logits, name=f"{config.branch}")
 
 
@@ -75,7 +77,9 @@ def _branch_logits(
 ) -> keras.KerasTensor:
     """Sums the logits of the branches' own heads, weighed: [batch, num_emotions]; zeros until trained or copied."""
     logits = [
-        layers.Dense(num_emotions, kernel_initializer="zeros", name=branch_head(modality))(output.embedding)
+        layers.Dense(num_emotions, kernel_initializer="zeros", dtype="float32", name=branch_head(modality))(
+            output.embedding
+        )
         for modality, output in outputs.items()
     ]
     return sum(weights[:, index : index + 1] * of_branch for index, of_branch in enumerate(logits))

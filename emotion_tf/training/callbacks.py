@@ -26,6 +26,7 @@ from emotion_tf.evaluation.counts import HEADLINES
 from emotion_tf.reporting import plots
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
+from emotion_tf.training.precision import copy_weights
 from pipelines import audio
 from pipelines.command import InputError, is_disk_full
 from pipelines.files import read_json, replacing, write_csv, write_json
@@ -45,6 +46,8 @@ class Validation(keras.callbacks.Callback):
       headline: The score: a name of `HEADLINES`.
       is_multi_label: Whether an utterance has several emotions.
       keep_epoch: Which epoch's weights to keep: of the best "score", of the least "loss", or the "last".
+      validated: Is built as the model that learns, and validated with its weights; None: that model itself.
+      precision: In which numbers the model learns.
     """
 
     def __init__(
@@ -56,14 +59,22 @@ class Validation(keras.callbacks.Callback):
         headline: str = "unweighted_average_recall",
         is_multi_label: bool = False,
         keep_epoch: str = "score",
+        validated: keras.Model | None = None,
+        precision: str = "float32",
     ):
         super().__init__()
+        self._validated, self.precision = validated, precision
         self.run, self.predict, self.emotions, self.patience = run, predict, emotions, patience
         self.keep_epoch, self.headline, self.is_multi_label = keep_epoch, headline, is_multi_label
         self.history: list[dict[str, float]] = []
         self.epochs: list[dict[str, Any]] = []
         self.started = 0.0
         self.confusion: np.ndarray | None = None
+
+    @property
+    def validated(self) -> keras.Model:
+        """The model that is validated, with the weights of the last validation, or of `load_best`."""
+        return self._validated or self.model
 
     @property
     def best(self) -> dict[str, Any]:
@@ -93,13 +104,20 @@ class Validation(keras.callbacks.Callback):
     def load_best(self) -> None:
         """Puts the best weights into the model."""
         load_weights(self.model, self.run.checkpoints / self.best["file"])
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Gives the model that is validated the weights of the one that learns."""
+        if self.validated is not self.model:
+            copy_weights(self.model, self.validated)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         with averaged_weights(self.model):
-            predictions, loss = self.predict(self.model)
+            self._hand_over()
+            predictions, loss = self.predict(self.validated)
             self._require_finite(epoch, logs["loss"], loss)
             found = self._scores(predictions)
             logs |= {"val_loss": loss} | {f"val_{name}": score for name, score in found.items()}
@@ -118,7 +136,7 @@ class Validation(keras.callbacks.Callback):
         confusion = None if self.confusion is None else self.confusion.tolist()
         one = {"epoch": epoch, "seconds": time.monotonic() - self.started, "confusion": confusion}
         self.epochs = [*(other for other in self.epochs if other["epoch"] < epoch), one]
-        write_training(self.run, self.epochs)
+        write_training(self.run, self.epochs, self.precision)
 
     def _scores(self, predictions: pd.DataFrame) -> dict[str, float]:
         """Scores an epoch; the confusion matrix, where each utterance has one emotion, stays for pictures."""
@@ -222,8 +240,9 @@ class Pictures(keras.callbacks.Callback):
           samples: Title, and the spectrogram where there is audio.
           clips: Those without a waveform are left out.
         """
-        specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in self.model.input.items()}
-        inference = tf.function(lambda inputs: self.model(inputs, training=False)).get_concrete_function(specs)
+        model = self.validation.validated
+        specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in model.input.items()}
+        inference = tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(specs)
         with self.writer.as_default(step=0):
             tf.summary.graph(inference.graph)
             tf.summary.text("config", f"```\n{config.to_json()}```")
@@ -267,12 +286,23 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
             variable.assign(values)
 
 
-def write_training(run: Run, epochs: Sequence[dict[str, Any]] = ()) -> None:
-    """Writes training.json: by which versions a run was made, and what is known of its epochs; late fusion has none."""
+def write_training(run: Run, epochs: Sequence[dict[str, Any]] = (), precision: str = "float32") -> None:
+    """Writes training.json: by which versions a run was made, in which numbers, and what is known of its epochs.
+
+    Late fusion has no epochs.
+    """
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__}
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         versions = {"emotion_tf": importlib.metadata.version("emotion_tf"), **versions}
-    write_json(run.training_path, {"versions": versions | {"numpy": np.__version__}, "epochs": list(epochs)})
+    versions |= {"numpy": np.__version__}
+    write_json(run.training_path, {"versions": versions, "precision": precision, "epochs": list(epochs)})
+
+
+def written_precision(run: Run) -> str | None:
+    """Reads in which numbers a run began to learn; None before its first epoch."""
+    if not run.training_path.exists():
+        return None
+    return str(read_json(run.training_path, AGAIN).get("precision", "float32"))
 
 
 def save_weights(model: keras.Model, path: Path) -> None:

@@ -21,6 +21,7 @@ from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training import callbacks
 from emotion_tf.training.optimizer import compile_model, make_loss
+from emotion_tf.training.precision import computing_in, copy_weights, has_bfloat16, precision_of
 from emotion_tf.training.training_data import training_dataset
 from emotion_tf.training.transfer import freeze_branches, load_branches, released_encoder
 from pipelines import text
@@ -41,11 +42,14 @@ def train(run: Run) -> None:
     keras.utils.set_random_seed(config.seed)
     steps, epochs = -(-metadata.num_training // config.training.batch_size), config.training.epochs
     model = make_model(config, metadata, inputs, steps)
+    # A run that goes on does so in the numbers that it began with, on whatever processor.
+    precision = callbacks.written_precision(run) or precision_of(config, has_bfloat16())
+    learner = _make_learner(model, config, metadata, inputs, steps) if precision == "bfloat16" else model
     columns = diagram.early(model, config) if config.join else diagram.single(model, config)
     _draw_graph(run, columns, "early fusion" if config.join else f"{config.modalities[0]} branch")
     split = split_of(run, "validation", inputs.modalities, inputs.audio_features)
-    validation = _validation(run, config, metadata, split)
-    validation.set_model(model)
+    validation = _validation(run, config, metadata, split, model, precision)
+    validation.set_model(learner)
     first_epoch = validation.resume()
     if first_epoch:
         print(f"{run.folder}: goes on with epoch {first_epoch + 1}", flush=True)
@@ -79,7 +83,19 @@ def make_model(config: Config, metadata: RunMetadata, inputs: RunInputs, steps: 
     return model
 
 
-def _validation(run: Run, config: Config, metadata: RunMetadata, split: Split) -> callbacks.Validation:
+def _make_learner(
+    model: keras.Model, config: Config, metadata: RunMetadata, inputs: RunInputs, steps: int
+) -> keras.Model:
+    """Makes a model that computes in bfloat16 and begins with the weights of another."""
+    with computing_in("bfloat16"):
+        learner = make_model(config, metadata, inputs, steps)
+    copy_weights(model, learner)
+    return learner
+
+
+def _validation(
+    run: Run, config: Config, metadata: RunMetadata, split: Split, model: keras.Model, precision: str
+) -> callbacks.Validation:
     return callbacks.Validation(
         run,
         split.predict,
@@ -88,6 +104,8 @@ def _validation(run: Run, config: Config, metadata: RunMetadata, split: Split) -
         metadata.headline,
         metadata.is_multi_label,
         config.kept_epoch,
+        model,
+        precision,
     )
 
 

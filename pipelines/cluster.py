@@ -1,0 +1,48 @@
+"""A connection to Ray, which runs work on several machines, or on the cores of this one."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.command import InputError, is_disk_full
+from pipelines.processes import num_cores
+
+LOCAL = "local"
+"""On this machine alone, in a cluster that ends with the command."""
+
+ADDRESS_HELP = "Run on Ray: local (the cores of this machine), auto (the cluster of this machine), or HOST:PORT."
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connects to a cluster, and leaves it behind.
+
+    Args:
+      address: `LOCAL`; "auto": the cluster that `ray start` made on this machine; or HOST:PORT of its head.
+
+    Raises:
+      InputError: Ray is not installed, or no cluster answers there.
+    """
+    try:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # It would send what it runs on to its makers.
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tables that no verbosity turns off.
+        import ray
+    except ImportError:
+        raise InputError("Ray is not installed: python -m pip install 'emotion_tf[ray]'.") from None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    try:
+        if address == LOCAL:
+            # Loopback alone: whoever reaches a cluster can run code on it.
+            ray.init(num_cpus=num_cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+        else:
+            ray.init(address, **options)
+    except Exception as error:
+        if is_disk_full(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"--ray {address}: no cluster answers there ({reason}): start one with ray start.") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,69 @@
+"""Tests of pipelines.cluster, and of a cross-validation on a cluster one of whose machines goes."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipelines.cluster import connected
+from pipelines.command import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_without_ray_its_installation_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with (
+        pytest.raises(InputError, match=r"Ray is not installed: python -m pip install 'emotion_tf\[ray\]'"),
+        connected("local"),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_an_address_without_a_cluster_is_said_in_a_sentence():
+    pytest.importorskip("ray")
+    with pytest.raises(InputError, match="--ray auto: no cluster answers there"), connected("auto"):
+        pass
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A head and two nodes of one core each, on loopback."""
+    utils = pytest.importorskip("ray.cluster_utils")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    yield cluster, nodes
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_cross_validation_survives_a_node_and_scores_as_without_ray(cluster, three_speaker_records, tmp_path):
+    cluster, nodes = cluster
+    flags = [
+        *("--branch", "text", "--records", str(three_speaker_records), "--folds", "group-kfold", "--num-folds", "3"),
+        *("--epochs", "2", "--max-tokens", "4", "--batch-size", "30", "--processes", "2"),
+    ]
+
+    def crossval(name, *more):
+        command = [sys.executable, "-m", "emotion_tf.crossval", *flags, "--run", str(tmp_path / name), *more]
+        subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True)
+
+    def kill_one_in_the_middle():
+        while not list((tmp_path / "cluster").glob("fold-*-seed-0/config.json")):
+            time.sleep(0.2)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    killer = threading.Thread(target=kill_one_in_the_middle, daemon=True)
+    killer.start()
+    crossval("cluster", "--ray", cluster.address)
+    killer.join(timeout=5)
+    assert not killer.is_alive()
+    crossval("here")
+    found, expected = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("cluster", "here"))
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-5)
