@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Makes the parser of the command line."""
-    parser = command_parser("emotion_tf.check", __doc__, "--corpus NAME --source DIR | --records DIR [--output DIR]")
+    parser = command_parser("emotion_tf.check", __doc__, "--corpus NAME --source DIR | --records DIR")
     parser.set_defaults(context=0, with_video=False)
     prepare.add_reading_arguments(parser.add_argument_group("corpus"), is_required=False)
     group = parser.add_argument_group("check")
