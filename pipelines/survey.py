@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from pipelines.records.decode_workers import decoding
 from pipelines.records.metadata import read_metadata
 from pipelines.records.schema import parse
 from pipelines.records.shards import named_if_corrupt
+from pipelines.records.writer import transformed
 from pipelines.utterance import Corpus, Segment, Utterance
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ def survey_corpus(corpus: Corpus, num_workers: int | None = None) -> Survey:
         progress_bar(len(corpus.utterances), f"checking {corpus.name}", "clip") as progress,
         decoding([list(batch) for batch in batches] if corpus.has_audio else [], num_workers, read=_read) as decoded,
     ):
-        fingerprint = _fingerprinter() if corpus.has_audio else None  # The workers decode meanwhile.
-        for utterance, clip in _one_by_one(corpus, decoded):
+        if corpus.has_audio:
+            import_tensorflow()  # Only now: the workers decode meanwhile.
+        for utterance, clip, fingerprint in _one_by_one(corpus, decoded):
             progress.update()
             if isinstance(clip, str):
                 unreadable[utterance.utterance_id] = ": ".join(filter(None, (utterance.place, clip)))
@@ -100,10 +102,9 @@ def survey_corpus(corpus: Corpus, num_workers: int | None = None) -> Survey:
             rows.append(_row_of(utterance) | _measures(clip))
             for note in clip.notes:
                 notes.setdefault(note, []).append(utterance.utterance_id)
-            if fingerprint and clip.waveform.any():
+            if clip.waveform.any():
                 sha256 = audio.sha256(clip.waveform)
-                found = fingerprint(clip.waveform)
-                recordings.append(Recording(utterance.utterance_id, utterance.emotion, sha256, *found))
+                recordings.append(Recording(utterance.utterance_id, utterance.emotion, sha256, *fingerprint))
     return Survey(
         corpus.name,
         corpus.source,
@@ -161,24 +162,19 @@ def _read(audio_path: Path | None, video_path: Path | None, segment: Segment | N
 
 
 def _one_by_one(
-    corpus: Corpus, decoded: Iterator[list[tuple[Utterance, Clip | str]]]
-) -> Iterator[tuple[Utterance, Clip | str]]:
+    corpus: Corpus, decoded: Iterable[list[tuple[Utterance, Clip | str]]]
+) -> Iterator[tuple[Utterance, Clip | str, tuple[int, str]]]:
+    """Yields utterances, their clips, and the fingerprints that `prepare` draws of them with its default settings."""
+    nothing = Clip(np.zeros(0, np.int16))
     if not corpus.has_audio:
-        yield from ((utterance, Clip(np.zeros(0, np.int16))) for utterance in corpus.utterances)
-    for batch in decoded:
-        yield from batch
-
-
-def _fingerprinter() -> Any:
-    """Makes what draws the fingerprint of a waveform as `prepare` does with its default settings."""
-    import_tensorflow()
+        yield from ((utterance, nothing, (0, "")) for utterance in corpus.utterances)
+        return
     transform = audio.compiled_features(audio.FrontEnd())
-
-    def fingerprint(waveform: np.ndarray) -> tuple[int, str]:
-        features, num_frames = transform(audio.pad_together([waveform]))
-        return draw_fingerprint(features["log_mel"].numpy()[0, : int(num_frames[0])])
-
-    return fingerprint
+    for batch in decoded:
+        waveforms = [(nothing if isinstance(clip, str) else clip).waveform for _, clip in batch]
+        made = transformed(waveforms, transform)
+        for (utterance, clip), features in zip(batch, made, strict=True):
+            yield utterance, clip, draw_fingerprint(features["log_mel"])
 
 
 def _row_of(utterance: Utterance) -> dict[str, Any]:
