@@ -198,56 +198,47 @@ def _of_copies(survey: Survey) -> Iterator[Finding]:
 
 def _of_recordings(clips: "pd.DataFrame") -> Iterator[Finding]:
     """Yields what is wrong with single recordings, a finding for each kind, and formats that differ."""
-    import pandas as pd
-
-    def column(name: str) -> "pd.Series":
-        return clips[name] if name in clips else pd.Series(float("nan"), clips.index)
-
-    is_silent = column("is_silent") == True  # noqa: E712  (missing ones are NaN)
-    usual_hz, seconds = column("bandwidth_hz").median(), column("seconds")
-    narrow = [is_narrow(hz, usual_hz) for hz in column("bandwidth_hz")]
-    ends = column("silent_start") + column("silent_end")
-    table = (
-        ("silent", "error", is_silent, "silent: there is nothing to learn from; remove them or copy them again"),
-        ("short", "warning", seconds < MIN_SECONDS, f"shorter than {MIN_SECONDS:g} s, which no utterance is"),
-        (
-            "long",
-            "warning",
-            seconds > LONGEST_RATIO * seconds.median(),
-            f"more than {LONGEST_RATIO} times as long as the median ({seconds.median():.1f} s): not cut, perhaps",
-        ),
-        (
-            "clipped",
-            "warning",
-            (column("flat_share") > MAX_FLAT_SHARE) | (column("clipped_share") > MAX_CLIPPED_SHARE),
-            "clipped: their peaks are flat, which no program mends",
-        ),
-        (
-            "offset",
-            "note",
-            column("offset").abs() > MAX_OFFSET,
-            f"with an offset (DC) above {MAX_OFFSET:.0%} of full scale; reading removes it",
-        ),
-        ("noisy", "warning", column("snr_db") < MIN_SNR_DB, f"with a signal-to-noise ratio below {MIN_SNR_DB:g} dB"),
-        (
-            "narrow",
-            "warning",
-            pd.Series(narrow, clips.index),
-            f"narrower than most, which reach {usual_hz:.0f} Hz",
-        ),
-        ("hum", "note", column("hum_hz").notna(), "in which the mains hum"),
-        (
-            "mostly_silence",
-            "note",
-            ~is_silent & (ends > MOST_SILENCE * seconds),
-            f"of which more than {MOST_SILENCE:.0%} is silence before and behind what is said",
-        ),
-    )
-    for kind, severity, is_found, what in table:
+    for kind, severity, is_found, what in (*_lengths(clips), *_qualities(clips)):
         if is_found.any():
             ids = _ids(clips[is_found])
             yield Finding(kind, severity, f"{_count(len(ids))} {what}: {_named(ids)}.", ids)
     yield from _of_formats(clips)
+
+
+def _column(clips: "pd.DataFrame", name: str) -> "pd.Series":
+    """Returns a measure, NaN where it is not known."""
+    import pandas as pd
+
+    return clips[name] if name in clips else pd.Series(float("nan"), clips.index)
+
+
+def _lengths(clips: "pd.DataFrame") -> Iterator[tuple[str, str, "pd.Series", str]]:
+    """Yields conditions on lengths and silence: kind, severity, which clips meet it, and what they are."""
+    is_silent, seconds = _column(clips, "is_silent") == True, clips["seconds"]  # noqa: E712  (missing ones are NaN)
+    median, ends = seconds.median(), _column(clips, "silent_start") + _column(clips, "silent_end")
+    what = "silent: there is nothing to learn from; remove them or copy them again"
+    yield "silent", "error", is_silent, what
+    yield "short", "warning", seconds < MIN_SECONDS, f"shorter than {MIN_SECONDS:g} s, which no utterance is"
+    what = f"more than {LONGEST_RATIO} times as long as the median ({median:.1f} s): not cut, perhaps"
+    yield "long", "warning", seconds > LONGEST_RATIO * median, what
+    what = f"of which more than {MOST_SILENCE:.0%} is silence before and behind what is said"
+    yield "mostly_silence", "note", ~is_silent & (ends > MOST_SILENCE * seconds), what
+
+
+def _qualities(clips: "pd.DataFrame") -> Iterator[tuple[str, str, "pd.Series", str]]:
+    """Yields conditions on the sound, as `_lengths` does on lengths."""
+    is_flat = _column(clips, "flat_share") > MAX_FLAT_SHARE
+    is_clipped = is_flat | (_column(clips, "clipped_share") > MAX_CLIPPED_SHARE)
+    yield "clipped", "warning", is_clipped, "clipped: their peaks are flat, which no program mends"
+    what = f"with an offset (DC) above {MAX_OFFSET:.0%} of full scale; reading removes it"
+    yield "offset", "note", _column(clips, "offset").abs() > MAX_OFFSET, what
+    what = f"with a signal-to-noise ratio below {MIN_SNR_DB:g} dB"
+    yield "noisy", "warning", _column(clips, "snr_db") < MIN_SNR_DB, what
+    bandwidth_hz = _column(clips, "bandwidth_hz")
+    usual_hz = bandwidth_hz.median()
+    what = f"narrower than most, which reach {usual_hz:.0f} Hz"
+    yield "narrow", "warning", bandwidth_hz.map(lambda hz: is_narrow(hz, usual_hz)).astype(bool), what
+    yield "hum", "note", _column(clips, "hum_hz").notna(), "in which the mains hum"
 
 
 def _of_formats(clips: "pd.DataFrame") -> Iterator[Finding]:
