@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines import isolation
+from pipelines.audio.file_facts import FileFacts
 from pipelines.audio.quality import Quality
 from pipelines.audio.recording import LONGEST_SECONDS, Recording, read_recording
 from pipelines.audio.silence import TRIM_DB
@@ -33,6 +34,7 @@ class Clip(NamedTuple):
       bits: Of its samples.
       notes: What was noticed while reading, in sentences.
       quality: What was found in the waveform, where it was inspected.
+      facts: Of the recording as it was, where they were asked for.
     """
 
     waveform: np.ndarray
@@ -41,6 +43,7 @@ class Clip(NamedTuple):
     bits: int = 16
     notes: tuple[str, ...] = ()
     quality: Quality | None = None
+    facts: FileFacts | None = None
 
     @property
     def is_silent(self) -> bool:
@@ -89,17 +92,20 @@ def read_clip(
     )
 
 
-def read_segment(path: Path, segment: Segment | None, longest_seconds: float = LONGEST_SECONDS) -> Recording:
+def read_segment(
+    path: Path, segment: Segment | None, longest_seconds: float = LONGEST_SECONDS, *, with_facts: bool = False
+) -> Recording:
     """Reads a segment of a recording as `read_recording` reads one; None: all of it.
 
     Raises:
       InputError: A file that cannot be read, or a segment that is too long or lies outside of it.
     """
     if segment is None:
-        return read_recording(path, longest_seconds=longest_seconds)
+        return read_recording(path, longest_seconds=longest_seconds, with_facts=with_facts)
     end = math.inf if segment.end is None else segment.end
     try:
-        recording = read_recording(path, span=(segment.start, end), longest_seconds=longest_seconds)
+        span = (segment.start, end)
+        recording = read_recording(path, span=span, longest_seconds=longest_seconds, with_facts=with_facts)
     except NoSamplesError:
         raise _outside(segment, path, "before it begins") from None
     _stop_behind(segment, path, segment.start + len(recording.waveform) / SAMPLE_RATE)

@@ -58,15 +58,25 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_corpus_arguments(group: Group) -> None:
+def add_reading_arguments(group: Group, *, is_required: bool = True) -> None:
+    """Adds the flags that say which corpus is read, and how, for `read_corpus`.
+
+    Args:
+      group: Where.
+      is_required: Whether a corpus must be named.
+    """
     corpora = (*_READERS, "manifest", "synthetic")
-    add_flag(group, "--corpus", "Read this corpus.", required=True, choices=corpora)
+    add_flag(group, "--corpus", "Read this corpus.", required=is_required, choices=corpora)
     sentence = "Read the corpus from this folder, or the manifest from this CSV file."
     add_flag(group, "--source", sentence, type=Path, metavar="PATH", shown="data/<corpus>")
     sentence = "Take these labels of a manifest, in this order, separated by commas."
     add_flag(group, "--emotions", sentence, metavar="A,B,...", shown=",".join(RAVDESS))
     sentence = "Map the labels of the corpus to others by this label map."
     add_flag(group, "--label-map", sentence, ", ".join(LABEL_MAPS), choices=LABEL_MAPS, metavar="NAME")
+
+
+def _add_corpus_arguments(group: Group) -> None:
+    add_reading_arguments(group)
     sentence = "Leave out sentences that these other records test, so that a run on the new ones can start one on them."
     add_flag(group, "--exclude-sentences", sentence, "corpora of text only", type=Path, metavar="RECORDS")
     sentence = "Put the N lines before it in its dialogue before each utterance, as context for models of text."
@@ -80,7 +90,7 @@ def _add_records_arguments(group: Group) -> None:
     add_flag(group, "--records", sentence, type=Path, metavar="DIR", shown="data/records/<corpus>")
     add_flag(group, "--overwrite", "Replace other records in that folder.", action="store_true")
     sentence = "Decode with N processes."
-    add_flag(group, "--workers", sentence, at_least(1), type=_at_least_one, metavar="N", shown="one a core")
+    add_flag(group, "--workers", sentence, at_least(1), type=number_of_processes, metavar="N", shown="one a core")
     sentence = "Store the 16 kHz samples too; --speed, --noise-snr-db and --gain-db of fit need them."
     add_flag(group, "--store-waveform", sentence, action="store_true")
     sentence = "Store acoustic features too: MFCC and deltas, chroma, spectral contrast, zero crossings, RMS, pitch."
@@ -174,7 +184,8 @@ def _encoder(arguments: argparse.Namespace, corpus: Corpus) -> EncoderSettings |
     )
 
 
-def _at_least_one(text: str) -> int:
+def number_of_processes(text: str) -> int:
+    """Reads what --workers takes."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number of processes: give 1 or more")
     return int(text)
@@ -200,7 +211,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
     front_end, label_map = _front_end(arguments), arguments.label_map or ""
     words = transcripts.WordSource.of(arguments, shared=("device",) if arguments.encoder else ())
     video = _video(arguments)
-    corpus = _read_corpus(arguments, with_video=video is not None)
+    corpus = read_corpus(arguments, with_video=video is not None)
     encoder = _encoder(arguments, corpus)
     if not corpus.has_audio:
         _stop_without_audio(arguments, corpus)
@@ -244,8 +255,16 @@ def _stop_without_video(corpus: Corpus, kind: str) -> None:
         raise InputError(f"{corpus.name} in {corpus.source} holds no video: leave --video-frames out, or add them.")
 
 
-def _read_corpus(arguments: argparse.Namespace, *, with_video: bool) -> Corpus:
-    """Reads the corpus, relabelled, with those files that are to be read: audio, and video where it is asked for."""
+def read_corpus(arguments: argparse.Namespace, *, with_video: bool) -> Corpus:
+    """Reads the corpus, relabelled, with those files that are to be read: audio, and video where it is asked for.
+
+    Args:
+      arguments: The flags of `add_reading_arguments`, and `context` and `with_video`.
+      with_video: Whether frames of videos are read.
+
+    Raises:
+      InputError: Whatever is wrong with the flags or the corpus.
+    """
     source = arguments.source or Path("data") / arguments.corpus
     if arguments.emotions and arguments.corpus != "manifest":
         raise InputError(f"--emotions declares the labels of a manifest; {arguments.corpus} has its own: leave it out.")

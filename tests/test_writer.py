@@ -137,7 +137,7 @@ def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():
         sizes.append(batch.size)
         return audio.compiled_features(front_end)(batch)
 
-    frames = [features["log_mel"] for features in writer._transformed(waveforms, transform)]
+    frames = [features["log_mel"] for features in writer.transformed(waveforms, transform)]
     assert [len(one) for one in frames] == [98, 1, 1 + (lengths[2] - 400) // 160, 0, 98]
     assert sorted(sizes)[-1] == lengths[2]
     np.testing.assert_array_equal(frames[0], frames[4])

@@ -100,6 +100,7 @@ def read_track(path: Path, extent: Extent, track: int = 0) -> Sound:
             is_length_stated=seconds > 0,
             num_tracks=len(container.streams.audio),
             has_pictures=bool(picture_streams(container)),
+            encoding=stream.codec_context.name.upper(),
         )
 
 

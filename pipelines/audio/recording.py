@@ -16,6 +16,7 @@ import numpy as np
 from pipelines import isolation
 from pipelines.audio.channels import mixed
 from pipelines.audio.container import has_pictures, read_track
+from pipelines.audio.file_facts import FileFacts, measure
 from pipelines.audio.file_header import FileHeader, Length, read_header
 from pipelines.audio.sound import Extent, NoSamplesError, Sound, TooLongError, check_rate
 from pipelines.audio.soundfile_reader import read_with_soundfile
@@ -46,6 +47,7 @@ class Recording(NamedTuple):
       bits: Of its samples: 8, 16, or 24 for all that are finer.
       notes: What was noticed, in sentences without numbers, so that they can be counted.
       has_pictures: Whether the file is a video.
+      facts: Of the samples as they stand in the file, where they were asked for.
     """
 
     waveform: np.ndarray
@@ -53,6 +55,7 @@ class Recording(NamedTuple):
     bits: int = 16
     notes: tuple[str, ...] = ()
     has_pictures: bool = False
+    facts: FileFacts | None = None
 
     @property
     def is_silent(self) -> bool:
@@ -61,7 +64,11 @@ class Recording(NamedTuple):
 
 
 def read_recording(
-    path: Path, *, span: tuple[float, float] | None = None, longest_seconds: float = LONGEST_SECONDS
+    path: Path,
+    *,
+    span: tuple[float, float] | None = None,
+    longest_seconds: float = LONGEST_SECONDS,
+    with_facts: bool = False,
 ) -> Recording:
     """Reads a recording of any kind, rate and number of channels, or the sound of a video.
 
@@ -72,6 +79,7 @@ def read_recording(
       path: Its content decides how it is read, not its suffix.
       span: Seconds from the start of the file between which it is read; None: all of it.
       longest_seconds: What is longer is refused.
+      with_facts: Whether the samples are measured as they stand in the file, too.
 
     Raises:
       NoSoundError: A video without sound.
@@ -87,11 +95,11 @@ def read_recording(
     # Which channel is which FFmpeg knows.
     if sound is None or sound.channels.shape[1] > 2:
         try:
-            return isolation.read_file(read_with_pyav, path, header, extent)
+            return isolation.read_file(read_with_pyav, path, header, extent, with_facts)
         except InputError:
             if sound is None:
                 raise
-    return _finished(path, sound, header, extent)
+    return _finished(path, sound, header, extent, with_facts)
 
 
 def holds_pictures(path: Path) -> bool:
@@ -107,12 +115,12 @@ def decode(path: Path) -> np.ndarray:
     return read_recording(path).waveform
 
 
-def read_with_pyav(path: Path, header: FileHeader | None, extent: Extent) -> Recording:
+def read_with_pyav(path: Path, header: FileHeader | None, extent: Extent, with_facts: bool = False) -> Recording:
     """Reads with PyAV, in this process, the first track that is not silent."""
     sound = read_track(path, extent)
-    first = _finished(path, sound, header, extent)
+    first = _finished(path, sound, header, extent, with_facts)
     for track in range(1, sound.num_tracks if first.is_silent else 1):
-        other = _finished(path, read_track(path, extent, track), header, extent)
+        other = _finished(path, read_track(path, extent, track), header, extent, with_facts)
         if not other.is_silent:
             return other._replace(notes=(*other.notes, OTHER_TRACK))
     return first
@@ -167,7 +175,9 @@ def _scaled(samples: np.ndarray, name: str) -> tuple[np.ndarray, int]:
     raise InputError(f"{name} holds {samples.dtype}: give floating-point samples from -1 to 1, or int16.")
 
 
-def _finished(path: Path | str, sound: Sound, header: FileHeader | None, extent: Extent) -> Recording:
+def _finished(
+    path: Path | str, sound: Sound, header: FileHeader | None, extent: Extent, with_facts: bool = False
+) -> Recording:
     """Mixes, resamples, levels and rounds the samples of a file."""
     import soxr
 
@@ -183,7 +193,7 @@ def _finished(path: Path | str, sound: Sound, header: FileHeader | None, extent:
     gain = 1.0 if is_silent(peak, sound.bits) else LEVEL / peak
     waveform = np.rint(mono * np.float32(gain * 32768)).astype(np.int16)
     notes = (*notes_on_length(header, sound), *sound.notes, *notes)
-    return Recording(waveform, peak, sound.bits, notes, sound.has_pictures)
+    return Recording(waveform, peak, sound.bits, notes, sound.has_pictures, measure(sound) if with_facts else None)
 
 
 def check_samples(path: Path | str, samples: np.ndarray) -> None:

@@ -81,6 +81,7 @@ class Sound(NamedTuple):
       is_length_stated: Whether the decoder found that nothing is missing of what the file states.
       num_tracks: Tracks of sound in the file.
       has_pictures: Whether it is a video.
+      encoding: Kind of file and of its samples, for example "WAV PCM_16".
     """
 
     channels: np.ndarray
@@ -91,6 +92,7 @@ class Sound(NamedTuple):
     is_length_stated: bool = False
     num_tracks: int = 1
     has_pictures: bool = False
+    encoding: str = ""
 
 
 def check_rate(name: Path | str, sample_rate: float) -> None:

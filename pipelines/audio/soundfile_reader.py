@@ -116,7 +116,8 @@ def _read(path: Path, file: Any, header: FileHeader | None, extent: Extent) -> S
     channels = file.read(end - begin, dtype="float32", always_2d=True)  # [num_samples, num_channels]
     if len(channels) < end - begin:
         return None
-    return Sound(channels, rate, _BITS.get(file.subtype, 16), is_length_stated=file.format == "FLAC")
+    encoding = f"{file.format} {file.subtype}"
+    return Sound(channels, rate, _BITS.get(file.subtype, 16), is_length_stated=file.format == "FLAC", encoding=encoding)
 
 
 @contextlib.contextmanager

@@ -210,15 +210,23 @@ def _features(preparation: Preparation, waveforms: Sequence[np.ndarray]) -> Iter
     if not preparation.corpus.has_audio:
         nothing = {name: np.zeros((0, audio.num_columns(name, front_end)), np.float32) for name in names}
         return [nothing] * len(waveforms)
-    made: Iterable[Mapping[str, np.ndarray]] = _transformed(waveforms, audio.compiled_features(front_end, names))
+    made: Iterable[Mapping[str, np.ndarray]] = transformed(waveforms, audio.compiled_features(front_end, names))
     if preparation.loaded_encoder is None:
         return made
     pairs = zip(made, preparation.loaded_encoder(waveforms), strict=True)
     return ({**features, "encoder": states} for features, states in pairs)
 
 
-def _transformed(waveforms: Sequence[np.ndarray], transform: Callable[..., Any]) -> Iterator[dict[str, np.ndarray]]:
-    """Transforms waveforms, as many at once as memory allows, which depends on nothing but their lengths."""
+def transformed(waveforms: Sequence[np.ndarray], transform: Callable[..., Any]) -> Iterator[dict[str, np.ndarray]]:
+    """Transforms waveforms, as many at once as memory allows, which depends on nothing but their lengths.
+
+    Args:
+      waveforms: [num_samples] int16 each.
+      transform: From a batch to features and their lengths, as `pipelines.audio.compiled_features` makes it.
+
+    Returns:
+      Name of a feature -> [num_frames, columns], for each waveform.
+    """
     while waveforms:
         longest = itertools.accumulate(map(len, waveforms), max)
         fitting = sum(1 for count, length in enumerate(longest, 1) if count * length <= _MAX_SAMPLES)
