@@ -187,5 +187,5 @@ def test_a_manifest_that_cannot_be_used_is_refused_with_the_line(tmp_path, conte
 
 def test_a_missing_manifest_and_a_folder_are_refused(tmp_path):
     for source in (tmp_path / "absent.csv", tmp_path):
-        with pytest.raises(InputError, match="is not a file: name a CSV with the columns path, emotion, speaker"):
+        with pytest.raises(InputError, match="is not a file: name a table with the columns path, emotion, speaker"):
             manifest.read(source, RAVDESS)

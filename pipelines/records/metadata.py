@@ -172,6 +172,8 @@ def marks_of(metadata: Metadata) -> list[str]:
     of_source = {"simulated": "label-leaking", "paired": "paired"}
     marks = ["synthetic"] if metadata.corpus == "synthetic" else []
     marks += [mark for source, mark in of_source.items() if metadata.transcript_source == source]
+    # Sentences have no speakers to be known; recordings have.
+    marks += ["speakers-unknown"] * (metadata.has_audio and "" in metadata.counts)
     return marks + [f"context {metadata.context}"] * bool(metadata.context)
 
 
