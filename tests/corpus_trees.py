@@ -47,7 +47,8 @@ def emodb(folder, speakers=("03", "08", "09")):
 
 def savee(folder, speakers=("DC", "JE", "JK", "KL")):
     """AudioData/ of SAVEE."""
-    names = [f"AudioData/{who}/{emotion}01.wav" for who in speakers for emotion in ("a", "d", "f", "h", "n", "sa", "su")]
+    codes = ("a", "d", "f", "h", "n", "sa", "su")
+    names = [f"AudioData/{who}/{code}01.wav" for who in speakers for code in codes]
     place(folder, *names, sample_rate=44100)
     (folder / "AudioData" / "Info.txt").write_text("'DC', 'JE', 'JK' and 'KL' are four male speakers\n")
     return folder
@@ -67,7 +68,8 @@ def iemocap(folder, sessions=(1, 2, 3)):
             (base / "dialog" / name).mkdir(parents=True)
         labels = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"]
         for number, (turn, emotion) in enumerate(turns):
-            labels.append(f"[{6.2901 + number:.4f} - {8.2357 + number:.4f}]\t{turn}\t{emotion}\t[2.5000, 2.5000, 3.0]\n")
+            times = f"[{6.2901 + number:.4f} - {8.2357 + number:.4f}]"
+            labels.append(f"{times}\t{turn}\t{emotion}\t[2.5000, 2.5000, 3.0]\n")
             labels.append("C-E2:\tNeutral;\t()\nC-E3:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n\n")
         (base / "dialog" / "EmoEvaluation" / f"{dialogue}.txt").write_text("".join(labels))
         words = [f"{turn} [006.2901-008.2357]: Excuse me.\n" for turn, _ in turns[:-1]]

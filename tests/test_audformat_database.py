@@ -95,7 +95,7 @@ def test_splits_are_published_ones(tmp_path):
 
 def test_raters_who_contradict_each_other_need_a_choice(tmp_path):
     folder = database(tmp_path, raters=("gold", "crowd"))
-    with pytest.raises(InputError, match="the labels of 'emotion' contradict each other, .* --columns emotion=COLUMN"):
+    with pytest.raises(InputError, match=r"the labels of 'emotion' contradict each other, .* --columns emotion=COLUMN"):
         read(folder)
     assert [one.emotion for one in read(folder, emotion="gold").utterances] == ["happiness", "anger"]
 

@@ -91,7 +91,7 @@ def test_folds_that_share_speakers_are_refused_by_name_or_read_marked(tmp_path):
 
 
 def test_a_clean_fold_needs_no_flag(tmp_path):
-    with pytest.raises(InputError, match="fold 2 .* shares no speaker .*: leave --speaker-leaking out"):
+    with pytest.raises(InputError, match=r"fold 2 .* shares no speaker .*: leave --speaker-leaking out"):
         emobox.read(clone(tmp_path, CLEAN), (), leaking_fold=2)
 
 
@@ -108,5 +108,5 @@ def test_what_cannot_be_used_is_refused_with_the_line(tmp_path):
     (data / "data.seg.wrd.stm").unlink()
     with pytest.raises(InputError, match=r"data\.seg\.wrd\.stm is not there"):
         emobox.read(data, ())
-    with pytest.raises(InputError, match="cannot read .*: name the folder of one corpus in EmoBox"):
+    with pytest.raises(InputError, match=r"cannot read .*: name the folder of one corpus in EmoBox"):
         emobox.read(tmp_path, ())

@@ -40,7 +40,7 @@ def test_a_file_twice_in_two_formats_is_read_once_as_wav(tmp_path):
 
 
 def test_speakers_who_are_not_known_are_refused_with_what_that_means_or_left_out(tmp_path):
-    with pytest.raises(InputError, match="nothing says who speaks, and .* --speaker-regex .* or --no-speakers"):
+    with pytest.raises(InputError, match=r"nothing says who speaks, and .* --speaker-regex .* or --no-speakers"):
         folders.read(tree(tmp_path), (), Speakers())
     corpus = folders.read(tmp_path, (), Speakers(is_unknown=True))
     assert {one.speaker for one in corpus.utterances} == {""}

@@ -37,7 +37,7 @@ def test_metadata_of_each_split_names_recordings_beside_it(tmp_path):
 def test_columns_of_other_names_are_named(tmp_path):
     corpus_trees.place(tmp_path, "a.wav")
     (tmp_path / "metadata.csv").write_text("file_name,mood,who\na.wav,happy,anna\n")
-    with pytest.raises(InputError, match="none of emotion, label, .* for the emotion: name it with --columns emotion=C"):
+    with pytest.raises(InputError, match=r"none of emotion, label, .* for the emotion: name it"):
         read(tmp_path)
     [utterance] = read(tmp_path, emotion="mood", speaker="who").utterances
     assert (utterance.emotion, utterance.speaker) == ("happy", "anna")
@@ -82,7 +82,7 @@ def test_without_speakers_a_folder_is_refused_or_marked(tmp_path):
 def test_rows_that_cannot_be_used_are_named_in_one_pass(tmp_path):
     folder = csv_folder(tmp_path)
     (folder / "train" / "metadata.csv").write_text("file_name,label,speaker_id\n,happy,s1\na.wav,,s1\n")
-    with pytest.raises(InputError, match=r"2 rows .*\n.*line 2: the cell file_name is empty.*\n.*line 3: the cell label"):
+    with pytest.raises(InputError, match=r"2 rows .*\n.*line 2: the cell file_name is.*\n.*line 3: the cell label"):
         read(folder)
 
 

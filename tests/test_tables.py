@@ -74,7 +74,7 @@ def test_numbers_have_a_decimal_comma_where_semicolons_separate_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("path", "'path' is not NAME=COLUMN"), ("file=path", "with a NAME of path, emotion"), ("path=", "not NAME=COLUMN")],
+    [("path", "'path' is not NAME=COLUMN"), ("file=path", "a NAME of path, emotion"), ("path=", "not NAME=COLUMN")],
 )
 def test_columns_that_say_nothing_are_refused(text, message):
     with pytest.raises(InputError, match=message):
