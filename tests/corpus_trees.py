@@ -27,6 +27,13 @@ def crema_d(folder, actors=("1001", "1002", "1003"), emotions=("ANG", "DIS", "FE
     return folder
 
 
+def ravdess(folder, actors=("01", "02", "03", "04"), channels=("01", "02")):
+    """Actor_NN/ of RAVDESS, speech (01) and song (02)."""
+    names = [f"Actor_{who}/03-{channel}-{emotion}-01-01-01-{who}.wav" for who in actors for channel in channels
+             for emotion in ("01", "03", "05")]  # fmt: skip
+    return place(folder, *names, sample_rate=48000)
+
+
 def tess(folder, words=("back", "bite")):
     """Folders of TESS as its archive has them, the name that lacks a letter among them."""
     folders = {"angry": "angry", "disgust": "disgust", "fear": "Fear", "happy": "happy", "neutral": "neutral"}

@@ -122,7 +122,7 @@ def test_start_and_end_cut_segments_several_of_a_file(tmp_path):
     "content",
     [
         "path;emotion;speaker;start;end\na.wav;sad;01;0,5;1,5\n",
-        "\ufeffpath\temotion\tspeaker\tstart\tend\r\na.wav\tsad\t01\t0.5\t1.5\r\n".encode("utf-16"),
+        "path\temotion\tspeaker\tstart\tend\r\na.wav\tsad\t01\t0.5\t1.5\r\n".encode("utf-16"),
         "File Name ,label,Who,from,to\na.wav,sad,01,.5,1.5\n",
     ],
 )
