@@ -60,8 +60,8 @@ class Metadata:
       context: How many lines of its dialogue stand before an utterance at most; 0: records hold none.
       only_train: Speaker whose utterances may train, and never validate or test -> the name that this person has
         otherwise, as `pipelines.utterance.Corpus` says it.
-      corpora: Of records of several corpora: name of each, as the speakers begin -> {"corpus", "records", "label_map",
-        "fingerprint"}; empty where they are of one.
+      corpora: Of records of several corpora: name of each -> {"records", "people" (how its speakers begin),
+        "label_map", "fingerprint"}; empty where they are of one.
     """
 
     schema_version: int
@@ -181,7 +181,7 @@ def read_metadata(folder: Path) -> Metadata:
 def marks_of(metadata: Metadata) -> list[str]:
     """Names what every score on these records has to carry."""
     of_source = {"simulated": "label-leaking", "paired": "paired"}
-    marks = ["synthetic"] if metadata.corpus == "synthetic" else []
+    marks = ["synthetic"] if "synthetic" in (metadata.corpus, *metadata.corpora) else []
     marks += [mark for source, mark in of_source.items() if metadata.transcript_source == source]
     # Sentences have no speakers to be known; recordings have.
     marks += ["speakers-unknown"] * (metadata.has_audio and "" in metadata.counts)
