@@ -118,7 +118,7 @@ def make_folds(name: str, index: "pd.DataFrame", *, num_folds: int = 5, seed: in
         raise InputError(f"there are no folds {name!r}: choose {', '.join(NAMES)}, or a file that ends in .json.")
     present = _speakers(name, index)
     if name == "holdout":
-        return [_holdout(present, seed)]
+        return [_holdout(present, seed, index)]
     if name == "lj5":
         return _literature("lj5", LJ5_TEST, LJ5_VALIDATION, present)
     if name == "emobox6":
@@ -176,9 +176,20 @@ def _random(index: "pd.DataFrame", seed: int) -> Fold:
     return dataclasses.replace(_cut(utterances, seed), by="utterance_id")
 
 
-def _holdout(present: list[str], seed: int) -> Fold:
+def _holdout(present: list[str], seed: int, index: "pd.DataFrame") -> Fold:
+    """Cuts the speakers, of several corpora those of each; a corpus of one or two speakers trains alone."""
     _require_speakers("holdout", present, 3, "one each to train, validate and test")
-    return _cut(present, seed)
+    person_of = dict(zip(index["speaker"], index["person"], strict=True)) if "person" in index else {}
+    corpora: dict[str, list[str]] = {}
+    for speaker in present:
+        corpora.setdefault(person_of.get(speaker, "").partition("/")[0], []).append(speaker)
+    cuts = [_cut(speakers, seed) for speakers in corpora.values() if len(speakers) > 2]
+    if len(corpora) == 1 or not cuts:
+        return _cut(present, seed)
+    few = [speaker for speakers in corpora.values() if len(speakers) < 3 for speaker in speakers]
+    train = [*few, *itertools.chain(*(cut.train for cut in cuts))]
+    validation, test = (sorted(itertools.chain(*(getattr(cut, split) for cut in cuts))) for split in SPLITS[1:])
+    return Fold(tuple(sorted(train)), tuple(validation), tuple(test))
 
 
 def _require_speakers(name: str, present: list[str], least: int, roles: str) -> None:
