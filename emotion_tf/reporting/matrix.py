@@ -78,7 +78,7 @@ def _note(run: str, records: str, found: Mapping[str, Any]) -> str:
 
 
 def picture(cells: Cells) -> Figure:
-    """Draws the matrix with colours between 0 and 1; a star is by scores of a run on its own records, cells without a score are white."""
+    """Draws the matrix with colours between 0 and 1; own test splits have a star, cells without a score are white."""
     runs, names = list(cells), list(next(iter(cells.values())))
     values = np.array([[cells[run][name].get("score", np.nan) for name in names] for run in runs])
     size = (2.6 + 1.7 * len(names), 1.9 + 0.8 * len(runs))

@@ -133,8 +133,9 @@ def read_index(folder: Path) -> "pd.DataFrame":
     ends = np.cumsum(columns["counts"])
     labels = [tuple(one.tolist()) for one in np.split(columns["labels"], ends[:-1])]
     index |= {"label": columns["labels"][ends - columns["counts"]], "labels": labels}
-    index |= {"has_audio": columns["has_audio"], "person": [metadata.person_of(one) for one in index["speaker"]]}
-    return pd.DataFrame(index | {"only_train": [one in metadata.only_train for one in index["speaker"]]})
+    index |= {"person": [metadata.person_of(one) for one in index["speaker"]]}
+    index |= {"only_train": [one in metadata.only_train for one in index["speaker"]]}
+    return pd.DataFrame(index | {"has_audio": columns["has_audio"]})
 
 
 @contextlib.contextmanager
