@@ -128,16 +128,19 @@ def _matrix(runs: list[Run], arguments: argparse.Namespace) -> str:
     from emotion_tf.reporting import matrix
 
     cells: dict[str, dict[str, Any]] = {}
+    read: set[Path] = set()
     for run in runs:
         row = cells.setdefault(run.folder.name, {})
         for records in arguments.records:
             try:
-                is_own = _is_own(run, records)
-                if is_own and (arguments.again or "test" not in run.scores()):
-                    scores = evaluate(run)
+                corpus = _own_corpus(run, records)
+                if corpus is None:
+                    found = matrix.cell(_cross_scores(run, records, arguments))
                 else:
-                    scores = run.scores() if is_own else _cross_scores(run, records, arguments)
-                row[records.resolve().name] = matrix.cell(scores, is_own=is_own)
+                    is_read = "test" in run.scores() and (not arguments.again or run.folder in read)
+                    read.add(run.folder)
+                    found = matrix.cell(run.scores() if is_read else evaluate(run), own=corpus)
+                row[records.resolve().name] = found
             except InputError as error:
                 row[records.resolve().name] = {"reason": str(error)}
     if not any("score" in cell for row in cells.values() for cell in row.values()):
@@ -148,8 +151,18 @@ def _matrix(runs: list[Run], arguments: argparse.Namespace) -> str:
     return f"{matrix.table(cells)}\n\n{folder}/matrix.json, matrix.csv, matrix.png"
 
 
-def _is_own(run: Run, records: Path) -> bool:
-    return Path(run.config().records).resolve() == records.resolve()
+def _own_corpus(run: Run, records: Path) -> str | None:
+    """Finds whether a run was trained on other speakers of some records.
+
+    Returns:
+      The name of their corpus where they are some of several that were joined, empty where they are the run's, None
+      where they are others.
+    """
+    own = Path(run.config().records)
+    if own.resolve() == records.resolve():
+        return ""
+    parts = read_metadata(own).corpora if own.exists() else {}
+    return next((name for name, part in parts.items() if Path(part["records"]).resolve() == records.resolve()), None)
 
 
 def _comparison(scores: Mapping[str, Mapping[str, Any]]) -> str:

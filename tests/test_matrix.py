@@ -13,10 +13,8 @@ def scores(value, interval=(0.4, 0.6), **more):
 
 
 def cells():
-    own = matrix.cell(scores(0.614), is_own=True)
-    other = matrix.cell(
-        scores(0.35, None, label_map="emodb-four", dropped={"boredom": 3}, marks=["paired"]), is_own=False
-    )
+    own = matrix.cell(scores(0.614), own="")
+    other = matrix.cell(scores(0.35, None, label_map="emodb-four", dropped={"boredom": 3}, marks=["paired"]))
     gone = {"reason": "the labels differ"}
     return {"on-crema": {"crema-d": own, "emodb": other}, "on-tess": {"crema-d": gone, "emodb": own}}
 
@@ -32,6 +30,15 @@ def test_the_table_has_a_line_a_run_and_says_what_each_cell_rests_on():
     facts = "80 utterances, 3 left out, labels by emodb-four, chance 25.0, [too few speakers] [paired]"
     assert f"on-crema on emodb: {facts}" in lines
     assert "on-tess on crema-d: no score, the labels differ" in lines
+
+
+def test_a_run_on_several_corpora_has_a_score_of_each():
+    name = "unweighted_average_recall"
+    found = scores(0.5)
+    found["test"]["by"] = {"corpus": {"TESS": {name: 0.75, f"{name}_interval": None, "num_utterances": 14}}}
+    one = matrix.cell(found, "TESS")
+    assert (one["score"], one["num_utterances"], one["is_own"]) == (0.75, 14, True)
+    assert matrix.cell(found, "SAVEE") == {"reason": "no speaker of SAVEE is in the test split of the run"}
 
 
 def test_the_files_hold_every_cell(tmp_path):

@@ -19,29 +19,33 @@ Cells = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Run -> records -> what `cell` gives, or the reason why there is no score."""
 
 
-def cell(scores: Mapping[str, Any], *, is_own: bool) -> dict[str, Any]:
+def cell(scores: Mapping[str, Any], own: str | None = None) -> dict[str, Any]:
     """Takes what the matrix shows out of the scores of a run on some records.
 
     Args:
       scores: What scores.json holds, its test split read.
-      is_own: Whether the run was trained on other speakers of the same records.
+      own: The corpus whose part of the scores is taken, where the run was trained on other speakers of it; empty where
+        that is its only one; None: the scores are of another corpus.
 
     Returns:
       score, interval (95 %, None under three units), chance, num_utterances, headline, marks, label_map (empty: names),
       dropped (utterances left out), is_own.
     """
     headline, test = scores.get("headline", UAR), scores["test"]
+    chosen = test["by"]["corpus"].get(own) if own else test
+    if chosen is None:
+        return {"reason": f"no speaker of {own} is in the test split of the run"}
     return {
         "headline": headline,
-        "score": test[headline],
-        "interval": test[f"{headline}_interval"],
+        "score": chosen[headline],
+        "interval": chosen[f"{headline}_interval"],
         "unit": test["unit"],
         "chance": test["chance"][headline],
-        "num_utterances": test["num_utterances"],
+        "num_utterances": chosen["num_utterances"],
         "label_map": scores.get("label_map", ""),
         "dropped": sum(scores.get("dropped", {}).values()),
         "marks": list(scores["marks"]),
-        "is_own": is_own,
+        "is_own": own is not None,
     }
 
 

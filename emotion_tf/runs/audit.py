@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Marks that speak of the splits of a run's own fold, not of what it was trained on.
-_FOLD_MARKS = ("speaker-leaking", "text-overlap")
+_FOLD_MARKS = ("speaker-leaking", "speakers-unknown", "text-overlap")
 
 UNCHECKED = "source-unchecked"
 """A run that a score rests on, or its records, are gone: what it was trained on cannot be compared with the test."""
