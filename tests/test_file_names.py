@@ -135,3 +135,10 @@ def test_a_clone_without_git_lfs_is_refused_in_one_sentence(tmp_path):
         path.write_text(POINTER)
     with pytest.raises(InputError, match=r"1001_IEO_ANG_HI\.wav is a git-lfs pointer"):
         read(folder, "crema-d")
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", TREES)
+def test_the_real_ravdess_is_called_by_its_name(real_data, name):
+    with pytest.raises(InputError, match=r"1200 of its 1200 recordings have names of ravdess, so .* --corpus ravdess"):
+        read(real_data / "ravdess", name)
