@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipelines.command import InputError
 from pipelines.corpora import (
@@ -135,7 +136,8 @@ _BELONGS: Mapping[str, tuple[str, ...]] = {
 
 def add_arguments(group: Group) -> None:
     """Adds --corpus and the flags of its readers."""
-    add_flag(group, "--corpus", "Read this corpus.", required=True, choices=READERS)
+    options: dict[str, Any] = {"required": True, "choices": READERS, "metavar": "NAME"}
+    add_flag(group, "--corpus", "Read this corpus.", ", ".join(READERS), **options)
     sentence = "Read the corpus from this folder, or the manifest from this table."
     add_flag(group, "--source", sentence, type=Path, metavar="PATH", shown="data/<corpus>")
     sentence = "Take these labels of a corpus of your own, in this order, separated by commas."
