@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines import prepare
 from pipelines.command import InputError, make_folder, run_command
+from pipelines.corpora import readers
 from pipelines.files import replacing, write_json
 from pipelines.parsers import add_flag, command_parser
 from pipelines.settings import at_least
@@ -53,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Makes the parser of the command line."""
     parser = command_parser("emotion_tf.check", __doc__, "--corpus NAME --source DIR | --records DIR")
     parser.set_defaults(context=0, with_video=False)
-    prepare.add_reading_arguments(parser.add_argument_group("corpus"), is_required=False)
+    readers.add_arguments(parser.add_argument_group("corpus"), is_required=False)
     group = parser.add_argument_group("check")
     add_flag(group, "--records", "Check these records instead.", type=Path, metavar="DIR")
     add_flag(group, "--output", "Write check.json and check.html to this folder.", type=Path, metavar="DIR")

@@ -5,7 +5,10 @@ runs. The test split is read once: a second call prints the stored scores; --aga
 `test_reads`.
 
 `--run saved_models/NAME --records OTHER [--label-map NAME]` scores every utterance of other records instead, into
-saved_models/NAME/cross_corpus/OTHER/. `--predictions FILE.csv [--output DIR]` scores predictions of any toolkit.
+saved_models/NAME/cross_corpus/OTHER/. With several records (`--records A B C --label-map A=NAME`) it prints the
+cross-corpus matrix, a row a run and a column records, and writes it to --output (default:
+saved_models/NAME/cross_corpus/) as matrix.json, matrix.csv and matrix.png; where the records are the run's own, its
+test split is scored. `--predictions FILE.csv [--output DIR]` scores predictions of any toolkit.
 """
 
 import argparse
@@ -19,9 +22,8 @@ from emotion_tf.runs.audit import audit_cross_corpus, audit_run
 from emotion_tf.runs.compatibility import label_targets, misfit, targets_by_name
 from emotion_tf.runs.folder import Run, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
-from pipelines.emotions import LABEL_MAPS
 from pipelines.files import write_json
-from pipelines.parsers import add_flag, command_parser
+from pipelines.parsers import add_flag, command_parser, label_map
 from pipelines.records import Metadata, marks_of, read_index, read_metadata
 from pipelines.utterance import SPLITS
 
@@ -44,6 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         print(_score_file(arguments.predictions, arguments.output))
         return
     runs = [Run(folder).require_finished() for folder in arguments.run]
+    if _is_matrix(arguments):
+        print(_matrix(runs, arguments))
+        return
     scores = {str(run.folder): _scores(run, arguments) for run in runs}
     print("\n\n".join(report(name, found) for name, found in scores.items()) if len(runs) == 1 else _comparison(scores))
 
@@ -60,10 +65,11 @@ def make_parser() -> argparse.ArgumentParser:
     sentence = "Read the test split of --run once more, and count that in test_reads."
     add_flag(parser, "--again", sentence, action="store_true")
     sentence = "Score every utterance of these other records with --run instead (cross-corpus)."
-    add_flag(parser, "--records", sentence, type=Path, metavar="DIR")
-    sentence = "Map the labels of --records to those of the run by this label map."
-    add_flag(parser, "--label-map", sentence, ", ".join(LABEL_MAPS), choices=LABEL_MAPS, metavar="NAME")
-    sentence = "Write the scores and plots of --predictions to this folder."
+    add_flag(parser, "--records", sentence, type=Path, nargs="+", metavar="DIR", default=[])
+    sentence = "Map the labels of --records, or of one of them, to those of the run by this label map."
+    options: dict[str, Any] = {"nargs": "+", "type": label_map, "metavar": "NAME|DIR=NAME", "default": []}
+    add_flag(parser, "--label-map", sentence, "listed by pipelines.prepare --list-label-maps", **options)
+    sentence = "Write the scores and plots of --predictions, or the matrix, to this folder."
     add_flag(parser, "--output", sentence, type=Path, metavar="DIR")
     return parser
 
@@ -71,8 +77,17 @@ def make_parser() -> argparse.ArgumentParser:
 def _check_flags(arguments: argparse.Namespace) -> None:
     if arguments.predictions and (arguments.again or arguments.records):
         raise InputError("--again and --records belong to --run: predictions are scored as they are.")
-    if arguments.output and not arguments.predictions:
-        raise InputError("--output belongs to --predictions: the scores of a run go to the run.")
+    if arguments.output and not (arguments.predictions or _is_matrix(arguments)):
+        raise InputError(
+            "--output belongs to --predictions and to the matrix of several --records: the scores of a run go to the"
+            " run."
+        )
+    names = [folder.resolve().name for folder in arguments.records]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"--records names two folders {twice[0]}, whose scores would go to one: name each once.")
+    for folder, name in arguments.label_map:
+        if folder and not any(folder in (str(one), one.resolve().name) for one in arguments.records):
+            raise InputError(f"--label-map {folder}={name} is for none of --records: write DIR=NAME with one of them.")
     if arguments.output and arguments.output.exists() and not arguments.output.is_dir():
         raise InputError(f"{arguments.output} is a file: give --output a folder.")
     if arguments.output and any((arguments.output / name).exists() for name in ("config.json", "crossval.json")):
@@ -84,13 +99,70 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 def _scores(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     """Reads what was asked for, unless it was read before."""
     if arguments.records:
-        place, label_map = run.cross_corpus(arguments.records), arguments.label_map or ""
-        found = place.scores() if place.scores_path.exists() else {}
-        is_same = found.get("records") == str(arguments.records) and found.get("label_map") == label_map
-        return found if is_same and not arguments.again else evaluate_cross_corpus(run, arguments.records, label_map)
+        return _cross_scores(run, arguments.records[0], arguments)
     if arguments.again or "test" not in run.scores():
         return evaluate(run)
     return run.scores()
+
+
+def _cross_scores(run: Run, records: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Scores other records, unless they were scored before; a map that is for all of --records is for these, too."""
+    maps = dict(arguments.label_map)
+    chosen = next((maps[name] for name in (str(records), records.resolve().name, "") if name in maps), "")
+    place = run.cross_corpus(records)
+    found = place.scores() if place.scores_path.exists() else {}
+    is_same = found.get("records") == str(records) and found.get("label_map") == chosen
+    return found if is_same and not arguments.again else evaluate_cross_corpus(run, records, chosen)
+
+
+def _is_matrix(arguments: argparse.Namespace) -> bool:
+    """Whether there are several records to score runs on."""
+    return not arguments.predictions and len(arguments.records) > 1
+
+
+def _matrix(runs: list[Run], arguments: argparse.Namespace) -> str:
+    """Scores each run on each of the records, its own by its test split; writes the matrix, and draws it as text.
+
+    Cells whose scores could not be believed, or whose labels do not meet, hold the reason.
+    """
+    from emotion_tf.reporting import matrix
+
+    cells: dict[str, dict[str, Any]] = {}
+    read: set[Path] = set()
+    for run in runs:
+        row = cells.setdefault(run.folder.name, {})
+        for records in arguments.records:
+            try:
+                corpus = _own_corpus(run, records)
+                if corpus is None:
+                    found = matrix.cell(_cross_scores(run, records, arguments))
+                else:
+                    is_read = "test" in run.scores() and (not arguments.again or run.folder in read)
+                    read.add(run.folder)
+                    found = matrix.cell(run.scores() if is_read else evaluate(run), own=corpus)
+                row[records.resolve().name] = found
+            except InputError as error:
+                row[records.resolve().name] = {"reason": str(error)}
+    if not any("score" in cell for row in cells.values() for cell in row.values()):
+        reason = next(iter(next(iter(cells.values())).values()))["reason"]
+        raise InputError(f"no run could be scored on any of --records: {reason}")
+    folder = arguments.output or runs[0].folder / "cross_corpus"
+    matrix.write(cells, folder)
+    return f"{matrix.table(cells)}\n\n{folder}/matrix.json, matrix.csv, matrix.png"
+
+
+def _own_corpus(run: Run, records: Path) -> str | None:
+    """Finds whether a run was trained on other speakers of some records.
+
+    Returns:
+      The name of their corpus where they are some of several that were joined, empty where they are the run's, None
+      where they are others.
+    """
+    own = Path(run.config().records)
+    if own.resolve() == records.resolve():
+        return ""
+    parts = read_metadata(own).corpora if own.exists() else {}
+    return next((name for name, part in parts.items() if Path(part["records"]).resolve() == records.resolve()), None)
 
 
 def _comparison(scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -23,8 +23,8 @@ from emotion_tf.config.training_config import AUGMENTATION, EARLY_FUSION, INPUTS
 from emotion_tf.late_rules import RULES
 from pipelines import folds, normalisation
 from pipelines.command import InputError
-from pipelines.emotions import LABEL_MAPS
-from pipelines.parsers import Group, add_flag, add_setting, with_meanings
+from pipelines.parsers import Group, add_flag, add_setting, label_map, with_meanings
+from pipelines.records import join
 from pipelines.settings import at_least, flag_of, setting_of, settings_of, written
 
 BRANCH_CONFIGS: Mapping[str, type] = {"audio": AudioConfig, "text": TextConfig, "video": VideoConfig}
@@ -48,7 +48,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("task and data")
     add_flag(group, "--branch", "Train this branch, or a fusion of several.", required=True, choices=BRANCHES)
     of_records = f"the only one under {RECORDS}"
-    add_flag(group, "--records", "Train on the records in this folder.", type=Path, metavar="DIR", shown=of_records)
+    sentence = "Train on the records in this folder, or on those of several corpora together."
+    add_flag(group, "--records", sentence, type=Path, nargs="+", metavar="DIR", shown=of_records)
     names = f"{', '.join(folds.NAMES)}, or a JSON file"
     sentence = "Split the records into training, validation and test by these folds."
     add_flag(group, "--folds", sentence, names, metavar="NAME", default=Config.folds)
@@ -100,9 +101,9 @@ def _add_late_arguments(group: Group) -> None:
     add_flag(group, "--runs", sentence, "two or more", type=Path, nargs="+", metavar="RUN")
     sentence = "Join them by this rule; weighted and stacker are fitted on the validation split."
     add_flag(group, "--rule", sentence, choices=RULES, shown=DEFAULT_RULE)
-    sentence = "Map the labels of the runs to those of the records by these label maps."
-    maps = f"some of {', '.join(LABEL_MAPS)}"
-    add_flag(group, "--label-map", sentence, maps, nargs="+", choices=LABEL_MAPS, metavar="NAME", default=())
+    sentence = "Map the labels of the runs, or those of one of several --records, by these label maps."
+    options: dict[str, Any] = {"nargs": "+", "type": label_map, "metavar": "NAME|DIR=NAME", "default": ()}
+    add_flag(group, "--label-map", sentence, "listed by pipelines.prepare --list-label-maps", **options)
 
 
 def _add_training_arguments(group: Group, title: str) -> None:
@@ -122,7 +123,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
     _check_modalities(arguments)
     return Config(
         branch=arguments.branch,
-        records=str(arguments.records or _only_records()),
+        records=str(_records(arguments)),
         folds=arguments.folds,
         fold=getattr(arguments, "fold", 0),
         num_folds=arguments.num_folds,
@@ -138,12 +139,23 @@ def config_of(arguments: argparse.Namespace) -> Config:
         modalities=tuple(arguments.modalities or ()),
         join=arguments.join or "",
         rule=arguments.rule or (DEFAULT_RULE if arguments.fusion == "late" else ""),
-        label_maps=tuple(arguments.label_map),
+        label_maps=tuple(name for folder, name in arguments.label_map if not folder),
         audio=branch_of(arguments, "audio"),
         text=branch_of(arguments, "text"),
         video=branch_of(arguments, "video"),
         training=TrainingConfig(**values),
     )
+
+
+def _records(arguments: argparse.Namespace) -> Path:
+    """Finds the records to train on: those of several corpora are joined, or found joined."""
+    folders, maps = arguments.records or [], {folder: name for folder, name in arguments.label_map if folder}
+    if len(folders) > 1:
+        return join(folders, maps)
+    if maps:
+        folder, name = next(iter(maps.items()))
+        raise InputError(f"--label-map {folder}={name} is for several --records: prepare one with --label-map {name}.")
+    return folders[0] if folders else _only_records()
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
@@ -159,7 +171,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     for number, run in enumerate(arguments.runs or ()):
         if run.resolve() in [other.resolve() for other in arguments.runs[:number]]:
             raise InputError(f"--runs names {run} twice: name each run once.")
-    if arguments.fusion != "late" and (arguments.rule or arguments.label_map):
+    if arguments.fusion != "late" and (arguments.rule or any(not folder for folder, _ in arguments.label_map)):
         raise InputError("--rule and --label-map belong to --fusion late: leave them out.")
     if arguments.fusion != "late" and arguments.runs:
         raise InputError("--runs belongs to --fusion late: early fusion starts from --init-audio and other --init-*.")

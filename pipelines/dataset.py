@@ -44,6 +44,7 @@ def make_dataset(
     num_video_frames: int | None = None,
     max_tokens: int | None = None,
     class_weights: Mapping[int, float] | None = None,
+    corpus_weights: Mapping[str, Sequence[float]] | None = None,
     augment: Callable[[Tensors, tf.Tensor], Tensors] | None = None,
     change_waveform: Change | None = None,
     normalisation: Normalisation | None = None,
@@ -73,6 +74,8 @@ def make_dataset(
         None: all, as without training.
       max_tokens: Token ids kept of a transcript; None: all.
       class_weights: Label -> weight, added as sample weights; not for multi-label records.
+      corpus_weights: Of records of several corpora, how the speakers of each begin -> weight of each label, added as
+        sample weights in the place of class_weights.
       augment: Applied in training to one example, with a seed [2], after normalising and cropping, before padding.
       change_waveform: Applied in training to a stored waveform [num_samples] with a seed [2], from whose result the
         features are computed, and which is read where it is a feature itself; None: what is stored is read.
@@ -106,6 +109,7 @@ def make_dataset(
     names = _audio_features(modalities, audio_features, folder, metadata)
     stored = StoredAudio(folder, metadata, names, normalisation, change_waveform if training else None)
     fields = _fields(modalities, stored, with_metadata)
+    fields += ["speaker"] * (corpus_weights is not None and "speaker" not in fields)
     # Stored ids are those of the transcripts alone.
     cut = tokenizer or (text.own_tokenizer() if metadata.context else None)
     tokenise = functools.partial(_tokenise, tokenizer=cut, max_tokens=max_tokens) if cut else None
@@ -115,7 +119,9 @@ def make_dataset(
     if shuffled:
         dataset = _shuffled_among(dataset, read, _moved(shuffled, fields, stored), metadata.num_utterances, seed)
     # Before the cache comes what is the same in every epoch. Clips are normalised whole, as in an export, not as crops.
-    dataset = _map(dataset, _to_example, metadata=metadata, stored=stored, with_metadata=with_metadata)
+    weigh = _weigher(corpus_weights) if corpus_weights is not None else None
+    about = {"metadata": metadata, "stored": stored, "with_metadata": with_metadata, "weigh": weigh}
+    dataset = _map(dataset, _to_example, **about)
     dataset = dataset.cache() if cache else dataset
     sizes = {"num_frames": num_frames, "num_video_frames": num_video_frames, "max_tokens": max_tokens}
 
@@ -284,10 +290,32 @@ def _with_random(index: tf.Tensor, example: Tensors, epoch_seed: tf.Tensor) -> t
     return example, tf.random.stateless_uniform([], tf.random.fold_in(epoch_seed, index), 0, 2**32, tf.int64)
 
 
-def _to_example(record: Tensors, metadata: records.Metadata, stored: StoredAudio, with_metadata: bool) -> Tensors:
+def _weigher(corpus_weights: Mapping[str, Sequence[float]]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Makes what finds the weight of an utterance by its speaker, "CREMA-D/1001", and its label."""
+    names = sorted(corpus_weights)
+    rows = tf.constant(range(len(names)), tf.int32)
+    places = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(names), rows), -1)
+    weights = tf.constant([list(corpus_weights[name]) for name in names], tf.float32)  # [num_corpora, num_emotions]
+
+    def weigh(speaker: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        """Returns a scalar."""
+        place = places.lookup(tf.strings.split(speaker, "/", maxsplit=1)[0])
+        return weights[place, label]
+
+    return weigh
+
+
+def _to_example(
+    record: Tensors,
+    metadata: records.Metadata,
+    stored: StoredAudio,
+    with_metadata: bool,
+    weigh: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+) -> Tensors:
     """Keeps what a model and its user need, audio features normalised over the whole clip."""
     example = {"label": _to_label(record["label"], metadata)} | stored.to_features(record)
     example |= {name: record[name] for name in ("token_ids",) if name in record}
+    example |= {"weight": weigh(record["speaker"], example["label"])} if weigh else {}
     settings = metadata.video_settings
     if settings and "video_frames" in record:
         example["video_frames"] = video.decode_frames(record["video_frames"], settings)
@@ -365,7 +393,9 @@ def _to_batch(
     if "video_frames" in batch:
         features["video_frames"] = batch["video_frames"]
     elements: tuple[Any, ...] = (features, batch["label"])
-    if class_weights is not None:
+    if "weight" in batch:
+        elements += (batch["weight"],)
+    elif class_weights is not None:
         weights = tf.constant([class_weights[label] for label in range(len(class_weights))], tf.float32)
         elements += (tf.gather(weights, batch["label"]),)
     return elements + (({name: batch[name] for name in _ABOUT if name in batch},) if with_metadata else ())

@@ -41,7 +41,7 @@ _BY_UTTERANCE = "choose --folds random, or published where the corpus has splits
 
 # What must stand in one split only: the name that a person reads -> the column.
 _KINDS = {
-    "speakers": "speaker",
+    "speakers": "person",
     "trials": "trial",
     "recordings": "recording",
     "videos": "pictures",
@@ -106,6 +106,10 @@ def make_folds(name: str, index: "pd.DataFrame", *, num_folds: int = 5, seed: in
     Raises:
       InputError: An unknown name, a file that is no such list, too few speakers, or none.
     """
+    if "only_train" in index and index["only_train"].any():
+        may_test = index[~index["only_train"]]
+        folds = make_folds(name, may_test, num_folds=num_folds, seed=seed)
+        return [_with_only_train(fold, may_test, index[index["only_train"]]) for fold in folds]
     if name == "published":
         return [_published(index)]
     if name == "random":
@@ -114,7 +118,7 @@ def make_folds(name: str, index: "pd.DataFrame", *, num_folds: int = 5, seed: in
         raise InputError(f"there are no folds {name!r}: choose {', '.join(NAMES)}, or a file that ends in .json.")
     present = _speakers(name, index)
     if name == "holdout":
-        return [_holdout(present, seed)]
+        return [_holdout(present, seed, index)]
     if name == "lj5":
         return _literature("lj5", LJ5_TEST, LJ5_VALIDATION, present)
     if name == "emobox6":
@@ -124,6 +128,13 @@ def make_folds(name: str, index: "pd.DataFrame", *, num_folds: int = 5, seed: in
     if name == "group-kfold":
         return _group_kfold(present, num_folds, seed)
     return _from_file(Path(name), present)
+
+
+def _with_only_train(fold: Fold, may_test: "pd.DataFrame", only_train: "pd.DataFrame") -> Fold:
+    """Lets utterances train that may do nothing else: those of people who train, at random all."""
+    people = set(may_test["person"][fold.splits(may_test) == "train"])
+    joining = only_train if fold.by == "utterance_id" else only_train[only_train["person"].isin(people)]
+    return dataclasses.replace(fold, train=tuple(sorted({*fold.train, *joining[fold.by]})))
 
 
 def choose_fold(name: str, number: int, index: "pd.DataFrame", *, num_folds: int = 5, seed: int = 0) -> Fold:
@@ -165,9 +176,20 @@ def _random(index: "pd.DataFrame", seed: int) -> Fold:
     return dataclasses.replace(_cut(utterances, seed), by="utterance_id")
 
 
-def _holdout(present: list[str], seed: int) -> Fold:
+def _holdout(present: list[str], seed: int, index: "pd.DataFrame") -> Fold:
+    """Cuts the speakers, of several corpora those of each; a corpus of one or two speakers trains alone."""
     _require_speakers("holdout", present, 3, "one each to train, validate and test")
-    return _cut(present, seed)
+    person_of = dict(zip(index["speaker"], index["person"], strict=True)) if "person" in index else {}
+    corpora: dict[str, list[str]] = {}
+    for speaker in present:
+        corpora.setdefault(person_of.get(speaker, "").partition("/")[0], []).append(speaker)
+    cuts = [_cut(speakers, seed) for speakers in corpora.values() if len(speakers) > 2]
+    if len(corpora) == 1 or not cuts:
+        return _cut(present, seed)
+    few = [speaker for speakers in corpora.values() if len(speakers) < 3 for speaker in speakers]
+    train = [*few, *itertools.chain(*(cut.train for cut in cuts))]
+    validation, test = (sorted(itertools.chain(*(getattr(cut, split) for cut in cuts))) for split in SPLITS[1:])
+    return Fold(tuple(sorted(train)), tuple(validation), tuple(test))
 
 
 def _require_speakers(name: str, present: list[str], least: int, roles: str) -> None:
@@ -302,6 +324,7 @@ def audit(fold: Fold, index: "pd.DataFrame", where: str) -> Findings:
         raise InputError(f"{where} has no {empty[0]} utterances: choose other folds, or prepare more recordings.")
     chosen = rows[rows["split"] != ""]
     shared = {kind: _in_two_splits(chosen, column) for kind, column in _KINDS.items()}
+    _stop_on_only_train(chosen, where)
     if fold.by == "speaker":
         _stop_on_shared(shared, where)
     overlaps = {kind: found[_KINDS[kind]].nunique() for kind, found in shared.items()}
@@ -336,10 +359,12 @@ def comparable(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Sorts rows of an index by utterance and adds what is compared between splits.
 
     Returns:
-      The rows with three further columns: recording, the hash of the samples, empty without audio; pictures, that of
-      the frames, empty without video; sentence, the transcript in its one spelling, empty where blank.
+      The rows with further columns: recording, the hash of the samples, empty without audio; pictures, that of
+      the frames, empty without video; sentence, the transcript in its one spelling, empty where blank; person, the
+      speaker, unless the index says more.
     """
     return rows.assign(
+        person=rows["person"] if "person" in rows else rows["speaker"],
         recording=rows["audio_sha256"].where(rows["has_audio"], ""),
         pictures=rows["video_sha256"],
         sentence=sentences_of(rows["transcript"].tolist()),
@@ -365,8 +390,27 @@ def _in_two_splits(rows: "pd.DataFrame", column: str) -> "pd.DataFrame":
     return known[known.duplicated(column, keep=False)].sort_values([column, "utterance_id"])
 
 
+def _stop_on_only_train(rows: "pd.DataFrame", where: str) -> None:
+    """Stops where an utterance validates or tests that may train alone."""
+    if "only_train" not in rows:
+        return
+    wrong = rows[rows["only_train"] & (rows["split"] != "train")]
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise InputError(
+            f"{where}: {first['utterance_id']} is in {first['split']}{_more(range(len(wrong)))}, and what its speaker"
+            " sings may train alone: choose folds of the other speakers."
+        )
+
+
 def _stop_on_shared(shared: "dict[str, pd.DataFrame]", where: str) -> None:
-    trials, recordings, videos = shared["trials"], shared["recordings"], shared["videos"]
+    people, trials = shared["speakers"], shared["trials"]
+    recordings, videos = shared["recordings"], shared["videos"]
+    if len(people):
+        raise InputError(
+            f"{where}: {_pair(people, 'person')} are of one person ({people['person'].iloc[0]}); scores would measure"
+            " recognition of the speaker, so keep each person in one split."
+        )
     if len(trials):
         raise InputError(
             f"{where}: {_pair(trials, 'trial')} are one trial ({trials['trial'].iloc[0]}); keep the recordings of one"

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipelines.emotions import LABEL_MAPS
 from pipelines.settings import Bounds, defaults_of, flag_of, setting_of, written
 
 if typing.TYPE_CHECKING:
@@ -127,3 +128,13 @@ def number_or(word: str, kind: type = float) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text} is neither a number nor {word}") from None
 
     return read
+
+
+def label_map(text: str) -> tuple[str, str]:
+    """Reads NAME, or DIR=NAME for one of several folders of records: the folder, or nothing, and the name."""
+    folder, _, name = text.rpartition("=")
+    if name not in LABEL_MAPS:
+        raise argparse.ArgumentTypeError(
+            f"there is no label map {name!r}: python -m pipelines.prepare --list-label-maps lists them"
+        )
+    return folder, name

@@ -7,7 +7,6 @@ metadata.json, which says that they are complete. A stopped run continues where 
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from pipelines import audio, folds, records, transcripts
 from pipelines.audio.front_end import LONGEST_FFT, LONGEST_FRAME_SECONDS
 from pipelines.audio.speech_encoder import KINDS, EncoderSettings
 from pipelines.command import InputError, import_tensorflow, run_command
-from pipelines.corpora import goemotions, manifest, meld, ravdess, synthetic
+from pipelines.corpora import readers
 from pipelines.dialogues import with_context, without_lines
-from pipelines.emotions import LABEL_MAPS, RAVDESS
+from pipelines.files import write_json
 from pipelines.parsers import Group, add_flag, command_parser, number_or
 from pipelines.records.description import describe
 from pipelines.records.preparation import Preparation, stop_on_nothing
@@ -25,12 +24,6 @@ from pipelines.records.writer import prepare
 from pipelines.settings import Bounds, above, at_least
 from pipelines.utterance import Corpus
 from pipelines.video import MOST_FRAMES, SIZES, VideoSettings, import_opencv
-
-_READERS: Mapping[str, Callable[[Path], Corpus]] = {
-    "ravdess": ravdess.read,
-    "goemotions": goemotions.read,
-    "meld": meld.read,
-}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,6 +36,10 @@ def main(argv: list[str] | None = None) -> None:
     preparation = _preparation(arguments)
     metadata = prepare(preparation, arguments.workers, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite)
     print(describe(metadata, preparation.folder))
+    if preparation.corpus.folds:
+        path = preparation.folder / "folds.json"
+        write_json(path, preparation.corpus.folds)
+        print(f"{len(preparation.corpus.folds)} published folds of speakers: fit --folds {path}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -58,25 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_reading_arguments(group: Group, *, is_required: bool = True) -> None:
-    """Adds the flags that say which corpus is read, and how, for `read_corpus`.
-
-    Args:
-      group: Where.
-      is_required: Whether a corpus must be named.
-    """
-    corpora = (*_READERS, "manifest", "synthetic")
-    add_flag(group, "--corpus", "Read this corpus.", required=is_required, choices=corpora)
-    sentence = "Read the corpus from this folder, or the manifest from this CSV file."
-    add_flag(group, "--source", sentence, type=Path, metavar="PATH", shown="data/<corpus>")
-    sentence = "Take these labels of a manifest, in this order, separated by commas."
-    add_flag(group, "--emotions", sentence, metavar="A,B,...", shown=",".join(RAVDESS))
-    sentence = "Map the labels of the corpus to others by this label map."
-    add_flag(group, "--label-map", sentence, ", ".join(LABEL_MAPS), choices=LABEL_MAPS, metavar="NAME")
-
-
 def _add_corpus_arguments(group: Group) -> None:
-    add_reading_arguments(group)
+    readers.add_arguments(group)
     sentence = "Leave out sentences that these other records test, so that a run on the new ones can start one on them."
     add_flag(group, "--exclude-sentences", sentence, "corpora of text only", type=Path, metavar="RECORDS")
     sentence = "Put the N lines before it in its dialogue before each utterance, as context for models of text."
@@ -220,7 +200,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
     if arguments.exclude_sentences:
         corpus = _without_sentences(corpus, arguments.exclude_sentences)
         origin["excluded"] = records.read_metadata(arguments.exclude_sentences).fingerprint
-    name = corpus.source.stem if arguments.corpus == "manifest" else arguments.corpus
+    name = readers.name_of(arguments, corpus)
     return Preparation(
         # After the words: clips without a paired sentence are left out.
         corpus=words.fill(corpus, label_map).with_present_emotions(),
@@ -259,22 +239,13 @@ def read_corpus(arguments: argparse.Namespace, *, with_video: bool) -> Corpus:
     """Reads the corpus, relabelled, with those files that are to be read: audio, and video where it is asked for.
 
     Args:
-      arguments: The flags of `add_reading_arguments`, and `context` and `with_video`.
+      arguments: The flags of `pipelines.corpora.readers.add_arguments`, and `context` and `with_video`.
       with_video: Whether frames of videos are read.
 
     Raises:
       InputError: Whatever is wrong with the flags or the corpus.
     """
-    source = arguments.source or Path("data") / arguments.corpus
-    if arguments.emotions and arguments.corpus != "manifest":
-        raise InputError(f"--emotions declares the labels of a manifest; {arguments.corpus} has its own: leave it out.")
-    if arguments.corpus == "synthetic":
-        synthetic.make(source, with_video=arguments.with_video)
-        corpus = synthetic.read(source)
-    elif arguments.corpus == "manifest":
-        corpus = manifest.read(_manifest_path(arguments), _manifest_labels(arguments))
-    else:
-        corpus = _READERS[arguments.corpus](source)
+    corpus = readers.read(arguments)
     # Before labels are mapped: lines whose emotion is dropped were spoken all the same.
     corpus = with_context(corpus, arguments.context) if arguments.context else corpus
     corpus = corpus.relabelled(arguments.label_map) if arguments.label_map else corpus
@@ -302,25 +273,6 @@ def _without_sentences(corpus: Corpus, folder: Path) -> Corpus:
     count = len(corpus.utterances) - len(kept)
     ignored = {**corpus.ignored, f"sentences that {folder} tests": count}
     return without_lines(dataclasses.replace(corpus, utterances=kept, ignored=ignored), excluded)
-
-
-def _manifest_path(arguments: argparse.Namespace) -> Path:
-    if arguments.source is None:
-        raise InputError("--corpus manifest needs --source FILE.csv, a CSV with the columns path,emotion,speaker.")
-    return arguments.source
-
-
-def _manifest_labels(arguments: argparse.Namespace) -> tuple[str, ...]:
-    if arguments.emotions:
-        emotions = tuple(emotion.strip() for emotion in arguments.emotions.split(","))
-        if len(emotions) < 2 or len(set(emotions)) < len(emotions) or not all(emotions):
-            raise InputError(f"--emotions {arguments.emotions} must name two or more different labels: A,B,...")
-        if "|" in arguments.emotions:
-            raise InputError(
-                f"--emotions {arguments.emotions}: a label must not hold |, which joins several: rename it."
-            )
-        return emotions
-    return tuple(LABEL_MAPS[arguments.label_map].targets) if arguments.label_map else RAVDESS
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pipelines.command import InputError
 
@@ -12,6 +12,29 @@ _WITHOUT_WIDTH = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
 # The zeros before a number; those behind a decimal point belong to its value.
 _LEADING_ZEROS = re.compile(r"(?<!\d)(?<!\d\.)0+(?=\d)")
 _POINT_ZERO = re.compile(r"(?<=\d)\.0+$")
+
+
+_RAVDESS = "RAVDESS"
+
+
+def people_of(corpus: str) -> str:
+    """Names the people of a corpus: those who speak and those who sing in RAVDESS are the same actors."""
+    return _RAVDESS if corpus.startswith(_RAVDESS) else corpus
+
+
+def person_of(speaker: str, corpus: str, only_train: Mapping[str, str]) -> str:
+    """Names a person in the same way in all records that hold utterances of that person.
+
+    Args:
+      speaker: As records name their speakers; empty: unknown.
+      corpus: Of the records; empty where speakers are named so already, as in records of several corpora.
+      only_train: As `pipelines.utterance.Corpus.only_train` says it.
+
+    Returns:
+      For instance "RAVDESS/01"; empty for an unknown speaker.
+    """
+    name = only_train.get(speaker, speaker)
+    return f"{people_of(corpus)}/{name}" if name and corpus else name
 
 
 def spelling_of(speaker: str) -> str:

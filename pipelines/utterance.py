@@ -76,6 +76,9 @@ class Corpus:
       ignored: Reason -> number of files or rows that were left out on purpose.
       is_multi_label: Whether utterances may have several emotions.
       absent_emotions: Labels that were taken out of the label set because no utterance has them.
+      folds: Published folds of speakers, each split -> speakers, where whoever published the corpus made any.
+      only_train: Speaker whose utterances may train, and never validate or test -> the speaker that this person is
+        called where all utterances may: the songs of actors who also speak.
     """
 
     name: str
@@ -86,6 +89,8 @@ class Corpus:
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
     is_multi_label: bool = False
     absent_emotions: tuple[str, ...] = ()
+    folds: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    only_train: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def speakers(self) -> tuple[str, ...]:

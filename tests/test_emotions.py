@@ -2,7 +2,23 @@
 
 import pytest
 
-from pipelines.emotions import EKMAN, GOEMOTIONS, LABEL_MAPS, MELD, RAVDESS, SEVEN
+from pipelines.corpora import meld, ravdess
+from pipelines.emotions import (
+    CREMA_D,
+    EKMAN,
+    EMODB,
+    FOUR,
+    GOEMOTIONS,
+    IEMOCAP,
+    LABEL_MAPS,
+    MELD,
+    RAVDESS,
+    SAVEE,
+    SEVEN,
+    SIX,
+    TESS,
+    describe_label_maps,
+)
 
 
 def test_ravdess_counts_its_emotions_as_its_file_names_do():
@@ -59,3 +75,48 @@ def test_seven_is_one_order_for_goemotions_meld_and_ravdess():
         assert LABEL_MAPS[name].emotions == SEVEN == tuple(sorted(SEVEN))
     joint = {label: LABEL_MAPS["meld-seven"].targets[label] for label in MELD}
     assert {label: LABEL_MAPS["goemotions-seven"].targets[label] for label in MELD} == joint
+
+
+CORPORA = {"crema-d": CREMA_D, "tess": TESS, "emodb": EMODB, "savee": SAVEE, "iemocap": IEMOCAP, "meld": MELD}
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+@pytest.mark.parametrize(("name", "emotions"), [("ravdess", RAVDESS), ("six", SIX), ("four", FOUR)])
+def test_every_corpus_has_maps_to_eight_six_and_four(corpus, name, emotions):
+    chosen = LABEL_MAPS[f"{corpus}-{name}"]
+    assert chosen.emotions == emotions
+    assert set(CORPORA[corpus]) <= set(chosen.targets)
+    assert {chosen.targets[label] for label in CORPORA[corpus]} - {None} >= set(emotions) - {"calm", "surprised"}
+
+
+def test_six_and_four_drop_and_never_move_what_eight_keep():
+    for corpus in (*CORPORA, "spellings"):
+        eight = LABEL_MAPS[f"{corpus}-ravdess"].targets
+        for name in ("six", "four"):
+            chosen = LABEL_MAPS[f"{corpus}-{name}"]
+            assert chosen.targets == {one: to if to in chosen.emotions else None for one, to in eight.items()}
+
+
+def test_spellings_are_known_in_any_case_and_others_in_their_own_alone():
+    targets = LABEL_MAPS["spellings-six"].targets
+    assert {targets[one] for one in ("anger", "Angry", "ANG")} == {"angry"}
+    assert targets["Boredom"] is None
+    assert "Anger" not in LABEL_MAPS["emodb-six"].targets
+
+
+def test_the_list_names_every_map_with_its_source():
+    shown = describe_label_maps()
+    for name, found in LABEL_MAPS.items():
+        assert f"{name}: {len(found.emotions)} emotions" in shown
+        assert found.source
+        assert f"  source: {found.source}" in shown
+
+
+@pytest.mark.real_data
+def test_real_corpora_meet_in_four_classes(real_data):
+    words = meld.read(real_data / "meld").relabelled("meld-four")
+    voices = ravdess.read(real_data / "ravdess").relabelled("ravdess-four")
+    assert words.emotions == voices.emotions == FOUR
+    assert len(voices.utterances) == 20 * (8 * 3 + 4)
+    assert voices.ignored["calm (dropped by ravdess-four)"] == 160
+    assert {one.emotion for one in words.utterances} == set(FOUR)

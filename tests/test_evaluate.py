@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -243,6 +244,8 @@ def test_predictions_with_a_speaker_in_two_splits_carry_the_mark(tested, tmp_pat
         (["--predictions", "x.csv", "--records", "r"], "--again and --records belong to --run"),
         (["--run", "r", "--output", "o"], "--output belongs to --predictions"),
         (["--run", "r", "--label-map", "ravdess-seven"], "--label-map belongs to --records"),
+        (["--run", "r", "--records", "a/x", "b/x"], "--records names two folders x, whose scores would go to one"),
+        (["--run", "r", "--records", "a", "--label-map", "b=tess-six"], "b=tess-six is for none of --records"),
         (["--predictions", "nowhere.csv"], "nowhere.csv is not a file"),
     ],
 )
@@ -324,6 +327,27 @@ def test_stored_scores_of_other_records_or_another_map_are_not_passed_off(run, o
     assert asked == [(other, "tess-ravdess"), (namesake, "")]
 
 
+def test_several_records_make_a_matrix_of_own_and_other_corpora(run, other, make_other, tmp_path, capsys):
+    own, crema = Path(run.config().records), make_other("crema-d", ["ANG", "SAD", "FEA"])
+    flags = ("--records", own, other, crema, "--output", tmp_path / "m")
+    evaluate(run.folder, *flags)
+    shown = capsys.readouterr().out
+    cells = json.loads((tmp_path / "m" / "matrix.json").read_text())["text"]
+    assert cells[own.name]["is_own"]
+    assert cells[own.name]["score"] == run.scores()["test"]["unweighted_average_recall"]
+    assert (cells["mine"]["num_utterances"], cells["mine"]["label_map"]) == (6, "")
+    assert "name a map between them" in cells["crema-d"]["reason"]
+    assert "text on crema-d: no score, the labels of" in shown
+    evaluate(run.folder, *flags, "--label-map", "crema-d=crema-d-ravdess")
+    shown = capsys.readouterr().out
+    cells = json.loads((tmp_path / "m" / "matrix.json").read_text())["text"]
+    assert (cells["crema-d"]["label_map"], cells["crema-d"]["num_utterances"]) == ("crema-d-ravdess", 9)
+    assert "text on crema-d: 9 utterances, labels by crema-d-ravdess, chance" in shown
+    assert run.scores()["test_reads"] == 1
+    assert (tmp_path / "m" / "matrix.csv").read_text().count("\n") == 4
+    assert (tmp_path / "m" / "matrix.png").stat().st_size > 10_000
+
+
 def test_a_run_is_not_scored_on_records_that_it_was_trained_on(run, three_speaker_records):
     with pytest.raises(InputError, match=r"has speaker \d\d in its (train|validation) split, whom these records hold"):
         evaluate(run.folder, "--records", three_speaker_records)
@@ -335,7 +359,9 @@ def test_a_label_map_leads_to_the_labels_of_the_run_and_drops_are_counted(run, m
     dropping = dataclasses.replace(dropping, targets={**dropping.targets, "SAD": None})
     monkeypatch.setitem(LABEL_MAPS, "without-sad", dropping)
     records = make_other("crema", ["ANG", "SAD", "FEA"])
-    with pytest.raises(InputError, match=r"name a map between them \(--label-map crema-d-ravdess\|without-sad\)"):
+    with pytest.raises(
+        InputError, match=r"name a map between them \(--label-map crema-d-ravdess\|spellings-ravdess\|without-sad\)"
+    ):
         evaluate(run.folder, "--records", records)
     with pytest.raises(InputError, match=r"labels of .*crema are ANG, .*; tess-ravdess does not know ANG, SAD, FEA\)"):
         evaluate(run.folder, "--records", records, "--label-map", "tess-ravdess")

@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PATHS = sorted(path for package in ("pipelines", "emotion_tf") for path in (ROOT / package).rglob("*.py"))
 HEAVY = {"tensorflow", "keras", "keras_nlp", "tensorflow_text", "tensorflow_io", "librosa", "sklearn", "pandas"} | {
+    "audformat",
     "matplotlib",
+    "openpyxl",
+    "pyarrow",
     "torch",
     "whisper",
     "cv2",

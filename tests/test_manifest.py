@@ -118,6 +118,30 @@ def test_start_and_end_cut_segments_several_of_a_file(tmp_path):
     assert first.place == f"{tmp_path / 'mine.csv'}, line 3"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path;emotion;speaker;start;end\na.wav;sad;01;0,5;1,5\n",
+        "path\temotion\tspeaker\tstart\tend\r\na.wav\tsad\t01\t0.5\t1.5\r\n".encode("utf-16"),
+        "File Name ,label,Who,from,to\na.wav,sad,01,.5,1.5\n",
+    ],
+)
+def test_other_separators_encodings_and_names_of_columns_make_the_same_utterance(tmp_path, content):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    columns = {"path": "File Name", "emotion": "label", "speaker": "Who", "start": "from", "end": "to"}
+    [utterance] = manifest.read(path, RAVDESS, columns if "label" in str(content) else {}).utterances
+    assert (utterance.utterance_id, utterance.speaker, utterance.emotion) == ("a@0.5-1.5", "01", "sad")
+    assert (utterance.segment, utterance.attributes) == (Segment(0.5, 1.5), {})
+
+
+def test_a_suffix_in_capitals_finds_its_file(tmp_path):
+    (tmp_path / "a.WAV").touch()
+    (tmp_path / "b.flac").touch()
+    one, other = read(tmp_path, HEADER + "a.wav,sad,x\nb.FLAC,sad,x\n").utterances
+    assert (one.audio.name, other.audio.name) == ("a.WAV", "b.flac")
+
+
 def test_an_end_alone_begins_at_the_beginning_and_a_segment_twice_is_dropped(tmp_path):
     corpus = read(tmp_path, HEADER.replace("\n", ",end\n") + "a.wav,sad,x,2\na.wav,sad,x,2.0\na.wav,happy,x,3\n")
     assert [one.segment for one in corpus.utterances] == [Segment(0.0, 2.0), Segment(0.0, 3.0)]
@@ -151,7 +175,7 @@ def test_other_labels_can_be_declared(tmp_path):
     ("content", "message"),
     [
         ("", r"has no column path, emotion, speaker \(found: nothing\)"),
-        ("path;emotion;speaker\na.wav;happy;anna\n", r"has no column .* separated by commas"),
+        ("path|emotion|speaker\na.wav|happy|anna\n", r"has no column .* or say with --columns"),
         ("path,label,speaker\n", r"has no column emotion \(found: path, label, speaker\)"),
         (HEADER, "holds a header and no rows"),
         (
@@ -177,7 +201,11 @@ def test_other_labels_can_be_declared(tmp_path):
         ("path,emotion,speaker,split\na.wav,happy,anna,dev\n", "line 2: the split 'dev' is none of train, validation"),
         (HEADER + 'a.wav,happy,"anna\n', "line 2 is no row of a CSV"),
         (HEADER.encode() + "a.wav,happy,Zoë\n".encode("latin-1"), "is not UTF-8 text"),
-        (HEADER.encode("utf-16"), "is not UTF-8 text"),
+        (HEADER.encode("utf-16"), "holds a header and no rows"),
+        (
+            HEADER + 'a.wav,glad,anna\nb.wav,sad\nc.wav,sad,bo,x\nd.wav,sad,"no" she\n',
+            r"4 rows of .*\n.*line 2: the emotion .*\n.*line 3: the cell .*\n.*line 4 has more .*\n.*line 5 is no row",
+        ),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused_with_the_line(tmp_path, content, message):
@@ -187,5 +215,5 @@ def test_a_manifest_that_cannot_be_used_is_refused_with_the_line(tmp_path, conte
 
 def test_a_missing_manifest_and_a_folder_are_refused(tmp_path):
     for source in (tmp_path / "absent.csv", tmp_path):
-        with pytest.raises(InputError, match="is not a file: name a CSV with the columns path, emotion, speaker"):
+        with pytest.raises(InputError, match="is not a file: name a table with the columns path, emotion, speaker"):
             manifest.read(source, RAVDESS)

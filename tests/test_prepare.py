@@ -480,7 +480,7 @@ def test_the_real_video_becomes_a_record_with_a_face_in_nearly_every_frame(real_
         (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad,angry"], "line 2: the emotion 'happy'"),
         (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad"], "must name two or more"),
         (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad,sad"], "must name two or more"),
-        (["--corpus", "manifest", "--source", "mine.csv", "--label-map", "crema-d-ravdess"], "line 2: the emotion"),
+        (["--corpus", "manifest", "--source", "mine.csv", "--label-map", "emodb-ravdess"], "line 2: the emotion"),
         (["--corpus", "manifest", "--source", "mine.csv", "--emotions", "sad|glad,happy"], "must not hold |"),
         (["--corpus", "ravdess", "--emotions", "sad,happy"], "ravdess has its own"),
         (["--corpus", "manifest", "--source", "mine.csv", "--video-frames", "4"], "mine in mine.csv holds no video"),
@@ -525,7 +525,7 @@ def test_bad_input_ends_in_one_sentence_and_no_records(tmp_path, monkeypatch, ca
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--corpus", "iemocap"],
+        ["--corpus", "no-such-corpus"],
         ["--corpus", "ravdess", "--workers", "0"],
         ["--corpus", "ravdess", "--workers", "two"],
         ["--corpus", "ravdess", "--trim-db", "loud"],

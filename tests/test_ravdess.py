@@ -2,10 +2,12 @@
 
 from collections import Counter
 
+import corpus_trees
 import pytest
 
 from pipelines.command import InputError
 from pipelines.corpora import ravdess
+from pipelines.speakers import people_of
 
 
 def place(folder, *names):
@@ -152,6 +154,35 @@ def test_a_missing_folder_a_file_and_the_synthetic_corpus_are_refused(tmp_path, 
             ravdess.read(source)
     with pytest.raises(InputError, match="is the synthetic corpus"):
         ravdess.read(three_speakers.source)
+
+
+def test_songs_join_the_speech_under_a_name_of_their_own(tmp_path):
+    corpus = ravdess.read(corpus_trees.ravdess(tmp_path), with_song=True)
+    assert corpus.speakers == ("01", "01 song", "02", "02 song", "03", "03 song", "04", "04 song")
+    assert corpus.only_train == {f"0{number} song": f"0{number}" for number in (1, 2, 3, 4)}
+    found = {one.utterance_id: one for one in corpus.utterances}
+    assert found["03-02-05-01-01-01-02"].attributes["channel"] == "song"
+    assert "channel" not in found["03-01-05-01-01-01-02"].attributes
+    assert corpus.ignored == {}
+    speech = ravdess.read(tmp_path)
+    assert (speech.speakers, speech.ignored) == (("01", "02", "03", "04"), {"song": 12})
+
+
+def test_song_alone_is_a_corpus_of_the_same_actors(tmp_path):
+    corpus_trees.ravdess(tmp_path)
+    corpus = ravdess.read_song(tmp_path, is_part=True)
+    assert (corpus.name, corpus.speakers, corpus.ignored) == ("RAVDESS song", ("01", "02", "03", "04"), {"speech": 12})
+    assert people_of(corpus.name) == people_of(ravdess.read(tmp_path).name) != people_of("TESS")
+    with pytest.raises(InputError, match="holds 12 of the 1012 recordings of RAVDESS song, of 4 of its 23 speakers"):
+        ravdess.read_song(tmp_path)
+
+
+def test_song_that_is_asked_for_and_not_there_is_refused(tmp_path):
+    corpus_trees.ravdess(tmp_path, channels=("01",))
+    with pytest.raises(InputError, match=r"holds no song such as .*, or leave --with-song out"):
+        ravdess.read(tmp_path, with_song=True)
+    with pytest.raises(InputError, match=r"holds no RAVDESS song such as Actor_01/03-02-05.*, only 12 speech"):
+        ravdess.read_song(tmp_path)
 
 
 @pytest.mark.real_data

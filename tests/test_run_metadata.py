@@ -36,7 +36,11 @@ def test_widths_are_of_all_features_that_the_records_hold(make_run_metadata):
     assert found["video_frames"] == (32, 32, 1)
 
 
-REQUIRED = [field.name for field in dataclasses.fields(RunMetadata) if field.default is dataclasses.MISSING]
+REQUIRED = [
+    field.name
+    for field in dataclasses.fields(RunMetadata)
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+]
 
 
 @pytest.mark.parametrize("change", [{"unknown": 1}, {"fold": {"train": ["01"]}}, {"fold": None}, {"modalities": 1}])

@@ -14,6 +14,13 @@ CLASS_WEIGHTS = {
 }
 """How utterances of one emotion each are weighted, and what that means."""
 
+BALANCES = {
+    "corpus": "each corpus counts the same in sum, and within it --class-weights hold",
+    "emotion": "each emotion of each corpus counts the same in sum, whatever --class-weights are",
+    "none": "--class-weights alone, over all corpora together",
+}
+"""How utterances of several corpora are weighted, and what that means."""
+
 KEPT_EPOCHS = {
     "auto": "loss for a head on states of an encoder alone, score for all else",
     "score": "the best validation score, UAR or macro-F1",
@@ -87,6 +94,9 @@ class TrainingConfig:
     )
     class_weights: str = _loss(
         "auto", "Weight utterances by their emotion, in corpora with one emotion an utterance.", choices=CLASS_WEIGHTS
+    )
+    balance: str = _loss(
+        "corpus", "Weight utterances of several corpora, which are joined by --records DIR DIR.", choices=BALANCES
     )
     rare_weight: float = _loss(
         0.5,

@@ -17,6 +17,8 @@ MARKS: Mapping[str, str] = {
     "synthetic": "the corpus is made by a program: scores say that the code works, and nothing of people.",
     "speaker-leaking": "speakers stand in several splits: scores are too high, for the model knows the voices it is"
     " tested on.",
+    "speakers-unknown": "nothing says who speaks: the same voices may train and be tested, and scores then are too"
+    " high.",
     "text-overlap": "sentences of the test split stand in training, too: scores of text are too high.",
     "label-leaking": "sentences were written for each emotion: words tell the label, and scores of text are no"
     " measurement.",

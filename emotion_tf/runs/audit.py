@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Marks that speak of the splits of a run's own fold, not of what it was trained on.
-_FOLD_MARKS = ("speaker-leaking", "text-overlap")
+_FOLD_MARKS = ("speaker-leaking", "speakers-unknown", "text-overlap")
 
 UNCHECKED = "source-unchecked"
 """A run that a score rests on, or its records, are gone: what it was trained on cannot be compared with the test."""
@@ -82,7 +82,7 @@ class _TestSplit:
         first, num_more = leaks.iloc[0], leaks[column].nunique() - 1
         test_id = self.test.loc[self.test[column] == first[column], "utterance_id"].iloc[0]
         split = f"in its {first['split']} split"
-        if column == "speaker":
+        if column == "person":
             pair = f"for instance with {first['utterance_id']} there and {test_id} here"
             what = f"speaker {first['speaker']} {split}, whom {self.owner}, {pair}"
         elif column == "utterance_id":
@@ -239,7 +239,8 @@ def _check_source(split: _TestSplit, run: Run) -> tuple[dict[str, Any], list[str
         if len(leaks):
             split.stop_on(run, leaks, column)
     is_same_corpus = run.metadata().corpus == split.corpus
-    speakers = sorted(set(rows["speaker"]) & set(split.test["speaker"]) - {""}) if is_same_corpus else []
+    shared = split.test["speaker"][split.test["person"].isin(set(rows["person"]) - {""})]
+    speakers = sorted(set(shared))
     entry = _entry(run, speakers, checked)
     marks = [*_inherited_marks(run, split, is_same_corpus), *["speaker-leaking"] * bool(speakers)]
     marks += [UNCHECKED] * (not columns)
@@ -263,13 +264,16 @@ def _fitted_rows(split: _TestSplit, run: Run) -> "tuple[pd.DataFrame, Sequence[s
     metadata = run.metadata()
     rows = split.rows_of(Path(run.config().records), metadata.corpus)
     is_same_corpus = metadata.corpus == split.corpus
-    columns: tuple[str, ...] = (*((split.unit, "trial") if is_same_corpus else ()), "recording", "pictures")
+    unit = "person" if split.unit == "speaker" else split.unit
+    # People are called alike in all records, trials and utterances in those of one corpus.
+    of_others = ("person",) if unit == "person" else ()
+    columns: tuple[str, ...] = (*((unit, "trial") if is_same_corpus else of_others), "recording", "pictures")
     checked = f"{_PLURALS[split.unit]}, trials and recordings" if is_same_corpus else "recordings (another corpus)"
     if rows is not None and is_same_corpus:
         # Its records may have been prepared anew with fewer speakers since: its fold still lists them all.
         rows = pd.concat([rows, split.fitted, split.test]).drop_duplicates("utterance_id")
     elif rows is None and is_same_corpus:
-        rows, columns = pd.concat([split.fitted, split.test]), (split.unit,)
+        rows, columns = pd.concat([split.fitted, split.test]), (unit,)
         checked = f"{_PLURALS[metadata.fold.by]} (its records are gone)"
     elif rows is None:
         rows, columns, checked = split.test[:0], (), "nothing (its records are gone)"

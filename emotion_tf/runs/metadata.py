@@ -46,6 +46,9 @@ class RunMetadata:
       num_training: Utterances of the training split.
       prior: Share of the training utterances that have each emotion, in label order.
       context: How many lines of its dialogue the model reads before an utterance at most; 0: none.
+      corpus_counts: Of records of several corpora: how the speakers of each begin -> labels of each emotion in the
+        training split, in label order; empty where they are of one.
+      label_map: What mapped the labels of the records, as `pipelines.records.Metadata` says it.
     """
 
     corpus: str
@@ -71,6 +74,8 @@ class RunMetadata:
     num_training: int
     prior: list[float]
     context: int = 0
+    corpus_counts: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    label_map: str = ""
 
     @property
     def widths(self) -> dict[str, Any]:
@@ -89,8 +94,9 @@ class RunMetadata:
           ValueError, TypeError, AttributeError: Keys that are missing or unknown, or values of another kind.
         """
         found = {name: value for name, value in values.items() if name != "run_version"}
-        # Runs of before there was context read none.
-        if differing := (found.keys() ^ {field.name for field in dataclasses.fields(cls)}) - {"context"}:
+        # Runs of before there were these have none.
+        later = {"context", "corpus_counts", "label_map"}
+        if differing := (found.keys() ^ {field.name for field in dataclasses.fields(cls)}) - later:
             raise ValueError(f"missing or unknown: {', '.join(sorted(differing))}")
         found |= {name: tuple(found[name]) for name in ("modalities", "audio_features")}
         found["fold"] = Fold(**{name: _as_written(value) for name, value in found["fold"].items()})

@@ -12,7 +12,7 @@ from pipelines.command import InputError
 from pipelines.speakers import stop_on_alike
 from pipelines.utterance import SPLITS
 
-GROUPS = ("speaker", "sex", "intensity", "statement")
+GROUPS = ("speaker", "sex", "intensity", "statement", "corpus")
 """Columns that scores are broken down by."""
 
 PREFIX = "probability_"

@@ -70,7 +70,8 @@ def check(config: Config, index: "pd.DataFrame | None" = None) -> Checked:
     _check_tokens(config, inputs, records)
     audit = audit_run(config, index, records, fold, f"fold {config.fold} of {config.folds}")
     metadata = _metadata(config, inputs, records, fold, index, audit["marks"])
-    return Checked(inputs, metadata, audit, (*_balance_notes(fold, index), *_label_notes(config, records)))
+    notes = (*_balance_notes(fold, index), *_label_notes(config, records), *_corpus_notes(metadata))
+    return Checked(inputs, metadata, audit, notes)
 
 
 def _check_source(config: Config, source: str, records: Metadata) -> None:
@@ -324,7 +325,23 @@ def _metadata(
         num_training=num_training,
         prior=[count / num_training for count in counts],
         context=records.context if "text" in inputs.modalities else 0,
+        corpus_counts=_corpus_counts(records, fold, index),
+        label_map=records.label_map,
     )
+
+
+def _corpus_counts(records: Metadata, fold: folds.Fold, index: "pd.DataFrame") -> dict[str, list[int]]:
+    """Counts the labels of each emotion in the training split, for each of several corpora."""
+    training = index[fold.splits(index) == "train"]
+    people = training["speaker"].str.partition("/")[0]
+    counts = {name: training["label"][people == name].value_counts() for name in _people(records)}
+    return {
+        name: [int(found.get(number, 0)) for number in range(len(records.emotions))] for name, found in counts.items()
+    }
+
+
+def _people(records: Metadata) -> list[str]:
+    return sorted({corpus["people"] for corpus in records.corpora.values()})
 
 
 def _is_scored_by_recall(records: Metadata) -> bool:
@@ -380,6 +397,12 @@ def _balance_notes(fold: folds.Fold, index: "pd.DataFrame") -> list[str]:
         " folds are of speakers, however many utterances each has; --folds random or a JSON file of folds divides them"
         " otherwise"
     ]
+
+
+def _corpus_notes(metadata: RunMetadata) -> list[str]:
+    """Tells which of several corpora trains nothing, for all of its speakers validate or test."""
+    absent = [name for name, counts in metadata.corpus_counts.items() if not sum(counts)]
+    return [f"no speaker of {', '.join(absent)} trains: another --fold-seed draws others"] * bool(absent)
 
 
 def _label_notes(config: Config, records: Metadata) -> list[str]:

@@ -64,6 +64,7 @@ def training_dataset(
         num_video_frames=training.video_frames,
         max_tokens=training.max_tokens,
         class_weights=_class_weights(training, metadata),
+        corpus_weights=_corpus_weights(training, metadata),
         augment=_augment(config, num_frames, tokenizer, FrontEnd(**metadata.front_end)),
         change_waveform=_change_waveform(training, metadata),
         normalisation=inputs.normalisation,
@@ -134,8 +135,34 @@ def _class_weights(training: TrainingConfig, metadata: RunMetadata) -> dict[int,
     """Weighs each emotion by a power of its rarity, utterances by 1 on average; None: each utterance the same."""
     has_clips = metadata.has_audio or metadata.video is not None
     power = training.weight_power(has_clips=has_clips, is_multi_label=metadata.is_multi_label)
-    if metadata.is_multi_label or not power:
+    if metadata.is_multi_label or not power or _is_balanced(training, metadata):
         return None
     counts = np.array(metadata.training_counts)
     weights = counts**-power
     return dict(enumerate((weights * counts.sum() / (weights * counts).sum()).tolist()))
+
+
+def _is_balanced(training: TrainingConfig, metadata: RunMetadata) -> bool:
+    """Whether several corpora are weighed against each other."""
+    return training.balance != "none" and len(metadata.corpus_counts) > 1
+
+
+def _corpus_weights(training: TrainingConfig, metadata: RunMetadata) -> dict[str, list[float]] | None:
+    """Weighs each corpus the same in sum, and within it emotions as --class-weights or, to the full, as --balance says.
+
+    Returns:
+      How the speakers of a corpus begin -> weight of an utterance of each emotion, 1 on average over all of them; None:
+      no weights, for there is one corpus, or none are asked for.
+    """
+    if not _is_balanced(training, metadata):
+        return None
+    has_clips = metadata.has_audio or metadata.video is not None
+    power = 1.0 if training.balance == "emotion" else training.weight_power(has_clips=has_clips, is_multi_label=False)
+    total = sum(map(sum, metadata.corpus_counts.values()))
+    num_corpora = sum(any(counts) for counts in metadata.corpus_counts.values())
+    found = {}
+    for name, counts in metadata.corpus_counts.items():
+        rarity = np.array([count**-power if count else 0.0 for count in counts])
+        share = (rarity * counts).sum()
+        found[name] = (rarity * total / (num_corpora * share) if share else rarity).tolist()
+    return found

@@ -1,8 +1,9 @@
-"""Recordings of your own: a CSV with `path,emotion,speaker` and optionally `transcript,split,trial,start,end`.
+"""Recordings of your own: a table with `path,emotion,speaker` and optionally `transcript,split,trial,start,end`.
 
-A path may be that of a video, whose audio and frames are one utterance. Paths are relative to the CSV's folder. `start`
-and `end` are seconds: the utterance is what lies between them, and a file may hold several. Further columns become
-attributes of the utterance.
+The table is a CSV separated by commas, semicolons or tabs, JSON lines, Parquet or an Excel workbook; its columns may
+have other names (`--columns`). A path may be that of a video, whose audio and frames are one utterance. Paths are
+absolute or relative to the folder of the table. `start` and `end` are seconds: the utterance is what lies between them,
+and a file may hold several. Further columns become attributes of the utterance.
 """
 
 import os
@@ -12,57 +13,58 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from pipelines.command import InputError
-from pipelines.corpora.rows import ignored, rows_of, without_repeats
-from pipelines.file_kinds import foreign_kind
+from pipelines.corpora.recordings import Refusals
+from pipelines.corpora.rows import ignored, without_repeats
+from pipelines.corpora.tables import rows_of_table
 from pipelines.utterance import SPLITS, Corpus, Segment, Utterance
 
 LICENCE = "not stated (manifest)"
 
 _REQUIRED = ("path", "emotion", "speaker")
 _OPTIONAL = ("transcript", "split", "trial", "start", "end")
+COLUMNS = (*_REQUIRED, *_OPTIONAL)
+"""The columns that have a meaning."""
+
+_NUMBERS = ("start", "end")
+
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _OF_WINDOWS = re.compile(rf"\\|^{_DRIVE.pattern}")
 _SECONDS = re.compile(r"(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
-def read(source: Path, emotions: tuple[str, ...]) -> Corpus:
+def read(source: Path, emotions: tuple[str, ...], columns: Mapping[str, str] | None = None) -> Corpus:
     """Reads a manifest; opens no recording.
 
     Args:
-      source: The CSV, UTF-8, comma-separated, with a header.
+      source: The table, with a header.
       emotions: The labels that may stand in it, in label order.
+      columns: Name of `COLUMNS` -> the name that its column has in the table, where that is another one.
 
     Raises:
-      InputError: A CSV that is missing, is none, lacks a column or holds a row that cannot be used, or two rows of one
-        recording that contradict each other; names the row.
+      InputError: A table that is missing, is none, lacks a column or holds rows that cannot be used, all of which are
+        named, or two rows of one recording that contradict each other.
     """
     labels = {_composed(emotion): emotion for emotion in emotions}
-    utterances, num_repeats = without_repeats(_utterances(source, labels))
+    refusals = Refusals(f"rows of {source}")
+    utterances: tuple[Utterance, ...] = ()
+    num_repeats = 0
+    with refusals.of_one():  # Where a table cannot be read on, the rows that were refused before are named, too.
+        utterances, num_repeats = without_repeats(_utterances(source, labels, columns or {}, refusals))
+    refusals.stop()
     if not utterances:
         raise InputError(f"{source} holds a header and no rows: add a row for each recording.")
     return Corpus(source.stem, source, LICENCE, emotions, utterances, ignored(num_repeats))
 
 
-def _utterances(source: Path, labels: Mapping[str, str]) -> Iterator[tuple[str, Utterance]]:
+def _utterances(
+    source: Path, labels: Mapping[str, str], columns: Mapping[str, str], refusals: Refusals
+) -> Iterator[tuple[str, Utterance]]:
     """Yields the utterance of each row behind its line."""
-    advice = f"its first line must name {','.join(_REQUIRED)}, separated by commas"
+    advice = f"its first line must name {','.join(_REQUIRED)}, or say with --columns which columns are those"
     finder = _Finder(source.parent)
-    for line, cells in rows_of(_content(source), source, _REQUIRED, advice, skips_blanks=True):
-        row = {column: (cell or "").strip() for column, cell in cells.items()}
-        yield f"line {line}", _utterance(row, f"{source}, line {line}", finder, labels)
-
-
-def _content(source: Path) -> str:
-    if not source.is_file():
-        raise InputError(f"{source} is not a file: name a CSV with the columns {', '.join(_REQUIRED)}.")
-    if kind := foreign_kind(source):
-        raise InputError(f"{source} {kind}")
-    try:
-        return source.read_bytes().decode("utf-8-sig")  # Spreadsheets write a byte order mark.
-    except OSError as error:
-        raise InputError(f"{source} cannot be read ({error.strerror}): allow it, or name another CSV.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source} is not UTF-8 text ({error.reason}): save it as CSV in UTF-8.") from None
+    for place, row in rows_of_table(source, columns, _REQUIRED, refusals, advice, _NUMBERS):
+        with refusals.of_one():
+            yield place, _utterance(row, f"{source}, {place}", finder, labels)
 
 
 def _composed(text: str) -> str:
@@ -150,7 +152,13 @@ class _Finder:
         path = Path(written.replace("\\", "/") if is_of_windows else written)
         if not path.name or "\0" in written:
             raise InputError(f"{where}: the path '{written}' names no file: correct it.")
-        return path if written.isascii() else self._on_disk(path)
+        path = path if written.isascii() else self._on_disk(path)
+        return path if _exists(self.folder / path) else self._in_another_case(path)
+
+    def _in_another_case(self, path: Path) -> Path:
+        """Takes the suffix as it is on disk: .wav for .WAV, or the reverse."""
+        others = [path.with_suffix(change(path.suffix)) for change in (str.lower, str.upper)]
+        return next((other for other in others if _exists(self.folder / other)), path)
 
     def _on_disk(self, path: Path) -> Path:
         """Replaces each part that exists in another Unicode form by that."""

@@ -1,5 +1,6 @@
 """Tables as people and spreadsheets write them: rows with their lines, and rows that repeat others."""
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.command import InputError
+from pipelines.corpora.recordings import Refusals
 from pipelines.utterance import Utterance
 
 # What rows of one name must agree in: the name that a person reads -> the field.
@@ -18,9 +20,18 @@ _FACTS = {
     "transcript": "transcript",
 }
 
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+
 
 def rows_of(
-    content: str, source: Path, required: Sequence[str], advice: str, *, skips_blanks: bool = False
+    content: str,
+    source: Path,
+    required: Sequence[str],
+    advice: str,
+    *,
+    skips_blanks: bool = False,
+    delimiter: str = ",",
+    refusals: Refusals | None = None,
 ) -> Iterator[tuple[int, dict[str, str | None]]]:
     """Reads a CSV with a header.
 
@@ -33,6 +44,8 @@ def rows_of(
       required: Columns that must be there.
       advice: How a user gets a file that has them, for the sentence.
       skips_blanks: Whether blanks before a cell belong to none.
+      delimiter: What separates cells.
+      refusals: Where rows of more cells than the header are kept; None: the first stops.
 
     Returns:
       The line at which each row begins, counted from 1, and column -> cell; None where a row ends before a column.
@@ -43,17 +56,20 @@ def rows_of(
     # A transcript may be longer than the 131,072 characters that Python reads of a cell.
     csv.field_size_limit(2**31 - 1)
     lines = content if "\n" in content else content.replace("\r", "\n")  # Of old Macs, which some programs still write.
-    reader = csv.reader(io.StringIO(lines, newline=""), skipinitialspace=skips_blanks, strict=True)
+    reader = csv.reader(io.StringIO(lines, newline=""), skipinitialspace=skips_blanks, strict=True, delimiter=delimiter)
     numbered = _numbered(reader, source)
     first = next((cells for _, cells in numbered if any(cells)), [])
-    header = _header(first, source, required, advice)
+    header = header_of(first, source, required, advice)
     for line, cells in numbered:
         if not any(cell.strip() for cell in cells):
             continue
         if any(cell.strip() for cell in cells[len(header) :]):
-            raise InputError(
-                f"{source}, line {line} has more cells than the header: put cells that hold a comma in double quotes."
-            )
+            with refusals.of_one() if refusals else contextlib.nullcontext():
+                raise InputError(
+                    f"{source}, line {line} has more cells than the header: put cells that hold a"
+                    f" {_SEPARATORS[delimiter]} in double quotes."
+                )
+            continue
         filled = [*cells, *[None] * (len(header) - len(cells))]
         yield line, {column: cell for column, cell in zip(header, filled, strict=False) if column}
 
@@ -73,7 +89,12 @@ def _numbered(reader: Any, source: Path) -> Iterator[tuple[int, list[str]]]:
             ) from None
 
 
-def _header(cells: Sequence[str], source: Path, required: Sequence[str], advice: str) -> list[str]:
+def header_of(cells: Sequence[str], source: Path, required: Sequence[str], advice: str) -> list[str]:
+    """Reads the names of the columns.
+
+    Raises:
+      InputError: A column that is missing or there twice.
+    """
     header = [cell.strip() for cell in cells]
     if missing := [column for column in required if column not in header]:
         found = ", ".join(filter(None, header)) or "nothing"

@@ -1,5 +1,6 @@
 """Records on disk: the one schema, shards of whole speakers, and metadata.json, which says that they are complete."""
 
+from pipelines.records.joined import join
 from pipelines.records.metadata import (
     METADATA,
     SCHEMA_VERSION,
@@ -21,6 +22,7 @@ __all__ = [
     "Example",
     "Metadata",
     "frames_of",
+    "join",
     "kept_encoder",
     "marks_of",
     "named_if_corrupt",

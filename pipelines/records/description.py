@@ -17,13 +17,13 @@ def describe(metadata: Metadata, folder: Path) -> str:
     """Draws the table that ends a preparation."""
     counts = zip(metadata.emotions, metadata.emotion_counts(metadata.speakers), strict=True)
     megabytes = sum(shard["num_bytes"] for shard in metadata.shards.values()) / 1e6
-    speakers = [speaker for speaker in metadata.speakers if speaker]
+    speakers = [speaker for speaker in metadata.speakers if speaker and speaker not in metadata.only_train]
     has_clips = metadata.has_audio or metadata.video is not None
     rows = {
         "corpus": metadata.corpus,
         "clips" if has_clips else "sentences": _count_of_utterances(metadata),
         "hours": f"{metadata.hours:.2f}",
-        "speakers": f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-",
+        "speakers": (f"{len(speakers)}: {', '.join(speakers)}" if speakers else "-") + _describe_only_train(metadata),
         "emotions": ", ".join(f"{emotion} {count}" for emotion, count in counts) + _describe_absent(metadata),
         "features": ", ".join(
             f"{_described_columns(count)} columns {name}"
@@ -47,6 +47,11 @@ def describe(metadata: Metadata, folder: Path) -> str:
         for name, value in rows.items()
         if has_clips or name not in _ROWS_OF_CLIPS
     )
+
+
+def _describe_only_train(metadata: Metadata) -> str:
+    count = sum(sum(metadata.counts[speaker].values()) for speaker in metadata.only_train)
+    return f"; {count} songs of {len(metadata.only_train)} of them train alone" if count else ""
 
 
 def _described_columns(columns: int | tuple[int, ...]) -> str:

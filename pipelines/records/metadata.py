@@ -10,6 +10,7 @@ from pipelines import audio
 from pipelines.audio import ACOUSTIC, FrontEnd
 from pipelines.command import InputError
 from pipelines.files import write_json
+from pipelines.speakers import person_of
 from pipelines.video import NUM_BOX_COLUMNS, VideoSettings
 
 SCHEMA_VERSION = 3
@@ -57,6 +58,10 @@ class Metadata:
       notes: What was noticed of recordings while they were read, a sentence -> utterances.
       fingerprint: Hash of settings and sources, to recognise the same command.
       context: How many lines of its dialogue stand before an utterance at most; 0: records hold none.
+      only_train: Speaker whose utterances may train, and never validate or test -> the name that this person has
+        otherwise, as `pipelines.utterance.Corpus` says it.
+      corpora: Of records of several corpora: name of each -> {"records", "people" (how its speakers begin),
+        "label_map", "fingerprint"}; empty where they are of one.
     """
 
     schema_version: int
@@ -96,11 +101,17 @@ class Metadata:
     notes: dict[str, list[str]]
     fingerprint: str
     context: int = 0
+    only_train: dict[str, str] = dataclasses.field(default_factory=dict)
+    corpora: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     @property
     def speakers(self) -> tuple[str, ...]:
         """All speakers, sorted."""
         return tuple(sorted(self.counts))
+
+    def person_of(self, speaker: str) -> str:
+        """Names the person behind a speaker as other records do that hold utterances of that person."""
+        return person_of(speaker, "" if self.corpora else self.corpus, self.only_train)
 
     def emotion_counts(self, speakers: Iterable[str]) -> list[int]:
         """Counts the labels of each emotion, in label order, over some speakers."""
@@ -150,8 +161,8 @@ def read_metadata(folder: Path) -> Metadata:
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}, and this program reads {SCHEMA_VERSION}: {again}.")
     names = {field.name for field in dataclasses.fields(Metadata)}
-    # Records of before there was context hold none.
-    if differing := sorted((set(values) ^ names) - {"context"}):
+    # Records of before there were these hold none.
+    if differing := sorted((set(values) ^ names) - {"context", "only_train", "corpora"}):
         raise InputError(f"{path} is corrupt (missing or unknown: {', '.join(differing)}): {again}.")
     try:
         metadata = Metadata(**values)
@@ -170,8 +181,10 @@ def read_metadata(folder: Path) -> Metadata:
 def marks_of(metadata: Metadata) -> list[str]:
     """Names what every score on these records has to carry."""
     of_source = {"simulated": "label-leaking", "paired": "paired"}
-    marks = ["synthetic"] if metadata.corpus == "synthetic" else []
+    marks = ["synthetic"] if "synthetic" in (metadata.corpus, *metadata.corpora) else []
     marks += [mark for source, mark in of_source.items() if metadata.transcript_source == source]
+    # Sentences have no speakers to be known; recordings have.
+    marks += ["speakers-unknown"] * (metadata.has_audio and "" in metadata.counts)
     return marks + [f"context {metadata.context}"] * bool(metadata.context)
 
 

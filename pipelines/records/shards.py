@@ -104,7 +104,8 @@ def read_index(folder: Path) -> "pd.DataFrame":
     Returns:
       One row a record, shards in the order of their names: utterance_id, speaker, trial, audio_sha256,
       published_split, transcript, video_sha256 (strings), label (int, the first one), labels (a tuple of all),
-      has_audio (False where log_mel holds no frame).
+      has_audio (False where log_mel holds no frame), person (the speaker, called alike in all records that hold that
+      person), only_train (whether the utterance may not validate or test).
 
     Raises:
       InputError: Records that are not complete, or a shard that is cut off or no TFRecord.
@@ -123,7 +124,8 @@ def read_index(folder: Path) -> "pd.DataFrame":
         labels, has_audio = columns.pop("label"), tf.strings.length(columns.pop("log_mel")) > 0
         return columns | {"labels": labels.flat_values, "counts": labels.row_lengths(), "has_audio": has_audio}
 
-    shards = [str(folder / name) for name in sorted(read_metadata(folder).shards)]
+    metadata = read_metadata(folder)
+    shards = [str(folder / name) for name in sorted(metadata.shards)]
     with named_if_corrupt(folder):
         batches = list(tf.data.TFRecordDataset(shards).batch(256).map(to_columns).as_numpy_iterator())
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -131,6 +133,8 @@ def read_index(folder: Path) -> "pd.DataFrame":
     ends = np.cumsum(columns["counts"])
     labels = [tuple(one.tolist()) for one in np.split(columns["labels"], ends[:-1])]
     index |= {"label": columns["labels"][ends - columns["counts"]], "labels": labels}
+    index |= {"person": [metadata.person_of(one) for one in index["speaker"]]}
+    index |= {"only_train": [one in metadata.only_train for one in index["speaker"]]}
     return pd.DataFrame(index | {"has_audio": columns["has_audio"]})
 
 

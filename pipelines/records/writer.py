@@ -326,6 +326,7 @@ def _metadata(preparation: Preparation, corpus: Corpus, counters: Mapping[str, C
         shards={name: _shard(preparation.folder / name, one) for name, one in counters.items()},
         ignored=dict(corpus.ignored),
         fingerprint=preparation.fingerprint,
+        only_train={speaker: name for speaker, name in corpus.only_train.items() if speaker in total.counts},
         **total.facts,
     )
 
