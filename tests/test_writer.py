@@ -140,7 +140,8 @@ def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():
     frames = [features["log_mel"] for features in writer.transformed(waveforms, transform)]
     assert [len(one) for one in frames] == [98, 1, 1 + (lengths[2] - 400) // 160, 0, 98]
     assert sorted(sizes)[-1] == lengths[2]
-    np.testing.assert_array_equal(frames[0], frames[4])
+    # The matrix product of a batch rounds otherwise than that of another, on some processors.
+    np.testing.assert_allclose(frames[0], frames[4], atol=1e-5)
 
 
 def test_records_of_sentences_hold_words_and_all_labels_and_no_audio(goemotions_like, goemotions_records):
