@@ -140,7 +140,7 @@ def _matrix(runs: list[Run], arguments: argparse.Namespace) -> str:
                     is_read = "test" in run.scores() and (not arguments.again or run.folder in read)
                     read.add(run.folder)
                     found = matrix.cell(run.scores() if is_read else evaluate(run), own=corpus)
-                row[records.resolve().name] = found
+                row[records.resolve().name] = found | {"records_label_map": read_metadata(records).label_map}
             except InputError as error:
                 row[records.resolve().name] = {"reason": str(error)}
     if not any("score" in cell for row in cells.values() for cell in row.values()):

@@ -42,6 +42,7 @@ class House:
         facts = dict.fromkeys((field.name for field in dataclasses.fields(records.Metadata)), "")
         facts |= {"schema_version": records.SCHEMA_VERSION, "corpus": corpus, "emotions": ["happy"], "counts": {}}
         facts |= {"front_end": dataclasses.asdict(FrontEnd()), "acoustic": [], "shards": shards}
+        facts |= {"only_train": {}, "corpora": {}}
         records.write_metadata(folder, records.Metadata(**facts))
         return folder
 

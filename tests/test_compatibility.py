@@ -129,14 +129,14 @@ def test_labels_lead_by_the_map_that_fits_among_those_named():
 @pytest.mark.parametrize(
     ("label_maps", "sentence"),
     [
-        ([], r"the labels of x are joy, ANG, those of y neutral, .*: name a map .* \(--label-map NAME; none leads"),
-        (["tess-ravdess"], "; tess-ravdess does not know joy, ANG"),
+        ([], r"the labels of x are glee, ANG, those of y neutral, .*: name a map .* \(--label-map NAME; none leads"),
+        (["tess-ravdess"], "; tess-ravdess does not know glee, ANG"),
         (["ravdess-seven"], "; ravdess-seven leads to angry, disgust"),
     ],
 )
 def test_labels_that_no_named_map_leads_from_get_a_sentence(label_maps, sentence):
     with pytest.raises(InputError, match=sentence):
-        label_targets(["joy", "ANG"], list(RAVDESS), label_maps, "x", "y")
+        label_targets(["glee", "ANG"], list(RAVDESS), label_maps, "x", "y")
 
 
 def test_a_label_set_that_holds_the_other_leads_by_name():

@@ -15,6 +15,7 @@ def scores(value, interval=(0.4, 0.6), **more):
 def cells():
     own = matrix.cell(scores(0.614), own="")
     other = matrix.cell(scores(0.35, None, label_map="emodb-four", dropped={"boredom": 3}, marks=["paired"]))
+    own["records_label_map"] = "crema-d-six"
     gone = {"reason": "the labels differ"}
     return {"on-crema": {"crema-d": own, "emodb": other}, "on-tess": {"crema-d": gone, "emodb": own}}
 
@@ -27,8 +28,10 @@ def test_the_table_has_a_line_a_run_and_says_what_each_cell_rests_on():
         "on-crema  61.4 (40.0 to 60.0)*  35.0",
         "on-tess   -                     61.4 (40.0 to 60.0)*",
     ]
-    facts = "80 utterances, 3 left out, labels by emodb-four, chance 25.0, [too few speakers] [paired]"
+    facts = "80 utterances, 3 left out, labels by emodb-four, chance 25.0, 95 % interval [too few speakers] [paired]"
     assert f"on-crema on emodb: {facts}" in lines
+    facts = "80 utterances, labels by crema-d-six, chance 25.0, 95 % interval [40.0, 60.0]"
+    assert f"on-crema on crema-d: {facts}" in lines
     assert "on-tess on crema-d: no score, the labels differ" in lines
 
 

@@ -16,7 +16,8 @@ from emotion_tf.reporting.wording import format_interval
 from pipelines.files import replacing, write_json
 
 Cells = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""Run -> records -> what `cell` gives, or the reason why there is no score."""
+"""Run -> records -> what `cell` gives, and records_label_map, by which they were prepared; or the reason why there is
+no score."""
 
 
 def cell(scores: Mapping[str, Any], own: str | None = None) -> dict[str, Any]:
@@ -72,13 +73,16 @@ def _shown(found: Mapping[str, Any]) -> str:
 def _note(run: str, records: str, found: Mapping[str, Any]) -> str:
     if "score" not in found:
         return f"{run} on {records}: no score, {found['reason']}"
-    by = f"labels by {found['label_map']}" if found["label_map"] else "labels by their names"
+    by = f"labels by {_maps(found) or 'their names'}"
     dropped = f", {found['dropped']} left out" if found["dropped"] else ""
     marks = "".join(f" [{mark}]" for mark in found["marks"])
-    chance = f"chance {100 * found['chance']:.1f}"
-    interval = format_interval(found["interval"], found["unit"]) if not found["interval"] else chance
-    facts = chance if interval == chance else f"{chance}, {interval}"
+    facts = f"chance {100 * found['chance']:.1f}, 95 % interval {format_interval(found['interval'], found['unit'])}"
     return f"{run} on {records}: {found['num_utterances']} utterances{dropped}, {by}, {facts}{marks}"
+
+
+def _maps(found: Mapping[str, Any]) -> str:
+    """Names the label maps between a corpus and a run: that of prepare, and that of evaluate."""
+    return ", then ".join(filter(None, (found.get("records_label_map"), found.get("label_map"))))
 
 
 def picture(cells: Cells) -> Figure:
@@ -97,7 +101,7 @@ def picture(cells: Cells) -> Figure:
         for column, name in enumerate(names):
             found = cells[run][name]
             text = _shown(found).replace(" (", "\n(")
-            by = f"\n{found['label_map']}" if found.get("label_map") else ""
+            by = f"\n{_maps(found)}" if _maps(found) else ""
             dark = found.get("score", 0) > 0.6
             colour = "white" if dark else "black"
             axes.text(column, row, text + by, ha="center", va="center", fontsize="x-small", color=colour)

@@ -238,17 +238,6 @@ def _metadata(
     kept = [total["utterances"] for total in totals]
     if empty := [part for part, count in zip(parts, kept, strict=True) if not count]:
         raise InputError(f"no utterance of {empty[0].folder} is left: choose another --label-map for it.")
-    present = [emotion for emotion in emotions if any(of_one[emotion] for of_one in counts.values())]
-    assert present == list(emotions)
-    reaches = [one.bandwidth_hz for one in every if one.bandwidth_hz]
-    dropped: Counter[str] = Counter()
-    for part in parts:
-        dropped.update({f"{reason} ({part.metadata.corpus})": count for reason, count in part.metadata.ignored.items()})
-    lost = {
-        f"left out by {part.label_map} ({part.metadata.corpus})": part.metadata.num_utterances - count
-        for part, count in zip(parts, kept, strict=True)
-        if part.metadata.num_utterances > count
-    }
     return dataclasses.replace(
         every[0],
         corpus=" + ".join(dict.fromkeys(one.corpus for one in every)),
@@ -257,37 +246,64 @@ def _metadata(
         emotions=list(emotions),
         absent_emotions=[],
         label_map=", ".join(f"{part.metadata.corpus}={part.label_map}" for part in parts if part.label_map),
-        has_waveform=all(one.has_waveform for one in every),
         shards=dict(shards),
         num_utterances=sum(kept),
         hours=sum(one.hours * count / one.num_utterances for one, count in zip(every, kept, strict=True)),
-        longest_frames=max(one.longest_frames for one in every),
         num_multi_label=0,
         num_without_words=sum(total["blank"] for total in totals),
-        findings=dict(sum((Counter(one.findings) for one in every), Counter[str]())),
-        bandwidth_hz=min(reaches) if reaches else None,
         counts={speaker: dict(of_one) for speaker, of_one in sorted(counts.items())},
-        without_face=[f"{part.people}/{name}" for part in parts for name in part.metadata.without_face],
-        ignored={**dropped, **lost},
-        skipped=list(itertools.chain(*(one.skipped for one in every))),
-        silent=[f"{part.people}/{name}" for part in parts for name in part.metadata.silent],
-        copies=list(itertools.chain(*(one.copies for one in every))),
-        notes={note: names for one in every for note, names in one.notes.items()},
+        ignored=_ignored(parts, kept),
         fingerprint=fingerprint,
-        only_train={
-            f"{part.people}/{speaker}": f"{part.people}/{name}"
-            for part in parts
-            for speaker, name in part.metadata.only_train.items()
-            if f"{part.people}/{speaker}" in counts
-        },
-        corpora={
-            part.metadata.corpus: {
-                "records": str(part.folder),
-                "people": part.people,
-                "label_map": part.label_map,
-                "fingerprint": part.metadata.fingerprint,
-            }
-            for part in parts
-        },
-        **{name: sum(getattr(one, name) for one in every) for name in _SUMS},
+        only_train=_only_train(parts, counts),
+        corpora={part.metadata.corpus: _about(part) for part in parts},
+        **_facts_of_recordings(parts),
     )
+
+
+def _about(part: _Part) -> dict[str, str]:
+    about = {"records": str(part.folder), "people": part.people, "label_map": part.label_map}
+    return about | {"fingerprint": part.metadata.fingerprint}
+
+
+def _ignored(parts: Sequence[_Part], kept: Sequence[int]) -> dict[str, int]:
+    """Counts what the readers of the corpora left out, and what the label maps do."""
+    found: Counter[str] = Counter()
+    for part, count in zip(parts, kept, strict=True):
+        corpus = part.metadata.corpus
+        found.update({f"{reason} ({corpus})": number for reason, number in part.metadata.ignored.items()})
+        found.update({f"left out by {part.label_map} ({corpus})": part.metadata.num_utterances - count})
+    return {reason: count for reason, count in found.items() if count}
+
+
+def _only_train(parts: Sequence[_Part], counts: Mapping[str, Counter[str]]) -> dict[str, str]:
+    found = {
+        f"{part.people}/{speaker}": f"{part.people}/{name}"
+        for part in parts
+        for speaker, name in part.metadata.only_train.items()
+    }
+    return {speaker: name for speaker, name in found.items() if speaker in counts}
+
+
+def _facts_of_recordings(parts: Sequence[_Part]) -> dict[str, Any]:
+    """Joins what was found in the recordings; utterances are named as they are in the whole."""
+    every = [part.metadata for part in parts]
+    reaches = [one.bandwidth_hz for one in every if one.bandwidth_hz]
+    named = {
+        name: [f"{part.people}/{one}" for part in parts for one in getattr(part.metadata, name)]
+        for name in ("silent", "without_face")
+    }
+    notes: dict[str, list[str]] = {}
+    for part in parts:
+        for note, utterances in part.metadata.notes.items():
+            notes.setdefault(note, []).extend(f"{part.people}/{one}" for one in utterances)
+    return {
+        **named,
+        **{name: sum(getattr(one, name) for one in every) for name in _SUMS},
+        "notes": notes,
+        "has_waveform": all(one.has_waveform for one in every),
+        "longest_frames": max(one.longest_frames for one in every),
+        "findings": dict(sum((Counter(one.findings) for one in every), Counter[str]())),
+        "bandwidth_hz": min(reaches) if reaches else None,
+        "skipped": list(itertools.chain(*(one.skipped for one in every))),
+        "copies": list(itertools.chain(*(one.copies for one in every))),
+    }
