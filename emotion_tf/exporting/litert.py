@@ -1,0 +1,33 @@
+"""Writes model.tflite and model_int8.tflite of a SavedModel of batch 1: built-in ops alone, any length."""
+
+from pathlib import Path
+
+FLOAT, INT8 = "model.tflite", "model_int8.tflite"
+
+
+def convert(source: str, folder: str) -> None:
+    """Converts a SavedModel, which can end this process: it is run in one of its own.
+
+    Args:
+      source: A SavedModel whose signature serving_default takes a batch of 1. An open batch would bring ops that the
+        plain interpreter lacks.
+      folder: Where both files go: float32, and weights in int8 with activations quantised as they come.
+    """
+    from pipelines.command import import_tensorflow
+
+    import_tensorflow()
+    import tensorflow as tf
+
+    for name, optimizations in ((FLOAT, []), (INT8, [tf.lite.Optimize.DEFAULT])):
+        converter = tf.lite.TFLiteConverter.from_saved_model(source, signature_keys=["serving_default"])
+        converter.optimizations = optimizations
+        (Path(folder) / name).write_bytes(converter.convert())
+
+
+def reason(stderr: str) -> str:
+    """Says why it did not work, in one sentence of what the converter printed."""
+    for line in stderr.splitlines():
+        kind, _, names = line.strip().partition(" ops: ")
+        if kind in ("TF Select", "Custom") and names:
+            return f"LiteRT has no built-in op for {names} of this model at any length"
+    return f"the converter of LiteRT ended with: {(stderr.strip() or 'nothing said').splitlines()[-1][:200]}"
