@@ -340,6 +340,7 @@ def formats(result: Result) -> Rows:
         {
             "model": model,
             "file": file,
+            "load": f"{found['load_average']:.1f}",
             "p50 ms": f"{p50:.2f}",
             "p99 ms": f"{found['p99_ms'][file]:.2f}",
             "times as fast as features": f"{found['speedup'][file]:.2f}",

@@ -103,8 +103,8 @@ def _require(name: str) -> None:
     missing = [package for package in _PACKAGES.get(name, ()) if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(
-            f"--format {name} needs {', '.join(missing).replace('_', '-')}: install it with python -m pip install"
-            f" '.[{name}]'."
+            f"--format {name} needs {', '.join(missing).replace('_', '-')}: run python -m pip install -c"
+            f" requirements.txt -e '.[{name}]'."
         )
 
 
