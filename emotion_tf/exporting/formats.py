@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_tf.exporting import litert, onnx, openvino, portable, reload
+from emotion_tf.exporting.interface import interface_of
+from emotion_tf.exporting.verify import noises
 from emotion_tf.runs.folder import Run
+from pipelines import audio
 from pipelines.command import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ FORMATS = (SAVED_MODEL, "features", "litert", "onnx", "openvino")
 
 TOLERANCE = 1e-5
 """By how much a probability may differ from that of the run, where weights stay float32."""
+
+FRONT_END_TOLERANCE = 1e-4
+"""By how much a feature may differ from that of the run."""
 
 INT8_AGREEMENT = 0.98
 """Share of examples for which weights in int8 must name the same emotion."""
@@ -85,7 +91,36 @@ def write_format(
             files = _CONVERTERS[name](Path(source), folder, interface)
     compared = {file: _compared(name, version / file, examples) for file in files}
     left_out = _drop_unlike(compared, version)
-    return {**interface, "files": compared, **({"left_out": left_out} if left_out else {})}
+    found = {**interface, "files": compared, **({"left_out": left_out} if left_out else {})}
+    return found | (_front_end(run, metadata, version) if name == "litert" and _has_frames(metadata) else {})
+
+
+def _has_frames(metadata: Mapping[str, Any]) -> bool:
+    """Whether the features of sound follow from the waveform alone, without an encoder or statistics of a speaker."""
+    names = metadata["audio_features"]
+    is_read = "audio" in metadata["modalities"] and metadata["normalise"] != "enrolled"
+    return is_read and audio.frame_names(names) == tuple(names)
+
+
+def _front_end(run: Run, metadata: dict[str, Any], version: Path) -> dict[str, Any]:
+    """Writes what makes features of one waveform, for LiteRT: what metadata.json says of it, or why it is left out."""
+    import numpy as np
+
+    name = f"litert/{litert.FRONT_END}"
+    with tempfile.TemporaryDirectory(prefix=".source-", dir=version) as source:
+        compute = portable.write_front_end(run, metadata, Path(source))
+        try:
+            _python(["-c", _LITERT, source, str(version / "litert"), litert.FRONT_END], litert.reason)
+        except InputError as error:
+            return {"front_end": {"left_out": f"{name} was left out: {error}"}}
+        clips = [{"waveform": (noise / np.float32(32768))[np.newaxis]} for noise in noises()]
+        differences = {}
+        for feature in metadata["audio_features"]:
+            rows = [(one, compute(one)[feature].numpy()) for one in clips]
+            examples = Examples(Path(source) / "examples.npz", rows, "generated clips")
+            found = _compared("litert", version / name, examples, feature, FRONT_END_TOLERANCE)
+            differences[feature] = found["difference"]
+    return {"front_end": {**interface_of(compute, metadata, 1), "file": name, "differences": differences}}
 
 
 def sentence(found: Mapping[str, Any]) -> str:
@@ -95,7 +130,11 @@ def sentence(found: Mapping[str, Any]) -> str:
         + (f", the same emotion for {one['agreement']:.1%}" if file.endswith(litert.INT8) else "")
         for file, one in found["files"].items()
     ]
-    return "; ".join([*compared, *found.get("left_out", {}).values()])
+    front_end = found.get("front_end", {})
+    for feature, difference in front_end.get("differences", {}).items():
+        compared.append(f"{front_end['file']} makes {feature} of waveforms to {difference:.1e}")
+    left_out = [*found.get("left_out", {}).values(), *([front_end["left_out"]] if "left_out" in front_end else [])]
+    return "; ".join([*compared, *left_out])
 
 
 def _require(name: str) -> None:
@@ -108,10 +147,13 @@ def _require(name: str) -> None:
         )
 
 
+_LITERT = "import sys; from emotion_tf.exporting import litert; litert.convert(*sys.argv[1:])"
+
+
 def _litert(source: Path, folder: Path, interface: Mapping[str, Any]) -> list[str]:
-    code = "import sys; from emotion_tf.exporting import litert; litert.convert(*sys.argv[1:])"
-    _python(["-c", code, str(source), str(folder)], litert.reason)
-    return [f"litert/{litert.FLOAT}", f"litert/{litert.INT8}"]
+    names = (litert.FLOAT, litert.INT8)
+    _python(["-c", _LITERT, str(source), str(folder), *names], litert.reason)
+    return [f"litert/{name}" for name in names]
 
 
 def _onnx(source: Path, folder: Path, interface: Mapping[str, Any]) -> list[str]:
@@ -137,16 +179,20 @@ def _python(arguments: Sequence[str], reason: Any) -> str:
     return finished.stdout
 
 
-def _compared(name: str, path: Path, examples: Examples) -> dict[str, Any]:
+def _compared(
+    name: str, path: Path, examples: Examples, output: str = reload.OUTPUT, tolerance: float = TOLERANCE
+) -> dict[str, Any]:
     """Compares a file with the run, in a process that knows nothing of this package."""
 
     def reason(stderr: str) -> str:
         return f"{path.name} does not load in a new process: {(stderr.strip() or 'no reason given').splitlines()[-1]}"
 
-    found = json.loads(_python(["-I", reload.__file__, name, str(path), str(examples.path)], reason).splitlines()[-1])
-    if path.name != litert.INT8 and not found["difference"] <= TOLERANCE:
+    found = json.loads(
+        _python(["-I", reload.__file__, name, str(path), str(examples.path), output], reason).splitlines()[-1]
+    )
+    if path.name != litert.INT8 and not found["difference"] <= tolerance:
         raise InputError(
-            f"{path.name} differs from the run by {found['difference']:.1e}, more than {TOLERANCE:.0e}: it was not"
+            f"{path.name} differs from the run by {found['difference']:.1e}, more than {tolerance:.0e}: it was not"
             " written."
         )
     return found

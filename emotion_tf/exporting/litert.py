@@ -1,26 +1,27 @@
-"""Writes model.tflite and model_int8.tflite of a SavedModel of batch 1: built-in ops alone, any length."""
+"""Writes .tflite files of a SavedModel of batch 1: built-in ops alone, any length."""
 
 from pathlib import Path
 
-FLOAT, INT8 = "model.tflite", "model_int8.tflite"
+FLOAT, INT8, FRONT_END = "model.tflite", "model_int8.tflite", "front_end.tflite"
 
 
-def convert(source: str, folder: str) -> None:
+def convert(source: str, folder: str, *names: str) -> None:
     """Converts a SavedModel, which can end this process: it is run in one of its own.
 
     Args:
       source: A SavedModel whose signature serving_default takes a batch of 1. An open batch would bring ops that the
         plain interpreter lacks.
-      folder: Where both files go: float32, and weights in int8 with activations quantised as they come.
+      folder: Where the files go.
+      names: Of the files: float32, or for `INT8` weights in int8 with activations quantised as they come.
     """
     from pipelines.command import import_tensorflow
 
     import_tensorflow()
     import tensorflow as tf
 
-    for name, optimizations in ((FLOAT, []), (INT8, [tf.lite.Optimize.DEFAULT])):
+    for name in names:
         converter = tf.lite.TFLiteConverter.from_saved_model(source, signature_keys=["serving_default"])
-        converter.optimizations = optimizations
+        converter.optimizations = [tf.lite.Optimize.DEFAULT] if name == INT8 else []
         (Path(folder) / name).write_bytes(converter.convert())
 
 

@@ -86,6 +86,16 @@ def write_features(model: "keras.Model", metadata: dict[str, Any], run: Run, fol
     return {name: interface_of(function, metadata) for name, function in signatures.items()}
 
 
+def write_front_end(run: Run, metadata: dict[str, Any], folder: Path) -> "Callable[..., dict[str, tf.Tensor]]":
+    """Writes `front_end` of one waveform as a SavedModel, and returns it."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.compute = front_end(run, metadata, 1)
+    tf.saved_model.save(module, str(folder), {"serving_default": module.compute})
+    return module.compute
+
+
 def front_end(run: Run, metadata: dict[str, Any], batch: int | None = None) -> "Callable[..., dict[str, tf.Tensor]]":
     """Makes the function from waveforms to the features of frames that the model reads, normalised."""
     import tensorflow as tf

@@ -1,8 +1,8 @@
 """Runs a model of one format over examples, in a process of its own that imports nothing of this package.
 
-`python -I reload.py FORMAT MODEL EXAMPLES.npz` prints JSON: the largest difference of a probability from the expected
-ones, and the share of examples for which the same emotion is the most probable. Inputs of example 3 stand in the file
-as `3/log_mel` and so on, its probabilities as `3`.
+`python -I reload.py FORMAT MODEL EXAMPLES.npz [OUTPUT]` prints JSON: the largest difference of a probability (or of
+another OUTPUT) from the expected ones, and the share of examples for which the same emotion is the most probable.
+Inputs of example 3 stand in the file as `3/log_mel` and so on, its probabilities as `3`.
 """
 
 import json
@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+OUTPUT = "probabilities"
+
 Call = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
-def saved_model(path: str) -> Call:
+def saved_model(path: str, output: str = OUTPUT) -> Call:
     """Loads a SavedModel of core ops: TensorFlow alone, no tensorflow-text."""
     import tensorflow as tf
 
@@ -23,36 +25,36 @@ def saved_model(path: str) -> Call:
 
     def call(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         given = {name: tf.constant(values) for name, values in inputs.items()}
-        return loaded.signatures["serving_default"](**given)["probabilities"].numpy()
+        return loaded.signatures["serving_default"](**given)[output].numpy()
 
     return call
 
 
-def litert(path: str) -> Call:
+def litert(path: str, output: str = OUTPUT) -> Call:
     """Loads a .tflite file into the plain interpreter: built-in ops alone."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(path)
     runner = interpreter.get_signature_runner()
-    return lambda inputs: runner(**inputs)["probabilities"]
+    return lambda inputs: runner(**inputs)[output]
 
 
-def onnx(path: str) -> Call:
+def onnx(path: str, output: str = OUTPUT) -> Call:
     """Loads an .onnx file into ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(["probabilities"], dict(inputs))[0]
+    return lambda inputs: session.run([output], dict(inputs))[0]
 
 
-def openvino(path: str) -> Call:
+def openvino(path: str, output: str = OUTPUT) -> Call:
     """Loads an .xml file, and the .bin beside it, into OpenVINO."""
     import openvino as runtime
 
     core = runtime.Core()
     # The CPU plug-in would compute in bfloat16 where the processor can.
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda inputs: compiled(dict(inputs))["probabilities"]
+    return lambda inputs: compiled(dict(inputs))[output]
 
 
 LOADERS = {"features": saved_model, "litert": litert, "onnx": onnx, "openvino": openvino}
@@ -82,4 +84,5 @@ def compare(call: Call, path: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(compare(LOADERS[sys.argv[1]](sys.argv[2]), sys.argv[3])))
+    kind, model, examples, *rest = sys.argv[1:]
+    print(json.dumps(compare(LOADERS[kind](model, *rest), examples)))

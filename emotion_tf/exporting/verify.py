@@ -110,7 +110,7 @@ def single_examples(
     if encoder is not None:
         features |= _states_of(run, encoder, given, states)
     features = {name: features[name] for name in model.input}
-    return _rows_of(features, _expected(model, features, metadata)), source
+    return list(_rows_of(features, _expected(model, features, metadata))), source
 
 
 def _validation_batches(run: Run, model: "keras.Model") -> "Iterator[dict[str, tf.Tensor]]":
@@ -198,7 +198,7 @@ def _raw_examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.nda
     if found.has_audio or metadata["video"]:
         kind = "stored clips"
     if found.has_audio and not found.has_waveform:
-        waveforms, states, kind = _noises(), [None] * NUM_CHECKED, "generated clips (none stored)"
+        waveforms, states, kind = noises(), [None] * NUM_CHECKED, "generated clips (none stored)"
     transcripts = np.array([one.transcript for one in chosen], object)
     given = {"waveforms": audio.pad_together(waveforms), "transcripts": transcripts}
     if metadata["context"]:
@@ -224,7 +224,7 @@ def _stored_examples(run: Run, metadata: dict[str, Any]) -> "list[Example]":
     return [stored[index % len(stored)] for index in range(NUM_CHECKED)]
 
 
-def _noises() -> "list[np.ndarray]":
+def noises() -> "list[np.ndarray]":
     """Makes waveforms of noise at the level of recordings, half a second to three seconds long, [num_samples] int16."""
     import numpy as np
 
