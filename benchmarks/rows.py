@@ -334,6 +334,23 @@ def latency(result: Result) -> Rows:
     ]
 
 
+def formats(result: Result) -> Rows:
+    """Draws a row a file of each model."""
+    return [
+        {
+            "model": model,
+            "file": file,
+            "load": f"{found['load_average']:.1f}",
+            "p50 ms": f"{p50:.2f}",
+            "p99 ms": f"{found['p99_ms'][file]:.2f}",
+            "times as fast as features": f"{found['speedup'][file]:.2f}",
+            "measured at": f"`{found['commit']}`",
+        }
+        for model, found in result["models"].items()
+        for file, p50 in found["p50_ms"].items()
+    ]
+
+
 def folder(result: Result) -> Rows:
     """Draws a row a way to go through the clips."""
     names = {"folder": "predict --output", "one_by_one": "the SavedModel, clip by clip", "prepare": "prepare"}

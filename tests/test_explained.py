@@ -100,7 +100,7 @@ def test_an_export_of_another_state_is_told_by_its_probabilities():
     assert text.startswith("The export gives sad of b 90%, predictions.csv 70%")
 
 
-@pytest.mark.parametrize("name", ["metadata.json", "1/saved_model.pb", "1/variables/variables.index"])
+@pytest.mark.parametrize("name", ["1/metadata.json", "1/saved_model.pb", "1/variables/variables.index"])
 def test_half_an_export_gets_a_sentence(name, run, stored, tmp_path):
     broken = with_export(run, None, tmp_path / "broken")
     (broken.folder / "export" / name).unlink()
@@ -111,7 +111,7 @@ def test_half_an_export_gets_a_sentence(name, run, stored, tmp_path):
 
 def test_an_export_of_other_facts_gets_a_sentence(run, stored, tmp_path):
     older = with_export(run, None, tmp_path / "older")
-    path = older.folder / "export" / "metadata.json"
+    path = older.folder / "export" / "1" / "metadata.json"
     facts = json.loads(path.read_text())
     write_json(path, facts | {"front_end": facts["front_end"] | {"frame_millis": 25}})
     [text] = section_of(*read_subjects([older.folder]), stored)

@@ -45,7 +45,7 @@ def test_a_corrupt_export_gets_a_sentence(early_export, tmp_path):
         (tmp_path / "metadata.json").write_text(content)
         with pytest.raises(InputError, match=r"metadata\.json is missing or corrupt .*: export the run again"):
             Predictor(tmp_path)
-    metadata = json.loads((early_export / "metadata.json").read_text())
+    metadata = json.loads((early_export / "1" / "metadata.json").read_text())
     lacking = {name: value for name, value in metadata.items() if name not in ("marks", "video")}
     (tmp_path / "metadata.json").write_text(json.dumps(lacking))
     with pytest.raises(InputError, match=r"metadata\.json lacks marks, video: export the run again"):
@@ -57,7 +57,7 @@ def test_a_corrupt_export_gets_a_sentence(early_export, tmp_path):
 
 def test_metadata_of_a_version_of_its_own_comes_first(early_export, tmp_path):
     (tmp_path / "1").mkdir()
-    metadata = json.loads((early_export / "metadata.json").read_text())
+    metadata = json.loads((early_export / "1" / "metadata.json").read_text())
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
     assert read_metadata(tmp_path / "1") == metadata
     (tmp_path / "1" / "metadata.json").write_text(json.dumps(metadata | {"marks": ["own"]}))

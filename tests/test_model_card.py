@@ -20,7 +20,7 @@ def front_matter(card):
 
 @pytest.fixture
 def card(early_export):
-    return (early_export / "MODEL_CARD.md").read_text(encoding="utf-8")
+    return (early_export / "1" / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def copied(early_run, early_export, tmp_path):
     """A copy of the run to change, and the metadata of its export."""
     run = Run(tmp_path / "copied")
     shutil.copytree(early_run.folder, run.folder)
-    return run, json.loads((early_export / "metadata.json").read_text())
+    return run, json.loads((early_export / "1" / "metadata.json").read_text())
 
 
 def test_the_front_matter_says_licence_language_task_and_scores(card, early_run):

@@ -158,7 +158,7 @@ def test_nothing_to_transcribe_gets_a_sentence(predict):
 def test_an_export_that_takes_no_waveforms_is_to_be_made_again(early_export, tmp_path, capsys):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").touch()
-    metadata = json.loads((early_export / "metadata.json").read_text())
+    metadata = json.loads((early_export / "1" / "metadata.json").read_text())
     (tmp_path / "metadata.json").write_text(json.dumps(metadata | {"signatures": ["features"]}))
     assert run_command(main, ["--model", str(tmp_path), str(tone(tmp_path / "a.wav"))]) == 1
     [line] = capsys.readouterr().err.splitlines()

@@ -94,7 +94,7 @@ def test_it_starts_as_the_run_of_the_frozen_encoder(make_config, released_config
 
 def test_waveforms_of_any_level_get_the_probabilities_of_the_run(released_run, tmp_path):
     assert "agrees with the run on 50 examples of stored clips to" in export(released_run, tmp_path / "export")
-    metadata = json.loads((tmp_path / "export" / "metadata.json").read_text())
+    metadata = json.loads((tmp_path / "export" / "1" / "metadata.json").read_text())
     assert (metadata["audio_features"], metadata["encoder"]["blocks"]) == (["waveform"], [2, 3])
     loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
     assert set(loaded.signatures["features"].structured_input_signature[1]) == {"waveform", "token_ids"}

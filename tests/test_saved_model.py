@@ -166,7 +166,9 @@ def to_features(run, metadata, waveform, transcripts):
 
 def test_the_features_signature_predicts_like_serving_default(loaded, early_run, early_export):
     waveform, transcripts = together(noise(20000), noise(9000)), ["oh no", ""]
-    features = to_features(early_run, json.loads((early_export / "metadata.json").read_text()), waveform, transcripts)
+    features = to_features(
+        early_run, json.loads((early_export / "1" / "metadata.json").read_text()), waveform, transcripts
+    )
     found = loaded.signatures["features"](**features)["probabilities"]
     np.testing.assert_allclose(found, serve(loaded, waveform, transcripts)["probabilities"], atol=1e-6)
     raw = {"waveform": tf.constant(waveform), "transcript": tf.constant(transcripts)}
@@ -225,7 +227,7 @@ def waveform_run(make_config, states_and_waveforms, fitted):
 def test_a_run_on_states_of_an_encoder_takes_waveforms_and_states(encoder_run, tmp_path):
     sentence = "50 examples of states of stored clips and 50 examples of generated clips (none stored) to"
     assert sentence in export(encoder_run, tmp_path / "export")
-    metadata = json.loads((tmp_path / "export" / "metadata.json").read_text())
+    metadata = json.loads((tmp_path / "export" / "1" / "metadata.json").read_text())
     assert (metadata["signatures"], metadata["audio_features"]) == (["serving_default", "features"], ["encoder"])
     assert (metadata["encoder"]["model"], metadata["encoder"]["blocks"]) == ("random.pt", [2, 3])
     loaded = tf.saved_model.load(str(tmp_path / "export" / "1"))
@@ -362,7 +364,7 @@ def test_stored_clips_get_the_probabilities_of_predictions_csv(early_export, ear
 
 
 def test_metadata_says_what_a_user_of_the_export_must_know(early_export):
-    metadata = json.loads((early_export / "metadata.json").read_text())
+    metadata = json.loads((early_export / "1" / "metadata.json").read_text())
     assert (metadata["modalities"], metadata["audio_features"]) == (["audio", "text"], ["log_mel"])
     assert metadata["marks"] == ["synthetic"]
     assert (metadata["sample_rate"], metadata["max_tokens"], metadata["run"]) == (16000, 64, "early")
@@ -381,7 +383,7 @@ def test_records_of_text_alone_are_compared_on_their_sentences(goemotions_export
 
 
 def test_an_export_of_several_emotions_names_those_of_predictions_csv(goemotions_export, goemotions_run):
-    metadata = json.loads((goemotions_export[1] / "metadata.json").read_text())
+    metadata = json.loads((goemotions_export[1] / "1" / "metadata.json").read_text())
     fold = goemotions_run.metadata().fold
     examples = read_examples(Path(goemotions_run.config().records), fold.validation, 100, fold.by)
     waveforms, transcripts = (
@@ -451,7 +453,7 @@ def test_an_export_of_enrolled_speakers_has_two_more_inputs(enrolled_export, enr
     }
     features = loaded.signatures["features"].structured_input_signature[1]
     assert set(features) == {"log_mel", "num_frames", "token_ids"}
-    metadata = json.loads((enrolled_export / "metadata.json").read_text())
+    metadata = json.loads((enrolled_export / "1" / "metadata.json").read_text())
     assert (metadata["normalise"], metadata["marks"]) == ("enrolled", ["synthetic", "enrolled speaker"])
 
 
@@ -545,7 +547,7 @@ def test_an_export_that_reads_video_takes_frames_in_both_signatures(seen_export,
     for name in ("serving_default", "features"):
         spec = loaded.signatures[name].structured_input_signature[1]["video_frames"]
         assert (spec.shape.as_list(), spec.dtype) == ([None, None, 32, 32, 1], tf.float32)
-    metadata = json.loads((seen_export / "metadata.json").read_text())
+    metadata = json.loads((seen_export / "1" / "metadata.json").read_text())
     assert metadata["modalities"] == ["audio", "text", "video"]
     assert metadata["video"] == {"num_frames": 4, "size": 32, "is_colour": False}
     assert loaded.signatures["serving_default"].structured_outputs["shares"].shape[1] == 3

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion_tf.exporting.interface import interface_of
 from emotion_tf.exporting.variables import StoredVariables
 from emotion_tf.runs.folder import Run
 from pipelines import audio, text
@@ -84,7 +85,7 @@ def _mode(normalisation: Normalisation | None) -> str:
 
 def write_saved_model(
     model: "keras.Model", encoder: "WhisperEncoder | None", metadata: dict[str, Any], run: Run, folder: Path
-) -> None:
+) -> dict[str, Any]:
     """Writes a model with its signatures.
 
     Args:
@@ -94,6 +95,9 @@ def write_saved_model(
       run: Whose tokenizer and normalisation become part of `serving_default`.
       folder: The version folder to make.
 
+    Returns:
+      Of each signature inputs and outputs, as metadata.json says them.
+
     Raises:
       InputError: Weights that the type of the variables does not hold.
 
@@ -102,7 +106,7 @@ def write_saved_model(
     """
     import tensorflow as tf
 
-    predict, specs = _predictions(model, metadata), _feature_specs(metadata)
+    predict, specs = predictions(model, metadata), feature_specs(metadata)
     tokenizer = run.tokenizer() or text.own_tokenizer()
     to_features, sums = raw_to_features(run, metadata, encoder, tokenizer), _waveform_to_sums(metadata, encoder)
     stored = StoredVariables([model, *([encoder] if encoder else [])], metadata["variables"])
@@ -110,38 +114,39 @@ def write_saved_model(
     def serve_raw(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         """Predicts from waveforms and words."""
         with stored.in_use():
-            return predict(to_features(_checked(raw)))
+            return predict(to_features(checked(raw)))
 
     def serve_features(features: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         """Predicts from the inputs of the model."""
         with stored.in_use():
-            return predict(_checked(features))
+            return predict(checked(features))
 
     def serve_inputs(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         """Computes the inputs of the model."""
-        return to_features(_checked(raw))
+        return to_features(checked(raw))
 
     module = tf.Module()
 
     def enrol(waveform: "tf.Tensor") -> "dict[str, tf.Tensor]":
         """Sums recordings of speakers."""
         with stored.in_use():
-            return sums(_checked({"waveform": waveform})["waveform"])
+            return sums(checked({"waveform": waveform})["waveform"])
 
     module.stored = stored.values  # The signatures share them.
     module.tokenizer = list(tokenizer.resources)
-    raw_specs = _raw_specs(metadata, specs)
-    module.serving_default = tf.function(serve_raw, input_signature=[raw_specs])
+    raw = raw_specs(metadata, specs)
+    module.serving_default = tf.function(serve_raw, input_signature=[raw])
     module.features = tf.function(serve_features, input_signature=[specs])
     if "to_features" in metadata["signatures"]:
-        module.to_features = tf.function(serve_inputs, input_signature=[raw_specs])
+        module.to_features = tf.function(serve_inputs, input_signature=[raw])
     if "enrol" in metadata["signatures"]:
-        module.enrol = tf.function(enrol, input_signature=[raw_specs["waveform"]])
+        module.enrol = tf.function(enrol, input_signature=[raw["waveform"]])
     signatures = {name: getattr(module, name) for name in metadata["signatures"]}
     tf.saved_model.save(module, str(folder), signatures)
+    return {name: interface_of(function, metadata) for name, function in signatures.items()}
 
 
-def _checked(inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+def checked(inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
     """Lets inputs of a signature pass that are numbers of the right size; a server answers others with status 400."""
     import tensorflow as tf
 
@@ -175,15 +180,10 @@ def raw_to_features(
       num_frames, columns], normalised, num_frames [batch], states of an encoder with num_steps, or the waveform at one
       level, token_ids [batch, num_tokens] and video_frames, as records and dataset have them.
     """
-    front_end, cut = audio.FrontEnd(**metadata["front_end"]), tokenizer or run.tokenizer() or text.own_tokenizer()
-    normalisation, names = run.normalisation(), audio.frame_names(metadata["audio_features"])
+    cut = tokenizer or run.tokenizer() or text.own_tokenizer()
+    normalisation, has_frames = run.normalisation(), bool(audio.frame_names(metadata["audio_features"]))
     begins_with_encoder = "waveform" in metadata["audio_features"]
-
-    def of_frames(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
-        """Computes the features of frames."""
-        features, num_frames = audio.frame_features(raw["waveform"], front_end, names)
-        features = {name: _cropped(values, num_frames) for name, values in features.items()}
-        return {**normalise(features, num_frames, normalisation, *speaker_of(raw)), "num_frames": num_frames}
+    of_frames = sound_to_features(run, metadata)
 
     def of_steps(raw: "dict[str, tf.Tensor]", encoder: "WhisperEncoder") -> "dict[str, tf.Tensor]":
         """Computes states."""
@@ -192,7 +192,7 @@ def raw_to_features(
 
     def to_features(raw: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         return {
-            **(of_frames(raw) if names else {}),
+            **(of_frames(raw) if has_frames else {}),
             **(of_steps(raw, encoder) if encoder else {}),
             **({"waveform": speech_encoder.levelled(raw["waveform"])} if begins_with_encoder else {}),
             "token_ids": cut(raw["transcript"], metadata["max_tokens"], raw.get("context")).to_tensor(),
@@ -200,6 +200,29 @@ def raw_to_features(
         }
 
     return to_features
+
+
+def sound_to_features(
+    run: Run, metadata: dict[str, Any]
+) -> "Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]":
+    """Makes the function from waveform and, where the run asks for them, `SPEAKER_INPUTS` to features of frames.
+
+    Args:
+      run: Whose normalisation it takes.
+      metadata: What `export_metadata` collected.
+
+    Returns:
+      A function to the audio features [batch, num_frames, columns], normalised, and num_frames [batch], as graph ops.
+    """
+    front_end, names = audio.FrontEnd(**metadata["front_end"]), audio.frame_names(metadata["audio_features"])
+    normalisation = run.normalisation()
+
+    def of_frames(raw: "Mapping[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        features, num_frames = audio.frame_features(raw["waveform"], front_end, names)
+        features = {name: _cropped(values, num_frames) for name, values in features.items()}
+        return {**normalise(features, num_frames, normalisation, *speaker_of(raw)), "num_frames": num_frames}
+
+    return of_frames
 
 
 def _cropped(values: "tf.Tensor", num_frames: "tf.Tensor") -> "tf.Tensor":
@@ -256,7 +279,7 @@ def _waveform_to_sums(
     return to_sums
 
 
-def _raw_specs(metadata: dict[str, Any], features: "dict[str, tf.TensorSpec]") -> "dict[str, tf.TensorSpec]":
+def raw_specs(metadata: dict[str, Any], features: "dict[str, tf.TensorSpec]") -> "dict[str, tf.TensorSpec]":
     """Describes the inputs of `serving_default`, given those of `features`."""
     import tensorflow as tf
 
@@ -273,7 +296,7 @@ def _raw_specs(metadata: dict[str, Any], features: "dict[str, tf.TensorSpec]") -
     return specs
 
 
-def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
+def feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
     """Describes the inputs of `features`: those of audio and text whatever the run reads, so that clients are alike.
 
     Frames of videos are large, and asked for only by a run that reads them.
@@ -296,7 +319,7 @@ def _feature_specs(metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":
     return specs
 
 
-def _predictions(
+def predictions(
     model: "keras.Model", metadata: dict[str, Any]
 ) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
     """Makes the function from features to the outputs of an export.

@@ -38,6 +38,9 @@ apart."""
 HALF_TOLERANCE = 1e-3
 """The same where variables are stored in float16."""
 
+MOST_ROWS = 500
+"""Utterances of the validation split that formats beside the SavedModel are compared over, one by one."""
+
 _SENTENCES = ("", "oh no", "what a lovely day", "the door is open")
 
 
@@ -80,6 +83,67 @@ def _expected(model: "keras.Model", features: "dict[str, tf.Tensor]", metadata: 
     """Computes the probabilities of a run outside of its export."""
     logits = model({key: features[key] for key in model.input}, training=False)
     return to_probabilities(logits, metadata["is_multi_label"]).numpy()
+
+
+def single_examples(
+    run: Run, model: "keras.Model", encoder: "WhisperEncoder | None", metadata: dict[str, Any]
+) -> "tuple[list[tuple[dict[str, np.ndarray], np.ndarray]], str]":
+    """Takes inputs of a run's model from its validation split, each at its own length.
+
+    Args:
+      run, model, encoder, metadata: As `verify_export` takes them.
+
+    Returns:
+      Inputs and probabilities [1, num_emotions] of up to `MOST_ROWS` utterances, every subset of modalities among
+      the first; and what they are, in words. Where the records are gone, they are what `verify_export` compares.
+    """
+    rows: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
+    try:
+        for features in _validation_batches(run, model):
+            rows += _rows_of(features, _expected(model, features, metadata))
+            if len(rows) >= MOST_ROWS:
+                break
+        return rows[:MOST_ROWS], "the validation split"
+    except InputError:
+        given, states, source = _raw_examples(run, metadata)
+    features = _features_of(run, metadata, given)
+    if encoder is not None:
+        features |= _states_of(run, encoder, given, states)
+    features = {name: features[name] for name in model.input}
+    return list(_rows_of(features, _expected(model, features, metadata))), source
+
+
+def _validation_batches(run: Run, model: "keras.Model") -> "Iterator[dict[str, tf.Tensor]]":
+    """Yields the inputs of a model of the validation split; in the first batch, modalities are taken away."""
+    from emotion_tf.evaluation.split import split_of, take_away
+    from emotion_tf.models.inputs import audio_features_of, modalities_of
+
+    modalities = modalities_of(model)
+    for index, features in enumerate(split_of(run, "validation", modalities, audio_features_of(model)).features):
+        own = {name: values for name, values in features.items() if name in model.input}
+        for modality, where in _absences(modalities) if index == 0 else ():
+            own = take_away(own, modality, where[: len(next(iter(own.values())))])
+        yield own
+
+
+def _rows_of(
+    features: "Mapping[str, tf.Tensor]", expected: "np.ndarray"
+) -> "Iterator[tuple[dict[str, np.ndarray], np.ndarray]]":
+    """Cuts a batch into its rows, without the padding behind each."""
+    arrays = {name: values.numpy() for name, values in features.items()}
+    for row in range(len(expected)):
+        one = {name: values[row : row + 1] for name, values in arrays.items()}
+        cut = {name: values if values.ndim < 2 else values[:, : _length(name, one)] for name, values in one.items()}
+        yield cut, expected[row : row + 1]
+
+
+def _length(name: str, one: "Mapping[str, np.ndarray]") -> int | None:
+    """Counts what is no padding of an input of one utterance; None: all of it."""
+    if name == "token_ids":
+        return max(1, int((one[name] != 0).sum()))
+    if name in ("waveform", "video_frames"):
+        return None
+    return max(1, int(one["num_steps" if name == "encoder" else "num_frames"][0]))
 
 
 def _write_examples(path: Path, arguments: "dict[str, np.ndarray]", expected: "np.ndarray") -> None:
@@ -134,7 +198,7 @@ def _raw_examples(run: Run, metadata: dict[str, Any]) -> "tuple[dict[str, np.nda
     if found.has_audio or metadata["video"]:
         kind = "stored clips"
     if found.has_audio and not found.has_waveform:
-        waveforms, states, kind = _noises(), [None] * NUM_CHECKED, "generated clips (none stored)"
+        waveforms, states, kind = noises(), [None] * NUM_CHECKED, "generated clips (none stored)"
     transcripts = np.array([one.transcript for one in chosen], object)
     given = {"waveforms": audio.pad_together(waveforms), "transcripts": transcripts}
     if metadata["context"]:
@@ -160,7 +224,7 @@ def _stored_examples(run: Run, metadata: dict[str, Any]) -> "list[Example]":
     return [stored[index % len(stored)] for index in range(NUM_CHECKED)]
 
 
-def _noises() -> "list[np.ndarray]":
+def noises() -> "list[np.ndarray]":
     """Makes waveforms of noise at the level of recordings, half a second to three seconds long, [num_samples] int16."""
     import numpy as np
 

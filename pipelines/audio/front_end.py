@@ -191,7 +191,8 @@ class Analysis:
         max_frames = tf.shape(features)[1]
         index = tf.minimum(self.first[:, tf.newaxis] + tf.range(max_frames), max_frames - 1)  # [batch, max_frames]
         features = tf.gather(features, index, axis=1, batch_dims=1)  # [batch, max_frames, columns]
-        is_frame = tf.sequence_mask(self.num_frames, max_frames)[:, :, tf.newaxis]  # [batch, max_frames, 1]
+        # Not tf.newaxis, which LiteRT does not have where the batch is not known.
+        is_frame = tf.expand_dims(tf.sequence_mask(self.num_frames, max_frames), 2)  # [batch, max_frames, 1]
         return tf.where(is_frame, features, silence)
 
 
@@ -281,7 +282,7 @@ def normalise(log_mel: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    is_frame = tf.sequence_mask(num_frames, tf.shape(log_mel)[1], dtype=log_mel.dtype)[:, :, tf.newaxis]
+    is_frame = tf.expand_dims(tf.sequence_mask(num_frames, tf.shape(log_mel)[1], dtype=log_mel.dtype), 2)
     count = tf.maximum(tf.cast(num_frames, log_mel.dtype), 1.0)[:, tf.newaxis, tf.newaxis]  # [batch, 1, 1]
     mean = tf.reduce_sum(log_mel * is_frame, axis=1, keepdims=True) / count  # [batch, 1, mel_bins]
     centred = log_mel - mean  # [batch, max_frames, mel_bins]

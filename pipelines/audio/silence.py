@@ -58,7 +58,7 @@ def _highest(values: tf.Tensor, width: int) -> tf.Tensor:
     """Takes the largest of the `width` values around each, [batch, max_frames]; there are none beyond the ends."""
     import tensorflow as tf
 
-    return tf.nn.max_pool1d(values[:, :, tf.newaxis], width, 1, "SAME")[:, :, 0]
+    return tf.squeeze(tf.nn.max_pool1d(tf.expand_dims(values, 2), width, 1, "SAME"), 2)
 
 
 def sustained_on_host(energy: np.ndarray, width: int) -> np.ndarray:

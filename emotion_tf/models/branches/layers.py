@@ -16,7 +16,8 @@ class PadFrames(keras.layers.Layer):
         self.multiple = multiple
 
     def call(self, inputs):
-        missing = -ops.shape(inputs)[1] % self.multiple
+        # Of no negative number: ONNX truncates where TensorFlow floors.
+        missing = (self.multiple - ops.shape(inputs)[1] % self.multiple) % self.multiple
         return ops.pad(inputs, [[0, 0], [0, missing]] + [[0, 0]] * (len(inputs.shape) - 2))
 
     def compute_output_shape(self, input_shape):
@@ -291,5 +292,5 @@ class StepMask(keras.layers.Layer):
 
 def step_mask(inputs, num_frames, stride: int):
     """Returns [batch, num_steps] bool: whether a step, of `stride` frames, holds a frame of the clip."""
-    steps = -(-num_frames // stride)
+    steps = (num_frames + stride - 1) // stride  # Of no negative number: ONNX truncates where TensorFlow floors.
     return ops.arange(ops.shape(inputs)[1], dtype="int32")[None, :] < ops.cast(steps, "int32")[:, None]
