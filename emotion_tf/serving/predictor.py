@@ -44,6 +44,7 @@ class Predictor:
       path: A run, an export folder, or a version folder in one.
 
     Attributes:
+      path: As it was given: newer versions may come there.
       folder: The version folder.
       metadata: What metadata.json of the export holds.
 
@@ -52,7 +53,8 @@ class Predictor:
     """
 
     def __init__(self, path: Path | str):
-        self.folder = find_version(Path(path))
+        self.path = Path(path)
+        self.folder = find_version(self.path)
         self.metadata = read_metadata(self.folder)
         self._loaded = load_saved_model(self.folder)
 

@@ -51,7 +51,7 @@ def open_container(path: Path, as_what: str = "a video") -> Iterator[Any]:
         # As a file, or a colon in its name would be read as a protocol; and what it names stays on this machine.
         with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
             yield container
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         if kind := foreign_kind(path):
@@ -228,6 +228,8 @@ class _Decoder:
             self.num_packets += 1
             try:
                 frames = packet.decode()
+            except MemoryError:  # FFmpeg's own is one of its errors, too.
+                raise
             except av.FFmpegError:
                 self.num_damaged += 1
                 continue
