@@ -1,5 +1,6 @@
 """Tests of emotion_tf.serving.client: what a server says reaches Python, over a real socket."""
 
+import contextlib
 import threading
 import time
 
@@ -13,19 +14,28 @@ from emotion_tf.serving.app import create_app
 from emotion_tf.serving.server_settings import ServerSettings
 
 
-@pytest.fixture(scope="module")
-def url(loud_predictor):
-    """The address of a server in a thread."""
-    app = create_app({"default": loud_predictor}, ServerSettings(tokens=(TOKEN,), max_seconds=5))
+@contextlib.contextmanager
+def serving(predictor, settings):
+    """Serves in a thread; yields the address."""
+    app = create_app({"default": predictor}, settings)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def url(loud_predictor):
+    """The address of a server."""
+    with serving(loud_predictor, ServerSettings(tokens=(TOKEN,), max_seconds=5)) as url:
+        yield url
 
 
 @pytest.fixture
