@@ -23,6 +23,7 @@ class Server:
     Args:
       model: A run, or an export folder.
       flags: Further ones of the command.
+      module: Which is started; answers at /readyz.
 
     Attributes:
       url: Its address.
@@ -30,12 +31,12 @@ class Server:
       seconds_to_ready: From its start to its first readiness.
     """
 
-    def __init__(self, model: Path, *flags: str):
+    def __init__(self, model: Path, *flags: str, module: str = "emotion_tf.serve"):
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             port = one.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self._command = [sys.executable, "-m", "emotion_tf.serve", "--model", str(model), "--port", str(port), *flags]
+        self._command = [sys.executable, "-m", module, "--model", str(model), "--port", str(port), *flags]
         self.process: Any = None
         self.seconds_to_ready = 0.0
 

@@ -27,7 +27,7 @@ import wave
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -142,11 +142,11 @@ def _of_schema(url: str, count: int, seed: int) -> Iterator[_Request]:
     connection.request("GET", "/openapi.json")
     schema = openapi.from_dict(json.loads(connection.getresponse().read()))
     connection.close()
-    operations = [one.ok() for one in schema.get_all_operations()]
+    operations = [found.ok() for found in cast(Any, schema.get_all_operations())]
     # All examples at once, operation by operation, and then in turn: hypothesis gives no single ones.
     drawn = [_examples(one, -(-count // len(operations)), seed) for one in operations]
     for case in filter(None, itertools.chain.from_iterable(itertools.zip_longest(*drawn))):
-        yield f"{case.method} {case.formatted_path} {case.body!r}", lambda case=case: _call(case, url)
+        yield f"{case.method} {case.formatted_path} {case.body!r}", functools.partial(_call, case, url)
 
 
 def _examples(operation: Any, count: int, seed: int) -> list[Any]:
