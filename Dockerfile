@@ -10,7 +10,7 @@ RUN python -m pip install --no-cache-dir -c requirements.txt ".[serve]" && usera
 
 # Uploads lie here until they are decoded: --read-only and --tmpfs /tmp leave nothing else to write to.
 ENV TMPDIR=/tmp PYTHONUNBUFFERED=1
-USER server
+USER 1000
 EXPOSE 8501
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --start-period=60s CMD ["python", "-c", \
