@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion_tf.serving.loading import find_version
 from emotion_tf.serving.predictor import Predictor
+from emotion_tf.serving.ray_cluster import Cluster, deployed, wait_for_signal
 from emotion_tf.serving.server_settings import DEFAULT_MODEL, ServerSettings
 from pipelines.command import InputError, run_command
 from pipelines.files import stop_on_unreadable
@@ -38,6 +40,8 @@ def main(argv: list[str] | None = None) -> None:
     settings, models = settings_of(arguments), models_of(arguments.model)
     if (arguments.tls_cert is None) != (arguments.tls_key is None):
         raise InputError("--tls-cert and --tls-key belong together: give both, or none.")
+    if arguments.replicas < 1:
+        raise InputError("--replicas cannot work: give at least 1.")
     for path in filter(None, (arguments.tls_cert, arguments.tls_key)):
         stop_on_unreadable(path)
     try:
@@ -46,11 +50,27 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"the server needs {error.name}: python -m pip install 'emotion_tf[serve]'.") from None
     if not settings.tokens and not _is_loopback(arguments.host):
         print(f"note: {arguments.host} may be reached by others, and no --tokens are asked for.", file=sys.stderr)
+    if arguments.ray is not None:
+        _serve_on_ray(arguments, models, settings)
+        return
     # Before models are loaded, which takes seconds.
     with bound_socket(arguments.host, arguments.port) as bound:
         predictors = {name: Predictor(path) for name, path in models.items()}
         app = create_app(predictors, settings, _transcriber(arguments))
         _run(app, bound, arguments, settings)
+
+
+def _serve_on_ray(arguments: argparse.Namespace, models: dict[str, Path], settings: ServerSettings) -> None:
+    """Serves on a cluster until a signal comes."""
+    if arguments.whisper_model or arguments.language or arguments.device:
+        raise InputError("--ray transcribes with whisper's usual model: leave the flags of transcription out.")
+    for path in models.values():
+        find_version(path)
+    tls = (str(arguments.tls_cert), str(arguments.tls_key)) if arguments.tls_cert else None
+    cluster = Cluster(arguments.ray, arguments.replicas, host=arguments.host, port=arguments.port, tls=tls)
+    with deployed(models, settings, cluster):
+        print(f"serving on {arguments.host}, port {arguments.port} of each node", file=sys.stderr)
+        wait_for_signal()
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -177,6 +197,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     sentence = "Look for a new version of each model so often; 0: never."
     add_flag(parser, "--poll-seconds", sentence, type=float, default=ServerSettings().poll_seconds, metavar="SECONDS")
+    sentence = "Serve on this Ray cluster: local starts one on this machine; auto finds one; or the address of a head."
+    add_flag(parser, "--ray", sentence, metavar="local|auto|ADDRESS", shown="without Ray")
+    sentence = "With --ray: run at most so many replicas, as many as are needed."
+    add_flag(parser, "--replicas", sentence, "at least 1", type=int, default=1, metavar="N")
     add_whisper_arguments(parser.add_argument_group("transcription, where a request asks for it"))
     _add_access_flags(parser.add_argument_group("access"))
     _add_limit_flags(parser.add_argument_group("limits"))
