@@ -14,12 +14,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.memory import children_of, resident_mib
 from benchmarks.result_files import commit, read_result, write_result
 from pipelines import audio
 from pipelines.command import InputError, run_command
@@ -97,29 +97,8 @@ def _write(path: Path, files: list[Path], minutes: float) -> None:
 def _watch(process: subprocess.Popen[str], peaks: list[float]) -> None:
     """Keeps the most memory that a process and its children hold together, in MiB."""
     while process.poll() is None:
-        peaks[0] = max(peaks[0], sum(_resident_mib(number) for number in [process.pid, *_children(process.pid)]))
+        peaks[0] = max(peaks[0], sum(resident_mib(number) for number in [process.pid, *children_of(process.pid)]))
         time.sleep(0.2)
-
-
-def _children(parent: int) -> Iterator[int]:
-    """Yields the ids of all processes below one."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            yield int(path.parent.name)
-            yield from _children(int(path.parent.name))
-
-
-def _resident_mib(number: int) -> float:
-    """Returns the memory of a process that no other one has (proportional set size), in MiB; 0 of one that ended."""
-    try:
-        lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 if __name__ == "__main__":

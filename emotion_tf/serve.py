@@ -14,11 +14,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion_tf.serving.loading import find_version
 from emotion_tf.serving.predictor import Predictor
+from emotion_tf.serving.ray_cluster import Cluster, deployed, wait_for_signal
 from emotion_tf.serving.server_settings import DEFAULT_MODEL, ServerSettings
 from pipelines.command import InputError, run_command
 from pipelines.files import stop_on_unreadable
 from pipelines.parsers import Group, add_flag, command_parser
+from pipelines.processes import num_cores
+from pipelines.transcripts.transcriber import Transcriber, WhisperSettings, add_whisper_arguments
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -36,6 +40,8 @@ def main(argv: list[str] | None = None) -> None:
     settings, models = settings_of(arguments), models_of(arguments.model)
     if (arguments.tls_cert is None) != (arguments.tls_key is None):
         raise InputError("--tls-cert and --tls-key belong together: give both, or none.")
+    if arguments.replicas < 1:
+        raise InputError("--replicas cannot work: give at least 1.")
     for path in filter(None, (arguments.tls_cert, arguments.tls_key)):
         stop_on_unreadable(path)
     try:
@@ -44,10 +50,27 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"the server needs {error.name}: python -m pip install 'emotion_tf[serve]'.") from None
     if not settings.tokens and not _is_loopback(arguments.host):
         print(f"note: {arguments.host} may be reached by others, and no --tokens are asked for.", file=sys.stderr)
+    if arguments.ray is not None:
+        _serve_on_ray(arguments, models, settings)
+        return
     # Before models are loaded, which takes seconds.
     with bound_socket(arguments.host, arguments.port) as bound:
-        app = create_app({name: Predictor(path) for name, path in models.items()}, settings)
+        predictors = {name: Predictor(path) for name, path in models.items()}
+        app = create_app(predictors, settings, _transcriber(arguments))
         _run(app, bound, arguments, settings)
+
+
+def _serve_on_ray(arguments: argparse.Namespace, models: dict[str, Path], settings: ServerSettings) -> None:
+    """Serves on a cluster until a signal comes."""
+    if arguments.whisper_model or arguments.language or arguments.device:
+        raise InputError("--ray transcribes with whisper's usual model: leave the flags of transcription out.")
+    for path in models.values():
+        find_version(path)
+    tls = (str(arguments.tls_cert), str(arguments.tls_key)) if arguments.tls_cert else None
+    cluster = Cluster(arguments.ray, arguments.replicas, host=arguments.host, port=arguments.port, tls=tls)
+    with deployed(models, settings, cluster):
+        print(f"serving on {arguments.host}, port {arguments.port} of each node", file=sys.stderr)
+        wait_for_signal()
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -95,6 +118,12 @@ def _run(app: "FastAPI", bound: socket.socket, arguments: argparse.Namespace, se
     uvicorn.Server(config).run(sockets=[bound])
 
 
+def _transcriber(arguments: argparse.Namespace) -> Transcriber | None:
+    """Loads the whisper model that is named; the usual one waits until somebody asks for it."""
+    named = (arguments.whisper_model, arguments.language, arguments.device)
+    return Transcriber(WhisperSettings.of(arguments)) if any(named) else None
+
+
 def models_of(given: list[str]) -> dict[str, Path]:
     """Reads `NAME=DIR` and `DIR`, which is called `default`.
 
@@ -128,6 +157,9 @@ def settings_of(arguments: argparse.Namespace) -> ServerSettings:
         timeout_seconds=arguments.timeout,
         batch_wait_seconds=arguments.batch_wait_ms / 1000,
         max_waiting=arguments.max_waiting,
+        num_workers=num_cores() if arguments.workers is None else arguments.workers,
+        worker_memory_bytes=arguments.worker_memory_mib * _MIB,
+        poll_seconds=arguments.poll_seconds,
         tokens=_tokens(arguments.tokens) if arguments.tokens else (),
         origins=tuple(arguments.allow_origin),
     )
@@ -160,6 +192,16 @@ def make_parser() -> argparse.ArgumentParser:
     add_flag(parser, "--model", sentence, action="append", required=True, metavar="[NAME=]RUN")
     add_flag(parser, "--host", "Listen at this address.", default="127.0.0.1", metavar="ADDRESS")
     add_flag(parser, "--port", "Listen at this port.", type=int, default=8501, metavar="N")
+    add_flag(
+        parser, "--workers", "Decode in so many processes.", type=int, default=None, metavar="N", shown="one a core"
+    )
+    sentence = "Look for a new version of each model so often; 0: never."
+    add_flag(parser, "--poll-seconds", sentence, type=float, default=ServerSettings().poll_seconds, metavar="SECONDS")
+    sentence = "Serve on this Ray cluster: local starts one on this machine; auto finds one; or the address of a head."
+    add_flag(parser, "--ray", sentence, metavar="local|auto|ADDRESS", shown="without Ray")
+    sentence = "With --ray: run at most so many replicas, as many as are needed."
+    add_flag(parser, "--replicas", sentence, "at least 1", type=int, default=1, metavar="N")
+    add_whisper_arguments(parser.add_argument_group("transcription, where a request asks for it"))
     _add_access_flags(parser.add_argument_group("access"))
     _add_limit_flags(parser.add_argument_group("limits"))
     return parser
@@ -182,6 +224,7 @@ def _add_limit_flags(group: Group) -> None:
         ("--max-seconds", "Refuse longer utterances, of at most 30 s.", usual.max_seconds, "SECONDS"),
         ("--max-timeline-seconds", "Refuse longer recordings.", usual.max_timeline_seconds, "SECONDS"),
         ("--timeout", "Answer 504 after this time.", usual.timeout_seconds, "SECONDS"),
+        ("--worker-memory-mib", "End the decoding of what takes more memory.", usual.worker_memory_bytes / _MIB, "MIB"),
         ("--batch-wait-ms", "Wait so long for utterances to predict together.", 1000 * usual.batch_wait_seconds, "MS"),
     ):
         add_flag(group, flag, sentence, above, type=float, default=default, metavar=unit)

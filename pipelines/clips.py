@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipelines import isolation
 from pipelines.audio.file_facts import FileFacts
-from pipelines.audio.quality import Quality
+from pipelines.audio.quality import Quality, inspect
 from pipelines.audio.recording import LONGEST_SECONDS, Recording, read_recording
 from pipelines.audio.silence import TRIM_DB
 from pipelines.audio.sound import Extent, NoSamplesError, NoSoundError
@@ -90,6 +90,16 @@ def read_clip(
     return clip._replace(
         frames=isolation.read_file(_read_frames, video_path, video_settings, span, segment, longest_seconds)
     )
+
+
+def read_inspected(*files: Any, **options: Any) -> Clip:
+    """Reads a clip as `read_clip` does, with the same arguments, and inspects it."""
+    return inspected(read_clip(*files, **options))
+
+
+def inspected(clip: Clip) -> Clip:
+    """Adds what is found in the waveform of a clip."""
+    return clip._replace(quality=inspect(clip.waveform, clip.peak, clip.bits))
 
 
 def read_segment(

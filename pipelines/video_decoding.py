@@ -171,6 +171,8 @@ def _decoded(container: Any, stream: Any, most_damaged: float) -> Iterator[Any]:
     for packet in container.demux(stream):
         try:
             yield from packet.decode()
+        except MemoryError:  # FFmpeg's own is one of its errors, too.
+            raise
         except av.FFmpegError:
             num_damaged += 1
             if num_damaged > most_damaged:

@@ -1,19 +1,30 @@
 """Tests of emotion_tf.serving.app: routes for recordings, limits and pages, each fault with its status and sentence."""
 
+import collections
+import functools
 import io
 import json
+import os
+import shutil
+import sys
+import tempfile
 import threading
 import time
 import wave
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from test_isolation import end
 
+from emotion_tf.serving import Predictor
 from emotion_tf.serving.app import create_app
 from emotion_tf.serving.server_settings import ServerSettings
+from pipelines.clips import read_inspected
 from pipelines.command import InputError
+from pipelines.transcripts.transcriber import Transcription
 
 
 def wav(seconds=1.0, sample_rate=16000, loudness=0.1):
@@ -136,14 +147,14 @@ def test_an_unknown_model_route_or_method_is_said(client):
 def test_a_request_that_takes_too_long_gets_504(loud_predictor, monkeypatch):
     app = create_app({"default": loud_predictor}, ServerSettings(timeout_seconds=0.2))
     with TestClient(app) as client:
-        monkeypatch.setattr(app.state.service, "_read", lambda *given: time.sleep(0.5))
+        monkeypatch.setattr(app.state.service, "_given", lambda *given: time.sleep(0.5))
         assert "within 0.2 s" in one_sentence(client.post("/v1/classify", files={"file": wav()}), 504)
 
 
 def test_more_requests_than_allowed_get_503_at_once(loud_predictor, monkeypatch):
     app = create_app({"default": loud_predictor}, ServerSettings(max_requests=1))
-    read, free = app.state.service._read, threading.Event()
-    monkeypatch.setattr(app.state.service, "_read", lambda *given: free.wait(10) and read(*given))
+    read, free = app.state.service._given, threading.Event()
+    monkeypatch.setattr(app.state.service, "_given", lambda *given: free.wait(10) and read(*given))
     with TestClient(app) as client, ThreadPoolExecutor(1) as pool:
         slow = pool.submit(client.post, "/v1/classify", files={"file": wav()})
         while "emotion_tf_requests_under_way 1.0" not in app.state.service.metrics.page().decode():
@@ -160,10 +171,95 @@ def test_more_requests_than_allowed_get_503_at_once(loud_predictor, monkeypatch)
 def test_a_full_queue_gets_503_at_once(loud_predictor):
     app = create_app({"default": loud_predictor}, ServerSettings(max_waiting=1))
     with TestClient(app) as client:
-        app.state.service.models["default"].queue._num_running = 1
+        app.state.service.model("default").queue._num_running = 1
         response = client.post("/v1/classify", files={"file": wav()})
         assert "wait for the model" in one_sentence(response, 503)
         assert response.headers["retry-after"] == "1"
+
+
+def test_uploads_are_decoded_side_by_side_and_one_that_ends_its_process_costs_one_request(loud_predictor, monkeypatch):
+    """Each of two decoders waits until the other one has begun."""
+    app = create_app({"default": loud_predictor}, ServerSettings(num_workers=2))
+    with TestClient(app) as client, ThreadPoolExecutor(2) as pool, tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr("emotion_tf.serving.service.read_inspected", functools.partial(meet_and_read, folder))
+        found = list(pool.map(lambda _: client.post("/v1/classify", files={"file": wav()}), range(2)))
+        assert [one.json()["seconds"] for one in found] == [1, 1]
+        monkeypatch.setattr("emotion_tf.serving.service.read_inspected", end)
+        assert "ended the process that decodes it" in one_sentence(
+            client.post("/v1/classify", files={"file": b"x"}), 422
+        )
+        monkeypatch.undo()
+        assert client.post("/v1/classify", files={"file": wav()}).status_code == 200
+
+
+def meet_and_read(folder, path, *arguments):
+    """Reads a file once two processes have begun to read one."""
+    (Path(folder) / str(os.getpid())).touch()
+    for _ in range(1000):
+        if len(list(Path(folder).iterdir())) == 2:
+            return read_inspected(path, *arguments)
+        time.sleep(0.01)
+    raise InputError("nobody else came")
+
+
+def test_a_recording_that_takes_too_much_memory_gets_a_sentence(loud_predictor, monkeypatch):
+    app = create_app({"default": loud_predictor}, ServerSettings(num_workers=1, worker_memory_bytes=2**28))
+    with TestClient(app) as client:
+        assert client.post("/v1/classify", files={"file": wav()}).status_code == 200
+        monkeypatch.setattr("emotion_tf.serving.service.read_inspected", fill_memory)
+        sentence = one_sentence(client.post("/v1/classify", files={"file": wav()}), 422)
+        assert sentence.startswith("the recording does not fit into the 256 MiB of memory")
+        monkeypatch.undo()
+        assert client.post("/v1/classify", files={"file": wav()}).status_code == 200
+
+
+def fill_memory(*arguments):
+    return len(np.ones(2**29, np.uint8))
+
+
+def words(waveform, peak=None):
+    """A transcriber that finds two words."""
+    return Transcription("oh no", len(waveform) / 16000)
+
+
+words.remarks = lambda found: ["transcribed by nobody"]
+
+
+def test_words_are_found_where_a_request_asks_for_them(loud_predictor):
+    with TestClient(create_app({"default": loud_predictor}, transcriber=words)) as client:
+        found = client.post("/v1/classify", files={"file": wav()}, data={"transcribe": "true"}).json()
+        assert (found["transcript"], found["warnings"][0]) == ("oh no", "transcribed by nobody")
+        assert client.post("/v1/classify", files={"file": wav()}).json()["transcript"] == ""
+        for files in ({"file": wav(), "transcript": (None, "oh")}, {"transcript": (None, "oh")}):
+            refused = client.post("/v1/classify", files={**files, "transcribe": (None, "true")})
+            assert "transcribe finds the words of file" in one_sentence(refused, 422)
+
+
+def test_a_server_without_whisper_says_so(loud_predictor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "whisper", None)
+    with TestClient(create_app({"default": loud_predictor})) as client:
+        refused = client.post("/v1/classify", files={"file": wav()}, data={"transcribe": "true"})
+        assert "cannot transcribe: whisper is not installed" in one_sentence(refused, 501)
+
+
+def test_a_new_version_is_served_and_none_of_the_requests_of_the_old_one_is_lost(loud_export, tmp_path, caplog):
+    shutil.copytree(loud_export, tmp_path / "export")
+    app = create_app({"default": Predictor(tmp_path / "export")}, ServerSettings(poll_seconds=0.05))
+    with TestClient(app) as client, client.websocket_connect("/v1/stream") as socket, caplog.at_level("INFO"):
+        (tmp_path / "export" / "8").mkdir()
+        (tmp_path / "export" / "8" / "saved_model.pb").write_bytes(b"nothing")  # Does not load: the old one stays.
+        statuses = collections.Counter()
+        while "version refused" not in caplog.text:
+            statuses[client.post("/v1/classify", files={"file": wav()}).status_code] += 1
+        assert client.get("/v1/models/default").json()["model_version_status"][0]["version"] == "7"
+        shutil.copytree(loud_export / "7", tmp_path / "export" / "10")
+        while client.get("/v1/models/default").json()["model_version_status"][0]["version"] != "10":
+            statuses[client.post("/v1/classify", files={"file": wav()}).status_code] += 1
+        assert set(statuses) == {200}
+        assert 'emotion_tf_model_version{model="default"} 10.0' in client.get("/metrics").text
+        assert client.get("/v1/models/default/versions/7").status_code == 404
+        socket.send_bytes(bytes(16000))
+        assert socket.receive_json()["end"] == 0.5
 
 
 TOKEN = "a-long-token-of-one-client"

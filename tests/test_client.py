@@ -1,7 +1,11 @@
 """Tests of emotion_tf.serving.client: what a server says reaches Python, over a real socket."""
 
+import contextlib
+import socket
 import threading
 import time
+import urllib.parse
+import urllib.request
 
 import numpy as np
 import pytest
@@ -11,21 +15,31 @@ from test_serve import TOKEN, voice, wav
 from emotion_tf.serving import Client, ServerError
 from emotion_tf.serving.app import create_app
 from emotion_tf.serving.server_settings import ServerSettings
+from emotion_tf.serving.service import Service
 
 
-@pytest.fixture(scope="module")
-def url(loud_predictor):
-    """The address of a server in a thread."""
-    app = create_app({"default": loud_predictor}, ServerSettings(tokens=(TOKEN,), max_seconds=5))
+@contextlib.contextmanager
+def serving(predictor, settings):
+    """Serves in a thread; yields the address."""
+    app = create_app({"default": predictor}, settings)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def url(loud_predictor):
+    """The address of a server."""
+    with serving(loud_predictor, ServerSettings(tokens=(TOKEN,), max_seconds=5)) as url:
+        yield url
 
 
 @pytest.fixture
@@ -73,3 +87,34 @@ def test_a_file_or_words_alone_are_sent_whatever_the_name_of_the_file_is(client,
     file.write_bytes(wav(0.5))
     assert client.classify(file)["seconds"] == 0.5
     assert client.classify(transcript="oh")["file"] is None
+
+
+def test_a_client_that_leaves_frees_its_work(loud_predictor, monkeypatch):
+    free = threading.Event()
+    read = Service._given
+    monkeypatch.setattr(Service, "_given", lambda *given: free.wait(30) and read(*given))
+    with serving(loud_predictor, ServerSettings(num_workers=1)) as url:
+        host = urllib.parse.urlsplit(url)
+        content = b"--x\r\nContent-Disposition: form-data; name=transcript\r\n\r\noh\r\n--x--\r\n"
+        kind = "Content-Type: multipart/form-data; boundary=x"
+        head = f"POST /v1/classify HTTP/1.1\r\nHost: a\r\n{kind}\r\nContent-Length: {len(content)}\r\n\r\n"
+        with socket.create_connection((host.hostname, host.port)) as connection:
+            connection.sendall(head.encode() + content)
+            wait_for(url, "emotion_tf_requests_under_way 2.0")  # The one that asks for this is the other.
+        wait_for(url, "emotion_tf_requests_under_way 1.0")
+        assert 'route="/v1/classify",status="499"' in page(url)
+        free.set()
+        assert Client(url).classify(transcript="oh")["emotion"] == "calm"
+
+
+def page(url):
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        return answer.read().decode()
+
+
+def wait_for(url, line):
+    for _ in range(500):
+        if line in page(url):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{line} does not come")

@@ -1,5 +1,6 @@
 """Tests of pipelines.audio.container: sound out of what phones, messengers and browsers record."""
 
+import wave
 from fractions import Fraction
 
 import av
@@ -181,6 +182,25 @@ def test_a_long_file_that_states_its_length_is_refused_before_it_is_decoded(tmp_
     monkeypatch.delattr(container._Decoder, "decode")
     with pytest.raises(InputError, match=r"a is 2 s long, and an utterance has at most 1 s"):
         read(path, 0.0, 99.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "ffconcat version 1.0\nfile sound.wav\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsound.wav\n#EXT-X-ENDLIST\n",
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".m3u8"])
+def test_a_list_of_other_files_reads_none_of_them(tmp_path, content, suffix):
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(bytes(32000))
+    assert read_track(tmp_path / "sound.wav", Extent()).channels.shape == (16000, 1)
+    path = tmp_path / f"list{suffix}"
+    path.write_text(content)
+    with pytest.raises(InputError, match="cannot be read as audio or video"):
+        read_track(path, Extent())
 
 
 def test_a_long_stream_is_refused_when_it_becomes_too_long(tmp_path):

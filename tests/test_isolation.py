@@ -1,10 +1,12 @@
 """Tests of pipelines.isolation: a function may end its process, and costs one call."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,7 +72,7 @@ def test_an_interrupted_call_leaves_no_answer_behind(monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(isolation._process._pipe, "recv", interrupted)
+    monkeypatch.setattr(isolation._shared._seats[0]._process._pipe, "recv", interrupted)
     with pytest.raises(KeyboardInterrupt):
         isolation.call(len, "abc")
     assert isolation.call(len, "abcd") == 4
@@ -113,3 +115,55 @@ def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_is_read(tmp_pat
 def _sleep(path, seconds):
     time.sleep(seconds)
     return path.name
+
+
+def test_as_many_calls_run_at_once_as_there_are_processes():
+    processes = isolation.Processes(2)
+    with ThreadPoolExecutor(3) as pool:
+        found = [pool.submit(processes.call, _pid_after, 0.3) for _ in range(3)]
+        assert len({one.result() for one in found}) == 2
+    processes.end()
+    assert processes.call(len, "abc") == 3
+    processes.end()
+
+
+def _pid_after(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def test_iterators_keep_their_process_and_are_spread(tmp_path):
+    processes = isolation.Processes(2)
+    iterators = [processes.iterate_file(_pids, tmp_path) for _ in range(2)]
+    found = [[next(one) for one in iterators] for _ in range(3)]
+    assert found[0] == found[1] == found[2]
+    assert len(set(found[0])) == 2
+    assert processes.call(os.getpid) in found[0]
+    for one in iterators:
+        one.close()
+    processes.end()
+
+
+def _pids(path):
+    while True:
+        yield os.getpid()
+
+
+def test_what_takes_more_memory_than_allowed_gets_a_sentence_and_the_next_one_is_read(tmp_path):
+    processes = isolation.Processes(1, memory_bytes=2**28)
+    for amount, wanted in ((2**24, None), (2**29, r"b\.wav does not fit into the 256 MiB of memory"), (2**24, None)):
+        with pytest.raises(InputError, match=wanted) if wanted else contextlib.nullcontext():
+            assert processes.read_file(_fill, tmp_path / "b.wav", amount) == amount
+    processes.end()
+
+
+def _fill(path, amount):
+    return len(bytearray(amount))
+
+
+def test_calls_of_a_function_that_was_called_there_need_no_process_of_their_own(tmp_path):
+    assert isolation.call(_nested) == isolation.call(os.getpid)
+
+
+def _nested():
+    return isolation.call(os.getpid)

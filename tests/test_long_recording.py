@@ -97,3 +97,14 @@ def test_another_process_yields_the_same_blocks(tmp_path):
     here, there = read_blocks(tmp_path / "tone.wav"), isolation.iterate_file(read_blocks, tmp_path / "tone.wav")
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(one.waveform, other.waveform)
+
+
+def test_flac_whose_decoder_loses_its_way_gets_a_sentence(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).standard_normal(32000) / 10, 16000)
+    content = path.read_bytes()
+    path.write_bytes(content[:14000] + bytes(400) + content[14400:])
+    with pytest.raises(soundfile.SoundFileError):
+        soundfile.read(path)
+    with pytest.raises(InputError, match=r"cut off or damaged 2\.0 s before its end"):
+        list(read_blocks(path, 0.5))

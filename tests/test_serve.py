@@ -1,13 +1,16 @@
 """Tests of emotion_tf.serve: its flags, a process that serves, and how it ends."""
 
+import contextlib
 import io
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import wave
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trustme
 
 from emotion_tf import serve
 from emotion_tf.serving import Client, Predictor, ServerError
@@ -43,28 +47,34 @@ def free_port():
         return one.getsockname()[1]
 
 
+@contextlib.contextmanager
+def started(model, folder, port, *flags, context=None):
+    """A process that serves: its URL and itself; killed at the end, if it still runs."""
+    command = [sys.executable, "-m", "emotion_tf.serve", "--model", str(model), "--port", str(port), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            url = f"{'https' if context else 'http'}://127.0.0.1:{port}"
+            _wait_until_ready(url, process, context)
+            yield url, process
+        finally:
+            process.kill()
+
+
 @pytest.fixture
 def server(loud_export, tmp_path):
-    """A process that serves: its URL and itself."""
-    tokens, port = tmp_path / "tokens.txt", free_port()
+    """A process that serves with a token."""
+    tokens = tmp_path / "tokens.txt"
     tokens.write_text(f"# of one client\n{TOKEN}\n")
-    command = [sys.executable, "-m", "emotion_tf.serve", "--model", str(loud_export), "--port", str(port)]
-    command += ["--tokens", str(tokens), "--max-seconds", "5"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(url, process)
-        yield url, process
-        process.kill()
+    with started(loud_export, tmp_path, free_port(), "--tokens", str(tokens), "--max-seconds", "5") as found:
+        yield found
 
 
-def _wait_until_ready(url, process):
+def _wait_until_ready(url, process, context):
     for _ in range(600):
         assert process.poll() is None, process.stderr.read()
         try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5, context=context):
                 return
         except OSError:
             time.sleep(0.1)
@@ -94,6 +104,45 @@ def _finishes(client, process):
     lines = process.stderr.read().splitlines()
     assert re.search(r'"route": "/v1/classify", "status": 200', "\n".join(lines))
     assert not [line for line in lines if "Traceback" in line or TOKEN in line]
+
+
+@pytest.mark.slow
+def test_tls_is_spoken_and_a_killed_server_starts_again(loud_export, tmp_path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.private_key_pem.write_to_path(str(key))
+    for part in certificate.cert_chain_pems:
+        part.write_to_path(str(cert), append=True)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    port, flags = free_port(), ("--tls-cert", str(cert), "--tls-key", str(key), "--workers", "1")
+    for _ in range(2):
+        with started(loud_export, tmp_path, port, *flags, context=context) as (url, process):
+            client = Client(url, context=context)
+            assert client.classify(wav(1))["seconds"] == 1
+            assert list(client.stream([voice(1)]))[-1]["end"] == 1
+            with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+                Client(url).classify(wav(1))
+            with pytest.raises(OSError, match=r"(?i)reset|closed|disconnected"):
+                Client(url.replace("https", "http")).classify(wav(1))
+            decoders = _children(process.pid)
+            assert decoders
+            process.kill()
+        _wait_until_gone(decoders)
+
+
+def _children(parent):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=True)
+    return [int(one) for one in found.stdout.split()]
+
+
+def _wait_until_gone(processes):
+    for _ in range(100):
+        if not any(Path(f"/proc/{one}").exists() for one in processes):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the processes that decode are still there")
 
 
 def test_a_port_that_another_program_has_gets_a_sentence():
@@ -130,6 +179,9 @@ def test_models_are_named_or_called_default():
         (["--max-requests", "0"], "--max-requests cannot work"),
         (["--timeout", "nan"], "--timeout cannot work"),
         (["--batch-wait-ms", "-1"], "--batch-wait-ms"),
+        (["--workers", "0"], "--workers cannot work"),
+        (["--worker-memory-mib", "0"], "--worker-memory-mib cannot work"),
+        (["--poll-seconds", "-1"], "--poll-seconds cannot work"),
         (["--port", "99999"], "--port 99999 is none"),
         (["--port", "-1"], "--port -1 is none"),
         (["--host", "256.0.0.1"], "256.0.0.1, port 8501 cannot be taken"),

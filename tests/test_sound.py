@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,10 @@ def test_only_the_part_that_is_read_counts():
 
 def test_a_sample_rate_that_no_recording_has_is_refused():
     check_rate(FILE, 1000)
-    with pytest.raises(InputError, match=r"a\.wav states a sample rate of 999 Hz"):
-        check_rate(FILE, 999)
+    check_rate(FILE, 1_536_000)
+    for rate in (999, 1_536_001, 1e30, float("inf"), float("nan")):
+        with pytest.raises(InputError, match=rf"a\.wav states a sample rate of {re.escape(str(rate))} Hz"):
+            check_rate(FILE, rate)
 
 
 def test_an_error_of_another_process_says_the_same_and_takes_advice():

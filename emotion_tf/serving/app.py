@@ -18,20 +18,26 @@ from emotion_tf.serving.guard import LOG, RETRY_AFTER, Guard, refusal
 from emotion_tf.serving.metrics import CONTENT_TYPE
 from emotion_tf.serving.predictor import Predictor
 from emotion_tf.serving.server_settings import ServerSettings
-from emotion_tf.serving.service import NotServedError, Service
+from emotion_tf.serving.service import NotServedError, NotTranscribedError, Service
 from pipelines.audio import TooLongError
 from pipelines.command import InputError
+from pipelines.transcripts.transcriber import Transcriber
 
 
-def create_app(predictors: Mapping[str, Predictor], settings: ServerSettings | None = None) -> FastAPI:
+def create_app(
+    predictors: Mapping[str, Predictor],
+    settings: ServerSettings | None = None,
+    transcriber: Transcriber | None = None,
+) -> FastAPI:
     """Makes the application that answers for models.
 
     Args:
       predictors: Name -> model.
       settings: Limits; None: the usual ones.
+      transcriber: A loaded whisper model; None: the usual one is loaded when it is first asked for.
     """
     settings = settings or ServerSettings()
-    service = Service(predictors, settings)
+    service = Service(predictors, settings, transcriber)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -109,6 +115,9 @@ def _add_handlers(app: FastAPI) -> None:
     async def on_missing(request: Request, error: Exception) -> JSONResponse:
         return refusal(404, str(error))
 
+    async def on_unavailable(request: Request, error: Exception) -> JSONResponse:
+        return refusal(501, str(error))
+
     async def on_fault(request: Request, error: Exception) -> JSONResponse:
         LOG.error("a fault of the server: %s", type(error).__name__)
         return refusal(500, "a fault of the server: its log says more.")
@@ -119,6 +128,7 @@ def _add_handlers(app: FastAPI) -> None:
         (RequestValidationError, on_validation),
         (OverloadedError, on_overload),
         (NotServedError, on_missing),
+        (NotTranscribedError, on_unavailable),
         (Exception, on_fault),
     ):
         app.add_exception_handler(kind, handler)

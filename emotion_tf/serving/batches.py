@@ -13,8 +13,17 @@ MAX_ROWS = 32
 MAX_SECONDS_OF_SOUND = 128.0
 """Of a batch, padding included: activations of a network grow with it."""
 
+_LEAST_ROWS = 4
+"""A batch of as many costs as little a row as a larger one, so that it need not take what is longer."""
+
+_MOST_PADDING = 1.1
+"""Times the length of the shortest utterance of such a batch: more would be predicted for nothing."""
+
 STEP = SAMPLE_RATE // 4
 """Samples of which the length of a batch is a multiple: kernels are kept for each new length, and many fill memory."""
+
+_ARGUMENTS = {"audio": "waveforms", "text": "transcripts", "video": "video_frames"}
+"""Of `Predictor.predict_batch`, by modality."""
 
 
 def in_batches(lengths: Sequence[int], rows_each: int = 1) -> Iterator[list[int]]:
@@ -30,7 +39,9 @@ def in_batches(lengths: Sequence[int], rows_each: int = 1) -> Iterator[list[int]
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
         rows = (len(batch) + 1) * rows_each
-        if batch and (rows > MAX_ROWS or rows * lengths[place] > MAX_SECONDS_OF_SOUND * SAMPLE_RATE):
+        is_full = rows > MAX_ROWS or rows * lengths[place] > MAX_SECONDS_OF_SOUND * SAMPLE_RATE
+        is_unlike = len(batch) >= _LEAST_ROWS and lengths[place] > _MOST_PADDING * lengths[batch[0]] + STEP
+        if batch and (is_full or is_unlike):
             yield batch
             batch = []
         batch.append(place)
@@ -48,7 +59,7 @@ def together(inputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray
       The same arguments of all of them: sound with zeros behind the shorter ones, zeros for what lacks.
     """
     waveforms = [given["waveforms"][0] for given in inputs]
-    num_samples = -(-max(map(len, waveforms)) // STEP) * STEP
+    num_samples = max(1, -(-max(map(len, waveforms)) // STEP)) * STEP
     batch: dict[str, np.ndarray] = {"waveforms": np.zeros((len(inputs), num_samples), np.float32)}
     for row, waveform in zip(batch["waveforms"], waveforms, strict=True):
         row[: len(waveform)] = waveform
@@ -91,13 +102,31 @@ def to_tensors(
     return inputs
 
 
+def holds(inputs: Mapping[str, np.ndarray], modality: str) -> bool:
+    """Tells whether arguments of `Predictor.predict_batch` of one utterance hold a modality."""
+    if modality == "text":
+        return bool(inputs["transcripts"][0].strip())
+    values = inputs.get(_ARGUMENTS[modality])
+    return values is not None and bool(values.any())
+
+
+def without(inputs: Mapping[str, np.ndarray], modality: str | None) -> Mapping[str, np.ndarray]:
+    """Returns arguments of `Predictor.predict_batch` of one utterance without a modality; None: as they are."""
+    if modality is None:
+        return inputs
+    if modality == "video":
+        return {name: values for name, values in inputs.items() if name != "video_frames"}
+    empty = np.zeros((1, 0), np.float32) if modality == "audio" else np.array([""], object)
+    return {**inputs, _ARGUMENTS[modality]: empty}
+
+
 def leave_out(inputs: Mapping[str, np.ndarray], modality: str, rows: Any) -> None:
     """Makes a modality absent in some rows of the arguments of `Predictor.predict_batch`, in place.
 
     Samples and frames become zeros and transcripts empty. The graph then finds it absent in the features, as
     `emotion_tf.models.inputs.presence` defines it.
     """
-    name = {"audio": "waveforms", "text": "transcripts", "video": "video_frames"}[modality]
+    name = _ARGUMENTS[modality]
     if name in inputs:
         inputs[name][rows] = "" if modality == "text" else 0
 

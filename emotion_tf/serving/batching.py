@@ -98,7 +98,8 @@ class Batcher(Generic[_Item, _Answer]):
         await self._emptied.wait()
         if self._task is not None:
             self._task.cancel()
-        self._thread.shutdown()
+        # What still runs there must not stop the event loop.
+        await asyncio.to_thread(self._thread.shutdown)
 
     def _stop_if_full(self) -> None:
         if self.num_waiting >= self._max_waiting:

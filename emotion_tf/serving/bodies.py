@@ -10,7 +10,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from emotion_tf.serving.service import Model, Service
+from emotion_tf.serving.served_model import Model
+from emotion_tf.serving.service import Service
 from pipelines.command import InputError
 
 
@@ -25,24 +26,29 @@ async def _read_object(request: Request, service: Service) -> dict[str, Any]:
 
 
 async def answer_json(
-    request: Request, service: Service, model: Model, answer: Callable[[Model, dict[str, Any]], dict[str, Any]]
+    request: Request,
+    service: Service,
+    name: str,
+    version: str | None,
+    answer: Callable[[Model, dict[str, Any]], dict[str, Any]],
 ) -> dict[str, Any]:
     """Answers the JSON object of a request in the queue of its model.
 
     Args:
       request: With the body.
       service: Whose it is.
-      model: Which is asked.
+      name, version: Of the model that is asked.
       answer: From the model and the object to what is sent back.
 
     Raises:
       HTTPException: 400, where there is no object, or it asks for what the model does not take.
     """
-    body = await _read_object(request, service)
-    try:
-        return await model.queue.run(functools.partial(answer, model, body))
-    except InputError as error:
-        raise HTTPException(400, str(error)) from None
+    with service.model(name, version) as model:
+        body = await _read_object(request, service)
+        try:
+            return await model.queue.run(functools.partial(answer, model, body))
+        except InputError as error:
+            raise HTTPException(400, str(error)) from None
 
 
 def _object(body: bytes) -> dict[str, Any]:

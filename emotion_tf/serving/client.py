@@ -63,19 +63,26 @@ class Client:
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def classify(
-        self, file: Path | str | bytes | None = None, transcript: str = "", *, with_embedding: bool = False
+        self,
+        file: Path | str | bytes | None = None,
+        transcript: str = "",
+        *,
+        transcribe: bool = False,
+        with_embedding: bool = False,
     ) -> dict[str, Any]:
         """Asks for the emotion of a recording, video or sentence: the object that `predict` prints.
 
         Args:
           file: Its path or its content; None: the transcript alone.
           transcript: What is said.
+          transcribe: Whether whisper finds the words, in place of a transcript.
           with_embedding: Whether the answer holds what the last layer reads.
 
         Raises:
           ServerError: What the server refuses.
         """
-        fields = {"transcript": transcript, "embedding": str(with_embedding).lower()}
+        fields = {"transcript": transcript}
+        fields |= {"transcribe": str(transcribe).lower(), "embedding": str(with_embedding).lower()}
         files = [] if file is None else [("file", file)]
         return json.loads(self._post("/v1/classify", fields, files, ACCEPT["json"]))
 

@@ -14,8 +14,9 @@ from starlette.websockets import WebSocketDisconnect
 
 from emotion_tf.serving.batching import OverloadedError
 from emotion_tf.serving.recordings import as_object, sentence_of
+from emotion_tf.serving.served_model import Wanted
 from emotion_tf.serving.server_settings import DEFAULT_MODEL
-from emotion_tf.serving.service import Model, NotServedError, Service, Wanted
+from emotion_tf.serving.service import NotServedError, Service
 from emotion_tf.serving.stream import Stream
 from pipelines.audio import SAMPLE_RATE
 from pipelines.audio.voice import TurnTracker, VoiceGate
@@ -90,9 +91,9 @@ class _Conversation:
     def __init__(self, socket: WebSocket, service: Service):
         query = socket.query_params
         self._socket, self._service = socket, service
-        self._model: Model = service.model(query.get("model", DEFAULT_MODEL))
+        self._name = query.get("model", DEFAULT_MODEL)
         self._sample_rate = _rate(query.get("sample_rate", str(SAMPLE_RATE)))
-        self._stream = self._model.predictor.stream(self._sample_rate)
+        self._stream = service.model(self._name).predictor.stream(self._sample_rate)
         self._ears = _Ears(self._stream, self._sample_rate)
         self._num_samples = self._num_answered = 0
         self._due, self._is_over = asyncio.Event(), False
@@ -159,11 +160,13 @@ class _Conversation:
             await self._socket.send_json(about | await self._prediction())
 
     async def _prediction(self) -> dict[str, Any]:
-        given = await self._service.aside(self._stream.read)
-        try:
-            return as_object(await self._model.queue.submit(Wanted(given, with_changes=False)))
-        except OverloadedError as error:
-            return {"overloaded": str(error)}
+        with self._service.model(self._name) as model:  # A newer version may have come.
+            self._stream.predictor = model.predictor
+            given = await self._service.aside(self._stream.read)
+            try:
+                return as_object(await model.queue.submit(Wanted(given, with_changes=False)))
+            except OverloadedError as error:
+                return {"overloaded": str(error)}
 
 
 def _rate(text: str) -> float:

@@ -37,11 +37,14 @@ class Metrics:
         self._requests.labels(route, method, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def add_model(self, name: str, version: int, num_waiting: Callable[[], int]) -> Callable[[int], None]:
-        """Begins to watch a model; returns what takes the sizes of its batches."""
+    def batches_of(self, name: str) -> Callable[[int], None]:
+        """Returns what takes the sizes of the batches of a model."""
+        return self._batches.labels(name).observe
+
+    def show_model(self, name: str, version: int, num_waiting: Callable[[], int]) -> None:
+        """Shows the version of a model that is served, and what waits for it."""
         self._version.labels(name).set(version)
         self._waiting.labels(name).set_function(num_waiting)
-        return self._batches.labels(name).observe
 
     def page(self) -> bytes:
         """Writes all numbers in the text format of Prometheus."""

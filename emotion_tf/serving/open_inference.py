@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 
 from emotion_tf.serving import tensors
 from emotion_tf.serving.bodies import answer_json, example
-from emotion_tf.serving.service import Model, Service
+from emotion_tf.serving.served_model import Model
+from emotion_tf.serving.service import Service
 from emotion_tf.serving.tensorflow_rest import DEFAULT_SIGNATURE
 from pipelines.command import InputError
 
@@ -58,7 +59,7 @@ def make_router(service: Service) -> APIRouter:
         return _metadata(service.model(name, version))
 
     async def infer(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-        return await answer_json(request, service, service.model(name, version), _infer)
+        return await answer_json(request, service, name, version, _infer)
 
     router.add_api_route("/health/live", live, methods=["GET"], summary="Live")
     router.add_api_route("/health/ready", ready, methods=["GET"], summary="Ready")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from emotion_tf.probabilities import FLOOR
-from emotion_tf.serving.batches import in_batches, leave_out, to_tensors, together
+from emotion_tf.serving.batches import holds, in_batches, to_tensors, together, without
 from emotion_tf.serving.enrolment import EnrolledRecording, speaker_inputs
 from emotion_tf.serving.loading import find_version, load_saved_model, read_metadata
 from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, stop_on_lines, warnings_of
@@ -44,6 +44,7 @@ class Predictor:
       path: A run, an export folder, or a version folder in one.
 
     Attributes:
+      path: As it was given: newer versions may come there.
       folder: The version folder.
       metadata: What metadata.json of the export holds.
 
@@ -52,7 +53,8 @@ class Predictor:
     """
 
     def __init__(self, path: Path | str):
-        self.folder = find_version(Path(path))
+        self.path = Path(path)
+        self.folder = find_version(self.path)
         self.metadata = read_metadata(self.folder)
         self._loaded = load_saved_model(self.folder)
 
@@ -316,33 +318,45 @@ class Predictor:
             raise InputError(f"{self.folder} has no embedding: late fusion joins probabilities; take one of its runs.")
 
     def _predictions(self, given: Sequence[Given], absent: Sequence[str], with_embedding: bool) -> Iterator[Prediction]:
-        """Predicts one batch, each utterance with everything and then without each modality of `absent`."""
-        each = 1 + len(absent)
-        inputs = {name: np.repeat(v, each, axis=0) for name, v in together([one.inputs for one in given]).items()}
-        for row, modality in enumerate(absent, 1):
-            leave_out(inputs, modality, slice(row, None, each))
-        batch = self.predict_batch(**inputs)
-        for number, one in enumerate(given):
-            rows = slice(number * each, (number + 1) * each)
-            yield self._prediction(one, batch.rows(rows), with_embedding)
+        """Predicts utterances with everything and, where they hold it, without each modality of `absent`."""
+        rows = [
+            (place, modality)
+            for place, one in enumerate(given)
+            for modality in (None, *absent)
+            if modality is None or holds(one.inputs, modality)
+        ]
+        found: dict[tuple[int, str | None], BatchPrediction] = {}
+        # Rows of zeros as long as the sounds would cost as much as these.
+        silent = [row for row in rows if row[1] == "audio"]
+        for chosen in filter(None, ([row for row in rows if row[1] != "audio"], silent)):
+            inputs = together([without(given[place].inputs, modality) for place, modality in chosen])
+            batch = self.predict_batch(**inputs)
+            found |= {row: batch.rows(slice(number, number + 1)) for number, row in enumerate(chosen)}
+        for place, one in enumerate(given):
+            whole = found[place, None]
+            others = [found.get((place, modality), whole) for modality in absent]
+            yield self._prediction(one, whole, others, with_embedding)
 
-    def _prediction(self, given: Given, rows: BatchPrediction, with_embedding: bool) -> Prediction:
-        """Makes the prediction of an utterance of its rows: with everything, then without each modality."""
-        probabilities, predicted = rows.probabilities[0], rows.predicted[0]
+    def _prediction(
+        self, given: Given, whole: BatchPrediction, others: Sequence[BatchPrediction], with_embedding: bool
+    ) -> Prediction:
+        """Makes the prediction of an utterance of its row with everything, and those without each modality."""
+        probabilities, predicted = whole.probabilities[0], whole.predicted[0]
         ranked = [self.emotions[index] for index in (-probabilities).argsort(kind="stable") if predicted[index]]
         chosen = int(probabilities.argmax())
-        logs = np.log(np.maximum(rows.probabilities[:, chosen].astype(np.float64), FLOOR))
+        chances = np.array([row.probabilities[0, chosen] for row in (whole, *others)], np.float64)
+        logs = np.log(np.maximum(chances, FLOOR))
         return Prediction(
             given.file,
             given.transcript,
             emotion=self.emotions[chosen],
             emotions=tuple(ranked) if self.metadata["is_multi_label"] else None,
             probabilities=_named(self.emotions, probabilities),
-            shares=None if rows.shares is None else _named(self.modalities, rows.shares[0]),
-            changes_without=_named(self.modalities, logs[1:] - logs[0]) if len(logs) > 1 else None,
+            shares=None if whole.shares is None else _named(self.modalities, whole.shares[0]),
+            changes_without=_named(self.modalities, logs[1:] - logs[0]) if others else None,
             seconds=len(given.clip.waveform) / audio.SAMPLE_RATE,
             warnings=(*given.warnings, *warnings_of(self.metadata, given.clip, given.transcript)),
-            embedding=rows.embedding[0] if with_embedding and rows.embedding is not None else None,
+            embedding=whole.embedding[0] if with_embedding and whole.embedding is not None else None,
             context=given.context or None,
         )
 

@@ -14,8 +14,9 @@ from starlette.responses import JSONResponse, Response
 from emotion_tf.serving.annotations import WRITERS, rows
 from emotion_tf.serving.bodies import stop_without_multipart
 from emotion_tf.serving.prediction import Prediction
+from emotion_tf.serving.served_model import Model
 from emotion_tf.serving.server_settings import DEFAULT_MODEL
-from emotion_tf.serving.service import Model, Service
+from emotion_tf.serving.service import Service, Upload
 from emotion_tf.serving.timeline import Timeline
 from pipelines.command import InputError
 
@@ -29,6 +30,7 @@ _KINDS = {"text/vtt": ".vtt", "text/x-textgrid": ".textgrid"}
 _Upload = Annotated[UploadFile | None, File(description="A recording or video of any kind.")]
 _Uploads = Annotated[list[UploadFile] | None, File(description="Recordings or videos.")]
 _Words = Annotated[str, Form(description="What is said.", examples=["Kids are talking by the door"])]
+_Transcribe = Annotated[bool, Form(description="Whether whisper finds the words of the recording.")]
 _WithEmbedding = Annotated[bool, Form(description="Whether the answer holds what the last layer reads.")]
 _Name = Annotated[str, Form(description="The name of a model.")]
 
@@ -46,13 +48,18 @@ def make_router(service: Service) -> APIRouter:
         request: Request,
         file: _Upload = None,
         transcript: _Words = "",
+        transcribe: _Transcribe = False,
         embedding: _WithEmbedding = False,
         model: _Name = DEFAULT_MODEL,
     ) -> JSONResponse:
         stop_without_multipart(request)
         if file is None and not transcript.strip():
             raise HTTPException(422, "there is nothing to predict: send file, transcript, or both.")
-        return JSONResponse(await _classified(service, service.model(model), file, transcript, embedding))
+        if transcribe and (file is None or transcript.strip()):
+            raise HTTPException(422, "transcribe finds the words of file: send that, and no transcript.")
+        upload = Upload(await _content_of(file), transcript, transcribe, embedding)
+        with service.model(model) as found:
+            return JSONResponse(await _classified(service, found, upload, file))
 
     @router.post("/batch", summary="Emotions of many recordings", description=_BATCH)
     async def batch(
@@ -61,8 +68,8 @@ def make_router(service: Service) -> APIRouter:
         stop_without_multipart(request)
         if files is None or len(files) > MAX_FILES:
             raise HTTPException(422, f"send 1 to {MAX_FILES} files, each as a field files.")
-        found = service.model(model)
-        answers = await asyncio.gather(*(_row(service, found, file, embedding) for file in files))
+        with service.model(model) as found:
+            answers = await asyncio.gather(*(_row(service, found, file, embedding) for file in files))
         return JSONResponse({"predictions": answers})
 
     @router.post("/timeline", summary="Which emotion appears when", description=_TIMELINE, response_class=Response)
@@ -71,7 +78,8 @@ def make_router(service: Service) -> APIRouter:
         if file is None:
             raise HTTPException(422, "there is nothing to predict: send file.")
         kind = _accepted(request.headers.get("accept", "*/*"))
-        found = await service.timeline(service.model(model), await file.read())
+        with service.model(model) as asked:
+            found = await service.timeline(asked, await file.read())
         if kind == _JSON:
             return JSONResponse(_timeline_object(found, file.filename))
         return Response(await service.aside(_written, found, _KINDS[kind]), media_type=kind)
@@ -79,18 +87,20 @@ def make_router(service: Service) -> APIRouter:
     return router
 
 
-async def _classified(
-    service: Service, model: Model, file: UploadFile | None, transcript: str, with_embedding: bool
-) -> dict[str, Any]:
-    content = None if file is None else await file.read()
-    prediction = await service.classify(model, content, transcript, with_embedding)
+async def _content_of(file: UploadFile | None) -> bytes | None:
+    return None if file is None else await file.read()
+
+
+async def _classified(service: Service, model: Model, upload: Upload, file: UploadFile | None) -> dict[str, Any]:
+    prediction = await service.classify(model, upload)
     return as_object(prediction) | {"file": None if file is None else file.filename}
 
 
 async def _row(service: Service, model: Model, file: UploadFile, with_embedding: bool) -> dict[str, Any]:
     """Answers a file of a batch; of one that cannot be used, with the reason."""
     try:
-        return await _classified(service, model, file, "", with_embedding)
+        upload = Upload(await _content_of(file), with_embedding=with_embedding)
+        return await _classified(service, model, upload, file)
     except InputError as error:
         return {"file": file.filename, "error": sentence_of(error)}
 

@@ -7,6 +7,7 @@ import math
 
 from emotion_tf.serving.sources import MAX_SECONDS
 from pipelines.command import InputError
+from pipelines.processes import num_cores
 
 DEFAULT_MODEL = "default"
 """The name of a model that is given without one."""
@@ -19,6 +20,8 @@ _FLAGS = {
     "max_waiting": "--max-waiting",
     "max_batch": "max_batch",
     "timeout_seconds": "--timeout",
+    "num_workers": "--workers",
+    "worker_memory_bytes": "--worker-memory-mib",
 }
 """Limits above 0, and their flags."""
 
@@ -39,6 +42,9 @@ class ServerSettings:
       batch_wait_seconds: How long an utterance waits for others to be predicted with it.
       max_batch: Utterances that are predicted at once.
       max_waiting: Utterances that wait for a model; more are answered with 503 and Retry-After.
+      num_workers: Processes that decode uploads.
+      worker_memory_bytes: What each of them may allocate, its libraries included.
+      poll_seconds: From one look for a new version of a model to the next; 0: none is looked for.
       tokens: One of them is asked for; none: everybody may ask.
       origins: Other origins whose pages' scripts may ask, such as "https://example.org".
 
@@ -55,6 +61,9 @@ class ServerSettings:
     batch_wait_seconds: float = 0.005
     max_batch: int = 32
     max_waiting: int = 256
+    num_workers: int = dataclasses.field(default_factory=num_cores)
+    worker_memory_bytes: float = 2**30
+    poll_seconds: float = 1.0
     tokens: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
 
@@ -68,5 +77,7 @@ class ServerSettings:
             )
         if not 0 <= self.batch_wait_seconds <= 1:
             raise InputError("--batch-wait-ms must lie between 0 and 1000.")
+        if not 0 <= self.poll_seconds < math.inf:
+            raise InputError("--poll-seconds cannot work: give a number from 0, which looks for no version.")
         if any(len(token) < LEAST_TOKEN_LENGTH for token in self.tokens):
             raise InputError(f"a token has fewer than {LEAST_TOKEN_LENGTH} characters: make longer ones.")

@@ -25,6 +25,9 @@ class Stream:
       sample_rate: Hz, of all chunks.
       window_seconds: How much of the voice an answer is about.
 
+    Attributes:
+      predictor: The model; another one may take its place between two answers.
+
     Raises:
       InputError: A sample rate that no recording has, or a window that is no utterance.
     """
@@ -35,7 +38,7 @@ class Stream:
             raise InputError(
                 f"a window of {window_seconds:g} s is no utterance: give {MIN_SECONDS} to {MAX_SECONDS:g} s."
             )
-        self._predictor, self._sample_rate = predictor, sample_rate
+        self.predictor, self._sample_rate = predictor, sample_rate
         self._num_kept = round(window_seconds * sample_rate)
         self._samples: np.ndarray | None = None
         self._lock = threading.Lock()
@@ -70,7 +73,7 @@ class Stream:
           InputError: Nothing has come in yet, or what cannot be sound.
         """
         given = self.read(transcript)
-        return self._predictor.predict_given(given, with_embedding=with_embedding, with_changes=False)
+        return self.predictor.predict_given(given, with_embedding=with_embedding, with_changes=False)
 
     def read(self, transcript: str = "") -> Given:
         """Reads the last seconds as `predict` does, and predicts nothing yet.
@@ -82,4 +85,4 @@ class Stream:
             samples = self._samples  # Chunks make new arrays.
         if samples is None or not len(samples):
             raise InputError("the stream holds no samples yet: add a chunk first.")
-        return self._predictor.read(samples, transcript, sample_rate=self._sample_rate)
+        return self.predictor.read(samples, transcript, sample_rate=self._sample_rate)

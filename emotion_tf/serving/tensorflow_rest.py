@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request
 
 from emotion_tf.serving import tensors
 from emotion_tf.serving.bodies import answer_json, example
-from emotion_tf.serving.service import Model, Service
+from emotion_tf.serving.served_model import Model
+from emotion_tf.serving.service import Service
 from pipelines.command import InputError
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -33,7 +34,7 @@ def make_router(service: Service) -> APIRouter:
         return _metadata(service.model(name, version))
 
     async def predict(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-        return await answer_json(request, service, service.model(name, version), _predict)
+        return await answer_json(request, service, name, version, _predict)
 
     for prefix in ("/{name}", "/{name}/versions/{version}"):
         extra = example(_EXAMPLE)

@@ -146,6 +146,7 @@ def find_timeline(
     enrolled: Sequence[EnrolledRecording] = (),
     watch: Callable[[float], None] | None = None,
     longest_wait: float | None = None,
+    decoders: isolation.Processes | None = None,
 ) -> Timeline:
     """Finds which emotion appears when in a recording, or in the sound of a video.
 
@@ -159,6 +160,7 @@ def find_timeline(
       enrolled: Other recordings of the only speaker, from `Predictor.enrol`.
       watch: Called with the seconds that were read so far, in place of a progress bar; what it raises ends the reading.
       longest_wait: Seconds that the decoding of one block may take; None: as many as it wants.
+      decoders: What decodes; None: the process that all of this one share.
 
     Raises:
       InputError: A model that reads no audio, or a file that cannot be read from its start.
@@ -166,7 +168,8 @@ def find_timeline(
     if "audio" not in predictor.modalities:
         raise InputError(f"{predictor.folder} reads no sound, so it has no timeline: name a model that does.")
     found = _Reading(predictor, settings or TimelineSettings(), _speaker(predictor, enrolled))
-    blocks = isolation.iterate_file(read_with_voice, Path(file), longest_wait=longest_wait)
+    iterate_file = decoders.iterate_file if decoders else isolation.iterate_file
+    blocks = iterate_file(read_with_voice, Path(file), longest_wait=longest_wait)
     with contextlib.nullcontext(watch) if watch else _bar(Path(file).name) as watching:
         for waveform, voice, notes in blocks:
             found.take(waveform, voice, notes)

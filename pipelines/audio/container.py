@@ -6,6 +6,7 @@ Decoders of FFmpeg may end the process at a damaged file: call this by `pipeline
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,18 @@ _LONGEST_GAP_SECONDS = 600.0
 _MOST_DAMAGED = 0.02
 
 
+# Lists of other files: what somebody sends must not choose what is read.
+_LISTS = {"concat", "concatf", "dash", "hls", "imf", "sdp", "vobsub"}
+
+
+@functools.cache
+def _whole_formats() -> str:
+    """Names the formats of FFmpeg that hold what they state, and name no other files."""
+    import av
+
+    return ",".join(sorted(av.formats_available - _LISTS))
+
+
 @contextlib.contextmanager
 def open_container(path: Path, as_what: str = "a video") -> Iterator[Any]:
     """Opens a file with PyAV; whatever that finds wrong with it, then or later, becomes one sentence.
@@ -48,10 +61,11 @@ def open_container(path: Path, as_what: str = "a video") -> Iterator[Any]:
     stop_on_unreadable(path)
     av.logging.set_level(av.logging.PANIC)
     try:
-        # As a file, or a colon in its name would be read as a protocol; and what it names stays on this machine.
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
+        # As a file, or a colon in its name would be read as a protocol.
+        options = {"protocol_whitelist": "file", "format_whitelist": _whole_formats()}
+        with av.open(f"file:{path}", options=options) as container:
             yield container
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         if kind := foreign_kind(path):
@@ -229,6 +243,8 @@ class _Decoder:
             self.num_packets += 1
             try:
                 frames = packet.decode()
+            except MemoryError:  # FFmpeg's own is one of its errors, too.
+                raise
             except av.FFmpegError:
                 self.num_damaged += 1
                 continue

@@ -13,6 +13,9 @@ from pipelines.command import InputError
 # A file that says it has fewer samples a second is damaged, and resampling would fill the memory.
 _LOWEST_SAMPLE_RATE = 1000
 
+# Twice that of the fastest converters; what resamples higher ones takes more memory and time than there is.
+_HIGHEST_SAMPLE_RATE = 1_536_000
+
 # Stated lengths are rounded to whole packets of a codec; what was decoded is measured again.
 _ROUNDED_SECONDS = 0.25
 
@@ -101,5 +104,5 @@ def check_rate(name: Path | str, sample_rate: float) -> None:
     Raises:
       InputError: It is that.
     """
-    if not _LOWEST_SAMPLE_RATE <= sample_rate < math.inf:
+    if not _LOWEST_SAMPLE_RATE <= sample_rate <= _HIGHEST_SAMPLE_RATE:
         raise InputError(f"{name} states a sample rate of {sample_rate} Hz: export it again from its source.")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipelines.audio.file_header import FileHeader
 from pipelines.audio.sound import Extent, Sound, check_rate
 from pipelines.command import InputError
@@ -73,10 +75,16 @@ def read_blocks_with_soundfile(path: Path, header: FileHeader | None, block_seco
 
 
 def _blocks(path: Path, header: FileHeader | None, block_seconds: float) -> Iterator[Sound]:
+    import soundfile
+
     with _opened(path, header) as file:
         left = file.frames - (header.tail(file.frames) if header else 0)
         while left:
-            channels = file.read(min(left, round(block_seconds * file.samplerate)), dtype="float32", always_2d=True)
+            length = min(left, round(block_seconds * file.samplerate))
+            try:
+                channels = file.read(length, dtype="float32", always_2d=True)
+            except soundfile.SoundFileError:  # The decoder lost its way.
+                channels = np.zeros((0, file.channels), np.float32)
             if not len(channels):
                 raise InputError(f"{path} is cut off or damaged {left / file.samplerate:.1f} s before its end.")
             left -= len(channels)

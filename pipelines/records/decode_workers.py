@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pipelines import processes
-from pipelines.audio.quality import inspect
 from pipelines.audio.silence import TRIM_DB
-from pipelines.clips import Clip, read_clip
+from pipelines.clips import Clip, inspected, read_clip
 from pipelines.command import InputError
 from pipelines.utterance import Segment, Utterance
 from pipelines.video import VideoSettings
@@ -97,4 +96,4 @@ def _decode(audio_path: Path | None, video_path: Path | None, segment: Segment |
         clip = read(audio_path, video_path, segment=segment)
     except InputError as error:
         return str(error)
-    return clip._replace(quality=inspect(clip.waveform, clip.peak, clip.bits))
+    return inspected(clip)

@@ -1,0 +1,150 @@
+"""The same server on Ray Serve: its app on replicas in a cluster, behind Ray's proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from emotion_tf.serving.server_settings import ServerSettings
+from pipelines.command import InputError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+LOCAL = "local"
+"""Starts a cluster of this machine, which ends with the command."""
+
+NAME = "emotion_tf"
+"""Of the application in the cluster."""
+
+_ONGOING_SHARE = 0.5
+"""Of the requests that a replica may have under way: with more, another replica is started."""
+
+
+class Cluster(NamedTuple):
+    """Where to deploy.
+
+    Attributes:
+      address: `LOCAL`, "auto" (a cluster that runs on this machine), or that of the head of one.
+      num_replicas: At most; as many as are needed run.
+      least_replicas: Those that always run.
+      host, port: Where the proxy on each node listens.
+      tls: Paths of certificate and key on the nodes; None: without.
+    """
+
+    address: str
+    num_replicas: int = 1
+    least_replicas: int = 1
+    host: str = "127.0.0.1"
+    port: int = 8501
+    tls: tuple[str, str] | None = None
+
+
+@contextlib.contextmanager
+def deployed(models: Mapping[str, Path], settings: ServerSettings, cluster: Cluster) -> Iterator[None]:
+    """Deploys the server, and takes it down at the end.
+
+    Every node needs this package and the folders of the models under the same paths.
+
+    Args:
+      models: Name -> a run, an export folder or a version folder.
+      settings: Limits, of each replica.
+      cluster: Where.
+
+    Raises:
+      InputError: Ray is not installed, there is no such cluster, or the models cannot be served there.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Before the import: it reports to its makers otherwise.
+    try:
+        import ray
+        from ray import serve
+    except ImportError:
+        raise InputError("--ray needs Ray: python -m pip install 'emotion_tf[ray,serve]'.") from None
+    _join(ray, cluster)
+    try:
+        serve.start(proxy_location="EveryNode", http_options=_http_options(cluster, settings))
+        serve.run(_application(serve, models, settings, cluster), name=NAME, route_prefix="/")
+    except (RuntimeError, TimeoutError) as error:
+        _leave(ray, serve, cluster)
+        raise InputError(f"the cluster cannot serve the models ({error}): its logs say more.") from None
+    try:
+        yield
+    finally:
+        _leave(ray, serve, cluster)
+
+
+def wait_for_signal() -> None:
+    """Waits for SIGTERM or Ctrl-C."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+
+
+def _join(ray: Any, cluster: Cluster) -> None:
+    """Joins a cluster, or starts one of this machine, which others cannot reach.
+
+    Raises:
+      InputError: There is none.
+    """
+    if cluster.address == LOCAL:
+        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", logging_level="warning")
+        return
+    try:
+        ray.init(cluster.address, logging_level="warning")
+    except (ConnectionError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"--ray {cluster.address}: there is no cluster ({reason}): start one with ray start."
+        ) from None
+
+
+def _leave(ray: Any, serve: Any, cluster: Cluster) -> None:
+    """Takes the application down, and the cluster where it is of this command."""
+    serve.delete(NAME)
+    if cluster.address == LOCAL:
+        serve.shutdown()
+    ray.shutdown()
+
+
+def _http_options(cluster: Cluster, settings: ServerSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {"host": cluster.host, "port": cluster.port}
+    # The app answers 504 itself; this is for replicas that are gone.
+    options["request_timeout_s"] = settings.timeout_seconds + 5
+    if cluster.tls:
+        options["ssl_certfile"], options["ssl_keyfile"] = cluster.tls
+    return options
+
+
+def _application(serve: Any, models: Mapping[str, Path], settings: ServerSettings, cluster: Cluster) -> Any:
+    """Makes what each replica runs: the app of one machine."""
+    paths = {name: str(path.resolve()) for name, path in models.items()}
+
+    def build() -> FastAPI:
+        from emotion_tf.serving.app import create_app
+        from emotion_tf.serving.predictor import Predictor
+
+        return create_app({name: Predictor(path) for name, path in paths.items()}, settings)
+
+    scaling = {
+        "min_replicas": min(cluster.least_replicas, cluster.num_replicas),
+        "max_replicas": cluster.num_replicas,
+        "target_ongoing_requests": max(1.0, _ONGOING_SHARE * settings.max_requests),
+    }
+    deployment = serve.deployment(
+        serve.ingress(build)(),
+        name=NAME,
+        autoscaling_config=scaling,
+        # The app refuses more itself, with a sentence.
+        max_ongoing_requests=settings.max_requests + settings.max_streams + 8,
+        graceful_shutdown_timeout_s=settings.timeout_seconds + 1,
+        health_check_period_s=2.0,
+        health_check_timeout_s=10.0,
+        ray_actor_options={"num_cpus": 1},
+    )
+    return deployment.bind()
