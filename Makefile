@@ -63,5 +63,6 @@ $(VENV)/lean: setup.cfg pyproject.toml requirements.txt
 # Everything: the extras, and the tools of development.
 $(VENV)/all: $(VENV)/lean
 	@echo "installing requirements.txt into $(VENV): a few minutes the first time"
-	$(PIP) -r requirements.txt
+	# Ray's own extras have no place in a file of constraints, as which requirements.txt serves above.
+	$(PIP) -r requirements.txt -e '.[ray]'
 	@touch $@
