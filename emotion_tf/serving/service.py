@@ -16,11 +16,10 @@ from emotion_tf.serving.metrics import Metrics
 from emotion_tf.serving.prediction import Given, Prediction
 from emotion_tf.serving.predictor import Predictor
 from emotion_tf.serving.server_settings import ServerSettings
-from emotion_tf.serving.sources import as_file
+from emotion_tf.serving.sources import as_file, read_upload
 from emotion_tf.serving.timeline import Timeline, find_timeline
-from pipelines import isolation
 from pipelines.audio import SAMPLE_RATE, TooLongError
-from pipelines.clips import Clip, read_clip
+from pipelines.clips import Clip
 
 NUM_READERS = 4
 """Threads that wait for the process that decodes, which does one thing after the other."""
@@ -154,12 +153,13 @@ class Service:
         predictor = model.predictor
         clip = Clip(np.zeros(0, np.int16))
         if content is not None:
-            trim_db = predictor.front_end.silence_db
-            arguments = (predictor.video, trim_db, self.settings.max_seconds)
-            with as_file(content) as path:
-                clip = isolation.read_file(
-                    read_clip, path, path, *arguments, longest_wait=self.settings.timeout_seconds
-                )
+            clip = read_upload(
+                content,
+                predictor.video,
+                predictor.front_end.silence_db,
+                longest_seconds=self.settings.max_seconds,
+                longest_wait=self.settings.timeout_seconds,
+            )
         return predictor.take(clip, transcript)
 
     async def timeline(self, model: Model, content: bytes) -> Timeline:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import audio
+from pipelines import audio, isolation
 from pipelines.audio.recording import Recording
 from pipelines.clips import Clip, read_clip
 from pipelines.command import InputError
@@ -75,6 +75,31 @@ def _of_samples(samples: np.ndarray, sample_rate: float) -> Clip:
 def clip_of(recording: Recording) -> Clip:
     """Makes the clip of a recording without pictures."""
     return Clip(recording.waveform, None, recording.peak, recording.bits, recording.notes)
+
+
+def read_upload(
+    content: bytes,
+    video_settings: VideoSettings | None,
+    trim_db: float,
+    *,
+    longest_seconds: float = MAX_SECONDS,
+    longest_wait: float | None = None,
+) -> Clip:
+    """Reads the content of a file in the process that is kept for that, the only one that its bytes can harm.
+
+    Args:
+      content: Of a recording or video.
+      video_settings, trim_db: As `read_source` takes them.
+      longest_seconds: What is longer is refused.
+      longest_wait: Seconds that decoding may take; None: as many as it wants.
+
+    Raises:
+      InputError: What cannot be read, is too long, or takes too long.
+    """
+    with as_file(content) as path:
+        return isolation.read_file(
+            read_clip, path, path, video_settings, trim_db, longest_seconds, longest_wait=longest_wait
+        )
 
 
 @contextlib.contextmanager
