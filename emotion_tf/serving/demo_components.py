@@ -47,7 +47,7 @@ _LIVE_HTML = """
   <p class="etf-buttons"><button type="button" class="etf-start">Start the microphone</button>
     <span class="etf-state" role="status" aria-live="polite"></span></p>
   <p class="etf-error" role="alert" hidden></p>
-  <canvas class="etf-canvas etf-canvas-wave" role="img" aria-label="Waveform of the last instant"></canvas>
+  <canvas class="etf-canvas etf-canvas-wave" role="img" aria-label="Running waveform, the last 6 seconds"></canvas>
   <canvas class="etf-canvas etf-canvas-mel" role="img"
     aria-label="Running spectrogram, 0 to 8 kHz from bottom to top, the last 6 seconds"></canvas>
   <div class="etf-ends" aria-hidden="true"><span>6 s ago</span><span>0 to 8 kHz</span><span>now</span></div>
@@ -150,6 +150,7 @@ class Live {
     this.find("start").textContent = "Stop";
     this.say("listening");
     this.columns = new Float32Array(COLUMNS * ROWS).fill(-120);
+    this.peaks = new Float32Array(COLUMNS);
     this.begin = performance.now();
     this.numColumns = 0;
     this.draw();
@@ -234,17 +235,39 @@ class Live {
 
   draw() {
     this.frame = requestAnimationFrame(() => this.draw());
-    const canvas = this.find("canvas-wave");
+    const due = Math.floor(((performance.now() - this.begin) / 1000) * (COLUMNS / SECONDS));
+    this.read(due);
+    this.drawWave(due);
+    this.drawSpectrogram(due);
+  }
+
+  // Fills the columns that came due since the last picture; older ones are written over.
+  read(due) {
+    const levels = new Float32Array(this.analyser.frequencyBinCount);
     const wave = new Float32Array(this.analyser.fftSize);
+    this.analyser.getFloatFrequencyData(levels);
     this.analyser.getFloatTimeDomainData(wave);
+    const peak = wave.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const bins = (TOP_HZ / (this.context.sampleRate / 2)) * levels.length;
+    for (let column = Math.max(this.numColumns, due - COLUMNS); column < due; column++) {
+      this.peaks[column % COLUMNS] = peak;
+      for (let row = 0; row < ROWS; row++) {
+        const place = Math.min(levels.length - 1, Math.floor((row / ROWS) * bins));
+        this.columns[(column % COLUMNS) * ROWS + row] = levels[place];
+      }
+    }
+    this.numColumns = due;
+  }
+
+  drawWave(due) {
+    const canvas = this.find("canvas-wave");
     const brush = this.brush(canvas);
-    brush.strokeStyle = getComputedStyle(this.root).color;
-    brush.beginPath();
-    wave.forEach((value, place) => {
-      brush.lineTo((place / wave.length) * canvas.width, (0.5 - 0.5 * value) * canvas.height);
-    });
-    brush.stroke();
-    this.drawSpectrogram();
+    brush.fillStyle = getComputedStyle(this.root).color;
+    const width = canvas.width / COLUMNS;
+    for (let column = 0; column < COLUMNS; column++) {
+      const height = Math.max(1, this.peaks[(due + column) % COLUMNS] * canvas.height);
+      brush.fillRect(column * width, (canvas.height - height) / 2, Math.ceil(width), height);
+    }
   }
 
   brush(canvas) {
@@ -255,18 +278,7 @@ class Live {
     return brush;
   }
 
-  drawSpectrogram() {
-    const due = Math.floor(((performance.now() - this.begin) / 1000) * (COLUMNS / SECONDS));
-    const levels = new Float32Array(this.analyser.frequencyBinCount);
-    this.analyser.getFloatFrequencyData(levels);
-    const bins = (TOP_HZ / (this.context.sampleRate / 2)) * levels.length;
-    for (let column = Math.max(this.numColumns, due - COLUMNS); column < due; column++) {
-      for (let row = 0; row < ROWS; row++) {
-        const place = Math.min(levels.length - 1, Math.floor((row / ROWS) * bins));
-        this.columns[(column % COLUMNS) * ROWS + row] = levels[place];
-      }
-    }
-    this.numColumns = due;
+  drawSpectrogram(due) {
     this.picture ||= new ImageData(COLUMNS, ROWS);
     for (let column = 0; column < COLUMNS; column++) {
       const from = ((due + column) % COLUMNS) * ROWS;

@@ -14,6 +14,7 @@ import numpy as np
 
 from emotion_tf.colours import colour_of
 from emotion_tf.serving.explanation import Spectrogram
+from emotion_tf.serving.table import NOT_SURE
 from emotion_tf.serving.timeline import POINTS_PER_SECOND, Timeline
 from pipelines.audio import SAMPLE_RATE
 
@@ -107,8 +108,13 @@ def sound(waveform: np.ndarray, spectrogram: Spectrogram | None) -> str:
     return _figure([_row("<span style='bottom:50%'>wave</span>", "etf-wave", wave), mel], seconds)
 
 
-def timeline(found: Timeline) -> str:
-    """Draws a timeline: waveform, a button for each segment that plays from there, and the same as a list."""
+def timeline(found: Timeline, least: float = 0.0) -> str:
+    """Draws a timeline: waveform, a button for each segment that plays from there, and the same as a list.
+
+    Args:
+      found: The timeline.
+      least: Segments whose probability is lower are pale, and called not sure in the list.
+    """
     step = max(1, -(-len(found.envelope) // _MOST_POINTS))
     points = found.envelope[: len(found.envelope) // step * step].reshape(-1, step, 2)
     envelope = np.stack([points[:, :, 0].min(axis=1), points[:, :, 1].max(axis=1)], axis=1)
@@ -118,16 +124,18 @@ def timeline(found: Timeline) -> str:
     for segment in found.segments:
         colour, most = colour_of(places[segment.emotion]), max(segment.probabilities)
         when = f"{clock(segment.start)} to {clock(segment.end)}"
-        label = f"{when}, {segment.emotion}, {most:.2f}: play from here"
+        said = segment.emotion if most >= least else f"{NOT_SURE} ({segment.emotion})"
+        label = f"{when}, {said}, {most:.2f}: play from here"
+        pale = "" if most >= least else "opacity:0.35;"
         left, share = 100 * segment.start / found.seconds, 100 * segment.seconds / found.seconds
         # The list below is for the keyboard: hundreds of stops in a row of slivers are of no use.
         buttons.append(
             f'<button type="button" class="etf-segment" tabindex="-1" aria-hidden="true" data-start="{segment.start}"'
-            f' title="{escape(label)}" style="left:{left:.3f}%;width:{share:.3f}%;background:{colour}"></button>'
+            f' title="{escape(label)}" style="{pale}left:{left:.3f}%;width:{share:.3f}%;background:{colour}"></button>'
         )
         lines.append(
             f'<li><button type="button" data-start="{segment.start}" aria-label="{escape(label)}">'
-            f'<i style="background:{colour}"></i><span>{when}</span><span>{escape(segment.emotion)}</span>'
+            f'<i style="{pale}background:{colour}"></i><span>{when}</span><span>{escape(said)}</span>'
             f"<span>{most:.2f}</span></button></li>"
         )
     rows = [
@@ -229,9 +237,10 @@ def _envelope(waveform: np.ndarray) -> np.ndarray:
 
 
 def _wave(envelope: np.ndarray, name: str, width: float = 1.0) -> str:
-    """Draws an envelope over a share of the width."""
+    """Draws an envelope over a share of the width, as high as its loudest place."""
     if not len(envelope):
         return ""
+    envelope = envelope / max(float(np.abs(envelope).max()), 1e-3)
     upper = [f"{x},{100 - 95 * high:.1f}" for x, (_, high) in enumerate(envelope)]
     lower = [f"{x},{100 - 95 * low:.1f}" for x, (low, _) in reversed(list(enumerate(envelope)))]
     wide = max(len(envelope) - 1, 1) / max(width, 1e-3)

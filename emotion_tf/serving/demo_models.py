@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from emotion_tf.serving.explain import Explainer
+from emotion_tf.serving.explanation import Explanation
 from emotion_tf.serving.loading import find_version, read_metadata
+from emotion_tf.serving.prediction import Given
 from emotion_tf.serving.predictor import Predictor
 from pipelines.audio import SAMPLE_RATE
 from pipelines.command import InputError
@@ -28,22 +30,19 @@ class Export:
     Attributes:
       name: Of its run.
       version: Its version folder.
+      changed: When it was written, in seconds.
       metadata: What its metadata.json holds.
     """
 
     name: str
     version: Path
+    changed: float
     metadata: Mapping[str, Any] = dataclasses.field(compare=False, hash=False)
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """What it reads."""
         return tuple(self.metadata["modalities"])
-
-    @property
-    def is_there(self) -> bool:
-        """Whether its files are still where they were found."""
-        return (self.version / "saved_model.pb").is_file()
 
     @property
     def is_synthetic(self) -> bool:
@@ -89,9 +88,10 @@ def _export(folder: Path) -> Export | None:
     try:
         version = find_version(folder)
         metadata = read_metadata(version)
-    except InputError:
+        changed = (version / "saved_model.pb").stat().st_mtime
+    except (InputError, OSError):
         return None
-    return Export(metadata.get("run") or folder.name, version, metadata)
+    return Export(metadata.get("run") or folder.name, version, changed, metadata)
 
 
 def _body(card: str) -> str:
@@ -107,20 +107,23 @@ class LoadedModel:
     """A model in memory, shared by all who look at the page.
 
     Args:
-      version: The version folder of an export.
+      export: What to load.
 
     Attributes:
+      export: As given.
       predictor: The model.
+      key: Tells it from others, and from one that was exported anew into the same folder.
     """
 
-    def __init__(self, version: Path):
-        self.predictor = Predictor(version)
+    def __init__(self, export: Export):
+        self.export, self.predictor = export, Predictor(export.version)
+        self.key = (str(export.version), export.changed)
         self._explainer, self._lock = Explainer(self.predictor), threading.Lock()
         # The first answer of a session would otherwise wait for what TensorFlow compiles.
         noise = np.random.default_rng(0).integers(-3000, 3000, _WARM_UP_SECONDS * SAMPLE_RATE).astype(np.int16)
         self.predictor.predict(noise, "hello", sample_rate=SAMPLE_RATE)
 
-    def explain(self, given: Any) -> Any:
+    def explain(self, given: Given) -> Explanation:
         """Explains the prediction of an utterance that was read; one after the other."""
         with self._lock:
             return self._explainer.explain(given)
