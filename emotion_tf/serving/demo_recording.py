@@ -5,12 +5,11 @@ What takes long is kept in the session, so that a click asks nothing twice.
 
 from __future__ import annotations
 
-import importlib.util
 import mimetypes
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import PurePath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -18,6 +17,7 @@ import streamlit as st
 from emotion_tf.serving import demo_figures, demo_results
 from emotion_tf.serving.demo_answer import LONGEST_WAIT_SECONDS, Answer, Upload, answer, best_of, wav_of
 from emotion_tf.serving.demo_components import register
+from emotion_tf.serving.demo_input import Request, take_request
 from emotion_tf.serving.demo_models import Export, LoadedModel
 from emotion_tf.serving.explain import spectrogram_of
 from emotion_tf.serving.explanation import Explanation
@@ -27,53 +27,20 @@ from emotion_tf.serving.sources import MAX_SECONDS, as_file, read_upload
 from emotion_tf.serving.table import NOT_SURE
 from emotion_tf.serving.timeline import Timeline, find_timeline
 from pipelines import audio, isolation
-from pipelines.audio import AUDIO_SUFFIXES, SAMPLE_RATE, VIDEO_SUFFIXES, TooLongError
+from pipelines.audio import SAMPLE_RATE, VIDEO_SUFFIXES, TooLongError
 from pipelines.audio.front_end import analyse
 from pipelines.clips import Clip
 from pipelines.command import InputError
-from pipelines.corpora import synthetic
-from pipelines.transcripts.transcriber import Transcriber, WhisperSettings
 from pipelines.video import VideoSettings, read_frames, spoken_span
 
 TIMELINE_SECONDS = 5.0
 """Of clips that are longer the page shows when which emotion appears."""
 
-EXAMPLE_SPEAKER = 11
-"""Of the gallery: a speaker of the test split of `make fit`."""
-
-WHISPER_MODELS = ("tiny.en", "base.en", "base", "small")
-
-_MICROPHONE, _FILE, _EXAMPLE = "Microphone", "File", "Example"
 _NUM_KEPT = 24
 _SHOWN_FRAMES = VideoSettings(8, 128, is_colour=True)
 _PLAYED_VIDEOS = (".mp4", ".m4v", ".webm", ".mov")
 
 T = TypeVar("T")
-
-
-class Request(NamedTuple):
-    """What a model is asked.
-
-    Attributes:
-      upload: The clip; None: words alone.
-      transcript: What is said.
-      transcriber: Writes what is said, in place of the transcript.
-    """
-
-    upload: Upload | None
-    transcript: str
-    transcriber: Transcriber | None
-
-    @property
-    def name(self) -> str:
-        """Of the file; empty where there is none."""
-        return "" if self.upload is None else self.upload.name
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """Tells it from others."""
-        digest = "" if self.upload is None else self.upload.digest
-        return digest, self.name, self.transcript, "" if self.transcriber is None else self.transcriber.name
 
 
 def kept(key: Hashable, make: Callable[[], T]) -> T:
@@ -87,16 +54,6 @@ def kept(key: Hashable, make: Callable[[], T]) -> T:
     return store[key]
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _transcriber(model: str) -> Transcriber:
-    return Transcriber(WhisperSettings(model, "auto" if "." not in model else "en"))
-
-
-@st.cache_resource(show_spinner=False)
-def _examples() -> list[synthetic.Example]:
-    return synthetic.examples(EXAMPLE_SPEAKER)
-
-
 def show_recording(models: Sequence[LoadedModel], least: float) -> None:
     """Takes a clip and shows all that is said of it.
 
@@ -104,10 +61,9 @@ def show_recording(models: Sequence[LoadedModel], least: float) -> None:
       models: One, or two to compare.
       least: Below this probability an answer is called not sure.
     """
-    upload = _take_upload()
-    transcript, transcriber = _take_transcript(models, upload)
-    request = Request(upload, transcript, transcriber)
-    if upload is None and not transcript.strip():
+    request = take_request(has_words=any("text" in model.export.modalities for model in models))
+    upload = request.upload
+    if upload is None and not request.transcript.strip():
         st.info("Record yourself, choose a file, or take an example.", icon=":material/info:")
         return
     settings = [model.predictor.video for model in models]
@@ -140,52 +96,6 @@ def show_recording(models: Sequence[LoadedModel], least: float) -> None:
 def _complain(upload: Upload | None, error: InputError) -> None:
     name = "The recording" if upload is None else upload.name
     st.error(f"{name} cannot be used: {error}", icon=":material/error:")
-
-
-def _take_upload() -> Upload | None:
-    """Lets the user give a clip; None as long as there is none."""
-    options = [_MICROPHONE, _FILE, _EXAMPLE]
-    source = st.segmented_control("Take the clip from", options, default=_MICROPHONE, required=True, key="source")
-    if source == _MICROPHONE:
-        recorded = st.audio_input("Record yourself", sample_rate=48000, key="recorded")
-        return None if recorded is None else Upload("recording.wav", recorded.getvalue())
-    if source == _FILE:
-        kinds = sorted(suffix.lstrip(".") for suffix in AUDIO_SUFFIXES | VIDEO_SUFFIXES)
-        given = st.file_uploader("A recording or video of any kind", kinds, key="file")
-        return None if given is None else Upload(PurePath(given.name).name, given.getvalue())
-    examples = {one.emotion: one for one in _examples()}
-    emotion = st.pills("Generated clips of the built-in corpus, by their label", list(examples), key="example")
-    if emotion is None:
-        return None
-    return Upload(f"{emotion}.wav", examples[emotion].wav, examples[emotion].transcript)
-
-
-def _take_transcript(models: Sequence[LoadedModel], upload: Upload | None) -> tuple[str, Transcriber | None]:
-    """Asks what is said, or who writes it."""
-    if not any("text" in model.export.modalities for model in models):
-        return "", None
-    key = "nothing" if upload is None else upload.digest
-    transcriber = None
-    if upload is not None and importlib.util.find_spec("whisper") is not None:
-        transcriber = _take_transcriber()
-    words = "" if upload is None else upload.transcript
-    is_off = transcriber is not None
-    transcript = st.text_input("What is said", words, key=f"transcript-{key}", disabled=is_off, max_chars=5000)
-    return ("", transcriber) if is_off else (transcript, None)
-
-
-def _take_transcriber() -> Transcriber | None:
-    left, right = st.columns(2)
-    sentence = "Its weights are downloaded the first time."
-    if not left.toggle("Let whisper write what is said", key="transcribe", help=sentence):
-        return None
-    model = right.selectbox("Model of whisper", WHISPER_MODELS, key="whisper")
-    try:
-        with st.spinner(f"Loading whisper {model}"):
-            return _transcriber(model)
-    except (InputError, OSError, RuntimeError) as error:
-        st.error(f"whisper {model} cannot be used: {error}", icon=":material/error:")
-        return None
 
 
 def _clip(upload: Upload | None, settings: VideoSettings | None) -> Clip:
