@@ -72,15 +72,17 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
 
 
 def _late_rule(model: "keras.Model") -> dict[str, Any] | None:
-    """Says by which rule a late fusion joins its runs, which modalities each of them reads, and their weights.
+    """Says by which rule a late fusion joins its runs, which modalities each of them reads, their weights, and the
+    temperature of what is joined.
 
-    A rule that has none weighs them equally; there are no weights of a stacker.
+    A rule that has no weights weighs them equally; there are none of a stacker.
     """
     layers = {layer.name: layer for layer in model.layers}
     if (rule := layers.get("late_rule")) is None:
         return None
     equal = None if rule.rule == "stacker" else [1.0] * len(rule.modalities)
-    return {"rule": rule.rule, "modalities": rule.modalities, "weights": rule.fitted.get("weights", equal)}
+    facts = {"rule": rule.rule, "modalities": rule.modalities, "weights": rule.fitted.get("weights", equal)}
+    return facts | {"temperature": float(layers["logits"].temperature)}
 
 
 def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:

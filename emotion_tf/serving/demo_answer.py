@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emotion_tf.serving.batches import leave_out
+from emotion_tf.serving.late_weights import own_of, weights_of
 from emotion_tf.serving.prediction import Given, Prediction
 from emotion_tf.serving.predictor import Predictor
 from emotion_tf.serving.timeline import Segment, Timeline
@@ -49,7 +50,8 @@ class Answer:
     Attributes:
       given: What it was given.
       prediction: What it says.
-      alone: Modality that is present -> emotion -> probability without the others; empty for a model of one modality.
+      alone: Modality that is present -> emotion -> probability without the others; of a late fusion, what the run of
+        this modality says.
     """
 
     given: Given
@@ -96,10 +98,10 @@ def _alone(predictor: Predictor, given: Given) -> dict[str, dict[str, float]]:
             if modality != kept:
                 leave_out(inputs, modality, row)
     rows = predictor.predict_batch(**inputs).probabilities
-    return {
-        modality: dict(zip(predictor.emotions, row.tolist(), strict=True))
-        for modality, row in zip(chosen, rows, strict=True)
-    }
+    named = [dict(zip(predictor.emotions, row.tolist(), strict=True)) for row in rows]
+    if weights_of(predictor.metadata) is not None:
+        named = [own_of(row, predictor.metadata["late_rule"]["temperature"]) for row in named]
+    return dict(zip(chosen, named, strict=True))
 
 
 def best_of(probabilities: Mapping[str, float]) -> tuple[str, float]:

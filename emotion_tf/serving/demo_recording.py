@@ -205,9 +205,10 @@ def _weighed(export: Export, found: Answer) -> dict[str, float]:
     fitted = weights_of(export.metadata)
     if fitted is None or len(found.alone) < 2:
         return found.prediction.probabilities
-    rule = export.metadata["late_rule"]["rule"]
+    late_rule = export.metadata["late_rule"]
+    rule = late_rule["rule"]
     with st.expander(f"Weights of the fusion (rule {rule})", icon=":material/tune:"):
-        top = 2.0 if max(fitted.values()) > 0.5 and rule not in ("weighted",) else 1.0
+        top = 1.0 if rule == "weighted" else 2.0
         weights = {
             modality: st.slider(f"Weight of {modality}", 0.0, top, weight, 0.01, key=f"w-{export.version}-{modality}")
             for modality, weight in fitted.items()
@@ -215,7 +216,7 @@ def _weighed(export: Export, found: Answer) -> dict[str, float]:
         st.caption("As fitted: " + ", ".join(f"{name} {value:.2f}" for name, value in fitted.items()) + ".")
     if weights == fitted:
         return found.prediction.probabilities
-    return weighed(found.alone, weights, rule)
+    return weighed(found.alone, weights, rule, late_rule["temperature"])
 
 
 def _show_modalities(found: Answer) -> None:

@@ -1,4 +1,4 @@
-"""What a late fusion would say with other weights, from what each of its modalities says alone."""
+"""What a late fusion would say with other weights, from what each of its runs says."""
 
 from __future__ import annotations
 
@@ -31,24 +31,45 @@ def weights_of(metadata: Mapping[str, Any]) -> dict[str, float] | None:
     return dict(zip(modalities, map(float, rule["weights"]), strict=True))
 
 
-def weighed(alone: Mapping[str, Mapping[str, float]], weights: Mapping[str, float], rule: str) -> dict[str, float]:
-    """Joins what modalities say alone.
-
-    "mean" and "weighted" take sum w p / sum w; "product" softmax(sum w log p) and "logit_mean" the same divided by
-    sum w: with the fitted weights, which are 1 for these two, each is what `emotion_tf.late_rules.combine` computes.
+def own_of(probabilities: Mapping[str, float], temperature: float) -> dict[str, float]:
+    """Finds what a run says itself, from what the fusion says where only this run's modality is present.
 
     Args:
-      alone: Modality that is present -> emotion -> probability.
+      probabilities: Of the fusion.
+      temperature: By which the fusion divides the logarithm of what it joined.
+    """
+    return _named(probabilities, temperature * _logs(probabilities))
+
+
+def weighed(
+    own: Mapping[str, Mapping[str, float]], weights: Mapping[str, float], rule: str, temperature: float
+) -> dict[str, float]:
+    """Joins what runs say, as `emotion_tf.late_rules.combine` does with the fitted weights.
+
+    "mean" and "weighted" take sum w p / sum w; "product" softmax(sum w log p) and "logit_mean" the same divided by
+    sum w, both with weights of 1 as fitted.
+
+    Args:
+      own: Modality that is present -> emotion -> probability.
       weights: Modality -> weight, at least 0; equal ones count where those of all that are present are 0.
       rule: One of those that have weights.
+      temperature: Of the fusion.
     """
-    emotions = list(next(iter(alone.values())))
-    chosen = np.array([weights[modality] for modality in alone])
-    chosen = chosen if chosen.sum() > 0 else np.ones(len(alone))
-    probabilities = np.array([[found[emotion] for emotion in emotions] for found in alone.values()])
+    chosen = np.array([weights[modality] for modality in own])
+    chosen = chosen if chosen.sum() > 0 else np.ones(len(own))
+    logs = np.array([_logs(found) for found in own.values()])
     if rule in _LINEAR:
-        joined = chosen @ probabilities
+        joined = np.log(np.maximum(chosen @ np.exp(logs) / chosen.sum(), FLOOR))
     else:
-        logits = chosen @ np.log(np.maximum(probabilities, FLOOR)) / (chosen.sum() if rule == "logit_mean" else 1.0)
-        joined = np.exp(logits - logits.max())
-    return dict(zip(emotions, (joined / joined.sum()).tolist(), strict=True))
+        joined = chosen @ logs / (chosen.sum() if rule == "logit_mean" else 1.0)
+        joined -= np.log(np.exp(joined - joined.max()).sum()) + joined.max()
+    return _named(next(iter(own.values())), joined / temperature)
+
+
+def _logs(probabilities: Mapping[str, float]) -> np.ndarray:
+    return np.log(np.maximum(np.array(list(probabilities.values())), FLOOR))
+
+
+def _named(emotions: Mapping[str, float], logits: np.ndarray) -> dict[str, float]:
+    powers = np.exp(logits - logits.max())
+    return dict(zip(emotions, (powers / powers.sum()).tolist(), strict=True))
