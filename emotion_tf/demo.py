@@ -30,6 +30,9 @@ OPTIONS = (
     "--browser.gatherUsageStats=false",
     "--client.toolbarMode=minimal",
     "--client.showErrorDetails=none",
+    # Its own red is too pale for small letters.
+    "--theme.light.primaryColor=#00695c",
+    "--theme.dark.primaryColor=#4db6ac",
 )
 """Of Streamlit: it opens no browser and asks for no address, sends no statistics, and keeps tracebacks to itself."""
 

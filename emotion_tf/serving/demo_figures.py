@@ -19,6 +19,7 @@ from emotion_tf.serving.timeline import POINTS_PER_SECOND, Timeline
 from pipelines.audio import SAMPLE_RATE
 
 STYLE = """
+[data-testid="stCaptionContainer"] { color: inherit !important; opacity: 0.9; }
 .etf-bars { width: 100%; border-collapse: collapse; font-size: 0.95rem; margin: 0 0 0.5rem; }
 .etf-bars th, .etf-bars td { padding: 0.15rem 0.4rem 0.15rem 0; border: 0; text-align: left; font-weight: 400; }
 .etf-bars th { width: 6.2rem; white-space: nowrap; }
