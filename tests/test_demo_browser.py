@@ -178,7 +178,6 @@ def test_the_live_tab_answers_as_predict_does_and_starts_again(chromium, address
         page.get_by_role("button", name="Start the microphone").click()
         page.locator(".etf-live[data-num-answers]").wait_for(state="attached")
         # The clip plays in a loop: of the windows that come by, some hold it from its start.
-        page.wait_for_function("e => document.querySelector('.etf-live-bars') || true", arg=None)
         seen = set()
         for _ in range(40):
             page.wait_for_timeout(250)

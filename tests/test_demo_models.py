@@ -52,8 +52,8 @@ def test_scores_are_rows_with_interval_and_chance(loud_export, tmp_path):
     copy(loud_export, tmp_path / "saved" / "a", scores=scores)
     [export] = find_exports(tmp_path / "saved")
     first, second = export.scores()
-    assert list(first.values()) == ["test", "UAR", "0.500", "0.400 to 0.600", "0.125", "12"]
-    assert list(second.values()) == ["test", "accuracy", "0.250", "too few", "", "12"]
+    assert list(first.values()) == ["test", "UAR", "0.500", "0.40 to 0.60, speakers", "0.125", "12"]
+    assert list(second.values()) == ["test", "accuracy", "0.250", "too few speakers", "", "12"]
 
 
 def test_an_export_of_before_has_no_scores(loud_export):

@@ -57,7 +57,7 @@ class Export:
         return ""
 
     def scores(self) -> Iterator[dict[str, str]]:
-        """Yields rows of its scores: split, score, value, 95 % interval, chance, utterances."""
+        """Yields rows of its scores: split, score, value, 95 % interval over the unit that it names, chance, clips."""
         for split, found in self.metadata.get("scores", {}).items():
             for one in (value for value in found.values() if isinstance(value, Mapping)):
                 low, high = one["interval"] or (None, None)
@@ -65,9 +65,11 @@ class Export:
                     "split": split,
                     "score": one["name"],
                     "value": f"{one['score']:.3f}",
-                    f"95 % over {found['unit']}s": "too few" if low is None else f"{low:.3f} to {high:.3f}",
+                    "95 %": f"too few {found['unit']}s"
+                    if low is None
+                    else f"{low:.2f} to {high:.2f}, {found['unit']}s",
                     "chance": "" if one["chance"] is None else f"{one['chance']:.3f}",
-                    "utterances": str(found["num_utterances"]),
+                    "clips": str(found["num_utterances"]),
                 }
 
 
