@@ -178,12 +178,12 @@ def test_the_live_tab_answers_as_predict_does_and_starts_again(chromium, address
         page.get_by_role("button", name="Start the microphone").click()
         page.locator(".etf-live[data-num-answers]").wait_for(state="attached")
         # The clip plays in a loop: of the windows that come by, some hold it from its start.
-        seen = set()
+        answers = set()
         for _ in range(40):
             page.wait_for_timeout(250)
             if (now := page.locator(".etf-now").inner_text()) and page.locator(".etf-live .most").count():
-                seen.add(now)
-        assert emotion in seen
+                answers.add(now)
+        assert emotion in answers
         _kill_server_of(page)
         page.get_by_role("alert").filter(has_text="server of the live tab has ended").wait_for()
         page.get_by_role("button", name="Start the server again").click()
