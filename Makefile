@@ -14,7 +14,7 @@ define train
 else (set -x; $(BIN)/python -m emotion_tf.fit --records $(RECORDS) --run saved_models/synthetic-$(1) $(2)); fi
 endef
 
-.PHONY: fit test test-slow lint docs clean
+.PHONY: fit demo test test-slow lint docs clean
 
 # The main job on the built-in synthetic corpus: records, three trainings and a late fusion, scores, export, prediction,
 # and a report of the four runs.
@@ -31,6 +31,15 @@ fit: $(VENV)/lean
 	  --transcript "They met a crowd with the teacher today."
 	$(BIN)/python -m emotion_tf.report $(RUNS) --output saved_models/synthetic-report
 	@echo "Look at the runs: saved_models/synthetic-report/report.html, or $(BIN)/tensorboard --logdir saved_models"
+
+# The page to speak into, at http://localhost:8502; without any exported model it makes those of `make fit` first.
+demo: $(VENV)/demo
+	@if ! ls saved_models/*/export/*/saved_model.pb > /dev/null 2>&1; then \
+	  $(MAKE) fit && for run in $(RUNS); do \
+	    ls $$run/export/*/saved_model.pb > /dev/null 2>&1 || $(BIN)/python -m emotion_tf.export --run $$run || exit 1; \
+	  done; \
+	fi
+	$(BIN)/python -m emotion_tf.demo
 
 test: $(VENV)/all
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
@@ -58,6 +67,11 @@ $(VENV)/lean: setup.cfg pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing what setup.cfg needs into $(VENV): a few minutes the first time"
 	$(PIP) -c requirements.txt -e .
+	@touch $@
+
+# The page: without torch, so that whisper is not offered there.
+$(VENV)/demo: $(VENV)/lean
+	$(PIP) -c requirements.txt -e '.[demo,video]'
 	@touch $@
 
 # Everything: the extras, and the tools of development.

@@ -11,7 +11,8 @@ PAGE = Path(__file__).with_name("flags.md")
 COMMANDS = (
     *("pipelines.download", "pipelines.prepare", "emotion_tf.check"),
     *("emotion_tf.fit", "emotion_tf.crossval", "emotion_tf.tune", "emotion_tf.evaluate", "emotion_tf.compare"),
-    *("emotion_tf.fuse", "emotion_tf.export", "emotion_tf.predict", "emotion_tf.serve", "emotion_tf.report"),
+    *("emotion_tf.fuse", "emotion_tf.export", "emotion_tf.predict", "emotion_tf.serve", "emotion_tf.demo"),
+    "emotion_tf.report",
     *("pipelines.text",),
 )
 """Modules with a `make_parser`, in the order of their use."""

@@ -41,13 +41,13 @@ ENCODER = (
 
 KERAS_NLP = ("pipelines.text", "pipelines.text_presets", "pipelines.text_encoder")
 
-LATER_COMMANDS = ("emotion_tf.demo",)
-"""They come with the page, and live behind the same wall as `predict`."""
+SCRIPT = "emotion_tf.serving.demo_page"
+"""What Streamlit runs: no command of its own."""
 
 COMMANDS = [
     name
     for name, tree in MODULES.items()
-    if any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in tree.body)
+    if name != SCRIPT and any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in tree.body)
 ]
 
 
@@ -98,7 +98,7 @@ def test_models_know_keras_numpy_and_their_configuration_only(name):
 
 
 @pytest.mark.parametrize(
-    "name", modules_below("emotion_tf.serving", "emotion_tf.predict", "emotion_tf.serve", *LATER_COMMANDS)
+    "name", modules_below("emotion_tf.serving", "emotion_tf.predict", "emotion_tf.serve", "emotion_tf.demo")
 )
 def test_what_serves_an_export_knows_pipelines_and_probabilities_only(name):
     own = ("emotion_tf.serving", "emotion_tf.probabilities", "emotion_tf.colours")
@@ -133,14 +133,14 @@ def rooms(package):
 
 
 def test_the_house_has_few_floors_and_arrows():
-    """A room stands one floor above the highest that it imports: 10 floors and 73 arrows are enough."""
+    """A room stands one floor above the highest that it imports: 10 floors and 74 arrows are enough."""
     arrows, floors = rooms("emotion_tf"), {}
     while remaining := set(arrows) - set(floors):
         ready = {room for room in remaining if arrows[room] <= set(floors)}
         assert ready, f"a circle among {remaining}"
         floors |= {room: 1 + max((floors[other] for other in arrows[room]), default=0) for room in ready}
     assert max(floors.values()) <= 10
-    assert sum(map(len, arrows.values())) <= 73
+    assert sum(map(len, arrows.values())) <= 74
 
 
 def test_no_module_imports_in_a_circle():

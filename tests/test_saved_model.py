@@ -371,6 +371,24 @@ def test_metadata_says_what_a_user_of_the_export_must_know(early_export):
     assert len(metadata["emotions"]) == 8
 
 
+def test_metadata_holds_headline_and_accuracy_of_the_splits_that_were_read(early_export, early_run):
+    metadata, scores = json.loads((early_export / "metadata.json").read_text()), early_run.scores()
+    assert set(metadata["scores"]) == {"test", "validation"} & set(scores)
+    found, stored = metadata["scores"]["validation"], scores["validation"]
+    assert (found["num_utterances"], found["unit"]) == (stored["num_utterances"], "speaker")
+    name = "unweighted_average_recall"
+    expected = {"name": "UAR", "score": stored[name], "interval": stored[f"{name}_interval"], "chance": 0.125}
+    assert found[name] == expected
+    assert found["accuracy"]["score"] == stored["accuracy"]
+    assert metadata["late_rule"] is None
+
+
+def test_metadata_of_a_late_fusion_holds_its_rule(late_export, late_run):
+    late = json.loads((late_export / "metadata.json").read_text())["late_rule"]
+    assert (late["rule"], late["modalities"], late["weights"]) == ("mean", [["audio"], ["text"]], [1.0, 1.0])
+    assert late["temperature"] == pytest.approx(late_run.temperature(), rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def goemotions_export(goemotions_run, tmp_path_factory):
     """What the command says, and the export of a run on text of several emotions an utterance."""

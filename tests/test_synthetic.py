@@ -318,3 +318,11 @@ def test_videos_are_added_later_and_after_an_interruption_with_the_same_bytes(se
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert silent.items() <= _tree(tmp_path).items()
     assert _tree(tmp_path / "Actor_01") == _tree(seen_speakers.source / "Actor_01")
+
+
+def test_examples_are_clips_of_the_corpus_with_their_sentences(three_speakers):
+    found = synthetic.examples(2)
+    assert [one.emotion for one in found] == list(RAVDESS)
+    for one in found:
+        clip = next(u for u in three_speakers.utterances if u.speaker == "02" and u.emotion == one.emotion)
+        assert (one.wav, one.transcript) == (clip.audio.read_bytes(), clip.transcript)

@@ -54,7 +54,7 @@ class Examples:
         import numpy as np
 
         self.path, self.source = path, source
-        arrays = {str(number): expected for number, (_, expected) in enumerate(rows)}
+        arrays: dict[str, Any] = {str(number): expected for number, (_, expected) in enumerate(rows)}
         arrays |= {f"{number}/{name}": one for number, (given, _) in enumerate(rows) for name, one in given.items()}
         np.savez(path, **arrays)
 

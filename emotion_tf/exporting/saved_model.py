@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emotion_tf.evaluation.counts import TITLES, UAR
 from emotion_tf.exporting.interface import interface_of
 from emotion_tf.exporting.variables import StoredVariables
 from emotion_tf.runs.folder import Run
@@ -41,8 +42,8 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
 
     Returns:
       What metadata.json of the export holds: facts of the run and its records, and from the model `modalities`,
-      `audio_features`, whether it `has_shares`, its `embedding_dim` (None of late fusion), and its `signatures`; and
-      the type of its `variables`.
+      `audio_features`, whether it `has_shares`, its `embedding_dim` (None of late fusion), its `late_rule` (None of
+      others) and its `signatures`; the type of its `variables`; and the `scores` of the splits that were read.
     """
     from emotion_tf.models.head import embedding_of
     from emotion_tf.models.inputs import audio_features_of, modalities_of
@@ -63,10 +64,45 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
         "modalities": list(modalities_of(model)),
         "has_shares": shares_model(model) is not None,
         "embedding_dim": None if embedding is None else int(embedding.shape[-1]),
+        "late_rule": _late_rule(model),
+        "scores": _scores(run.scores()),
         "audio_features": list(audio_features_of(model)) or ["log_mel"],
         "signatures": _signatures(mode, found.encoder is not None),
         "variables": variables,
     }
+
+
+def _late_rule(model: "keras.Model") -> dict[str, Any] | None:
+    """Says by which rule a late fusion joins its runs, which modalities each of them reads, their weights, and the
+    temperature of what is joined.
+
+    A rule that has no weights weighs them equally; there are none of a stacker.
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    if (rule := layers.get("late_rule")) is None:
+        return None
+    equal = None if rule.rule == "stacker" else [1.0] * len(rule.modalities)
+    facts = {"rule": rule.rule, "modalities": rule.modalities, "weights": rule.fitted.get("weights", equal)}
+    return facts | {"temperature": float(layers["logits"].temperature)}
+
+
+def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Takes from scores.json the headline and the accuracy of each split that was read, with interval and chance."""
+    headline = scores.get("headline", UAR)
+    return {
+        split: {
+            "num_utterances": scores[split]["num_utterances"],
+            "unit": scores[split]["unit"],
+            **{name: _score(scores[split], name) for name in (headline, "accuracy") if name in scores[split]},
+        }
+        for split in ("test", "validation")
+        if split in scores
+    }
+
+
+def _score(found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    chance = found["chance"].get(name)
+    return {"name": TITLES[name], "score": found[name], "interval": found[f"{name}_interval"], "chance": chance}
 
 
 def _signatures(mode: str, has_encoder: bool) -> list[str]:

@@ -96,7 +96,7 @@ class Explainer:
         return Explanation(
             prediction,
             prediction.emotion,
-            None if analysis is None else self._spectrogram(analysis),
+            None if analysis is None else spectrogram_of(analysis, self.predictor.front_end),
             None if analysis is None else self._over_time(given, emotion, analysis),
             self._of_words(given, emotion),
             self._of_modalities(given, emotion),
@@ -113,13 +113,6 @@ class Explainer:
         """Returns the log-probability of an emotion for each row of some batches of `Predictor.predict_batch`."""
         found = [self.predictor.predict_batch(**batch).probabilities[:, emotion] for batch in batches]
         return np.log(np.maximum(np.concatenate(found).astype(np.float64), FLOOR))
-
-    def _spectrogram(self, analysis: Analysis) -> Spectrogram:
-        import librosa
-
-        front_end = self.predictor.front_end
-        edges = librosa.mel_frequencies(front_end.mel_bins + 2, fmin=front_end.min_hz, fmax=front_end.max_hz)
-        return Spectrogram(analysis.log_mel[0].numpy(), front_end.hop_seconds, edges[1:-1])
 
     def _of_words(self, given: Given, emotion: int) -> tuple[Contribution, ...]:
         """Leaves out one word after the other."""
@@ -185,6 +178,14 @@ class Explainer:
         nats = sum(values.sum(axis=1) for values in cells.values())
         seconds = (first + np.arange(num_frames)) * front_end.hop_seconds + front_end.frame_seconds / 2
         return TimeContributions(GRADIENTS, seconds, nats, cells.get("log_mel"), difference, num_steps)
+
+
+def spectrogram_of(analysis: Analysis, front_end: audio.FrontEnd) -> Spectrogram:
+    """Takes the spectrogram of the first clip of a batch that `analyse` cut into frames."""
+    import librosa
+
+    edges = librosa.mel_frequencies(front_end.mel_bins + 2, fmin=front_end.min_hz, fmax=front_end.max_hz)
+    return Spectrogram(analysis.log_mel[0].numpy(), front_end.hop_seconds, edges[1:-1])
 
 
 def integrate(

@@ -21,12 +21,12 @@ from emotion_tf.serving.prediction import Given, Prediction
 from emotion_tf.serving.predictor import Predictor
 from emotion_tf.serving.served_model import Model, Wanted
 from emotion_tf.serving.server_settings import ServerSettings
-from emotion_tf.serving.sources import as_file
+from emotion_tf.serving.sources import as_file, read_upload
 from emotion_tf.serving.timeline import Timeline, find_timeline
 from emotion_tf.serving.versions import VersionWatch
 from pipelines import isolation
 from pipelines.audio import TooLongError
-from pipelines.clips import Clip, read_inspected
+from pipelines.clips import Clip
 from pipelines.command import InputError
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings
 
@@ -169,11 +169,12 @@ class Service:
         if upload.content is None:
             return Clip(np.zeros(0, np.int16))
         predictor, settings = model.predictor, self.settings
-        with as_file(upload.content) as path:
-            return self._decoders.read_file(
-                *(read_inspected, path, path, predictor.video, predictor.front_end.silence_db, settings.max_seconds),
-                longest_wait=settings.timeout_seconds,
-            )
+        return read_upload(
+            *(upload.content, predictor.video, predictor.front_end.silence_db),
+            longest_seconds=settings.max_seconds,
+            longest_wait=settings.timeout_seconds,
+            decoders=self._decoders,
+        )
 
     def _transcribed(self, model: Model, clip: Clip) -> Given:
         """Transcribes a recording, in the one thread of whisper."""

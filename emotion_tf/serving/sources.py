@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import audio
+from pipelines import audio, isolation
 from pipelines.audio.recording import Recording
-from pipelines.clips import Clip, read_clip
+from pipelines.clips import Clip, read_clip, read_inspected
 from pipelines.command import InputError
 from pipelines.utterance import Segment
 from pipelines.video import VideoSettings
@@ -75,6 +75,33 @@ def _of_samples(samples: np.ndarray, sample_rate: float) -> Clip:
 def clip_of(recording: Recording) -> Clip:
     """Makes the clip of a recording without pictures."""
     return Clip(recording.waveform, None, recording.peak, recording.bits, recording.notes)
+
+
+def read_upload(
+    content: bytes,
+    video_settings: VideoSettings | None,
+    trim_db: float,
+    *,
+    longest_seconds: float = MAX_SECONDS,
+    longest_wait: float | None = None,
+    decoders: isolation.Processes | None = None,
+) -> Clip:
+    """Reads the content of a file in a process that is kept for that: its bytes can harm nothing else.
+
+    Args:
+      content: Of a recording or video.
+      video_settings, trim_db: As `read_source` takes them.
+      longest_seconds: What is longer is refused.
+      longest_wait: Seconds that decoding may take; None: as many as it wants.
+      decoders: The processes; None: the one that commands share.
+
+    Raises:
+      InputError: What cannot be read, is too long, or takes too long.
+    """
+    with as_file(content) as path:
+        return (decoders or isolation).read_file(
+            read_inspected, path, path, video_settings, trim_db, longest_seconds, longest_wait=longest_wait
+        )
 
 
 @contextlib.contextmanager

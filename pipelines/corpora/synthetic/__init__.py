@@ -31,7 +31,7 @@ import json
 import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -125,6 +125,30 @@ def read(source: Path) -> Corpus:
     )
 
 
+class Example(NamedTuple):
+    """A clip of the corpus without its folder.
+
+    Attributes:
+      emotion: Its label.
+      wav: The bytes that `make` writes.
+      transcript: Its sentence.
+    """
+
+    emotion: str
+    wav: bytes
+    transcript: str
+
+
+def examples(speaker: int, seed: int = 0) -> list[Example]:
+    """Makes the first clip of each emotion of a speaker, and writes nothing."""
+    firsts: dict[str, _Clip] = {}
+    for clip in _clips(NUM_SPEAKERS):
+        if clip.speaker == speaker:
+            firsts.setdefault(clip.emotion, clip)
+    voice = _draw_voice(seed, speaker)
+    return [Example(clip.emotion, _recording(clip, voice, seed), _sentence(clip, seed)) for clip in firsts.values()]
+
+
 def _make(source: Path, seed: int, num_speakers: int, with_video: bool = False) -> None:
     if with_video:
         import_opencv()  # If it is not installed, nothing is made.
@@ -135,8 +159,7 @@ def _make(source: Path, seed: int, num_speakers: int, with_video: bool = False) 
         voices = {speaker: _draw_voice(seed, speaker) for speaker in {clip.speaker for clip in absent}}
         with progress_bar(len(absent), "making the synthetic corpus", "clip") as progress:
             for clip in absent:
-                rng = np.random.default_rng([seed, _AUDIO_STREAM, clip.speaker, clip.number])
-                _write(source / clip.path, _wav(speech.speak(speech.GROUPS[clip.group], voices[clip.speaker], rng)))
+                _write(source / clip.path, _recording(clip, voices[clip.speaker], seed))
                 progress.update()
     if not (source / _SENTENCES).is_file():
         _write(source / _SENTENCES, _sentence_table(clips, seed))
@@ -274,10 +297,18 @@ def _sentence_table(clips: list[_Clip], seed: int) -> bytes:
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("utterance_id", "transcript"))
-    for clip in clips:
-        rng = np.random.default_rng([seed, _TEXT_STREAM, clip.speaker, clip.number])
-        writer.writerow((clip.stem, draw_sentence(clip.theme, rng)))
+    writer.writerows((clip.stem, _sentence(clip, seed)) for clip in clips)
     return table.getvalue().encode()
+
+
+def _recording(clip: _Clip, voice: speech.Voice, seed: int) -> bytes:
+    """Speaks a clip as a wav file."""
+    rng = np.random.default_rng([seed, _AUDIO_STREAM, clip.speaker, clip.number])
+    return _wav(speech.speak(speech.GROUPS[clip.group], voice, rng))
+
+
+def _sentence(clip: _Clip, seed: int) -> str:
+    return draw_sentence(clip.theme, np.random.default_rng([seed, _TEXT_STREAM, clip.speaker, clip.number]))
 
 
 def _draw_voice(seed: int, speaker: int) -> speech.Voice:
