@@ -15,6 +15,7 @@ from typing import Any
 from pipelines.command import InputError
 
 SECONDS_TO_START = 300.0
+SECONDS_TO_END = 90.0
 
 
 class Server:
@@ -49,7 +50,11 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait()
+        try:
+            self.process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self._files.close()
 
     def start(self) -> None:

@@ -20,6 +20,7 @@ import os
 import socket
 import struct
 import sys
+import tempfile
 import time
 import urllib.parse
 import warnings
@@ -151,8 +152,11 @@ def _of_schema(url: str, count: int, seed: int) -> Iterator[_Request]:
 
 def _examples(operation: Any, count: int, seed: int) -> list[Any]:
     """Draws requests of one operation: half of wrong types where it takes a body; anything is a right name."""
-    import hypothesis
+    import hypothesis.configuration
     from schemathesis import GenerationMode
+
+    # What it keeps of this machine's Unicode goes into the current folder otherwise.
+    hypothesis.configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "emotion-tf-hypothesis")
 
     cases: list[Any] = []
     modes = (GenerationMode.NEGATIVE, GenerationMode.POSITIVE) if operation.method == "post" else ()

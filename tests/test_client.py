@@ -13,7 +13,9 @@ import uvicorn
 from test_serve import TOKEN, voice, wav
 
 from emotion_tf.serving import Client, ServerError
+from emotion_tf.serving import client as client_module
 from emotion_tf.serving.app import create_app
+from emotion_tf.serving.batching import Batcher, OverloadedError
 from emotion_tf.serving.server_settings import ServerSettings
 from emotion_tf.serving.service import Service
 
@@ -80,6 +82,27 @@ def test_what_the_server_refuses_is_raised_with_its_sentence(client, url):
     with pytest.raises(ServerError, match="Servable not found") as refused:
         Client(url, TOKEN, model="other").classify(wav(1))
     assert refused.value.status == 404
+
+
+def test_what_passes_is_asked_again_as_often_as_wanted(loud_predictor, monkeypatch):
+    monkeypatch.setattr(client_module, "_PAUSE_SECONDS", 0)
+    submit, left = Batcher.submit, ["full", "full"]
+
+    async def full_at_first(self, item):
+        if left:
+            raise OverloadedError(left.pop())
+        return await submit(self, item)
+
+    monkeypatch.setattr(Batcher, "submit", full_at_first)
+    with serving(loud_predictor, ServerSettings(num_workers=1)) as url:
+        with pytest.raises(ServerError, match="full: ask again in a second") as refused:
+            Client(url).classify(transcript="oh")
+        assert refused.value.retry_after == 1
+        assert Client(url, num_tries=2).classify(transcript="oh")["emotion"] == "calm"
+        with pytest.raises(ServerError, match="the recording"):
+            Client(url, num_tries=2).classify(b"nothing")
+    with pytest.raises(OSError, match="refused"):
+        Client(url, num_tries=2).classify(transcript="oh")
 
 
 def test_a_file_or_words_alone_are_sent_whatever_the_name_of_the_file_is(client, tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,6 +19,12 @@ from emotion_tf.serving.server_settings import DEFAULT_MODEL
 
 ACCEPT = {"json": "application/json", "vtt": "text/vtt", "textgrid": "text/x-textgrid"}
 """Kind of a timeline -> its media type."""
+
+
+_PASSING = (429, 500, 502, 503, 504)
+"""Statuses of what may be answered when it is asked again."""
+
+_PAUSE_SECONDS = 0.5
 
 
 class ServerError(RuntimeError):
@@ -47,6 +55,8 @@ class Client:
       token: One of its tokens; None: it asks for none.
       model: The name of a model.
       timeout_seconds: How long an answer may take.
+      num_tries: How often a request is sent, as long as the server is overloaded, starts or is not there (status 500
+        too, with which a proxy tells that the server behind it went away). Streams are not repeated.
       context: Of TLS, for a certificate of one's own.
     """
 
@@ -57,9 +67,11 @@ class Client:
         *,
         model: str = DEFAULT_MODEL,
         timeout_seconds: float = 60.0,
+        num_tries: int = 1,
         context: ssl.SSLContext | None = None,
     ):
         self._url, self._model, self._timeout, self._context = url.rstrip("/"), model, timeout_seconds, context
+        self._num_tries = num_tries
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def classify(
@@ -146,11 +158,21 @@ class Client:
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Accept": accept} | self._headers
         body = _multipart(boundary, {**fields, "model": self._model}, files)
         request = urllib.request.Request(self._url + path, body, headers, method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=self._timeout, context=self._context) as answer:
-                return answer.read()
-        except urllib.error.HTTPError as error:
-            raise _refused(error) from None
+        for number in range(1, self._num_tries + 1):
+            seconds = _PAUSE_SECONDS
+            try:
+                with urllib.request.urlopen(request, timeout=self._timeout, context=self._context) as answer:
+                    return answer.read()
+            except urllib.error.HTTPError as error:
+                refused = _refused(error)
+                if error.code not in _PASSING or number == self._num_tries:
+                    raise refused from None
+                seconds = refused.retry_after or seconds
+            except (OSError, http.client.HTTPException):
+                if number == self._num_tries:
+                    raise
+            time.sleep(seconds)
+        raise ValueError("num_tries is below 1")
 
 
 def _send(connection: Any, chunks: Iterable[bytes]) -> None:
