@@ -19,18 +19,35 @@ def connected(address: str) -> Iterator[None]:
     """Connects to a cluster, and leaves it behind.
 
     Args:
-      address: `LOCAL`; "auto": the cluster that `ray start` made on this machine; or HOST:PORT of its head.
+      address: As `join` takes it.
 
     Raises:
       InputError: Ray is not installed, or no cluster answers there.
     """
+    ray = join(address)
     try:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # It would send what it runs on to its makers.
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tables that no verbosity turns off.
+        yield
+    finally:
+        ray.shutdown()
+
+
+def join(address: str, *, log_level: str = "error") -> Any:
+    """Connects to a cluster; returns the package ray, whose `shutdown` leaves it.
+
+    Args:
+      address: `LOCAL`; "auto": the cluster that `ray start` made on this machine; or HOST:PORT of its head.
+      log_level: Of what Ray says.
+
+    Raises:
+      InputError: Ray is not installed, or no cluster answers there.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # It would send what it runs on to its makers.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tables that no verbosity turns off.
+    try:
         import ray
     except ImportError:
         raise InputError("Ray is not installed: python -m pip install 'emotion_tf[ray]'.") from None
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": log_level}
     try:
         if address == LOCAL:
             # Loopback alone: whoever reaches a cluster can run code on it.
@@ -42,7 +59,4 @@ def connected(address: str) -> Iterator[None]:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"--ray {address}: no cluster answers there ({reason}): start one with ray start.") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    return ray

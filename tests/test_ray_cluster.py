@@ -72,7 +72,7 @@ def _replicas():
 def test_without_ray_there_is_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
-        pytest.raises(InputError, match="--ray needs Ray"),
+        pytest.raises(InputError, match="Ray is not installed"),
         deployed({"default": tmp_path}, ServerSettings(), Cluster("local")),
     ):
         raise AssertionError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,13 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emotion_tf.serving.server_settings import ServerSettings
+from pipelines.cluster import LOCAL, join
 from pipelines.command import InputError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-LOCAL = "local"
-"""Starts a cluster of this machine, which ends with the command."""
 
 NAME = "emotion_tf"
 """Of the application in the cluster."""
@@ -30,7 +27,7 @@ class Cluster(NamedTuple):
     """Where to deploy.
 
     Attributes:
-      address: `LOCAL`, "auto" (a cluster that runs on this machine), or that of the head of one.
+      address: As `pipelines.cluster.join` takes it.
       num_replicas: At most; as many as are needed run.
       least_replicas: Those that always run.
       host, port: Where the proxy on each node listens.
@@ -59,13 +56,9 @@ def deployed(models: Mapping[str, Path], settings: ServerSettings, cluster: Clus
     Raises:
       InputError: Ray is not installed, there is no such cluster, or the models cannot be served there.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Before the import: it reports to its makers otherwise.
-    try:
-        import ray
-        from ray import serve
-    except ImportError:
-        raise InputError("--ray needs Ray: python -m pip install 'emotion_tf[ray,serve]'.") from None
-    _join(ray, cluster)
+    ray = join(cluster.address, log_level="warning")
+    from ray import serve
+
     try:
         serve.start(proxy_location="EveryNode", http_options=_http_options(cluster, settings))
         serve.run(_application(serve, models, settings, cluster), name=NAME, route_prefix="/")
@@ -84,24 +77,6 @@ def wait_for_signal() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     ended.wait()
-
-
-def _join(ray: Any, cluster: Cluster) -> None:
-    """Joins a cluster, or starts one of this machine, which others cannot reach.
-
-    Raises:
-      InputError: There is none.
-    """
-    if cluster.address == LOCAL:
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", logging_level="warning")
-        return
-    try:
-        ray.init(cluster.address, logging_level="warning")
-    except (ConnectionError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"--ray {cluster.address}: there is no cluster ({reason}): start one with ray start."
-        ) from None
 
 
 def _leave(ray: Any, serve: Any, cluster: Cluster) -> None:
