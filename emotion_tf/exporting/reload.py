@@ -6,7 +6,6 @@ Inputs of example 3 stand in the file as `3/log_mel` and so on, its probabilitie
 """
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
