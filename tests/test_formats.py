@@ -60,6 +60,7 @@ def test_every_format_answers_like_the_run(name, decided, request, tmp_path):
     assert onnx["outputs"]["probabilities"]["columns"] == metadata["emotions"]
 
 
+@pytest.mark.slow
 def test_features_load_in_tensorflow_alone_and_front_end_gives_their_inputs(audio_run, tmp_path):
     import tensorflow as tf
 

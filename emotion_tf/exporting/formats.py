@@ -187,9 +187,9 @@ def _compared(
     def reason(stderr: str) -> str:
         return f"{path.name} does not load in a new process: {(stderr.strip() or 'no reason given').splitlines()[-1]}"
 
-    found = json.loads(
-        _python(["-I", reload.__file__, name, str(path), str(examples.path), output], reason).splitlines()[-1]
-    )
+    code = "import runpy, sys; runpy.run_path(sys.argv[1])['main'](sys.argv[2:])"
+    arguments = [reload.__file__, name, str(path), str(examples.path), output]
+    found = json.loads(_python(["-I", "-c", code, *arguments], reason).splitlines()[-1])
     if path.name != litert.INT8 and not found["difference"] <= tolerance:
         raise InputError(
             f"{path.name} differs from the run by {found['difference']:.1e}, more than {tolerance:.0e}: it was not"

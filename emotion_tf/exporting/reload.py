@@ -1,12 +1,11 @@
 """Runs a model of one format over examples, in a process of its own that imports nothing of this package.
 
-`python -I reload.py FORMAT MODEL EXAMPLES.npz [OUTPUT]` prints JSON: the largest difference of a probability (or of
-another OUTPUT) from the expected ones, and the share of examples for which the same emotion is the most probable.
+`main` prints JSON: the largest difference of a probability (or of another output) from the expected ones, and the share
+of examples for which the same emotion is the most probable. The file is run by its path: it is not imported there.
 Inputs of example 3 stand in the file as `3/log_mel` and so on, its probabilities as `3`.
 """
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -83,6 +82,7 @@ def compare(call: Call, path: str) -> dict[str, Any]:
     return {"difference": worst, "agreement": same / len(examples), "num_examples": len(examples)}
 
 
-if __name__ == "__main__":
-    kind, model, examples, *rest = sys.argv[1:]
-    print(json.dumps(compare(LOADERS[kind](model, *rest), examples)))
+def main(arguments: list[str]) -> None:
+    """Prints the comparison as JSON; the arguments are format, model, examples and optionally the output."""
+    kind, model, examples, *output = arguments
+    print(json.dumps(compare(LOADERS[kind](model, *output), examples)))
