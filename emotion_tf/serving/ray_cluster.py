@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
-import threading
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,7 +47,12 @@ class Cluster(NamedTuple):
 
 
 @contextlib.contextmanager
-def deployed(models: Mapping[str, Path], settings: ServerSettings, cluster: Cluster) -> Iterator[None]:
+def deployed(
+    models: Mapping[str, Path],
+    settings: ServerSettings,
+    cluster: Cluster,
+    joined: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Deploys the server, and takes it down at the end.
 
     Every node needs this package and the folders of the models under the same paths.
@@ -55,11 +61,16 @@ def deployed(models: Mapping[str, Path], settings: ServerSettings, cluster: Clus
       models: Name -> a run, an export folder or a version folder.
       settings: Limits, of each replica.
       cluster: Where.
+      joined: Called once Ray has started or was joined, before anything is deployed.
 
     Raises:
       InputError: Ray is not installed, there is no such cluster, or the models cannot be served there.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Before the import: it reports to its makers otherwise.
+    # Before the import, which reads them. Ray reports to its makers otherwise.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if cluster.address == LOCAL:
+        # Ray listens on every interface. Whoever knows no token may run nothing; the one in the home folder stays.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
         import ray
         from ray import serve
@@ -67,41 +78,61 @@ def deployed(models: Mapping[str, Path], settings: ServerSettings, cluster: Clus
         raise InputError("--ray needs Ray: python -m pip install 'emotion_tf[ray,serve]'.") from None
     _join(ray, cluster)
     try:
-        serve.start(proxy_location="EveryNode", http_options=_http_options(cluster, settings))
-        serve.run(_application(serve, models, settings, cluster), name=NAME, route_prefix="/")
-    except (RuntimeError, TimeoutError) as error:
-        _leave(ray, serve, cluster)
-        raise InputError(f"the cluster cannot serve the models ({error}): its logs say more.") from None
-    try:
+        joined()
+        try:
+            serve.start(proxy_location="EveryNode", http_options=_http_options(cluster, settings))
+            serve.run(_application(serve, models, settings, cluster), name=NAME, route_prefix="/")
+        except (RuntimeError, TimeoutError) as error:
+            raise InputError(f"the cluster cannot serve the models ({error}): its logs say more.") from None
         yield
     finally:
         _leave(ray, serve, cluster)
 
 
-def wait_for_signal() -> None:
-    """Waits for SIGTERM or Ctrl-C."""
-    ended = threading.Event()
+class _SignalledError(BaseException):
+    """A signal came: no handler of ordinary errors on the way may keep it."""
+
+
+def serve_until_signal(models: Mapping[str, Path], settings: ServerSettings, cluster: Cluster) -> None:
+    """Deploys the server, and takes it down when SIGTERM or Ctrl-C comes, be it during the start.
+
+    Raises:
+      InputError: As `deployed` does.
+    """
+    try:
+        with deployed(models, settings, cluster, joined=_raise_on_signals):
+            print(f"serving on {cluster.host}, port {cluster.port} of each node", file=sys.stderr)
+            while True:
+                signal.pause()
+    except _SignalledError:
+        return
+
+
+def _raise_on_signals() -> None:
+    """Makes signals end the main thread; after Ray was joined, whose own handler aborts."""
+
+    def end(number: int, frame: Any) -> None:
+        raise _SignalledError
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    ended.wait()
+        signal.signal(number, end)
 
 
 def _join(ray: Any, cluster: Cluster) -> None:
-    """Joins a cluster, or starts one of this machine, which others cannot reach.
+    """Joins a cluster, or starts one of this machine, in which nobody else may run anything.
 
     Raises:
       InputError: There is none.
     """
+    options: dict[str, Any] = {"address": cluster.address}
     if cluster.address == LOCAL:
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", logging_level="warning")
-        return
+        options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
-        ray.init(cluster.address, logging_level="warning")
-    except (ConnectionError, RuntimeError) as error:
+        ray.init(**options, logging_level="warning")
+    except Exception as error:  # Ray has no kind of its own for a cluster that does not start, or is not there.
         reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"--ray {cluster.address}: there is no cluster ({reason}): start one with ray start."
-        ) from None
+        advice = "start one with ray start --head" if cluster.address != LOCAL else "free memory and cores"
+        raise InputError(f"--ray {cluster.address} has no cluster ({reason}): {advice}.") from None
 
 
 def _leave(ray: Any, serve: Any, cluster: Cluster) -> None:
