@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with Server(arguments.model, "--timeout", "20") as server:
         found = fuzz(server.url, arguments.requests, arguments.seed)
-    result = {"requests": sum(found.sent.values()), "seed": arguments.seed, **dataclasses.asdict(found)}
+    result = {"requests": sum(found.sent.values()), "seed": arguments.seed, **vars(found)}
     print(json.dumps(result, indent=1))
     if found.faults:
         raise InputError(f"{len(found.faults)} of the requests found a fault, as printed above.")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.serving.loading import find_version
 from emotion_tf.serving.predictor import Predictor
-from emotion_tf.serving.ray_cluster import Cluster, deployed, wait_for_signal
+from emotion_tf.serving.ray_cluster import Cluster, serve_until_signal
 from emotion_tf.serving.server_settings import DEFAULT_MODEL, ServerSettings
 from pipelines.command import InputError, run_command
 from pipelines.files import stop_on_unreadable
@@ -68,9 +68,7 @@ def _serve_on_ray(arguments: argparse.Namespace, models: dict[str, Path], settin
         find_version(path)
     tls = (str(arguments.tls_cert), str(arguments.tls_key)) if arguments.tls_cert else None
     cluster = Cluster(arguments.ray, arguments.replicas, host=arguments.host, port=arguments.port, tls=tls)
-    with deployed(models, settings, cluster):
-        print(f"serving on {arguments.host}, port {arguments.port} of each node", file=sys.stderr)
-        wait_for_signal()
+    serve_until_signal(models, settings, cluster)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

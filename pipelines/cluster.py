@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,9 @@ def join(address: str, *, log_level: str = "error") -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # It would send what it runs on to its makers.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tables that no verbosity turns off.
+    if address == LOCAL:
+        # Ray listens on every interface. Whoever knows no token may run nothing; the one in the home folder stays.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
         import ray
     except ImportError:
@@ -50,7 +54,6 @@ def join(address: str, *, log_level: str = "error") -> Any:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": log_level}
     try:
         if address == LOCAL:
-            # Loopback alone: whoever reaches a cluster can run code on it.
             ray.init(num_cpus=num_cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **options)
         else:
             ray.init(address, **options)
@@ -58,5 +61,6 @@ def join(address: str, *, log_level: str = "error") -> Any:
         if is_disk_full(error):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"--ray {address}: no cluster answers there ({reason}): start one with ray start.") from None
+        advice = "free memory and cores" if address == LOCAL else "start one with ray start --head"
+        raise InputError(f"--ray {address}: no cluster answers there ({reason}): {advice}.") from None
     return ray

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,7 +43,12 @@ class Cluster(NamedTuple):
 
 
 @contextlib.contextmanager
-def deployed(models: Mapping[str, Path], settings: ServerSettings, cluster: Cluster) -> Iterator[None]:
+def deployed(
+    models: Mapping[str, Path],
+    settings: ServerSettings,
+    cluster: Cluster,
+    joined: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Deploys the server, and takes it down at the end.
 
     Every node needs this package and the folders of the models under the same paths.
@@ -52,6 +57,7 @@ def deployed(models: Mapping[str, Path], settings: ServerSettings, cluster: Clus
       models: Name -> a run, an export folder or a version folder.
       settings: Limits, of each replica.
       cluster: Where.
+      joined: Called once Ray has started or was joined, before anything is deployed.
 
     Raises:
       InputError: Ray is not installed, there is no such cluster, or the models cannot be served there.
@@ -60,23 +66,44 @@ def deployed(models: Mapping[str, Path], settings: ServerSettings, cluster: Clus
     from ray import serve
 
     try:
-        serve.start(proxy_location="EveryNode", http_options=_http_options(cluster, settings))
-        serve.run(_application(serve, models, settings, cluster), name=NAME, route_prefix="/")
-    except (RuntimeError, TimeoutError) as error:
-        _leave(ray, serve, cluster)
-        raise InputError(f"the cluster cannot serve the models ({error}): its logs say more.") from None
-    try:
+        joined()
+        try:
+            serve.start(proxy_location="EveryNode", http_options=_http_options(cluster, settings))
+            serve.run(_application(serve, models, settings, cluster), name=NAME, route_prefix="/")
+        except (RuntimeError, TimeoutError) as error:
+            raise InputError(f"the cluster cannot serve the models ({error}): its logs say more.") from None
         yield
     finally:
         _leave(ray, serve, cluster)
 
 
-def wait_for_signal() -> None:
-    """Waits for SIGTERM or Ctrl-C."""
-    ended = threading.Event()
+class _SignalledError(BaseException):
+    """A signal came: no handler of ordinary errors on the way may keep it."""
+
+
+def serve_until_signal(models: Mapping[str, Path], settings: ServerSettings, cluster: Cluster) -> None:
+    """Deploys the server, and takes it down when SIGTERM or Ctrl-C comes, be it during the start.
+
+    Raises:
+      InputError: As `deployed` does.
+    """
+    try:
+        with deployed(models, settings, cluster, joined=_raise_on_signals):
+            print(f"serving on {cluster.host}, port {cluster.port} of each node", file=sys.stderr)
+            while True:
+                signal.pause()
+    except _SignalledError:
+        return
+
+
+def _raise_on_signals() -> None:
+    """Makes signals end the main thread; after Ray was joined, whose own handler aborts."""
+
+    def end(number: int, frame: Any) -> None:
+        raise _SignalledError
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    ended.wait()
+        signal.signal(number, end)
 
 
 def _leave(ray: Any, serve: Any, cluster: Cluster) -> None:
