@@ -181,10 +181,10 @@ def test_uploads_are_decoded_side_by_side_and_one_that_ends_its_process_costs_on
     """Each of two decoders waits until the other one has begun."""
     app = create_app({"default": loud_predictor}, ServerSettings(num_workers=2))
     with TestClient(app) as client, ThreadPoolExecutor(2) as pool, tempfile.TemporaryDirectory() as folder:
-        monkeypatch.setattr("emotion_tf.serving.service.read_inspected", functools.partial(meet_and_read, folder))
+        monkeypatch.setattr("emotion_tf.serving.sources.read_inspected", functools.partial(meet_and_read, folder))
         found = list(pool.map(lambda _: client.post("/v1/classify", files={"file": wav()}), range(2)))
         assert [one.json()["seconds"] for one in found] == [1, 1]
-        monkeypatch.setattr("emotion_tf.serving.service.read_inspected", end)
+        monkeypatch.setattr("emotion_tf.serving.sources.read_inspected", end)
         assert "ended the process that decodes it" in one_sentence(
             client.post("/v1/classify", files={"file": b"x"}), 422
         )
@@ -206,7 +206,7 @@ def test_a_recording_that_takes_too_much_memory_gets_a_sentence(loud_predictor, 
     app = create_app({"default": loud_predictor}, ServerSettings(num_workers=1, worker_memory_bytes=2**28))
     with TestClient(app) as client:
         assert client.post("/v1/classify", files={"file": wav()}).status_code == 200
-        monkeypatch.setattr("emotion_tf.serving.service.read_inspected", fill_memory)
+        monkeypatch.setattr("emotion_tf.serving.sources.read_inspected", fill_memory)
         sentence = one_sentence(client.post("/v1/classify", files={"file": wav()}), 422)
         assert sentence.startswith("the recording does not fit into the 256 MiB of memory")
         monkeypatch.undo()
