@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Makes the parser of the command line."""
-    usage = "--space FILE.yaml --branch BRANCH --run DIR [FLAG ...]"
+    usage = "--space FILE --branch BRANCH --run DIR ..."
     parser = command_parser("emotion_tf.tune", __doc__, usage, allow_abbrev=False)
     _add_own_arguments(parser)
     add_data_arguments(parser)
