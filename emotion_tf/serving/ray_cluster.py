@@ -126,7 +126,7 @@ def _join(ray: Any, cluster: Cluster) -> None:
     """
     options: dict[str, Any] = {"address": cluster.address}
     if cluster.address == LOCAL:
-        options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        options["include_dashboard"] = False
     try:
         ray.init(**options, logging_level="warning")
     except Exception as error:  # Ray has no kind of its own for a cluster that does not start, or is not there.
