@@ -54,7 +54,7 @@ def join(address: str, *, log_level: str = "error") -> Any:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": log_level}
     try:
         if address == LOCAL:
-            ray.init(num_cpus=num_cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+            ray.init(LOCAL, num_cpus=num_cores(), include_dashboard=False, **options)
         else:
             ray.init(address, **options)
     except Exception as error:

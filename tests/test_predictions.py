@@ -226,7 +226,7 @@ def test_rounded_distributions_are_of_one_emotion(tmp_path, utterances, probabil
 
 
 def test_speakers_are_the_first_group():
-    assert GROUPS == ("speaker", "sex", "intensity", "statement")
+    assert GROUPS == ("speaker", "sex", "intensity", "statement", "corpus")
 
 
 def test_rounded_probabilities_are_made_to_sum_to_one(tmp_path):
