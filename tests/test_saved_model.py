@@ -319,7 +319,7 @@ def test_weights_are_stored_once_and_half_as_large_in_float16(encoder_run, encod
     assert 4 * weights < bytes_of_variables(encoder_export) < 4 * weights + slack
     assert "agrees with the run on" in export(encoder_run, tmp_path / "half", variables="float16")
     assert 2 * weights < bytes_of_variables(tmp_path / "half") < 2 * weights + slack
-    assert json.loads((tmp_path / "half" / "metadata.json").read_text())["variables"] == "float16"
+    assert json.loads((tmp_path / "half" / "1" / "metadata.json").read_text())["variables"] == "float16"
     waveforms = together(noise(20000), noise(9000))
     found, expected = (
         Predictor(folder).predict_batch(waveforms, ["", ""]).probabilities
@@ -372,7 +372,7 @@ def test_metadata_says_what_a_user_of_the_export_must_know(early_export):
 
 
 def test_metadata_holds_headline_and_accuracy_of_the_splits_that_were_read(early_export, early_run):
-    metadata, scores = json.loads((early_export / "metadata.json").read_text()), early_run.scores()
+    metadata, scores = json.loads((early_export / "1" / "metadata.json").read_text()), early_run.scores()
     assert set(metadata["scores"]) == {"test", "validation"} & set(scores)
     found, stored = metadata["scores"]["validation"], scores["validation"]
     assert (found["num_utterances"], found["unit"]) == (stored["num_utterances"], "speaker")
@@ -384,7 +384,7 @@ def test_metadata_holds_headline_and_accuracy_of_the_splits_that_were_read(early
 
 
 def test_metadata_of_a_late_fusion_holds_its_rule(late_export, late_run):
-    late = json.loads((late_export / "metadata.json").read_text())["late_rule"]
+    late = json.loads((late_export / "1" / "metadata.json").read_text())["late_rule"]
     assert (late["rule"], late["modalities"], late["weights"]) == ("mean", [["audio"], ["text"]], [1.0, 1.0])
     assert late["temperature"] == pytest.approx(late_run.temperature(), rel=1e-6)
 

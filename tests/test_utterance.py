@@ -42,7 +42,7 @@ def test_a_map_that_does_not_know_a_label_is_refused_with_the_utterance():
 
 
 def test_an_unknown_map_is_refused():
-    with pytest.raises(InputError, match="there is no label map 'ekman': choose one of crema-d-ravdess"):
+    with pytest.raises(InputError, match="there is no label map 'ekman': choose one of crema-d-four"):
         corpus_of("happy").relabelled("ekman")
 
 
