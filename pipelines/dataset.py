@@ -12,6 +12,7 @@ from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
 from pipelines.padding import pad_samples, pad_steps, pad_with
 from pipelines.stored_audio import WAVEFORM, Change, StoredAudio
+from pipelines.tensorflow_runtime import as_written
 
 MODALITIES = ("audio", "text", "video")
 
@@ -141,13 +142,13 @@ def make_dataset(
         return _map(found, _to_batch, num_frames=num_frames, class_weights=class_weights, with_metadata=with_metadata)
 
     epochs = epochs if training else range(1)
-    found = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(batches) if training else batches(0)
+    found = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(as_written(batches)) if training else batches(0)
     return _counted(found, metadata, members, by, batch_size, len(epochs)).prefetch(tf.data.AUTOTUNE)
 
 
 def _map(dataset: tf.data.Dataset, function: Callable[..., Any], **options: Any) -> tf.data.Dataset:
     """Maps elements in parallel, in their order."""
-    return dataset.map(functools.partial(function, **options), num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.map(as_written(functools.partial(function, **options)), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _check(
@@ -228,10 +229,10 @@ def _read(
     dataset = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in shards])
     turns = {"cycle_length": min(len(shards), _SHARDS_AT_ONCE), "block_length": 1, "deterministic": True}
     dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, **turns)
-    dataset = dataset.map(lambda s: records.parse(s, fields, columns), num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.filter(lambda record: chosen.lookup(record[by]) > 0)
+    dataset = dataset.map(as_written(lambda s: records.parse(s, fields, columns)), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.filter(as_written(lambda record: chosen.lookup(record[by]) > 0))
     is_tokenised = tokenise is not None and "transcript" in fields
-    return dataset.map(tokenise, num_parallel_calls=tf.data.AUTOTUNE) if is_tokenised else dataset
+    return dataset.map(as_written(tokenise), num_parallel_calls=tf.data.AUTOTUNE) if is_tokenised else dataset
 
 
 def _tokenise(record: Tensors, tokenizer: text.Tokenizer, max_tokens: int | None) -> Tensors:
@@ -265,8 +266,8 @@ def _shuffled_among(
 ) -> tf.data.Dataset:
     """Gives each record the moved fields of another one, the same in every epoch and process."""
     permute = functools.partial(_permute, moved=moved, seed=seed)
-    others = read(moved).ragged_batch(num_utterances).map(permute).unbatch()
-    return tf.data.Dataset.zip(dataset, others).map(lambda record, other: record | other)
+    others = read(moved).ragged_batch(num_utterances).map(as_written(permute)).unbatch()
+    return tf.data.Dataset.zip(dataset, others).map(as_written(lambda record, other: record | other))
 
 
 def _permute(batch: Tensors, moved: Sequence[str], seed: int) -> Tensors:
@@ -365,7 +366,7 @@ def _some_of(frames: tf.Tensor, count: int, random: tf.Tensor) -> tf.Tensor:
 
 def _of_like_lengths(dataset: tf.data.Dataset, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
     """Batches sentences with others of about their length, in random order; recurrent steps over padding are lost."""
-    windows = dataset.ragged_batch(_SORTED_BATCHES * batch_size).map(_sort_by_length)
+    windows = dataset.ragged_batch(_SORTED_BATCHES * batch_size).map(as_written(_sort_by_length))
     return _ordered(windows.unbatch().ragged_batch(batch_size), _SORTED_BATCHES, seed, stream=1)
 
 

@@ -21,6 +21,7 @@ from pipelines.normalisation import (
     parts_of,
     speaker_sums,
 )
+from pipelines.tensorflow_runtime import as_written
 
 WAVEFORM = "waveform"
 """What a model reads that begins with an encoder."""
@@ -101,7 +102,7 @@ class StoredAudio:
 
         stored = [records.STORED[name] for name in self.names]
         dataset = read(list(dict.fromkeys([*fields, "speaker", *stored])))
-        return dataset.map(with_statistics, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.map(as_written(with_statistics), num_parallel_calls=tf.data.AUTOTUNE)
 
     def to_features(self, record: Tensors) -> Tensors:
         """Normalises the stored features of a record; of one whose waveform will change, keeps what that needs.

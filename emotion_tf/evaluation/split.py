@@ -22,6 +22,7 @@ from emotion_tf.runs.predictions import DIALOGUE, GROUPS, PREFIX, predictions_ta
 from pipelines.command import InputError
 from pipelines.dataset import make_dataset
 from pipelines.records import named_if_corrupt, read_metadata
+from pipelines.tensorflow_runtime import as_written
 
 _BATCH, _TEXT_BATCH = 32, 256
 """Utterances that are predicted together; those of text alone are small."""
@@ -78,7 +79,7 @@ class Split:
         self.is_multi_label = found.is_multi_label if is_multi_label is None else is_multi_label
         with named_if_corrupt(records):
             batches = [(labels.numpy(), _rows(about)) for _, labels, about in dataset]
-        features = dataset.map(lambda features, label, about: features)
+        features = dataset.map(as_written(lambda features, label, about: features))
         self.features = features.apply(tf.data.experimental.assert_cardinality(len(batches)))
         labelled = _memberships(np.concatenate([labels for labels, _ in batches]), len(found.emotions))
         labelled = labelled if label_numbers is None else _mapped(labelled, label_numbers, len(emotions))
@@ -101,7 +102,7 @@ class Split:
         Returns:
           As the model: arrays [num_utterances, ...].
         """
-        features = self.features.map(lambda batch: take_away(batch, without)) if without else self.features
+        features = self.features.map(as_written(lambda batch: take_away(batch, without))) if without else self.features
         with named_if_corrupt(self.records):
             outputs = model.predict(features, verbose=0)
         return keras.tree.map_structure(lambda found: found[self.is_kept], outputs)

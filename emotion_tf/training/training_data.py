@@ -27,6 +27,7 @@ from pipelines.augment import (
     WaveformShift,
 )
 from pipelines.dataset import make_dataset
+from pipelines.tensorflow_runtime import as_written
 
 _LAST_EPOCH = 2**20
 
@@ -73,7 +74,9 @@ def training_dataset(
         epochs=range(first_epoch, _LAST_EPOCH),
     )
     if not metadata.is_multi_label:
-        dataset = dataset.map(lambda features, label, *weight: (features, tf.one_hot(label, num_emotions), *weight))
+        dataset = dataset.map(
+            as_written(lambda features, label, *weight: (features, tf.one_hot(label, num_emotions), *weight))
+        )
     mixes = training.mixup > 0 and config.modalities == ("audio",)
     first_batch = first_epoch * -(-metadata.num_training // training.batch_size)
     return _mixed(dataset, MixUp(training.mixup), seed, first_batch) if mixes else dataset
@@ -85,7 +88,7 @@ def _mixed(dataset: tf.data.Dataset, mixup: MixUp, seed: int, first_batch: int) 
     def mix(number: tf.Tensor, batch: tuple[Tensors | tf.Tensor, ...]) -> tuple[Tensors | tf.Tensor, ...]:
         return mixup(*batch, seed=tf.random.fold_in(tf.constant([seed, 1], tf.int64), number))
 
-    return dataset.enumerate(first_batch).map(mix, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.enumerate(first_batch).map(as_written(mix), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _num_frames(training: TrainingConfig, metadata: RunMetadata) -> int:
