@@ -128,7 +128,7 @@ def test_int8_that_names_other_emotions_is_left_out_and_told(tmp_path):
 def written(monkeypatch, tmp_path, name, printed):
     """What write_format says where the process of a converter, or the one that loads the file, printed this."""
     monkeypatch.setattr(formats.portable, "write_source", lambda *arguments: {"inputs": {}, "outputs": {}})
-    monkeypatch.setattr(formats.onnx, "name_axes", lambda *arguments: None)
+    monkeypatch.setattr(formats.onnx, "finish", lambda *arguments: None)
     monkeypatch.setattr(formats.importlib.util, "find_spec", lambda package: package)
 
     class Finished:
@@ -157,6 +157,35 @@ def test_a_converter_that_ends_gets_a_sentence(monkeypatch, tmp_path):
         written(monkeypatch, tmp_path, "litert", (-11, "", ""))
     with pytest.raises(InputError, match="OpenVINO ended with: no such op"):
         written(monkeypatch, tmp_path, "openvino", (1, "", "Traceback\nno such op"))
+
+
+def graph_of(tmp_path, op):
+    """A file of one op from x to y, as tf2onnx would write it: known to ONNX or not."""
+    onnx = pytest.importorskip("onnx")
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["a", 3]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node(op, ["x"], ["y"])], "graph", ends[:1], ends[1:])
+    opset = [onnx.helper.make_opsetid("", 18)]
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), str(path))
+    return path
+
+
+INTERFACE = {"inputs": {"x": {"shape": ["batch", 3]}}, "outputs": {"y": {"shape": ["batch", 3]}}}
+
+
+def test_erfc_of_gelu_is_written_as_one_minus_erf_and_axes_get_names(tmp_path):
+    onnxruntime, special = pytest.importorskip("onnxruntime"), pytest.importorskip("scipy.special")
+    path = graph_of(tmp_path, "Erfc")
+    formats.onnx.finish(path, INTERFACE)
+    session = onnxruntime.InferenceSession(str(path))
+    assert session.get_inputs()[0].shape == ["batch", 3]
+    given = np.array([[-1.0, 0.0, 2.0]], np.float32)
+    np.testing.assert_allclose(session.run(None, {"x": given})[0], special.erfc(given), atol=1e-6)
+
+
+def test_an_op_that_onnx_lacks_gets_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="ONNX does not take this model: No Op registered for NoSuchOp"):
+        formats.onnx.finish(graph_of(tmp_path, "NoSuchOp"), INTERFACE)
 
 
 def test_a_package_that_is_missing_gets_a_sentence(monkeypatch, tmp_path):

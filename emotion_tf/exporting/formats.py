@@ -158,7 +158,7 @@ def _litert(source: Path, folder: Path, interface: Mapping[str, Any]) -> list[st
 
 def _onnx(source: Path, folder: Path, interface: Mapping[str, Any]) -> list[str]:
     _python(onnx.command(source, folder), onnx.reason)
-    onnx.name_axes(folder / onnx.NAME, interface)
+    onnx.finish(folder / onnx.NAME, interface)
     return [f"onnx/{onnx.NAME}"]
 
 
