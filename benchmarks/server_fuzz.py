@@ -111,7 +111,9 @@ def fuzz(url: str, count: int, seed: int = 0) -> Found:
         "heads": (_head(url, rng) for _ in range(count)),
         "streams": (_stream(url, rng) for _ in range(count)),
     }
-    while sum(found.sent.values()) < count:
+    while (num_sent := sum(found.sent.values())) < count:
+        if num_sent % (4 * HANDFUL) < len(kinds):
+            print(f"{num_sent} of {count} requests, {len(found.faults)} faults", file=sys.stderr, flush=True)
         for kind, requests in kinds.items():
             if (request := next(requests, None)) is not None and sum(found.sent.values()) < count:
                 found.note(kind, *request)

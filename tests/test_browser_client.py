@@ -1,0 +1,68 @@
+"""Tests of the JavaScript of docs/serving.md, in a browser, from a page of another origin."""
+
+import base64
+import shutil
+
+import pytest
+from test_client import page as metrics_of
+from test_client import serving
+from test_serve import wav
+
+from emotion_tf.serving.server_settings import ServerSettings
+
+ORIGIN = "https://example.org"
+
+CLASSIFY = """async ([url, content]) => {
+  const form = new FormData();
+  form.append("file", new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], "clip.wav"));
+  return await (await fetch(`${url}/v1/classify`, {method: "POST", body: form})).json();
+}"""
+
+STREAM = """([url]) => new Promise((resolve, reject) => {
+  const socket = new WebSocket(`${url.replace("http", "ws")}/v1/stream?sample_rate=16000`);
+  const found = [];
+  socket.onmessage = (message) => found.push(JSON.parse(message.data));
+  socket.onerror = () => reject(new Error("refused"));
+  socket.onclose = () => resolve(found);
+  socket.onopen = () => {
+    const samples = Float32Array.from({length: 16000}, (_, number) => Math.sin(number / 10) / 4);
+    socket.send(Int16Array.from(samples, (one) => 32767 * Math.max(-1, Math.min(1, one))));
+    socket.send("end");
+  };
+})"""
+
+
+@pytest.fixture
+def page():
+    """A page of another origin, for which no host is asked."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        context = browser.new_context()
+        # Chromium asks people first, and without anybody denies: the server would never be asked, nor refuse.
+        context.grant_permissions(["local-network-access"], origin=ORIGIN)
+        page = context.new_page()
+        page.route(f"{ORIGIN}/*", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+        page.goto(f"{ORIGIN}/")
+        yield page
+        browser.close()
+
+
+@pytest.mark.slow
+def test_a_page_whose_origin_is_named_is_answered_and_no_other(page, loud_predictor):
+    content = base64.b64encode(wav(1)).decode()
+    with serving(loud_predictor, ServerSettings(num_workers=1, origins=(ORIGIN,))) as url:
+        found = page.evaluate(CLASSIFY, [url, content])
+        assert (found["file"], found["seconds"]) == ("clip.wav", 1)
+        assert page.evaluate(STREAM, [url])[-1]["end"] == 1
+    with serving(loud_predictor, ServerSettings(num_workers=1)) as url:
+        with pytest.raises(Exception, match="Failed to fetch"):
+            page.evaluate(CLASSIFY, [url, content])
+        with pytest.raises(Exception, match="refused"):
+            page.evaluate(STREAM, [url])
+        # By the server, not by the browser.
+        assert 'method="POST",route="none",status="403"} 1.0' in metrics_of(url)
