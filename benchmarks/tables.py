@@ -218,17 +218,6 @@ SECTIONS: Mapping[str, Section] = {
             "python -m benchmarks.latency --model saved_models/recognition/base/fold-0-seed-0 --whisper base.pt",
         ),
     ),
-    "formats": Section(
-        "Formats of an export",
-        rows.formats,
-        ("formats",),
-        "One recording of 3 s, batch 1, from features to probabilities: all formats in turn in one process, each"
-        " runtime with its own number of threads. The last column is the median of the ratios of each round.",
-        (
-            "python -m emotion_tf.export --run saved_models/synthetic-audio --format features litert onnx openvino",
-            "python -m benchmarks.formats --model saved_models/synthetic-audio --name synthetic-audio",
-        ),
-    ),
     "folder": Section(
         "A folder of recordings",
         rows.folder,

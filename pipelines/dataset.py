@@ -231,8 +231,9 @@ def _read(
     dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, **turns)
     dataset = dataset.map(as_written(lambda s: records.parse(s, fields, columns)), num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.filter(as_written(lambda record: chosen.lookup(record[by]) > 0))
-    is_tokenised = tokenise is not None and "transcript" in fields
-    return dataset.map(as_written(tokenise), num_parallel_calls=tf.data.AUTOTUNE) if is_tokenised else dataset
+    if tokenise is None or "transcript" not in fields:
+        return dataset
+    return dataset.map(as_written(tokenise), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _tokenise(record: Tensors, tokenizer: text.Tokenizer, max_tokens: int | None) -> Tensors:
