@@ -324,7 +324,7 @@ def _send(url: str, content: bytes) -> str:
 
 def _stream(url: str, rng: np.random.Generator) -> _Request:
     """Makes a WebSocket of odd parameters and messages; what is refused is closed with a code."""
-    rate = str(rng.choice(["16000", "-1", "nan", "1e30", "", "7", "48000"]))
+    rate = str(rng.choice(["16000", "-1", "nan", "1e7", "", "7", "48000"]))
     messages = [_message(rng) for _ in range(rng.integers(1, 4))]
     return f"sample_rate={rate} {messages!r}", lambda: _talk(url, rate, messages)
 

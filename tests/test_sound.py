@@ -29,7 +29,7 @@ def test_only_the_part_that_is_read_counts():
 def test_a_sample_rate_that_no_recording_has_is_refused():
     check_rate(FILE, 1000)
     check_rate(FILE, 1_536_000)
-    for rate in (999, 1_536_001, 1e30, float("inf"), float("nan")):
+    for rate in (999, 1_536_001, 2e6, float("inf"), float("nan")):
         with pytest.raises(InputError, match=rf"a\.wav states a sample rate of {re.escape(str(rate))} Hz"):
             check_rate(FILE, rate)
 
