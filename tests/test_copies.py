@@ -112,6 +112,7 @@ def test_many_recordings_are_compared_in_tiles(monkeypatch):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_two_takes_of_ravdess_are_no_copies_and_the_known_pair_is(real_data, tmp_path, in_process):
     source, folder = real_data / "ravdess", tmp_path / "r"
     prepare.main(["--corpus", "ravdess", "--source", str(source), "--records", str(folder)])

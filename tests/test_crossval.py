@@ -298,6 +298,7 @@ def test_sources_must_be_cross_validations_outside_the_folder(whole, tmp_path):
     assert inner.config_path.exists()
 
 
+@pytest.mark.slow
 def test_every_fit_may_start_from_one_run_on_other_records(whole, goemotions_run, tmp_path):
     source = str(goemotions_run.folder)
     fits = Crossval(tmp_path / "transfer").start(dataclasses.replace(config_of(whole), init_text=source), 2)

@@ -96,6 +96,7 @@ def explain_planted(planted, early_run, make_config, tmp_path_factory):
     return Explainer(Predictor(folder))
 
 
+@pytest.mark.slow
 def test_a_planted_burst_and_a_planted_word_are_found(planted, explain_planted, tmp_path):
     in_words, in_sound = [], []
     for clip in planted[::2]:

@@ -22,6 +22,8 @@ def test_it_runs_from_top_to_bottom(book, tmp_path, monkeypatch):
     client = pytest.importorskip("nbclient").NotebookClient
     for name, value in {"WORK": tmp_path, "EPOCHS": 1, "RAVDESS": tmp_path / "none", "PYTHONPATH": ROOT}.items():
         monkeypatch.setenv(name, str(value))
+    # What other tests leave would keep pictures out of the outputs.
+    monkeypatch.delenv("MPLBACKEND", raising=False)
     client(book, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
     run = tmp_path / "saved_models" / "synthetic-notebook"
     assert (run / "export" / "1" / "saved_model.pb").exists()

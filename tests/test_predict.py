@@ -276,6 +276,7 @@ def test_flags_of_timelines_that_do_not_fit_are_refused(predict, arguments, sent
     assert sentence in errors[-1]
 
 
+@pytest.mark.slow
 def test_lines_of_context_go_before_one_utterance(context_run, exported, capsys):
     def run(*arguments):
         status = run_command(main, ["--model", str(exported(context_run)), *arguments])

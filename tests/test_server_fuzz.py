@@ -9,6 +9,7 @@ from emotion_tf.serving.server_settings import ServerSettings
 
 # Schemathesis imports what others have deprecated.
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_malformed_requests_are_answered_and_so_is_the_next_good_one(loud_predictor):
     with serving(loud_predictor, ServerSettings(timeout_seconds=20, num_workers=1)) as url:
         found = server_fuzz.fuzz(url, 80)

@@ -124,6 +124,7 @@ def test_the_fine_tuned_preset_differs_from_the_one_it_came_from(preset_run, tin
     assert 0 < distance < 0.01
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_exported_and_averaged_when_its_preset_is_gone(preset_run, audio_run, make_config, tmp_path):
     copy = Run(shutil.copytree(preset_run.folder, tmp_path / "run"))
     evaluate(["--run", str(copy.folder)])

@@ -96,6 +96,7 @@ def test_sentences_that_repeat_themselves_are_counted():
     assert whisper_gates.repetitive(sentences) == found
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_part_a_model(noise_clips, whisper_checkpoint, tmp_path, monkeypatch):
     written = {}
     row = "1,Oh no!,A,joy,positive,0,0,1,1,0,1\n"

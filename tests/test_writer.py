@@ -296,6 +296,7 @@ def many_clips(tmp_path):
     return manifest_of(tmp_path, [f"{clip:02}.flac,happy,s{clip % 4}" for clip in range(60)])
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_process_and_continues_to_the_same_bytes(many_clips, tmp_path):
     command = ("--corpus", "manifest", "--source", many_clips, "--records")
     process = start(*command, tmp_path / "killed", "--workers", "2", PYTHONHASHSEED="1")
