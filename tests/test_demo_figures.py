@@ -54,12 +54,19 @@ def test_clocks_have_minutes_seconds_and_tenths(seconds, clock):
     assert demo_figures.clock(seconds) == clock
 
 
-@pytest.mark.parametrize("seconds", [0.05, 1.8, 12.0, 61.0, 602.0, 3600.0])
-def test_axes_have_a_few_marks_within_the_clip(seconds):
-    ticks = demo_figures._ticks(seconds)
-    assert 1 <= len(ticks) <= 7
-    assert ticks[0] == 0
-    assert ticks[-1] <= seconds
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.05, [0]),
+        (1.8, [0, 0.5, 1, 1.5]),
+        (12.0, [0, 2, 4, 6, 8, 10, 12]),
+        (61.0, [0, 10, 20, 30, 40, 50, 60]),
+        (602.0, [0, 120, 240, 360, 480, 600]),
+        (3600.0, [0, 600, 1200, 1800, 2400, 3000, 3600]),
+    ],
+)
+def test_axes_have_a_few_round_marks_within_the_clip(seconds, expected):
+    assert demo_figures._ticks(seconds) == expected
 
 
 def test_a_sound_has_words_for_those_who_do_not_see_it():

@@ -1,5 +1,6 @@
 """Unpacks archives of strangers: no path leaves the folder, no links, and no more than was promised."""
 
+import lzma
 import re
 import stat
 import zipfile
@@ -53,7 +54,8 @@ def unpack(
             left = most_bytes
             for info, path in chosen:
                 left -= _write(opened, info, folder / path, left, told)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    # What zipfile and its decompressors raise: NotImplementedError where there is none for a method.
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise InputError(f"{archive} cannot be unpacked ({error}): it is no ZIP, or damaged; get it again.") from None
     except OSError as error:
         if is_disk_full(error):
