@@ -93,6 +93,16 @@ def test_what_is_damaged_or_no_zip_is_said(make, folder, tmp_path):
         unpack(tmp_path / "page.zip", folder)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_stream_of_any_compression_is_said(make, folder, compression):
+    archive = make(("a.wav", bytes(range(256)) * 8), compression=compression)
+    content = bytearray(archive.read_bytes())
+    content[45:60] = b"\xff" * 15  # Behind the header of the file, in what is compressed.
+    archive.write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot be unpacked .*get it again"):
+        unpack(archive, folder)
+
+
 def test_a_password_is_said(make, folder):
     archive = make(("a.wav", b"1"))
     content = bytearray(archive.read_bytes())

@@ -56,12 +56,18 @@ def unpack(
                 left -= _write(opened, info, folder / path, left, told)
     # What zipfile and its decompressors raise: NotImplementedError where there is none for a method.
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
-        raise InputError(f"{archive} cannot be unpacked ({error}): it is no ZIP, or damaged; get it again.") from None
+        raise _damaged(archive, error) from None
     except OSError as error:
         if is_disk_full(error):
             raise
+        if error.errno is None:  # So bz2 says that its stream is damaged.
+            raise _damaged(archive, error) from None
         raise InputError(f"{archive} cannot be unpacked ({error.strerror}): free some space, and try again.") from None
     return [path for _, path in chosen]
+
+
+def _damaged(archive: Path, error: Exception) -> InputError:
+    return InputError(f"{archive} cannot be unpacked ({error}): it is no ZIP, or damaged; get it again.")
 
 
 def _chosen(archive: Path, opened: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, Path]]:
