@@ -1,10 +1,13 @@
 """What several test modules share: real recordings, and small records, runs and exports made once for all workers."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 import json
 import os
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -565,3 +568,34 @@ def loud_predictor(loud_export):
     from emotion_tf.serving import Predictor
 
     return Predictor(loud_export)
+
+
+CHROMIUM_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """From further flags to Debian's Chromium: playwright brings none, and its own shell has no microphone."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not (path := shutil.which("chromium")):
+        pytest.skip("there is no chromium")
+    with api.sync_playwright() as playwright:
+        yield lambda *flags: playwright.chromium.launch(executable_path=path, args=[*CHROMIUM_FLAGS, *flags])
+
+
+@pytest.fixture
+def answering():
+    """From an HTTP server that is bound to the same server, which answers until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def answer(server):
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+            thread.start()
+            for end in (thread.join, server.server_close, server.shutdown):  # The last one is called first.
+                stack.callback(end)
+            return server
+
+        yield answer

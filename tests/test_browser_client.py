@@ -1,7 +1,6 @@
 """Tests of the JavaScript of docs/serving.md, in a browser, from a page of another origin."""
 
 import base64
-import shutil
 
 import pytest
 from test_client import page as metrics_of
@@ -33,23 +32,17 @@ STREAM = """([url]) => new Promise((resolve, reject) => {
 
 
 @pytest.fixture
-def page():
+def page(chromium):
     """A page of another origin, for which no host is asked."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        context = browser.new_context()
-        # Chromium asks people first, and without anybody denies: the server would never be asked, nor refuse.
-        context.grant_permissions(["local-network-access"], origin=ORIGIN)
-        page = context.new_page()
-        page.route(f"{ORIGIN}/*", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
-        page.goto(f"{ORIGIN}/")
-        yield page
-        browser.close()
+    browser = chromium()
+    context = browser.new_context()
+    # Chromium asks people first, and without anybody denies: the server would never be asked, nor refuse.
+    context.grant_permissions(["local-network-access"], origin=ORIGIN)
+    page = context.new_page()
+    page.route(f"{ORIGIN}/*", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+    page.goto(f"{ORIGIN}/")
+    yield page
+    browser.close()
 
 
 @pytest.mark.slow

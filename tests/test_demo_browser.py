@@ -7,7 +7,6 @@ else on the built-in corpus; the emotion is the one that `predict` gives for cli
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,11 +28,7 @@ from pipelines.corpora import synthetic
 
 pytestmark = pytest.mark.slow
 
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--use-fake-device-for-media-stream",
-)
+MICROPHONE = "--use-fake-device-for-media-stream"
 SURE = 0.8
 CODES = {"02": "calm", "05": "angry"}
 TIMEOUT = 120_000
@@ -43,16 +38,6 @@ OF_STREAMLIT = {"scrollable-region-focusable"}
 
 SETTLED = """() => document.querySelector("[data-testid=stApp]")?.dataset.testScriptState !== "running"
   && !document.querySelector("[data-testid=stSpinner]")"""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """Debian's Chromium: playwright brings none, and its own shell has no microphone."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not (path := shutil.which("chromium")):
-        pytest.skip("there is no chromium")
-    with api.sync_playwright() as playwright:
-        yield lambda *flags: playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +137,7 @@ def most_of(page):
 
 
 def test_an_upload_is_answered_as_predict_does(chromium, address, sure_clips):
-    browser = chromium()
+    browser = chromium(MICROPHONE)
     with opened(browser, address) as page:
         for path, emotion in list(sure_clips.items())[:3]:
             give(page, path)
@@ -164,7 +149,9 @@ def test_an_upload_is_answered_as_predict_does(chromium, address, sure_clips):
 
 def test_the_microphone_is_answered_as_predict_does(chromium, address, sure_clips):
     for path, emotion in list(sure_clips.items())[:2]:
-        browser = chromium("--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={path}%noloop")
+        browser = chromium(
+            MICROPHONE, "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={path}%noloop"
+        )
         with opened(browser, address) as page:
             # Streamlit records with the gain control of the browser on, so that probabilities differ.
             page.get_by_role("button", name="Record").first.click()
@@ -178,7 +165,7 @@ def test_the_microphone_is_answered_as_predict_does(chromium, address, sure_clip
 
 def test_the_live_tab_answers_as_predict_does_and_starts_again(chromium, address, sure_clips):
     path, emotion = next(iter(sure_clips.items()))
-    browser = chromium("--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={path}")
+    browser = chromium(MICROPHONE, "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={path}")
     with opened(browser, address) as page:
         page.get_by_role("tab", name="Live").click()
         page.get_by_role("button", name="Start the microphone").click()
@@ -218,7 +205,7 @@ def _kill_server_of(page):
 
 
 def test_a_microphone_that_is_refused_gets_a_sentence(chromium, address):
-    browser = chromium("--deny-permission-prompts")
+    browser = chromium(MICROPHONE, "--deny-permission-prompts")
     with opened(browser, address, may_record=False) as page:
         page.get_by_role("tab", name="Live").click()
         page.get_by_role("button", name="Start the microphone").click()
@@ -229,7 +216,7 @@ def test_a_microphone_that_is_refused_gets_a_sentence(chromium, address):
 def test_two_tabs_answer_each_for_itself(chromium, address, sure_clips, tmp_path):
     soundfile.write(tmp_path / "silence.wav", [0.0] * 16000, 16000)
     path, emotion = next(iter(sure_clips.items()))
-    browser = chromium()
+    browser = chromium(MICROPHONE)
     with opened(browser, address) as one, opened(browser, address) as other:
         give(one, path)
         give(other, tmp_path / "silence.wav")
@@ -240,7 +227,7 @@ def test_two_tabs_answer_each_for_itself(chromium, address, sure_clips, tmp_path
 
 def test_a_click_at_the_picture_plays_from_there(chromium, address, sure_clips):
     path = next(iter(sure_clips))
-    browser = chromium("--autoplay-policy=no-user-gesture-required")
+    browser = chromium(MICROPHONE, "--autoplay-policy=no-user-gesture-required")
     with opened(browser, address) as page:
         give(page, path)
         plot = page.locator(".etf-wave").first
@@ -257,7 +244,7 @@ def test_a_click_at_the_picture_plays_from_there(chromium, address, sure_clips):
 def test_nothing_sticks_out_and_axe_finds_nothing_serious(chromium, address, sure_clips, width, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
-    browser = chromium("--use-fake-ui-for-media-stream")
+    browser = chromium(MICROPHONE, "--use-fake-ui-for-media-stream")
     with opened(browser, address, width=width, scheme=scheme) as page:
         give(page, next(iter(sure_clips)))
         for tab in ("Recording", "Live", "Models"):

@@ -5,7 +5,6 @@ import http.server
 import io
 import json
 import re
-import threading
 import zipfile
 
 import pytest
@@ -52,19 +51,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, answering):
     """A server of `pages`, path -> content or where it leads to; in chunks, so that no length is stated."""
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(fetch.time, "sleep", lambda seconds: None)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.pages, server.asked, server.url = {}, [], f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    return answering(server)
 
 
 def md5(content):

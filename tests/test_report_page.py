@@ -1,17 +1,10 @@
 """Tests of a report in a browser: nothing sticks out, and an accessibility check finds nothing serious."""
 
-import shutil
-
 import pytest
 
 from emotion_tf import report
 
 pytestmark = pytest.mark.slow
-
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
 VIEWS = [(width, scheme) for width in (400, 1600) for scheme in ("light", "dark")]
 
@@ -25,15 +18,10 @@ STICKS_OUT = """() => [...document.querySelectorAll("body *")]
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Debian's Chromium: playwright brings none."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not (path := shutil.which("chromium")):
-        pytest.skip("there is no chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
+def browser(chromium):
+    browser = chromium()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")
