@@ -171,12 +171,12 @@ def write_saved_model(
     module.stored = stored.values  # The signatures share them.
     module.tokenizer = list(tokenizer.resources)
     raw = raw_specs(metadata, specs)
-    module.serving_default = tf.function(serve_raw, input_signature=[raw])
-    module.features = tf.function(serve_features, input_signature=[specs])
+    module.serving_default = tf.function(serve_raw, input_signature=[raw], autograph=False)
+    module.features = tf.function(serve_features, input_signature=[specs], autograph=False)
     if "to_features" in metadata["signatures"]:
-        module.to_features = tf.function(serve_inputs, input_signature=[raw])
+        module.to_features = tf.function(serve_inputs, input_signature=[raw], autograph=False)
     if "enrol" in metadata["signatures"]:
-        module.enrol = tf.function(enrol, input_signature=[raw["waveform"]])
+        module.enrol = tf.function(enrol, input_signature=[raw["waveform"]], autograph=False)
     signatures = {name: getattr(module, name) for name in metadata["signatures"]}
     tf.saved_model.save(module, str(folder), signatures)
     return {name: interface_of(function, metadata) for name, function in signatures.items()}
