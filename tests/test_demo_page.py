@@ -30,7 +30,7 @@ def page(root, chosen):
 @pytest.fixture
 def open_page(tmp_path, monkeypatch):
     """From an export, or None, to the page."""
-    # Streamlit puts the page into the place of __main__ and leaves it there, where processes of later tests would run it.
+    # Streamlit puts its page into the place of __main__ and leaves it there: processes of later tests would run it.
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
     def start(export=None, root=tmp_path / "none"):
