@@ -103,7 +103,7 @@ def picture(cells: Cells) -> Figure:
             found = cells[run][name]
             text = _shown(found).replace(" (", "\n(")
             by = f"\n{_maps(found)}" if _maps(found) else ""
-            dark = found.get("score", 0) > 0.6
+            dark = found.get("score", 0) > 0.72
             colour = "white" if dark else "black"
             axes.text(column, row, text + by, ha="center", va="center", fontsize="x-small", color=colour)
     headlines = {one["headline"] for row in cells.values() for one in row.values() if "score" in one}
