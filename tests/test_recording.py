@@ -382,34 +382,37 @@ def test_odd_files_are_read_whole(real_data, name, seconds, notes):
 
 def growing(monkeypatch, path):
     """Lets a file grow while it is read."""
-    read = recording.read_with_soundfile
+    read, content = recording.read_with_soundfile, path.read_bytes()
 
     def read_and_append(*arguments):
         with path.open("ab") as file:
-            file.write(bytes(3200))
+            file.write(content[len(content) // 2 :])
         return read(*arguments)
 
     monkeypatch.setattr(recording, "read_with_soundfile", read_and_append)
 
 
-@pytest.mark.parametrize("kind", ["wav", "mp3"])
-def test_a_file_that_grows_while_it_is_read_is_answered_and_said(tmp_path, kind, monkeypatch):
-    path = tmp_path / f"a.{kind}"
+def test_a_file_that_grows_while_it_is_read_is_answered_and_said(tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
     soundfile.write(path, 0.1 * np.sin(np.arange(32000) / 9), 16000)
     whole = audio.read_recording(path)
     growing(monkeypatch, path)
     found = audio.read_recording(path)
-    assert CHANGED in found.notes
-    assert len(found.waveform) == pytest.approx(len(whole.waveform), abs=2000)
-    if kind == "wav":
-        np.testing.assert_array_equal(found.waveform, whole.waveform)
+    assert found.notes == (CHANGED,)
+    np.testing.assert_array_equal(found.waveform, whole.waveform)
 
 
-def test_a_file_that_is_not_written_to_its_end_yet_is_to_be_waited_for(tmp_path, monkeypatch):
-    path = tmp_path / "a.wav"
-    path.write_text("no sound yet")
+@pytest.mark.parametrize("kind", ["wav", "mp3"])
+def test_a_file_that_is_not_written_to_its_end_yet_is_to_be_waited_for(tmp_path, monkeypatch, kind):
+    path = tmp_path / f"a.{kind}"
+    if kind == "mp3":  # Its size says more than its count of frames.
+        soundfile.write(path, 0.1 * np.sin(np.arange(32000) / 9), 16000)
+    else:
+        path.write_text("no sound yet")
     growing(monkeypatch, path)
-    with pytest.raises(InputError, match=r"a\.wav is being written to: wait until that has ended, and read it again"):
+    with pytest.raises(
+        InputError, match=rf"a\.{kind} is being written to: wait until that has ended, and read it again"
+    ):
         audio.read_recording(path)
 
 
