@@ -410,9 +410,7 @@ def test_a_file_that_is_not_written_to_its_end_yet_is_to_be_waited_for(tmp_path,
     else:
         path.write_text("no sound yet")
     growing(monkeypatch, path)
-    with pytest.raises(
-        InputError, match=rf"a\.{kind} is being written to: wait until that has ended, and read it again"
-    ):
+    with pytest.raises(InputError, match=rf"a\.{kind} is being written to: wait until that has ended"):
         audio.read_recording(path)
 
 
