@@ -64,7 +64,7 @@ class LiteRT:
 
     def features_of(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Refuses: it gives no tensors."""
-        return dict(self.signature("to_features"))
+        raise self._lacks("to_features")
 
     def sums_of(self, waveform: np.ndarray) -> Sums:
         """Refuses: it enrols no speakers."""
