@@ -158,17 +158,16 @@ def test_an_emotion_below_the_least_probability_is_not_sure(predict, tmp_path):
 
 
 class FullDisk:
-    """A file on a disk that has room for so many bytes."""
+    """A file on a disk that is full in the middle of the second write."""
 
-    def __init__(self, file, room):
-        self.file, self.room = file, room
+    def __init__(self, file):
+        self.file, self.lengths = file, iter((None, 100))
 
     def write(self, content):
-        if not self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written = self.file.write(content[: self.room])
-        self.room -= written
-        return written
+        try:
+            return self.file.write(content[: next(self.lengths)])
+        except StopIteration:
+            raise OSError(errno.ENOSPC, "No space left on device") from None
 
     def __getattr__(self, name):
         return getattr(self.file, name)
@@ -183,13 +182,14 @@ def test_a_full_disk_leaves_whole_rows_to_go_on_from(predict, clips, tmp_path, m
     with monkeypatch.context() as full:
         made = table.Table.__init__
         full.setattr(table.Table, "__init__", lambda self, path, settings, file, rows: made(
-            self, path, settings, FullDisk(file, 5000), rows
+            self, path, settings, FullDisk(file), rows
         ))  # fmt: skip
         status, _, [error] = predict(*flags)
     assert status == 1
     assert f"the disk is full ([Errno 28] No space left on device: '{output}'); free some space" in error
     before = written.read_bytes()
     assert before.endswith(b"\n")
+    assert before.count(b"\n") == _AT_ONCE + (suffix == ".csv")
     assert not (tmp_path / "e.npz").exists()
     status, _, errors = predict(*flags)
     assert (status, len(errors)) == (1, 3)  # Two files cannot be used.
