@@ -101,16 +101,18 @@ def fit(
     for source in config.sources:
         if Path(source).resolve() == run.folder.resolve():
             raise InputError(f"{source} cannot be the run to write and one to start from: give another --run.")
+    if not placement.is_chief and run.is_finished and not overwrite:
+        run.refuse_another(config)  # As the chief does, and ends: nobody would come.
     read_metadata(Path(config.records))  # Complains in no time; TensorFlow takes seconds.
     import_tensorflow()
     if placement.workers:
         print(f"{run.folder}: worker {placement.index} of {len(placement.workers)} waits for the others", flush=True)
-    with _losses_named(placement):
+    with _lost_workers_named(placement):
         _fit(config, run, overwrite, anew, placement)
 
 
 @contextlib.contextmanager
-def _losses_named(placement: Placement) -> Iterator[None]:
+def _lost_workers_named(placement: Placement) -> Iterator[None]:
     """Tells the loss of a worker from other errors of TensorFlow."""
     from emotion_tf.training.replicas import LOST
 

@@ -63,8 +63,8 @@ def train(run: Run, replicas: Replicas | None = None) -> None:
             # Validation first: the others show what it adds to the logs.
             called = [validation, *boards, callbacks.Progress(validation, epochs, bar)]
             _fit(learner, config, metadata, inputs, range(first_epoch, epochs), called, replicas)
-    if replicas and replicas.num_workers > 1:
-        print(f"{run.folder}: weights {digest_of(learner)} at worker 0, the chief", flush=True)
+        if replicas and replicas.num_workers > 1:
+            print(f"{run.folder}: weights {digest_of(learner)} at worker 0, the chief", flush=True)
     validation.load_best()
     _finish(run, model, split, pd.DataFrame(validation.history))
 
@@ -78,18 +78,13 @@ def follow(run: Run, replicas: Replicas) -> None:
     config, metadata, inputs = run.config(), run.metadata(), inputs_of(run)
     _, learner, _ = _models(run, config, metadata, inputs, replicas)
     first_epoch, epochs = replicas.start_of_chief(), config.training.epochs
-    if 0 < first_epoch < epochs:
+    if first_epoch >= epochs:
+        print(f"{run.folder}: nothing is left to train", flush=True)
+        return
+    if first_epoch:
         callbacks.load_epoch(run, learner, first_epoch - 1)
-    if first_epoch < epochs:
-        _fit(
-            learner,
-            config,
-            metadata,
-            inputs,
-            range(first_epoch, epochs),
-            [callbacks.Following(run, replicas)],
-            replicas,
-        )
+    called = [callbacks.Following(run, replicas)]
+    _fit(learner, config, metadata, inputs, range(first_epoch, epochs), called, replicas)
     print(f"{run.folder}: weights {digest_of(learner)} at worker {replicas.index}", flush=True)
 
 
