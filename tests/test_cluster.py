@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipelines import prepare
 from pipelines.cluster import connected
 from pipelines.command import InputError
 
@@ -42,6 +43,11 @@ def cluster(monkeypatch):
     cluster.shutdown()
 
 
+def test_workers_of_this_machine_are_none_of_ray(tmp_path):
+    with pytest.raises(InputError, match="--workers are processes of this machine, and --ray has its own"):
+        prepare.main(["--corpus", "ravdess", "--source", str(tmp_path), "--workers", "2", "--ray", "local"])
+
+
 @pytest.mark.slow
 def test_records_that_a_node_was_lost_over_are_those_of_one_machine(cluster, noise_clips, encoder_checkpoint, tmp_path):
     cluster, nodes = cluster
@@ -50,7 +56,7 @@ def test_records_that_a_node_was_lost_over_are_those_of_one_machine(cluster, noi
         *("--encoder", "whisper", "--encoder-model", str(encoder_checkpoint), "--device", "cpu"),
     ]
 
-    def prepare(name, *more):
+    def prepared(name, *more):
         command = [sys.executable, "-m", "pipelines.prepare", *flags, "--records", str(tmp_path / name), *more]
         subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True)
         paths = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
@@ -63,10 +69,10 @@ def test_records_that_a_node_was_lost_over_are_those_of_one_machine(cluster, noi
 
     killer = threading.Thread(target=kill_one_in_the_middle, daemon=True)
     killer.start()
-    found = prepare("cluster", "--ray", cluster.address)
+    found = prepared("cluster", "--ray", cluster.address)
     killer.join(timeout=5)
     assert not killer.is_alive()
-    expected = prepare("here", "--workers", "1")
+    expected = prepared("here", "--workers", "1")
     assert found.keys() == expected.keys()
     assert len([name for name in found if name.endswith(".tfrecord")]) == 4
     assert [name for name in found if found[name] != expected[name]] == []

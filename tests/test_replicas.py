@@ -130,7 +130,7 @@ def test_a_worker_that_is_killed_and_started_again_goes_on_from_the_checkpoint(t
 
     started = [start(0, "chief.log"), start(1, "killed.log")]
     try:
-        deadline = time.monotonic() + 500
+        deadline = time.monotonic() + 1500
         while not list(run.glob("checkpoints/last-*.h5")):
             assert time.monotonic() < deadline
             assert all(one.poll() is None for one in started)

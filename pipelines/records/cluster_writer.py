@@ -57,7 +57,9 @@ def write_on_cluster(
                 name = working.pop(done)
                 try:
                     found = ray.get(done)
-                except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError):
+                except ray.exceptions.RayTaskError:  # What it raised, which would come again.
+                    raise
+                except ray.exceptions.RayError:
                     found = (
                         f"{name} was not written, for its task was lost {_NUM_TRIES} times, perhaps for lack of memory"
                     )
