@@ -18,7 +18,7 @@ from pipelines import audio, prepare, records, text
 from pipelines.command import InputError
 from pipelines.corpora import goemotions, ravdess
 from pipelines.files import UNFINISHED, locked
-from pipelines.records import decode_workers, shards, writer
+from pipelines.records import decode_workers, shard_content, shards, writer
 
 
 def test_records_hold_what_the_corpus_and_the_recordings_say(three_speakers, three_speaker_records):
@@ -129,7 +129,7 @@ def test_what_is_wrong_with_recordings_and_words_is_counted(tmp_path, in_process
 
 def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():
     front_end = audio.FrontEnd(trim_db=None)
-    lengths = (16000, 100, 3 * writer._MAX_SAMPLES // 2, 0, 16000)
+    lengths = (16000, 100, 3 * shard_content._MAX_SAMPLES // 2, 0, 16000)
     waveforms = [np.random.default_rng(length).integers(-999, 999, length).astype(np.int16) for length in lengths]
     sizes = []
 
@@ -137,7 +137,7 @@ def test_long_recordings_among_short_ones_are_transformed_as_they_are_alone():
         sizes.append(batch.size)
         return audio.compiled_features(front_end)(batch)
 
-    frames = [features["log_mel"] for features in writer.transformed(waveforms, transform)]
+    frames = [features["log_mel"] for features in shard_content.transformed(waveforms, transform)]
     assert [len(one) for one in frames] == [98, 1, 1 + (lengths[2] - 400) // 160, 0, 98]
     assert sorted(sizes)[-1] == lengths[2]
     # The matrix product of a batch rounds otherwise than that of another, on some processors.

@@ -19,11 +19,11 @@ from pipelines import processes
 from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.cluster import connected
 from pipelines.command import InputError, import_tensorflow
-from pipelines.records import writer
 from pipelines.records.counters import Counters
 from pipelines.records.decode_workers import decoded_here
 from pipelines.records.preparation import Preparation
-from pipelines.records.shards import write_shard
+from pipelines.records.shard_content import batches_of, records_of, without_clips
+from pipelines.records.shards import remove_unfinished, write_shard
 from pipelines.utterance import Utterance
 
 _NUM_TRIES = 4
@@ -68,7 +68,7 @@ def write_on_cluster(
                 else:
                     progress.update(len(pending[name]))
                     yield name, found
-    writer.remove_unfinished(preparation.folder)
+    remove_unfinished(preparation.folder)
     if failures:
         raise InputError(f"{failures[0].rstrip('.')}: run the same command again, which goes on where it stopped.")
 
@@ -98,16 +98,12 @@ def _write(preparation: Preparation, name: str, shard: Sequence[Utterance], fold
     try:
         if preparation.encoder:
             vars(preparation)["loaded_encoder"] = _loaded(preparation.encoder)
-        batches = writer.batches_of(preparation, shard)
+        batches = batches_of(preparation, shard)
         trim_db = preparation.front_end.silence_db
-        read = (
-            decoded_here(batches, preparation.video, trim_db)
-            if preparation.has_clips
-            else writer.without_clips(batches)
-        )
+        read = decoded_here(batches, preparation.video, trim_db) if preparation.has_clips else without_clips(batches)
         counters = Counters()
         with tqdm(disable=True) as progress:
-            records: Any = writer.records_of(preparation, read, counters, progress)
+            records: Any = records_of(preparation, read, counters, progress)
             write_shard(preparation.folder / name, records, is_shared=True)
     except InputError as error:
         return str(error)

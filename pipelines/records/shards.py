@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd
 from pipelines.command import InputError
-from pipelines.files import replacing
+from pipelines.files import UNFINISHED, replacing
 from pipelines.records.metadata import read_metadata
 from pipelines.records.schema import parse, serialise
 from pipelines.utterance import Utterance
@@ -66,6 +66,13 @@ def plan_shards(
 
 def _bucket(transcript: str) -> str:
     return "sentences-" + hashlib.sha256(transcript.encode()).hexdigest()[:2]
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what was left of shards when the processes that wrote them were killed."""
+    ours = f"{'[0-9]' * 5}-of-{'[0-9]' * 5}.tfrecord"
+    for path in (*folder.glob(f"{UNFINISHED}{ours}*"), *folder.glob(f"{UNFINISHED}*-{ours}")):
+        path.unlink(missing_ok=True)
 
 
 def write_shard(path: Path, records: Iterable[Mapping[str, Any]], *, is_shared: bool = False) -> None:
