@@ -103,7 +103,9 @@ def crossval(records: Path, epochs: int, num_folds: int, repetitions: int) -> li
     def run(*words: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", *words, *shared, "--run", str(Path(folder) / "run")]
-            subprocess.run(command, check=True, capture_output=True)
+            finished = subprocess.run(command, capture_output=True, text=True, check=False)
+            if finished.returncode:
+                raise RuntimeError(f"{' '.join(command)} failed: {finished.stderr[-2000:]}")
 
     def one_by_one() -> None:
         for fold in range(num_folds):
