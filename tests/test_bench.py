@@ -178,3 +178,22 @@ def test_all_parts_come_out(tmp_path):
     assert counts[0] == counts[1]
     assert "times as fast" in finished.stdout
     assert "| cost of |" in finished.stdout
+
+
+@pytest.mark.slow
+def test_large_records_are_copies_under_other_names_and_stream(tmp_path):
+    from benchmarks import large_records
+    from pipelines.records import read_index, read_metadata
+
+    once = read_metadata(large_records.grown_records(tmp_path, 3, 0.0))
+    gigabytes = 1.5 * sum(shard["num_bytes"] for shard in once.shards.values()) / 1e9
+    flags = ["--speakers", "3", "--work", str(tmp_path), "--shuffle", "64"]
+    large_records.main([*flags, "--gigabytes", str(gigabytes)])
+    result = json.loads((tmp_path / "large_records.json").read_text())
+    assert result["clips"] == 180
+    assert result["shuffle"] == 64
+    assert result["memory_mib_most"] > 0
+    index = read_index(large_records.grown_records(tmp_path, 3, gigabytes))
+    assert index["utterance_id"].is_unique
+    assert index["speaker"].nunique() == 6
+    assert index["audio_sha256"].is_unique
