@@ -249,12 +249,12 @@ def command(*words, **variables):
 @pytest.mark.slow
 def test_fit_check_and_evaluate_read_s3(s3, three_speaker_records, tmp_path):
     variables = s3["endpoint"] | s3["keys"]
-    upload = "import sys, s3fs; s = s3fs.S3FileSystem(); s.mkdir('b'); s.put(sys.argv[1], 'b/mine', recursive=True)"
+    upload = "import sys, s3fs; s = s3fs.S3FileSystem(); s.mkdir('bucket'); s.put(sys.argv[1], 'bucket/mine', True)"
     uploaded = command("-c", upload, three_speaker_records, **variables)
     assert uploaded.returncode == 0, uploaded.stderr
     flags = ("--branch", "audio", "--epochs", "1", "--num-frames", "32", "--audio-channels", "4", "4")
     scores = []
-    for name, records in (("far", "s3://b/mine"), ("near", three_speaker_records)):
+    for name, records in (("far", "s3://bucket/mine"), ("near", three_speaker_records)):
         run = tmp_path / name
         fitted = command("-m", "emotion_tf.fit", *flags, "--records", records, "--run", run, **variables)
         assert fitted.returncode == 0, fitted.stderr
@@ -263,11 +263,15 @@ def test_fit_check_and_evaluate_read_s3(s3, three_speaker_records, tmp_path):
         assert read.returncode == 0, read.stderr
         scores.append(json.loads((run / "scores.json").read_text()))
     assert scores[0]["test"] == scores[1]["test"]
-    assert json.loads((tmp_path / "far" / "config.json").read_text())["records"] == "s3://b/mine"
+    assert json.loads((tmp_path / "far" / "config.json").read_text())["records"] == "s3://bucket/mine"
     refused = {
         "no such bucket": ("s3://nowhere/mine", variables, "s3://nowhere/mine/metadata.json is not there"),
-        "no credentials": ("s3://b/mine", s3["endpoint"], "set the credentials of the store"),
-        "nobody there": ("s3://b/x", variables | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "see to the connection"),
+        "no credentials": ("s3://bucket/mine", s3["endpoint"], "set the credentials of the store"),
+        "nobody there": (
+            "s3://bucket/x",
+            variables | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+            "see to the connection",
+        ),
     }
     for records, given, sentence in refused.values():
         found = command("-m", "emotion_tf.check", "--records", records, **given)

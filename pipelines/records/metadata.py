@@ -10,7 +10,7 @@ from pipelines import audio
 from pipelines.audio import ACOUSTIC, FrontEnd
 from pipelines.command import InputError
 from pipelines.files import write_json
-from pipelines.records import remote
+from pipelines.records.remote import refresh, url_of
 from pipelines.speakers import person_of
 from pipelines.video import NUM_BOX_COLUMNS, VideoSettings
 
@@ -149,7 +149,7 @@ def read_metadata(folder: Path) -> Metadata:
       InputError: No complete records, a metadata.json that is no such file, another schema version, a missing shard, or
         a URL that cannot be read.
     """
-    remote.refresh(folder)
+    refresh(folder)
     again = "make the records again with python -m pipelines.prepare --overwrite"
     path = folder / METADATA
     try:
@@ -173,7 +173,7 @@ def read_metadata(folder: Path) -> Metadata:
         _ = metadata.columns, metadata.video_settings
         if metadata.acoustic not in ([], list(ACOUSTIC)):
             raise InputError(f"{path} names other acoustic features than this program computes: {again}.")
-        for name, shard in ({} if remote.url_of(folder) else metadata.shards).items():
+        for name, shard in ({} if url_of(folder) else metadata.shards).items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != shard["num_bytes"]:
                 raise InputError(f"{folder / name} is missing or cut off: {again}.")
     except (TypeError, KeyError, AttributeError) as error:

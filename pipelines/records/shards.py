@@ -13,8 +13,8 @@ import numpy as np
 from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd
 from pipelines.command import InputError
 from pipelines.files import replacing
-from pipelines.records import remote
 from pipelines.records.metadata import read_metadata
+from pipelines.records.remote import fetched, url_of
 from pipelines.records.schema import parse, serialise
 from pipelines.tensorflow_runtime import as_written
 from pipelines.utterance import Utterance
@@ -102,11 +102,11 @@ def paths_of(folder: Path, names: Iterable[str]) -> "tf.data.Dataset":
     import tensorflow as tf
 
     paths = tf.data.Dataset.from_tensor_slices(tf.constant([str(folder / name) for name in names], tf.string))
-    if not remote.url_of(folder):
+    if not url_of(folder):
         return paths
 
     def fetch(path: bytes) -> bytes:
-        return str(remote.fetched(folder, Path(path.decode()).name)).encode()
+        return str(fetched(folder, Path(path.decode()).name)).encode()
 
     def fetch_in_graph(path: "tf.Tensor") -> "tf.Tensor":
         found = tf.numpy_function(fetch, [path], tf.string)
@@ -175,7 +175,7 @@ def named_if_corrupt(folder: Path) -> Iterator[None]:
             raise
         for name in sorted(read_metadata(folder).shards):
             # What keeps a shard of a URL away is said there.
-            if not _is_readable(remote.fetched(folder, name)):
+            if not _is_readable(fetched(folder, name)):
                 raise InputError(
                     f"{folder / name} is corrupt, a disk or a copy that went wrong perhaps: make these records again"
                     " with python -m pipelines.prepare --overwrite."
