@@ -157,4 +157,4 @@ def _write_clips(records: Path, sizes: Sizes, path: Path) -> None:
         arrays[f"{split}_log_mel"] = np.pad(log_mel, [(0, 0), (0, padding), (0, 0)])
         arrays[f"{split}_num_frames"] = features["num_frames"]
         arrays[f"{split}_label"] = label.astype(np.int64)
-    np.savez(path, **arrays)
+    np.savez(path, **arrays)  # type: ignore[arg-type]

@@ -142,7 +142,7 @@ def growth(work: Path, num_speakers: int, factors: Sequence[int], repetitions: i
                 prepare_records(corpus, records[name] / str(number))
                 seconds["prepare"][name].append(time.perf_counter() - start)
         last = {name: path / str(repetitions - 1) for name, path in records.items()}
-        indexing = {name: lambda path=path: read_index(path) for name, path in last.items()}  # type: ignore[misc]
+        indexing = {name: lambda path=path: read_index(path) for name, path in last.items()}
         seconds["index of records"] = in_turn(indexing, repetitions)
         fits = stack.enter_context(in_process(bench_ours.make_fits, last))
         fits["start"]()

@@ -45,7 +45,7 @@ def loader(paths: Sequence[Path], batch_size: int = 32) -> Callable[[], int]:
     from torch.utils.data import DataLoader
 
     batches = DataLoader(
-        LogMels(tuple(paths)),  # type: ignore[arg-type]
+        LogMels(tuple(paths)),
         batch_size,
         num_workers=min(len(os.sched_getaffinity(0)), len(paths)),
         collate_fn=list,
@@ -84,6 +84,6 @@ def _by_stft(path: Path) -> Any:
 @functools.cache
 def _bands() -> np.ndarray:
     """Makes the matrix of the bands, once a process: [bands, bins]."""
-    import librosa
+    from librosa.filters import mel
 
-    return librosa.filters.mel(sr=_RATE, n_fft=_MEL["n_fft"], n_mels=_NUM_BANDS)
+    return mel(sr=_RATE, n_fft=_MEL["n_fft"], n_mels=_NUM_BANDS)
