@@ -1,15 +1,19 @@
 """Measures formats of one export on the same features: `python -m benchmarks.formats --model RUN --name NAME`.
 
 RUN has an export of all formats (`export --format features litert onnx openvino`). One recording of three seconds goes
-through each format in turn, from features to probabilities, batch 1. Writes results/formats.json beside this file,
-where the results of other models stay.
+through each format in turn, from features to probabilities, batch 1. A second of noise as a file is asked of a new
+process of `predict` each time, by the SavedModel and by LiteRT in turn: the time from its start to its end. Writes
+results/formats.json beside this file, where the results of other models stay; with --only-start it prints the second
+part alone, and writes nothing.
 """
 
 import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +23,8 @@ import numpy as np
 
 from benchmarks.result_files import commit, read_result, write_result
 from emotion_tf.exporting.reload import LOADERS
-from emotion_tf.serving.loading import find_version, read_metadata
+from emotion_tf.serving.loading import FORMATS, find_version, read_metadata
+from pipelines.audio import SAMPLE_RATE
 from pipelines.command import InputError, import_tensorflow, run_command
 
 NUM_TOKENS, WARM_UP = 10, 5
@@ -32,8 +37,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--name", required=True, help="of the model in the table")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--starts", type=int, default=10, help="of a process, by each format")
+    parser.add_argument("--only-start", action="store_true")
     arguments = parser.parse_args(argv)
-    result = measure(find_version(arguments.model), arguments.seconds, arguments.repetitions)
+    version = find_version(arguments.model)
+    start = {"start_s": measure_start(version, arguments.starts)}
+    if arguments.only_start:
+        print(json.dumps(start, indent=1))
+        return
+    result = measure(version, arguments.seconds, arguments.repetitions) | start
     models = read_result("formats").get("models", {}) | {arguments.name: result | {"commit": commit()}}
     write_result("formats", {"models": models})
     print(json.dumps(result, indent=1))
@@ -69,6 +81,32 @@ def measure(version: Path, seconds: float, repetitions: int) -> dict[str, Any]:
         "p50_ms": {file: round(statistics.median(values), 3) for file, values in taken.items()},
         "p99_ms": {file: round(float(np.quantile(values, 0.99)), 3) for file, values in taken.items()},
         "speedup": {file: round(_speedup(taken["features/1"], values), 2) for file, values in taken.items()},
+    }
+
+
+def measure_start(version: Path, repetitions: int) -> dict[str, dict[str, float]]:
+    """Times processes of `predict` from their start to their end, after one each that is not counted.
+
+    Args:
+      version: Of an export with LiteRT.
+      repetitions: Processes of each format, in turn.
+    """
+    import soundfile
+
+    taken: dict[str, list[float]] = {name: [] for name in FORMATS}
+    with tempfile.TemporaryDirectory(prefix="emotion-tf-") as folder:
+        clip = Path(folder) / "noise.wav"
+        soundfile.write(clip, 0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE), SAMPLE_RATE)
+        for number in range(1 + repetitions):
+            for name, seconds in taken.items():
+                command = ["-m", "emotion_tf.predict", "--model", str(version), "--format", name, str(clip)]
+                start = time.perf_counter()
+                subprocess.run([sys.executable, *command], check=True, capture_output=True)
+                if number:
+                    seconds.append(time.perf_counter() - start)
+    return {
+        name: {"median": round(statistics.median(values), 3), "largest": round(max(values), 3)}
+        for name, values in taken.items()
     }
 
 

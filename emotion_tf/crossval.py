@@ -12,7 +12,6 @@ import collections
 import dataclasses
 import json
 import multiprocessing.connection
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -412,12 +411,8 @@ def _start(one: Fit, split: str, threads: int) -> tuple[multiprocessing.process.
 
 def _work(one: Fit, split: str, threads: int) -> None:
     """Trains and scores one fit; the whole life of a process."""
-    processes.end_with_parent()
-    processes.limit_threads(threads)
     # The output of a finished training stays; one that was interrupted starts anew, and so does its log.
-    with one.log_path.open("a" if one.run.is_finished else "w", encoding="utf-8") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    processes.begin_worker(threads, one.log_path, "a" if one.run.is_finished else "w")
     sys.exit(run_command(lambda _: _fit_and_score(one, split)))
 
 

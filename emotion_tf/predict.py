@@ -9,6 +9,7 @@ others are predicted all the same, and the exit status is 1.
 With --output FILE whole folders and tables are predicted into one file, .csv, .jsonl or .parquet: a row a recording,
 with file, emotion, probability_<emotion> of each, seconds, warnings, and error of what cannot be used. The same command
 again goes on where it was stopped. A table has the column path, relative to its folder, and optionally transcript.
+With --format litert, or where --model names the folder litert of an export, TensorFlow is not imported.
 With --timeline a recording of any length is answered stretch by stretch: lines of file, start, end, emotion and
 probability_<emotion> of each, or files for --output: .jsonl, .csv, .png, .TextGrid, .eaf, .rttm, .vtt; then one line
 on the whole is printed. With --reference it also holds the emotion diarisation error rate.
@@ -29,7 +30,7 @@ from emotion_tf.serving.embedding_file import check_name
 from emotion_tf.serving.explain import Explainer
 from emotion_tf.serving.explanation_plot import save
 from emotion_tf.serving.listing import TABLE_SUFFIX, Item, find_items
-from emotion_tf.serving.loading import model_sha256
+from emotion_tf.serving.loading import FORMATS, LITERT, model_sha256
 from emotion_tf.serving.many_files import predict_files
 from emotion_tf.serving.prediction import Given, printable, stop_on_lines
 from emotion_tf.serving.table import NOT_SURE, Settings, open_table
@@ -115,7 +116,7 @@ def _predict_timeline(arguments: argparse.Namespace) -> None:
     [file] = arguments.files
     given = {"window_seconds": arguments.window, "hop_seconds": arguments.hop, "smooth_seconds": arguments.smooth}
     settings = TimelineSettings(**{name: seconds for name, seconds in given.items() if seconds is not None})
-    predictor = Predictor(arguments.model)
+    predictor = Predictor(arguments.model, arguments.format)
     reference = arguments.reference and read_reference(arguments.reference, predictor.emotions, file.stem)
     timeline = find_timeline(predictor, file, settings, enrolled=predictor.enrol(arguments.enrol or []))
     write_annotations(timeline, arguments.output)
@@ -132,7 +133,7 @@ def _predict_table(arguments: argparse.Namespace) -> None:
     [output], items = arguments.output, find_items(arguments.files)
     if output.absolute() in {path.absolute() for path in (*arguments.files, *(item.path for item in items))}:
         raise InputError(f"{output} is what is to be predicted: give --output another name.")
-    settings, predictor = _whisper_settings(arguments), Predictor(arguments.model)
+    settings, predictor = _whisper_settings(arguments), Predictor(arguments.model, arguments.format)
     if arguments.embeddings:
         check_name(arguments.embeddings)
         predictor.stop_without_embedding()
@@ -145,7 +146,10 @@ def _predict_table(arguments: argparse.Namespace) -> None:
         )
 
     of_rows = Settings(
-        model_sha256(predictor.folder), predictor.emotions, arguments.reject_below, arguments.embeddings is not None
+        model_sha256(predictor.folder, predictor.files),
+        predictor.emotions,
+        arguments.reject_below,
+        arguments.embeddings is not None,
     )
     with open_table(output, of_rows) as table:
         predict_files(predictor, items, table, take, embeddings=arguments.embeddings, num_workers=arguments.workers)
@@ -159,7 +163,7 @@ def _predict_files(arguments: argparse.Namespace) -> None:
     """Predicts files one after the other, and prints their lines."""
     transcripts = _transcripts(arguments.files, arguments.transcript)
     settings, context = _whisper_settings(arguments), _context(arguments)
-    predictor = Predictor(arguments.model)
+    predictor = Predictor(arguments.model, arguments.format)
     stop_on_lines(context, predictor.num_context_lines)
     enrolled = predictor.enrol(arguments.enrol or [])
     transcriber = Transcriber(settings) if settings else None
@@ -189,8 +193,13 @@ def make_parser() -> argparse.ArgumentParser:
         " folders, and of tables (.csv) with the column path and optionally transcript."
     )
     add_flag(parser, "files", sentence, type=Path, nargs="*", metavar="FILE")
-    sentence = "Predict with the export of this run, this export folder or this version folder."
+    sentence = (
+        "Predict with the export of this run, this export folder or this version folder; or with the folder litert or"
+        " the .tflite file in one."
+    )
     add_flag(parser, "--model", sentence, type=Path, required=True, metavar="RUN")
+    sentence = "Predict with this format of the export; litert needs no TensorFlow, and gives its first answer at once."
+    add_flag(parser, "--format", sentence, choices=FORMATS, shown="what --model names, else savedmodel")
     sentence = "Read these words as the transcript: given once for all files, or once a file, in their order."
     add_flag(parser, "--transcript", sentence, action="append", default=[], metavar="WORDS")
     sentence = (
@@ -249,6 +258,8 @@ def _answer(predictor: Predictor, folder: Path | None) -> Callable[..., dict[str
     """
     if folder is None:
         return lambda *given, **options: predictor.predict(*given, **options).to_json()
+    if predictor.model_format == LITERT:
+        raise InputError("--explain takes gradients, which LiteRT has none of: leave it or --format litert out.")
     make_folder(folder, "--explain")
     explainer, taken = Explainer(predictor), collections.Counter[str]()
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.serving.loading import find_version
+from emotion_tf.serving.loading import SAVED_MODEL, find_version
 from emotion_tf.serving.predictor import Predictor
 from emotion_tf.serving.ray_cluster import Cluster, serve_until_signal
 from emotion_tf.serving.server_settings import DEFAULT_MODEL, ServerSettings
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     # Before models are loaded, which takes seconds.
     with bound_socket(arguments.host, arguments.port) as bound:
-        predictors = {name: Predictor(path) for name, path in models.items()}
+        predictors = {name: Predictor(path, SAVED_MODEL) for name, path in models.items()}
         app = create_app(predictors, settings, _transcriber(arguments))
         _run(app, bound, arguments, settings)
 

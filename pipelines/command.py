@@ -81,7 +81,7 @@ def import_tensorflow(*, with_keras: bool = True) -> None:
     """
     # Processes that this one starts inherit the 3, and print as little.
     is_loud = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3"
-    with contextlib.nullcontext() if is_loud else _silent_stderr():
+    with contextlib.nullcontext() if is_loud else silent_stderr():
         with contextlib.nullcontext() if with_keras else tensorflow_runtime.keras_postponed():
             import tensorflow as tf
         if with_keras:
@@ -93,8 +93,8 @@ def import_tensorflow(*, with_keras: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Drops what C++ writes to the file descriptor itself before TensorFlow reads the variable."""
+def silent_stderr() -> Iterator[None]:
+    """Drops what C++ writes to the file descriptor itself, as TensorFlow does before it reads the variable."""
     sys.stderr.flush()
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

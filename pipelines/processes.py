@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 MOST_SIDE_BY_SIDE = 2
 """Trainings. Two of one core each took 0.6 times as long as one after the other on two cores; each needs some 2 GB."""
@@ -39,6 +40,21 @@ def limit_threads(number: int) -> None:
     """Lets the libraries of numbers in this process use so many threads; to be called before they are imported."""
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = str(number)
+
+
+def begin_worker(threads: int, log: Path, mode: str = "a") -> None:
+    """Makes this process a worker that ends with its parent and prints to a file.
+
+    Args:
+      threads: As `limit_threads` takes them.
+      log: The file.
+      mode: "a": what it holds stays; "w": it is written anew.
+    """
+    end_with_parent()
+    limit_threads(threads)
+    with log.open(mode, encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:

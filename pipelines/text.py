@@ -12,38 +12,26 @@ The graph ops are TensorFlow's own and those of tensorflow-text, so a process th
 import argparse
 import functools
 import hashlib
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines import text_python
 from pipelines.command import InputError, run_command
 from pipelines.parsers import add_flag, command_parser
 from pipelines.text_presets import preset_tokenizer, read_tokenizer
+from pipelines.text_python import APOSTROPHES, PAD_ID, QUOTES, START_ID, UNKNOWN_ID, VOCABULARY_PATH
 from pipelines.text_tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import keras_nlp
     import tensorflow as tf
 
-__all__ = ["Tokenizer", "own_tokenizer", "preset_tokenizer", "read_tokenizer", "token_ids"]
+__all__ = ["PAD_ID", "START_ID", "Tokenizer", "own_tokenizer", "preset_tokenizer", "read_tokenizer", "token_ids"]
 
-VOCABULARY_PATH = Path(__file__).with_name("vocabulary.txt")
 VOCABULARY_SIZE = 8192
 RESERVED = ("[PAD]", "[UNK]", "[START]")
-PAD_ID, UNKNOWN_ID, START_ID = range(3)
-
-APOSTROPHES = (
-    "`\N{ACUTE ACCENT}\N{PRIME}\N{REVERSED PRIME}\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
-    "\N{SINGLE LOW-9 QUOTATION MARK}\N{SINGLE HIGH-REVERSED-9 QUOTATION MARK}\N{MODIFIER LETTER PRIME}"
-    "\N{MODIFIER LETTER TURNED COMMA}\N{MODIFIER LETTER APOSTROPHE}\N{MODIFIER LETTER REVERSED COMMA}"
-    "\N{MODIFIER LETTER ACUTE ACCENT}\N{MODIFIER LETTER GRAVE ACCENT}\N{GREEK NUMERAL SIGN}\N{GREEK KORONIS}"
-    "\N{GREEK PSILI}\N{GREEK VARIA}\N{GREEK OXIA}\N{ARMENIAN APOSTROPHE}\N{LATIN CAPITAL LETTER SALTILLO}"
-    "\N{LATIN SMALL LETTER SALTILLO}\N{FULLWIDTH APOSTROPHE}\N{FULLWIDTH GRAVE ACCENT}\x91\x92"
-)
-"""What people and programs write for an apostrophe; the last two are those of Windows, read as Latin-1."""
 
 _CONTROLS = (
     (r"[\t-\r\x{1C}-\x{1F}\x{85}\p{Z}]", " "),
@@ -53,17 +41,11 @@ _CONTROLS = (
 _REPLACEMENTS = (
     ("[" + "".join(f"\\x{{{ord(character):X}}}" for character in APOSTROPHES) + "]", "'"),
     (r"\x{149}", "'n"),
-    (r"[\x{93}\x{94}\x{201C}-\x{201F}\x{2033}\x{2034}\x{2036}\x{2037}\x{2057}]", '"'),
+    ("[" + "".join(f"\\x{{{ord(character):X}}}" for character in QUOTES) + "]", '"'),
     *_CONTROLS,
 )
 # Each a word of its own. Emoji carry feeling, and people glue them to words and to each other.
 _ALONE = r"[\p{P}\p{S}\p{Han}]"
-
-# Nearly the same for Python.
-_WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
-
-_MOST_BYTES = 100
-"""A longer word is unknown."""
 
 
 def normalise(transcripts: "tf.Tensor") -> "tf.Tensor":
@@ -117,27 +99,8 @@ def is_unknown(ids: "Sequence[int]") -> bool:
 
 
 def knows_no_word(transcript: str) -> bool:
-    """Tells whether a transcript has words, and the vocabulary can spell none of them, without TensorFlow.
-
-    The vocabulary holds every character that it spells alone, too: a word is unknown where a character of it is.
-    """
-    shown = "".join(c for c in transcript if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
-    words = _WORD.findall(unicodedata.normalize("NFKC", shown).casefold())
-    return bool(words) and not any(_is_spelt(word) for word in words)
-
-
-def _is_spelt(word: str) -> bool:
-    first, following = _characters()
-    is_long = len(word.encode(errors="ignore")) > _MOST_BYTES
-    return not is_long and word[0] in first and following.issuperset(word[1:])
-
-
-@functools.cache
-def _characters() -> tuple[frozenset[str], frozenset[str]]:
-    """Returns the characters with which words may begin, and those that may follow."""
-    pieces = vocabulary()[len(RESERVED) :]
-    first = frozenset(piece for piece in pieces if len(piece) == 1)
-    return first, frozenset(piece[2:] for piece in pieces if len(piece) == 3 and piece.startswith("##"))
+    """Tells whether a transcript has words, and the vocabulary can spell none of them, without TensorFlow."""
+    return is_unknown(text_python.token_ids(transcript))
 
 
 class OwnTokenizer(Tokenizer):

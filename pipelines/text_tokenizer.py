@@ -188,7 +188,7 @@ class Tokenizer(abc.ABC):
             text = tf.where(tf.strings.regex_full_match(text, _BLANK), "", text)
             return self._cutter[0](text)
 
-        return tf.function(cut, input_signature=[tf.TensorSpec([None], tf.string)])
+        return tf.function(cut, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
 
 class WordPiece(Tokenizer):

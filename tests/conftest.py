@@ -346,7 +346,27 @@ def exported(made_once):
     """From a run to its export. Nobody may change it."""
     from emotion_tf.export import export
 
-    return lambda run: made_once(f"exports/{run.folder.name}", lambda folder: export(run, folder))
+    def fill(run, folder):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            _compare_here(monkeypatch)
+            export(run, folder)
+
+    return lambda run: made_once(f"exports/{run.folder.name}", lambda folder: fill(run, folder))
+
+
+@pytest.fixture
+def compared_here(monkeypatch):
+    """Compares exports with their runs in this process: a new one costs seconds, and tests/test_export.py starts it."""
+    _compare_here(monkeypatch)
+
+
+def _compare_here(monkeypatch):
+    from emotion_tf.exporting import verify
+
+    def compare(export, examples):
+        return verify.compare(str(export), *map(str, examples))
+
+    monkeypatch.setattr(verify, "_compared_elsewhere", compare)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from emotion_tf.models.late_fusion import late_fusion
 from emotion_tf.runs.folder import Run
 from emotion_tf.training import optimizer, transfer
 
+pytestmark = pytest.mark.usefixtures("compared_here")
+
 PRIOR = [0.25, 0.75]
 WIDTHS = {"log_mel": 32, "mfcc": 3, "acoustic": 5, "encoder": (3, 6)}
 

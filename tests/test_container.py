@@ -9,7 +9,15 @@ import pytest
 import soundfile
 
 from pipelines.audio import container
-from pipelines.audio.container import DAMAGED, GAP, has_pictures, open_container, read_track
+from pipelines.audio.container import (
+    DAMAGED,
+    GAP,
+    SHORTER,
+    has_pictures,
+    open_container,
+    read_track,
+    read_track_in_blocks,
+)
 from pipelines.audio.sound import Extent, NoSoundError
 from pipelines.command import InputError
 
@@ -166,6 +174,50 @@ def test_one_damaged_packet_is_silence_and_many_are_a_damaged_file(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match="holds sound that cannot be decoded: it is damaged"):
         read(path)
+
+
+def frames_of(content):
+    """Finds the frames of an MP3 of 44.1 kHz by their heads: places and lengths."""
+    rates, place, found = (
+        (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+        content.find(b"\xff\xfb"),
+        [],
+    )
+    while place < len(content) - 4 and content[place] == 0xFF:
+        third = content[place + 2]
+        found.append((place, 144_000 * rates[third >> 4] // 44100 + (third >> 1 & 1)))
+        place += found[-1][1]
+    return found
+
+
+def test_a_broken_frame_in_the_middle_of_an_mp3_is_left_out_and_said(tmp_path):
+    path = encode(tmp_path / "a.mp3", "mp3", tone(4, 44100)[np.newaxis])
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    frames = frames_of(content)
+    assert len(frames) > 150
+    place, length = frames[len(frames) // 2]
+    whole = read(path)
+    assert whole.notes == ()
+    # The decoder makes samples of tens of thousands of times full scale of such a frame, and no error.
+    for broken in (rng.bytes(length - 4), b"\xff" * (length - 4), b"\xaa" * (length - 4)):
+        path.write_bytes(content[: place + 4] + broken + content[place + length :])
+        sound = read(path)
+        assert DAMAGED in sound.notes or np.abs(sound.channels).max() < 1
+        assert np.abs(sound.channels).max() <= 8
+        assert seconds_of(sound) == pytest.approx(seconds_of(whole), abs=0.06)
+        quiet = np.abs(sound.channels[:44100, 0] - whole.channels[:44100, 0])
+        assert quiet.max() < 1e-3  # What is not near it is as it was.
+
+
+def test_frames_that_are_missing_in_an_mp3_are_said(tmp_path):
+    path = encode(tmp_path / "a.mp3", "mp3", tone(4, 44100)[np.newaxis])
+    content = path.read_bytes()
+    (begin, _), (end, _) = frames_of(content)[60:68:4][:2]
+    path.write_bytes(content[:begin] + content[end:])
+    sound = read(path)
+    assert sound.notes == (SHORTER,)
+    *_, last = read_track_in_blocks(path, 1.0)
+    assert last.notes == (SHORTER,)
 
 
 def test_a_part_is_read_alone(tmp_path):

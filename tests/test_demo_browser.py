@@ -239,8 +239,7 @@ def test_a_click_at_the_picture_plays_from_there(chromium, address, sure_clips):
     browser.close()
 
 
-@pytest.mark.parametrize("width", [400, 1200])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(400, "light"), (1200, "dark")])
 def test_nothing_sticks_out_and_axe_finds_nothing_serious(chromium, address, sure_clips, width, scheme):
     from axe_playwright_python.sync_playwright import Axe
 

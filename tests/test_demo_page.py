@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -27,8 +28,10 @@ def page(root, chosen):
 
 
 @pytest.fixture
-def open_page(tmp_path):
+def open_page(tmp_path, monkeypatch):
     """From an export, or None, to the page."""
+    # Streamlit puts its page into the place of __main__ and leaves it there: processes of later tests would run it.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
     def start(export=None, root=tmp_path / "none"):
         kwargs = {"root": str(root), "chosen": str(export) if export else None}

@@ -196,8 +196,8 @@ def test_frames_of_a_video_stay_while_its_sound_is_explained(seen_export, tmp_pa
 
 def test_an_export_of_before_is_to_be_made_again(early_export, clips, monkeypatch):
     predictor = Predictor(early_export)
-    monkeypatch.setattr(predictor, "_loaded", SimpleNamespace(signatures=predictor._loaded.signatures), raising=True)
-    kept = {name: one for name, one in predictor._loaded.signatures.items() if name != "to_features"}
-    monkeypatch.setattr(predictor._loaded, "signatures", kept)
+    monkeypatch.setattr(predictor._model, "_loaded", SimpleNamespace(signatures=predictor._model._loaded.signatures))
+    kept = {name: one for name, one in predictor._model._loaded.signatures.items() if name != "to_features"}
+    monkeypatch.setattr(predictor._model._loaded, "signatures", kept)
     with pytest.raises(InputError, match="has no signature to_features: export the run again"):
         Explainer(predictor)(*clips[0])

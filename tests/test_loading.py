@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_tf.serving.loading import find_version, model_sha256, read_metadata
+from emotion_tf.serving.loading import find_version, model_sha256, read_metadata, saved_model_files
 from emotion_tf.serving.predictor import Predictor
 from pipelines.command import InputError
 
@@ -67,13 +67,14 @@ def test_metadata_of_a_version_of_its_own_comes_first(early_export, tmp_path):
 def test_a_copy_is_the_same_model_and_another_weight_is_another(early_export, tmp_path):
     shutil.copytree(early_export, tmp_path / "copy")
     version = find_version(tmp_path / "copy")
-    before = model_sha256(version)
-    assert before == model_sha256(find_version(early_export))
+    before = model_sha256(version, saved_model_files(version))
+    original = find_version(early_export)
+    assert before == model_sha256(original, saved_model_files(original))
     [weights] = (version / "variables").glob("*.data*")
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    assert model_sha256(version) != before
+    assert model_sha256(version, saved_model_files(version)) != before
 
 
 def test_an_export_is_loaded_and_called_without_keras(early_export):

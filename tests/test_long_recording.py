@@ -6,7 +6,7 @@ import soundfile
 
 from pipelines import isolation
 from pipelines.audio.long_recording import read_blocks
-from pipelines.audio.recording import read_recording
+from pipelines.audio.recording import CHANGED, read_recording
 from pipelines.command import InputError
 
 SECONDS = 7
@@ -108,3 +108,15 @@ def test_flac_whose_decoder_loses_its_way_gets_a_sentence(tmp_path):
         soundfile.read(path)
     with pytest.raises(InputError, match=r"cut off or damaged 2\.0 s before its end"):
         list(read_blocks(path, 0.5))
+
+
+def test_a_long_recording_that_is_written_to_meanwhile_is_said(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(16000), 16000)
+    blocks = read_blocks(path, 2.0)
+    first = next(blocks)
+    with path.open("ab") as file:
+        file.write(bytes(3200))
+    rest = list(blocks)
+    assert rest[-1].notes == (CHANGED,)
+    assert sum(len(block.waveform) for block in (first, *rest)) == SECONDS * 16000

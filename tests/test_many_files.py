@@ -1,6 +1,7 @@
 """Tests of folders and tables by emotion_tf.predict: each file once, killed or not, and none of them lost."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 from test_predictor import tone
 
 from emotion_tf.predict import main
-from emotion_tf.serving import Predictor
+from emotion_tf.serving import Predictor, table
 from emotion_tf.serving.many_files import _AT_ONCE
 from pipelines.command import run_command
 
@@ -29,7 +30,7 @@ def predictor(early_export):
 @pytest.fixture
 def predict(early_export, capsys, predictor, monkeypatch, in_process):
     """Runs the command in this process; the model is loaded once for all."""
-    monkeypatch.setattr("emotion_tf.predict.Predictor", lambda path: predictor)
+    monkeypatch.setattr("emotion_tf.predict.Predictor", lambda *_: predictor)
 
     def run(*arguments):
         status = run_command(main, ["--model", str(early_export), *map(str, arguments)])
@@ -138,7 +139,7 @@ def test_a_killed_process_loses_no_file_and_does_none_twice(early_export, noise_
 
 
 def test_decoding_processes_give_the_same_rows(early_export, clips, tmp_path, capsys, predictor, monkeypatch):
-    monkeypatch.setattr("emotion_tf.predict.Predictor", lambda path: predictor)
+    monkeypatch.setattr("emotion_tf.predict.Predictor", lambda *_: predictor)
     for workers in (1, 2):
         flags = ["--output", str(tmp_path / f"{workers}.csv"), "--workers", str(workers)]
         assert run_command(main, ["--model", str(early_export), str(clips), *flags]) == 1
@@ -156,11 +157,54 @@ def test_an_emotion_below_the_least_probability_is_not_sure(predict, tmp_path):
         assert (line["emotion"] == "not sure") is not is_sure
 
 
+class FullDisk:
+    """A file on a disk that is full in the middle of the second write."""
+
+    def __init__(self, file):
+        self.file, self.lengths = file, iter((None, 100))
+
+    def write(self, content):
+        try:
+            return self.file.write(content[: next(self.lengths)])
+        except StopIteration:
+            raise OSError(errno.ENOSPC, "No space left on device") from None
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_full_disk_leaves_whole_rows_to_go_on_from(predict, clips, tmp_path, monkeypatch, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    output, written = tmp_path / f"out{suffix}", tmp_path / f"out{suffix}{'.rows' if suffix == '.parquet' else ''}"
+    flags = (clips, "--output", output, "--embeddings", tmp_path / "e.npz")
+    with monkeypatch.context() as full:
+        made = table.Table.__init__
+        full.setattr(table.Table, "__init__", lambda self, path, settings, file, rows: made(
+            self, path, settings, FullDisk(file), rows
+        ))  # fmt: skip
+        status, _, [error] = predict(*flags)
+    assert status == 1
+    assert f"the disk is full ([Errno 28] No space left on device: '{output}'); free some space" in error
+    before = written.read_bytes()
+    assert before.endswith(b"\n")
+    assert before.count(b"\n") == _AT_ONCE + (suffix == ".csv")
+    assert not (tmp_path / "e.npz").exists()
+    status, _, errors = predict(*flags)
+    assert (status, len(errors)) == (1, 3)  # Two files cannot be used.
+    if suffix != ".parquet":
+        assert output.read_bytes().startswith(before)
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as stored:
+        assert len(stored["files"]) == len(stored["embeddings"]) == 40
+    assert not list(tmp_path.glob("*.rows"))
+
+
 def test_a_table_of_another_model_is_refused(predict, tmp_path, predictor, monkeypatch):
     file = tone(tmp_path / "a.wav")
     flags = (file, "--output", tmp_path / "out.csv")
     predict(*flags)
-    monkeypatch.setattr("emotion_tf.predict.model_sha256", lambda version: "another")
+    monkeypatch.setattr("emotion_tf.predict.model_sha256", lambda *_: "another")
     status, _, [error] = predict(*flags)
     assert status == 1
     assert "holds predictions of another model" in error

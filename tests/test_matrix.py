@@ -23,14 +23,14 @@ def cells():
 def test_the_table_has_a_line_a_run_and_says_what_each_cell_rests_on():
     lines = matrix.table(cells()).splitlines()
     assert lines[:4] == [
-        "UAR in %, 95 % interval; * the test split of the run's own records",
-        "run       crema-d               emodb",
-        "on-crema  61.4 (40.0 to 60.0)*  35.0",
-        "on-tess   -                     61.4 (40.0 to 60.0)*",
+        "UAR, 95 % interval; * the test split of the run's own records",
+        "run       crema-d                  emodb",
+        "on-crema  0.614 (0.400 to 0.600)*  0.350",
+        "on-tess   -                        0.614 (0.400 to 0.600)*",
     ]
-    facts = "80 utterances, 3 left out, labels by emodb-four, chance 25.0, 95 % interval [too few speakers] [paired]"
+    facts = "80 utterances, 3 left out, labels by emodb-four, chance 0.250, 95 % interval [too few speakers] [paired]"
     assert f"on-crema on emodb: {facts}" in lines
-    facts = "80 utterances, labels by crema-d-six, chance 25.0, 95 % interval [40.0, 60.0]"
+    facts = "80 utterances, labels by crema-d-six, chance 0.250, 95 % interval [0.400, 0.600]"
     assert f"on-crema on crema-d: {facts}" in lines
     assert "on-tess on crema-d: no score, the labels differ" in lines
 

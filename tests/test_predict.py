@@ -20,7 +20,7 @@ def predictor(early_export):
 @pytest.fixture
 def predict(early_export, capsys, predictor, monkeypatch):
     """Runs the command in this process; the model is loaded once for all."""
-    monkeypatch.setattr("emotion_tf.predict.Predictor", lambda path: predictor)
+    monkeypatch.setattr("emotion_tf.predict.Predictor", lambda *_: predictor)
 
     def run(*arguments):
         status = run_command(main, ["--model", str(early_export), *map(str, arguments)])

@@ -12,7 +12,7 @@ from pipelines import audio
 from pipelines.audio import recording
 from pipelines.audio.channels import CANCELLED, DEAD
 from pipelines.audio.container import GAP
-from pipelines.audio.recording import LEVEL, OPEN, OTHER_TRACK, SHORT
+from pipelines.audio.recording import CHANGED, LEVEL, OPEN, OTHER_TRACK, SHORT
 from pipelines.command import InputError
 
 PEAK = round(32768 * LEVEL)
@@ -378,6 +378,40 @@ def test_odd_files_are_read_whole(real_data, name, seconds, notes):
     found = audio.read_recording(real_data / "odd_files" / name)
     assert len(found.waveform) / 16000 == pytest.approx(seconds, abs=0.09)
     assert found.notes == notes
+
+
+def growing(monkeypatch, path):
+    """Lets a file grow while it is read."""
+    read, content = recording.read_with_soundfile, path.read_bytes()
+
+    def read_and_append(*arguments):
+        with path.open("ab") as file:
+            file.write(content[len(content) // 2 :])
+        return read(*arguments)
+
+    monkeypatch.setattr(recording, "read_with_soundfile", read_and_append)
+
+
+def test_a_file_that_grows_while_it_is_read_is_answered_and_said(tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 0.1 * np.sin(np.arange(32000) / 9), 16000)
+    whole = audio.read_recording(path)
+    growing(monkeypatch, path)
+    found = audio.read_recording(path)
+    assert found.notes == (CHANGED,)
+    np.testing.assert_array_equal(found.waveform, whole.waveform)
+
+
+@pytest.mark.parametrize("kind", ["wav", "mp3"])
+def test_a_file_that_is_not_written_to_its_end_yet_is_to_be_waited_for(tmp_path, monkeypatch, kind):
+    path = tmp_path / f"a.{kind}"
+    if kind == "mp3":  # Its size says more than its count of frames.
+        soundfile.write(path, 0.1 * np.sin(np.arange(32000) / 9), 16000)
+    else:
+        path.write_text("no sound yet")
+    growing(monkeypatch, path)
+    with pytest.raises(InputError, match=rf"a\.{kind} is being written to: wait until that has ended"):
+        audio.read_recording(path)
 
 
 @pytest.mark.real_data

@@ -24,6 +24,8 @@ from pipelines import audio, records
 from pipelines.audio import whisper_checkpoint
 from pipelines.records import read_examples
 
+pytestmark = pytest.mark.usefixtures("compared_here")
+
 
 def released_model(config, count):
     config = dataclasses.replace(config, audio=dataclasses.replace(config.audio, encoder_release=count))

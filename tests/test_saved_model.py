@@ -28,6 +28,8 @@ from pipelines.normalisation import Sums
 from pipelines.records import read_examples
 from pipelines.video import to_array
 
+pytestmark = pytest.mark.usefixtures("compared_here")
+
 
 @pytest.fixture(scope="module")
 def loaded(early_export):

@@ -29,6 +29,8 @@ from pipelines.records import read_index
 from pipelines.text_encoder import load_text_encoder
 from pipelines.text_presets import find_preset
 
+pytestmark = pytest.mark.usefixtures("compared_here")
+
 PRIOR = [0.25, 0.75]
 WIDTHS = {"log_mel": MEL_BINS}
 

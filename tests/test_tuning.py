@@ -219,7 +219,7 @@ def test_a_search_stops_trials_early_goes_on_and_reads_no_test_split(three_speak
     command = [
         *(sys.executable, "-m", "emotion_tf.tune", "--space", str(space), "--branch", "text"),
         *("--records", str(three_speaker_records), "--run", str(tmp_path / "search"), "--epochs", "4"),
-        *("--fewest-epochs", "1", "--text-units", "4", "--text-word-dim", "4", "--max-tokens", "16"),
+        *("--fewest-epochs", "1", "--text-units", "4", "--word-dim", "4", "--max-tokens", "16"),
     ]
     for count in ("3", "5"):
         done = subprocess.run([*command, "--trials", count], cwd=ROOT, check=True, text=True, capture_output=True)

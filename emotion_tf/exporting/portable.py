@@ -49,7 +49,7 @@ def write_source(model: "keras.Model", metadata: dict[str, Any], folder: Path, b
     specs = {name: _with_batch(spec, batch) for name, spec in _own_specs(model, metadata).items()}
     module = tf.Module()
     module.stored = stored.values
-    module.serve = tf.function(serve, input_signature=[specs])
+    module.serve = tf.function(serve, input_signature=[specs], autograph=False)
     tf.saved_model.save(module, str(folder), {"serving_default": module.serve})
     return interface_of(module.serve, metadata, batch or "batch")
 
@@ -77,7 +77,7 @@ def write_features(model: "keras.Model", metadata: dict[str, Any], run: Run, fol
 
     own, module = _own_specs(model, metadata), tf.Module()
     module.stored = stored.values
-    module.serving_default = tf.function(serve, input_signature=[own])
+    module.serving_default = tf.function(serve, input_signature=[own], autograph=False)
     signatures = {"serving_default": module.serving_default}
     if audio.frame_names(metadata["audio_features"]) and "num_frames" in own:
         module.front_end = front_end(run, metadata)
@@ -107,7 +107,7 @@ def front_end(run: Run, metadata: dict[str, Any], batch: int | None = None) -> "
 
     specs = raw_specs(metadata, feature_specs(metadata))
     wanted = {name: _with_batch(specs[name], batch) for name in ("waveform", *SPEAKER_INPUTS) if name in specs}
-    return tf.function(compute, input_signature=[wanted])
+    return tf.function(compute, input_signature=[wanted], autograph=False)
 
 
 def _own_specs(model: "keras.Model", metadata: dict[str, Any]) -> "dict[str, tf.TensorSpec]":

@@ -9,6 +9,7 @@ from emotion_tf.evaluation.counts import TITLES, UAR
 from emotion_tf.exporting.interface import interface_of
 from emotion_tf.exporting.variables import StoredVariables
 from emotion_tf.runs.folder import Run
+from emotion_tf.serving.limits import MAX_PEAK, WITH_PEAK, not_finite, too_loud
 from pipelines import audio, text
 from pipelines.audio import speech_encoder
 from pipelines.normalisation import STATES, Normalisation, normalise, normalise_states
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipelines.audio.whisper_encoder import WhisperEncoder
-
-MAX_PEAK = 2.0
-"""What is louder was never divided: by 32768 where samples are integers, by 255 where pixels are."""
 
 FRAMES_STEP = 32
 """Frames of which the length of a batch is a multiple, once silent ends are cut off."""
@@ -171,12 +169,12 @@ def write_saved_model(
     module.stored = stored.values  # The signatures share them.
     module.tokenizer = list(tokenizer.resources)
     raw = raw_specs(metadata, specs)
-    module.serving_default = tf.function(serve_raw, input_signature=[raw])
-    module.features = tf.function(serve_features, input_signature=[specs])
+    module.serving_default = tf.function(serve_raw, input_signature=[raw], autograph=False)
+    module.features = tf.function(serve_features, input_signature=[specs], autograph=False)
     if "to_features" in metadata["signatures"]:
-        module.to_features = tf.function(serve_inputs, input_signature=[raw])
+        module.to_features = tf.function(serve_inputs, input_signature=[raw], autograph=False)
     if "enrol" in metadata["signatures"]:
-        module.enrol = tf.function(enrol, input_signature=[raw["waveform"]])
+        module.enrol = tf.function(enrol, input_signature=[raw["waveform"]], autograph=False)
     signatures = {name: getattr(module, name) for name in metadata["signatures"]}
     tf.saved_model.save(module, str(folder), signatures)
     return {name: interface_of(function, metadata) for name, function in signatures.items()}
@@ -190,11 +188,11 @@ def checked(inputs: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
     for name, values in inputs.items():
         if values.dtype == tf.float32:
             is_finite = tf.reduce_all(tf.math.is_finite(values))
-            checks.append(tf.debugging.Assert(is_finite, [f"{name} holds NaN or infinite values"]))
-    for name, scale in (("waveform", "from -1 to 1: divide int16 by 32768"), ("video_frames", "from 0 to 1")):
+            checks.append(tf.debugging.Assert(is_finite, [not_finite(name)]))
+    for name in WITH_PEAK:
         if name in inputs:
             is_small = tf.reduce_all(tf.abs(inputs[name]) <= MAX_PEAK)
-            checks.append(tf.debugging.Assert(is_small, [f"{name} has a peak above {MAX_PEAK:g} and must be {scale}"]))
+            checks.append(tf.debugging.Assert(is_small, [too_loud(name)]))
     with tf.control_dependencies(checks):
         return {name: tf.identity(values) for name, values in inputs.items()}
 

@@ -294,14 +294,8 @@ def _tolerance(metadata: dict[str, Any]) -> float:
 
 
 def _worst_difference(run: Run, metadata: dict[str, Any], export: Path, examples: Sequence[Path]) -> float:
-    """Runs `compare` in a new process, and refuses an export that differs from its run."""
-    script = "import sys; from emotion_tf.exporting import verify; print(verify.compare(*sys.argv[1:]))"
-    command = [sys.executable, "-c", script, str(export), *map(str, examples)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        reason = (finished.stderr.strip() or f"it ended with status {finished.returncode}").splitlines()[-1]
-        raise InputError(f"the export does not load in a new process: {reason}")
-    worst, tolerance = float(finished.stdout.split()[-1]), _tolerance(metadata)
+    """Refuses an export that differs from its run."""
+    worst, tolerance = _compared_elsewhere(export, examples), _tolerance(metadata)
     if not worst <= tolerance and metadata["variables"] == "float16":
         raise InputError(
             f"--variables float16 changes probabilities of {run.folder} by {worst:.1e}, more than {tolerance:.0e}: it"
@@ -313,6 +307,17 @@ def _worst_difference(run: Run, metadata: dict[str, Any], export: Path, examples
             " report this with the run's config.json."
         )
     return worst
+
+
+def _compared_elsewhere(export: Path, examples: Sequence[Path]) -> float:
+    """Runs `compare` in a new process."""
+    script = "import sys; from emotion_tf.exporting import verify; print(verify.compare(*sys.argv[1:]))"
+    command = [sys.executable, "-c", script, str(export), *map(str, examples)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        reason = (finished.stderr.strip() or f"it ended with status {finished.returncode}").splitlines()[-1]
+        raise InputError(f"the export does not load in a new process: {reason}")
+    return float(finished.stdout.split()[-1])
 
 
 def compare(export_folder: str, *examples_paths: str) -> float:

@@ -59,15 +59,15 @@ def table(cells: Cells) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [_note(run, name, row[name]) for run, row in cells.items() for name in names]
-    return "\n".join([f"{title} in %, 95 % interval; * the test split of the run's own records", *lines, "", *notes])
+    return "\n".join([f"{title}, 95 % interval; * the test split of the run's own records", *lines, "", *notes])
 
 
 def _shown(found: Mapping[str, Any]) -> str:
     if "score" not in found:
         return "-"
     interval = found["interval"]
-    between = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
-    return f"{100 * found['score']:.1f}{between}{'*' * found['is_own']}"
+    between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    return f"{found['score']:.3f}{between}{'*' * found['is_own']}"
 
 
 def _note(run: str, records: str, found: Mapping[str, Any]) -> str:
@@ -76,7 +76,8 @@ def _note(run: str, records: str, found: Mapping[str, Any]) -> str:
     by = f"labels by {_maps(found) or 'their names'}"
     dropped = f", {found['dropped']} left out" if found["dropped"] else ""
     marks = "".join(f" [{mark}]" for mark in found["marks"])
-    facts = f"chance {100 * found['chance']:.1f}, 95 % interval {format_interval(found['interval'], found['unit'])}"
+    interval = format_interval(found["interval"], found["unit"], scale=1, digits=3)
+    facts = f"chance {found['chance']:.3f}, 95 % interval {interval}"
     return f"{run} on {records}: {found['num_utterances']} utterances{dropped}, {by}, {facts}{marks}"
 
 
@@ -102,11 +103,11 @@ def picture(cells: Cells) -> Figure:
             found = cells[run][name]
             text = _shown(found).replace(" (", "\n(")
             by = f"\n{_maps(found)}" if _maps(found) else ""
-            dark = found.get("score", 0) > 0.6
+            dark = found.get("score", 0) > 0.72
             colour = "white" if dark else "black"
             axes.text(column, row, text + by, ha="center", va="center", fontsize="x-small", color=colour)
     headlines = {one["headline"] for row in cells.values() for one in row.values() if "score" in one}
-    title = f"{' and '.join(TITLES[name] for name in sorted(headlines))} in % with 95 % interval; * own test split"
+    title = f"{' and '.join(TITLES[name] for name in sorted(headlines))} with 95 % interval; * own test split"
     figure.suptitle(textwrap.fill(title, 18 + 14 * len(names)), fontsize="medium")
     figure.colorbar(image, ax=axes)
     return figure

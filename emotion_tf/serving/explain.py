@@ -236,7 +236,7 @@ def _gradients_of(signature: Any, names: Sequence[str]) -> Gradients:
     specs = signature.structured_input_signature[1]
 
     # Left to itself it would be traced three times: for both ends, for a batch, for another length.
-    @tf.function(input_signature=[specs, tf.TensorSpec([], tf.int32)])
+    @tf.function(input_signature=[specs, tf.TensorSpec([], tf.int32)], autograph=False)
     def gradients(features: "dict[str, tf.Tensor]", emotion: "tf.Tensor") -> "tuple[tf.Tensor, dict[str, tf.Tensor]]":
         """Differentiates what the export computes."""
         watched = {name: features[name] for name in names}

@@ -1,11 +1,21 @@
-"""Exports on the disk: which version is meant, what its metadata says, the SavedModel, and a hash of all of it."""
+"""Exports on the disk: which version and format is meant, what its metadata says, the SavedModel, and a hash of it."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pipelines.command import InputError, import_tensorflow
 from pipelines.files import read_json
+
+SAVED_MODEL, LITERT = FORMATS = ("savedmodel", "litert")
+"""Which formats of an export can answer."""
+
+MODEL, FRONT_END = "model.tflite", "front_end.tflite"
+"""Files of the folder litert/ of a version."""
+
+_MARKS = {SAVED_MODEL: "saved_model.pb", LITERT: f"{LITERT}/{MODEL}"}
+"""What a version folder holds of each."""
 
 _FACTS = {
     "audio_features",
@@ -27,8 +37,41 @@ _FACTS = {
 _BLOCK_BYTES = 2**20
 
 
-def find_version(path: Path) -> Path:
+def find_model(path: Path, model_format: str | None = None) -> tuple[Path, Path | None]:
+    """Finds which version, and which format of it, is to answer.
+
+    Args:
+      path: A run, an export folder, a version folder, its folder litert/, or a .tflite file in that.
+      model_format: Of `FORMATS`; None: what `path` names, and of a version folder the SavedModel, where it has one.
+
+    Returns:
+      The folder of its metadata.json, and the .tflite file; None for the SavedModel.
+
+    Raises:
+      InputError: A folder that is none of these, or lacks the format.
+    """
+    file = path if path.suffix == ".tflite" else path / MODEL
+    if file.exists():
+        if model_format == SAVED_MODEL:
+            raise InputError(f"{path} is of LiteRT, and the SavedModel is asked for: name its version folder.")
+        file = file.resolve()
+        own = file.with_name("metadata.json")
+        return file.parent if own.exists() else file.parent.parent, file
+    if path.suffix == ".tflite":
+        raise InputError(f"{path} does not exist: export the run with --format litert.")
+    version = find_version(path, (SAVED_MODEL,) if model_format == SAVED_MODEL else FORMATS)
+    if not (version / _MARKS[LITERT]).exists() and model_format == LITERT:
+        raise InputError(f"{version} holds no {_MARKS[LITERT]}: export the run again with --format litert.")
+    is_litert = model_format == LITERT or not (version / _MARKS[SAVED_MODEL]).exists()
+    return version, version / _MARKS[LITERT] if is_litert else None
+
+
+def find_version(path: Path, formats: Iterable[str] = (SAVED_MODEL,)) -> Path:
     """Finds the newest version folder of a run, an export folder, or the version folder itself.
+
+    Args:
+      path: Of any of these.
+      formats: A version holds one of them at least.
 
     Raises:
       InputError: A folder that is none of these, or a run without an export.
@@ -37,9 +80,11 @@ def find_version(path: Path) -> Path:
         if not (path / "export").exists():
             raise InputError(f"{path} has no export: make it with python -m emotion_tf.export --run {path}.")
         path = path / "export"
-    if (path / "saved_model.pb").exists():
+    marks = [_MARKS[name] for name in formats]
+    if any((path / mark).exists() for mark in marks):
         return path.resolve()
-    versions = [folder for folder in path.glob("*") if folder.name.isdigit() and (folder / "saved_model.pb").exists()]
+    numbered = [folder for folder in path.glob("*") if folder.name.isdigit()]
+    versions = [folder for folder in numbered if any((folder / mark).exists() for mark in marks)]
     if not versions:
         raise InputError(f"{path} holds no exported model: name a run, or a folder that emotion_tf.export wrote.")
     return max(versions, key=lambda folder: int(folder.name)).resolve()
@@ -79,10 +124,15 @@ def load_saved_model(version: Path) -> Any:
         raise InputError(f"{version} does not load ({reason}): export the run again.") from None
 
 
-def model_sha256(version: Path) -> str:
-    """Hashes the metadata, the graph and the variables of an export: predictions of one hash are of one model."""
+def saved_model_files(version: Path) -> tuple[Path, ...]:
+    """Lists the graph and the variables of the SavedModel of a version."""
+    return (version / _MARKS[SAVED_MODEL], *sorted((version / "variables").glob("*")))
+
+
+def model_sha256(version: Path, files: Iterable[Path]) -> str:
+    """Hashes the metadata of an export and files of its model: predictions of one hash are of one model."""
     digest = hashlib.sha256()
-    for path in (_metadata_path(version), version / "saved_model.pb", *sorted((version / "variables").glob("*"))):
+    for path in (_metadata_path(version), *files):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         with path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):

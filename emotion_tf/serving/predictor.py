@@ -1,6 +1,5 @@
 """An exported model in use: recordings, transcripts and videos in, typed predictions out."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,25 +7,24 @@ from typing import Any
 import numpy as np
 
 from emotion_tf.probabilities import FLOOR
-from emotion_tf.serving.batches import holds, in_batches, to_tensors, together, without
+from emotion_tf.serving.batches import holds, in_batches, together, without
 from emotion_tf.serving.enrolment import EnrolledRecording, speaker_inputs
-from emotion_tf.serving.loading import find_version, load_saved_model, read_metadata
+from emotion_tf.serving.litert import LiteRT
+from emotion_tf.serving.loading import LITERT, SAVED_MODEL, find_model, read_metadata
 from emotion_tf.serving.prediction import BatchPrediction, Given, Prediction, stop_on_lines, warnings_of
+from emotion_tf.serving.saved_model import SavedModel
 from emotion_tf.serving.sources import MAX_SECONDS, Source, read_source
 from emotion_tf.serving.stream import WINDOW_SECONDS, Stream
 from pipelines import audio
 from pipelines.audio.quality import MIN_SECONDS
 from pipelines.clips import Clip
 from pipelines.command import InputError
-from pipelines.normalisation import Sums, least_std
+from pipelines.normalisation import least_std
 from pipelines.transcripts.transcriber import Transcriber
 from pipelines.video import VideoSettings, to_array
 
 MAX_WORDS = 1000
 """A longer transcript is not one utterance either."""
-
-_REFUSED = re.compile(r"assertion failed: \[(.*?)\]")
-"""How TensorFlow words the checks of an export."""
 
 
 class Predictor:
@@ -41,22 +39,30 @@ class Predictor:
         print(prediction.emotion, prediction.probabilities[prediction.emotion])
 
     Args:
-      path: A run, an export folder, or a version folder in one.
+      path: A run, an export folder, or a version folder in one; or its folder litert/, or a .tflite file in that.
+      model_format: "savedmodel", or "litert", which needs no TensorFlow; None: what `path` names, else the SavedModel.
 
     Attributes:
       path: As it was given: newer versions may come there.
       folder: The version folder.
       metadata: What metadata.json of the export holds.
+      model_format: What answers.
 
     Raises:
       InputError: None of these, or an export that does not load, or that needs more than waveforms and transcripts.
     """
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, model_format: str | None = None):
         self.path = Path(path)
-        self.folder = find_version(self.path)
+        self.folder, file = find_model(self.path, model_format)
         self.metadata = read_metadata(self.folder)
-        self._loaded = load_saved_model(self.folder)
+        self.model_format = LITERT if file else SAVED_MODEL
+        self._model = LiteRT(file, self.metadata) if file else SavedModel(self.folder, self.metadata)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that answers depend on, beside metadata.json."""
+        return self._model.files
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -121,9 +127,7 @@ class Predictor:
           InputError: NaN or infinite values, or a waveform or frames with a peak above 2, which nothing divided.
         """
         given = {"waveforms": waveforms, "transcripts": transcripts, "contexts": contexts, "video_frames": video_frames}
-        found = self._call(self._tensors(given | {"speaker_mean": speaker_mean, "speaker_std": speaker_std}))
-        further = (found[name].numpy() if name in found else None for name in ("shares", "embedding"))
-        return BatchPrediction(found["probabilities"].numpy(), found["predicted"].numpy(), *further)
+        return self._model.predict(given | {"speaker_mean": speaker_mean, "speaker_std": speaker_std})
 
     def features_of(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Computes what the model itself reads: the inputs of the signature `features`, as tensors.
@@ -134,7 +138,7 @@ class Predictor:
         Raises:
           InputError: An export without the signature `to_features`, or what `predict_batch` refuses.
         """
-        return dict(self._call(self._tensors(inputs), "to_features"))
+        return self._model.features_of(inputs)
 
     def signature(self, name: str) -> Any:
         """Finds a signature of the export.
@@ -142,26 +146,7 @@ class Predictor:
         Raises:
           InputError: It has none of that name.
         """
-        if name not in self._loaded.signatures:
-            raise InputError(f"{self.folder} has no signature {name}: export the run again.")
-        return self._loaded.signatures[name]
-
-    def _tensors(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Makes the inputs of `serving_default` of the arguments of `predict_batch`."""
-        num_columns = len(self.least_std) if self.metadata["normalise"] == "enrolled" else 0
-        return to_tensors(given, self.video, num_columns, has_context=self.num_context_lines > 0)
-
-    def _call(self, inputs: Mapping[str, Any], name: str = "serving_default") -> Mapping[str, Any]:
-        """Calls a signature of the export; what it refuses becomes one sentence."""
-        import tensorflow as tf
-
-        try:
-            return self.signature(name)(**inputs)
-        except tf.errors.InvalidArgumentError as error:
-            refused = _REFUSED.search(str(error))
-            if not refused:
-                raise
-            raise InputError(f"the model refuses its input: {refused[1]}.") from None
+        return self._model.signature(name)
 
     def predict(
         self,
@@ -378,16 +363,8 @@ class Predictor:
             seconds = len(waveform) / audio.SAMPLE_RATE
             if seconds < MIN_SECONDS:
                 raise InputError(f"{file}: {seconds:.2f} s are too short to enrol a speaker: leave it out of --enrol.")
-            enrolled.append(EnrolledRecording(file, audio.sha256(waveform), self._sums_of(waveform)))
+            enrolled.append(EnrolledRecording(file, audio.sha256(waveform), self._model.sums_of(waveform)))
         return enrolled
-
-    def _sums_of(self, waveform: np.ndarray) -> Sums:
-        """Sums what the model reads of a recording, [num_samples] int16."""
-        import tensorflow as tf
-
-        found = self._loaded.signatures["enrol"](waveform=tf.constant(audio.pad_together([waveform])))
-        sums = {name: values[0].numpy() for name, values in found.items()}
-        return Sums(int(sums["counts"].any()), **sums)
 
     def _speaker(
         self, file: Path | None, waveform: np.ndarray, enrolled: Sequence[EnrolledRecording]

@@ -86,12 +86,20 @@ class Table:
         return [error for _, error in self.rows if error]
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Adds rows: all that was added is there after the process was killed."""
+        """Adds rows: all that was added is there after the process was killed, and of what fails nothing.
+
+        Raises:
+          OSError: The disk is full, or the file cannot be written to.
+        """
         if not rows:
             return
         lines = _lines_of_csv if self.path.suffix.lower() == ".csv" else _lines_of_json
-        self._file.write(lines(rows, self.settings.columns))
-        self._file.flush()
+        begin = self._file.seek(0, os.SEEK_END)
+        try:
+            _write_all(self._file, lines(rows, self.settings.columns))
+        except OSError as error:
+            self._file.truncate(begin)
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         self.rows += [(row["file"], row["error"] or "") for row in rows]
 
 
@@ -114,7 +122,8 @@ def open_table(path: Path, settings: Settings) -> Iterator[Table]:
     if is_parquet and path.exists() and not journal.exists():
         with replacing(journal) as temporary:
             temporary.write_bytes(_lines_of_json(_read_parquet(path), settings.columns))
-    with journal.open("ab+") as file:
+    # Without a buffer, which would be written once more when the file is closed.
+    with journal.open("ab+", buffering=0) as file:
         lock_file(file.fileno(), path, FLAG)
         rows = _mended(file, path, suffix, settings.columns)
         yield Table(path, settings, file, rows)
@@ -160,8 +169,9 @@ def _mended(file: BinaryIO, path: Path, suffix: str, columns: Sequence[str]) -> 
     whole = _end_of_csv(content) if suffix == ".csv" else content.rfind(b"\n") + 1
     file.truncate(whole)
     if suffix == ".csv" and not whole:
-        file.write(_lines_of_csv([dict(zip(columns, columns, strict=True)) | {"warnings": ["warnings"]}], columns))
-        file.flush()
+        _write_all(
+            file, _lines_of_csv([dict(zip(columns, columns, strict=True)) | {"warnings": ["warnings"]}], columns)
+        )
         return []
     try:
         text = content[:whole].decode("utf-8")
@@ -171,6 +181,12 @@ def _mended(file: BinaryIO, path: Path, suffix: str, columns: Sequence[str]) -> 
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} was changed ({error}): give {FLAG} another name, or remove it.") from None
     return rows
+
+
+def _write_all(file: BinaryIO, content: bytes) -> None:
+    """Writes to a file without a buffer, which may take less at once."""
+    while content:
+        content = content[file.write(content) :]
 
 
 def _end_of_csv(content: bytes) -> int:

@@ -242,9 +242,9 @@ class Pictures(keras.callbacks.Callback):
         """
         model = self.validation.validated
         specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in model.input.items()}
-        inference = tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(specs)
+        inference = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
         with self.writer.as_default(step=0):
-            tf.summary.graph(inference.graph)
+            tf.summary.graph(inference.get_concrete_function(specs).graph)
             tf.summary.text("config", f"```\n{config.to_json()}```")
             for number, (title, figure) in enumerate(samples):
                 # Two tags: TensorBoard shows one kind of data a tag.

@@ -9,7 +9,6 @@ Source: Li et al. 2020, arXiv:1810.05934 (ASHA).
 import contextlib
 import dataclasses
 import multiprocessing
-import os
 import shutil
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -192,9 +191,5 @@ def _epochs(one: Trial, headline: str, threads: int) -> Generator[list[float]]:
 
 def _work(one: Trial, threads: int) -> None:
     """Trains one trial; the whole life of a process."""
-    processes.end_with_parent()
-    processes.limit_threads(threads)
-    with one.log_path.open("a", encoding="utf-8") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    processes.begin_worker(threads, one.log_path)
     sys.exit(run_command(lambda _: fit(one.config, one.run)))

@@ -20,6 +20,7 @@ from pipelines.files import stop_on_unreadable
 
 GAP = "the sound has gaps: there is silence in their place"
 DAMAGED = "some packets of sound cannot be decoded: they are left out"
+SHORTER = "the file holds a little less sound than it states: some of it may be missing"
 
 # FFmpeg takes the length of other containers from their bit rate or their last packet, and that says nothing.
 _STATE_A_LENGTH = ("matroska", "mp4", "flv", "flac", "tta", "ape")
@@ -36,6 +37,9 @@ _LONGEST_GAP_SECONDS = 600.0
 # Of the packets: beside the first or the last one, which are cut in two where a broadcast was recorded.
 _MOST_DAMAGED = 0.02
 
+
+# 18 dB above full scale: what a lossy decoder makes of a broken frame, and of no recording.
+_LOUDEST = 8.0
 
 # Lists of other files: what somebody sends must not choose what is read.
 _LISTS = {"concat", "concatf", "dash", "hls", "imf", "sdp", "vobsub"}
@@ -100,11 +104,11 @@ def read_track(path: Path, extent: Extent, track: int = 0) -> Sound:
     """
     with _open_track(path, track) as (container, stream, seconds):
         extent.check(path, seconds)
-        decoder = _Decoder(path, extent)
+        decoder = _Decoder(path, extent, is_lossy=stream.codec_context.codec.lossy)
         for _ in decoder.decode(container, stream):
             pass
         if decoder.is_at_end:
-            _stop_on_cut(path, decoder, stream, seconds)
+            _check_end(path, decoder, stream, seconds)
         return Sound(
             decoder.take(),
             decoder.rate or stream.rate,
@@ -131,15 +135,21 @@ def read_track_in_blocks(path: Path, block_seconds: float, track: int = 0) -> It
       InputError: A file that is damaged or of no kind that FFmpeg knows; behind the last block, one that is cut off.
     """
     with _open_track(path, track) as (container, stream, seconds):
-        decoder, taken = _Decoder(path, Extent()), 0
+        decoder, taken = _Decoder(path, Extent(), is_lossy=stream.codec_context.codec.lossy), 0
         for position in decoder.decode(container, stream):
             if position - taken >= block_seconds * decoder.rate > 0:
                 taken = position
                 yield Sound(decoder.take(), decoder.rate, decoder.bits, decoder.names)
+        fault: InputError | None = None
+        try:
+            _check_end(path, decoder, stream, seconds)
+        except InputError as error:
+            fault = error
         yield Sound(
             decoder.take(), decoder.rate or stream.rate, decoder.bits, decoder.names, decoder.notes, seconds > 0
         )
-        _stop_on_cut(path, decoder, stream, seconds)
+        if fault:
+            raise fault
 
 
 @contextlib.contextmanager
@@ -186,13 +196,18 @@ def _has_frame_count(path: Path) -> bool:
     return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
 
 
-def _stop_on_cut(path: Path, decoder: _Decoder, stream: Any, promised: float) -> None:
-    """Stops on a file that was decoded to its end before the stated length, or most of which was not decoded."""
+def _check_end(path: Path, decoder: _Decoder, stream: Any, promised: float) -> None:
+    """Stops on a file that was decoded to its end before the stated length, or most of which was not decoded.
+
+    An MP3 counts its frames: where one that is damaged was skipped, a note says so.
+    """
     if decoder.num_damaged > 1 + _MOST_DAMAGED * decoder.num_packets:
         raise InputError(f"{path} holds sound that cannot be decoded: it is damaged; copy it again.")
     end = decoder.position / (decoder.rate or 1) if stream.duration else decoder.last_seconds
     if end < promised - (_LEAST_GAP_SECONDS if decoder.num_damaged else _MOST_MISSING_SECONDS):
         raise InputError(f"{path} is cut off: it ends after {end:.1f} of {promised:.1f} s; copy it again.")
+    is_mp3 = stream.codec_context.name.startswith("mp3") and stream.container.format.name == "mp3"
+    decoder.is_shorter = is_mp3 and end < promised - _LEAST_GAP_SECONDS
 
 
 class _Decoder:
@@ -206,13 +221,15 @@ class _Decoder:
       num_packets, num_damaged: Of the stream, and those of them that could not be decoded.
       last_seconds: When the last packet of any stream ends, on the clock of the file.
       is_at_end: Whether the file was read to its end.
+      is_shorter: Whether it held a little less than it states.
     """
 
-    def __init__(self, path: Path, extent: Extent):
+    def __init__(self, path: Path, extent: Extent, *, is_lossy: bool):
         self.position, self.rate = 0, 0
         self.bits = 16
         self.names: tuple[str, ...] | None = None
         self.num_packets, self.num_damaged, self.last_seconds, self.is_at_end = 0, 0, 0.0, False
+        self.is_shorter, self._is_lossy = False, is_lossy
         self._path, self._extent = path, extent
         self._blocks: list[np.ndarray] = []
         self._origin, self._has_gap = 0.0, False
@@ -223,7 +240,7 @@ class _Decoder:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was noticed, in sentences."""
-        return (GAP,) * self._has_gap + (DAMAGED,) * bool(self.num_damaged)
+        return (GAP,) * self._has_gap + (DAMAGED,) * bool(self.num_damaged) + (SHORTER,) * self.is_shorter
 
     def take(self) -> np.ndarray:
         """Takes what was decoded of the extent since the last time: [num_samples, num_channels] float32."""
@@ -265,6 +282,9 @@ class _Decoder:
             self.names = None if "NONE" in names else names
             self._origin = frame.time or 0.0
         blocks = self._converted(frame)
+        if self._is_lossy and not max(np.abs(block).max(initial=0.0) for block in blocks) <= _LOUDEST:
+            self.num_damaged += 1
+            return
         if frame.time is not None:
             gap = round((frame.time - self._origin) * self.rate) - self.position
             if not -self.rate < gap < min(self._extent.longest, _LONGEST_GAP_SECONDS) * self.rate:

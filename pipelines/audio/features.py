@@ -68,7 +68,8 @@ def compiled_features(
     import tensorflow as tf
 
     signature = [tf.TensorSpec([None, None], tf.float32, name="waveform")]
-    return tf.function(lambda waveform: frame_features(waveform, front_end, names), input_signature=signature)
+    compute = functools.partial(frame_features, front_end=front_end, names=names)
+    return tf.function(compute, input_signature=signature, autograph=False)
 
 
 def num_columns(name: str, front_end: FrontEnd) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.audio.channels import mixed
 from pipelines.audio.container import read_track, read_track_in_blocks
 from pipelines.audio.file_header import FileHeader, Length, read_header
-from pipelines.audio.recording import OTHER_TRACK, check_samples, notes_on_length
+from pipelines.audio.recording import CHANGED, OTHER_TRACK, check_samples, notes_on_length, state_of
 from pipelines.audio.sound import Extent, Sound
 from pipelines.audio.soundfile_reader import read_blocks_with_soundfile
 from pipelines.audio.waveform import SAMPLE_RATE
@@ -57,11 +57,13 @@ def read_blocks(path: Path, block_seconds: float = BLOCK_SECONDS) -> Iterator[Bl
         one that holds samples that no recording has.
     """
     stop_on_unreadable(path)
-    header = read_header(path)
+    header, before = read_header(path), state_of(path)
     if header is not None and header.length is Length.CUT:
         raise InputError(f"{path} is cut off: it ends before the length that it states; copy it again.")
     sounds = read_blocks_with_soundfile(path, header, block_seconds) or _decoded(path, block_seconds)
     yield from _resampled(path, header, sounds)
+    if state_of(path) != before:
+        yield Block(np.zeros(0, np.float32), (CHANGED,))
 
 
 def _decoded(path: Path, block_seconds: float) -> Iterator[Sound]:

@@ -34,6 +34,8 @@ OPEN = "no stated length was found: the file is read to its end, and may be cut 
 SHORT = "the file is a few bytes shorter than its header states: it is read to its end"
 OTHER_TRACK = "the first track of the file is silent: another one is read"
 
+CHANGED = "the file was written to while it was read: the answer may be of a part"
+
 # 48 dB above full scale: not a loud recording but integers written as floating-point samples.
 _HIGHEST_PEAK = 256.0
 
@@ -84,10 +86,31 @@ def read_recording(
     Raises:
       NoSoundError: A video without sound.
       InputError: A file that is missing, cut off, damaged, of no known kind, empty or too long, or that holds NaN or
-        infinite samples, or samples or a sample rate that no recording has.
+        infinite samples, or samples or a sample rate that no recording has; or one that is not written to its end.
     """
     stop_on_unreadable(path)
-    extent = Extent(*(span or (0.0, math.inf)), longest_seconds)
+    extent, before = Extent(*(span or (0.0, math.inf)), longest_seconds), state_of(path)
+    try:
+        recording = _read(path, extent, with_facts)
+    except InputError as error:
+        if type(error) is InputError and state_of(path) != before:
+            raise InputError(f"{path} is being written to: wait until that has ended, and read it again.") from None
+        raise
+    is_same = state_of(path) == before
+    return recording if is_same else recording._replace(notes=(*recording.notes, CHANGED))
+
+
+def state_of(path: Path) -> tuple[int, int] | None:
+    """Returns what changes where a file is written to: its size and its time; None where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _read(path: Path, extent: Extent, with_facts: bool) -> Recording:
+    """Reads with soundfile, or with PyAV in a process of its own."""
     header = read_header(path)
     if header is not None and header.length is Length.CUT:
         raise InputError(f"{path} is cut off: it ends before the length that it states; copy it again.")

@@ -196,7 +196,7 @@ def compiled(encoder: WhisperEncoder) -> Callable[[np.ndarray], tuple[Any, Any]]
 
     if keras.backend.backend() != "tensorflow":
         return lambda waveform: tuple(map(keras.ops.convert_to_numpy, encode(waveform)))
-    return tf.function(encode, input_signature=[tf.TensorSpec([None, None], tf.int16)])
+    return tf.function(encode, input_signature=[tf.TensorSpec([None, None], tf.int16)], autograph=False)
 
 
 def graph_states(encoder: WhisperEncoder, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
