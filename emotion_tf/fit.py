@@ -9,15 +9,20 @@ nothing.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emotion_tf.config import Config
 from emotion_tf.flags import add_data_arguments, add_model_arguments, config_of
 from emotion_tf.runs.folder import ROOT, Run, next_free
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import Checked, check, with_branches
+from emotion_tf.training.placement import Placement, add_placement_arguments, placement_of
 from pipelines import normalisation
 from pipelines.audio import FRAME_FEATURES
 from pipelines.command import InputError, import_tensorflow, run_command
@@ -26,6 +31,9 @@ from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_metadata
 from pipelines.settings import Bounds, require
 from pipelines.utterance import SPLITS
+
+if TYPE_CHECKING:
+    from emotion_tf.training.replicas import Replicas
 
 SEEDS = Bounds(0, 2**31, is_below=True)
 
@@ -39,8 +47,14 @@ def main(argv: list[str] | None = None) -> None:
     arguments = make_parser().parse_args(argv)
     require("seed", [arguments.seed], SEEDS)
     config = with_branches(config_of(arguments))
+    placement = placement_of(arguments)
     prefix = f"{Path(config.records).name}-{config.branch}"
-    fit(config, Run(arguments.run or next_free(prefix, config)), arguments.overwrite)
+    run = Run(arguments.run or next_free(prefix, config))
+    try:
+        fit(config, run, arguments.overwrite, placement=placement)
+    except WorkerLostError:
+        print(f"{run.folder}: another worker is gone; starts again and waits for it", flush=True)
+        os.execv(sys.executable, sys.orig_argv)  # TensorFlow joins workers once in the life of a process.
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -55,11 +69,18 @@ def make_parser() -> argparse.ArgumentParser:
     add_flag(group, "--fold", sentence, type=int, metavar="N", default=Config.fold)
     sentence = "Draw the first weights, the order of utterances and their augmentation with this seed."
     add_flag(group, "--seed", sentence, SEEDS, type=int, metavar="SEED", default=Config.seed)
+    add_placement_arguments(parser.add_argument_group("several devices and workers"))
     add_model_arguments(parser)
     return parser
 
 
-def fit(config: Config, run: Run, overwrite: bool = False, *, anew: bool = False) -> None:
+class WorkerLostError(RuntimeError):
+    """Another worker is gone: the same command goes on from the last epoch once all of them are there again."""
+
+
+def fit(
+    config: Config, run: Run, overwrite: bool = False, *, anew: bool = False, placement: Placement | None = None
+) -> None:
     """Trains what a config describes, or finishes it, and scores the validation split.
 
     Args:
@@ -67,22 +88,56 @@ def fit(config: Config, run: Run, overwrite: bool = False, *, anew: bool = False
       run: Where it goes.
       overwrite: Replaces another run in the folder; one that this began, and that was interrupted, goes on.
       anew: Lets `overwrite` replace that, too.
+      placement: The devices and workers that train; to be given in a process that has not used TensorFlow yet. None:
+        one device.
 
     Raises:
       InputError: Records, folds, runs or settings that do not fit together; a finished run in the folder, or one that
         another process trains; a loss that is no number.
+      WorkerLostError: With workers, where another one ends.
     """
+    placement = placement or Placement()
+    placement.require_training(is_late=config.is_late, batch_size=config.training.batch_size)
     for source in config.sources:
         if Path(source).resolve() == run.folder.resolve():
             raise InputError(f"{source} cannot be the run to write and one to start from: give another --run.")
+    if not placement.is_chief and run.is_finished and not overwrite:
+        run.refuse_another(config)  # As the chief does, and ends: nobody would come.
     read_metadata(Path(config.records))  # Complains in no time; TensorFlow takes seconds.
     import_tensorflow()
+    if placement.workers:
+        print(f"{run.folder}: worker {placement.index} of {len(placement.workers)} waits for the others", flush=True)
+    with _lost_workers_named(placement):
+        _fit(config, run, overwrite, anew, placement)
+
+
+@contextlib.contextmanager
+def _lost_workers_named(placement: Placement) -> Iterator[None]:
+    """Tells the loss of a worker from other errors of TensorFlow."""
+    from emotion_tf.training.replicas import LOST
+
+    try:
+        yield
+    except LOST as error:
+        if not placement.workers:
+            raise
+        raise WorkerLostError(str(error).partition("\n")[0]) from error
+
+
+def _fit(config: Config, run: Run, overwrite: bool, anew: bool, placement: Placement) -> None:
+    from emotion_tf.training.replicas import Replicas
+
+    strategy = placement.start()
+    replicas = Replicas(strategy, placement) if strategy else None
     checked = check(config)
+    if replicas and not placement.is_chief:
+        _follow(run, config, checked, replicas)
+        return
     with locked(run.folder, "--run"):
         goes_on = not anew and run.is_overwriting(config, checked.metadata)
         run.start(config, overwrite=overwrite and not goes_on)
         try:
-            _train(run, config, checked)
+            _train(run, config, checked, replicas)
         except Exception as error:
             # Its name would be taken by a run that holds nothing.
             run.remove_if_empty()
@@ -91,7 +146,17 @@ def fit(config: Config, run: Run, overwrite: bool = False, *, anew: bool = False
             raise
 
 
-def _train(run: Run, config: Config, checked: Checked) -> None:
+def _follow(run: Run, config: Config, checked: Checked, replicas: "Replicas") -> None:
+    """Trains a run that the chief of the workers has started."""
+    from emotion_tf.training import train
+
+    replicas.meet()
+    run.refuse_another(config)
+    run.refuse_changed(checked.metadata)
+    train.follow(run, replicas)
+
+
+def _train(run: Run, config: Config, checked: Checked, replicas: "Replicas | None") -> None:
     """Trains a started run."""
     _write_facts(run, checked)
     for source in checked.audit["sources"]:
@@ -104,8 +169,10 @@ def _train(run: Run, config: Config, checked: Checked) -> None:
 
     if config.is_late:
         train.fuse(run)
-    else:
-        train.train(run)
+        return
+    if replicas:
+        replicas.meet()
+    train.train(run, replicas)
 
 
 def _write_facts(run: Run, checked: Checked) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from pipelines import audio, folds, records, transcripts
 from pipelines.audio.front_end import LONGEST_FFT, LONGEST_FRAME_SECONDS
 from pipelines.audio.speech_encoder import KINDS, EncoderSettings
+from pipelines.cluster import ADDRESS_HELP
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.corpora import readers
 from pipelines.dialogues import with_context, without_lines
@@ -39,8 +40,11 @@ def main(argv: list[str] | None = None) -> None:
             f"--records {arguments.records}: prepare writes to a folder of this machine; give one, and then upload that"
             " folder: aws s3 sync FOLDER s3://BUCKET/FOLDER."
         )
+    if arguments.ray and arguments.workers:
+        raise InputError("--workers are processes of this machine, and --ray has its own: give one of both.")
     preparation = _preparation(arguments)
-    metadata = prepare(preparation, arguments.workers, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite)
+    options = {"skip_bad": arguments.skip_bad, "overwrite": arguments.overwrite}
+    metadata = prepare(preparation, arguments.workers, **options, cluster=arguments.ray or "")
     print(describe(metadata, preparation.folder))
     if preparation.corpus.folds:
         path = preparation.folder / "folds.json"
@@ -77,6 +81,7 @@ def _add_records_arguments(group: Group) -> None:
     add_flag(group, "--overwrite", "Replace other records in that folder.", action="store_true")
     sentence = "Decode with N processes."
     add_flag(group, "--workers", sentence, at_least(1), type=number_of_processes, metavar="N", shown="one a core")
+    add_flag(group, "--ray", ADDRESS_HELP, metavar="local|auto|ADDRESS", shown="none: processes of this command")
     sentence = "Store the 16 kHz samples too; --speed, --noise-snr-db and --gain-db of fit need them."
     add_flag(group, "--store-waveform", sentence, action="store_true")
     sentence = "Store acoustic features too: MFCC and deltas, chroma, spectral contrast, zero crossings, RMS, pitch."

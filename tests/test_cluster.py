@@ -1,4 +1,4 @@
-"""Tests of pipelines.cluster, and of a cross-validation on a cluster one of whose machines goes."""
+"""Tests of pipelines.cluster, and of prepare and a cross-validation on a cluster one of whose machines goes."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipelines import prepare
 from pipelines.cluster import connected
 from pipelines.command import InputError
 
@@ -40,6 +41,41 @@ def cluster(monkeypatch):
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     yield cluster, nodes
     cluster.shutdown()
+
+
+def test_workers_of_this_machine_are_none_of_ray(tmp_path):
+    with pytest.raises(InputError, match="--workers are processes of this machine, and --ray has its own"):
+        prepare.main(["--corpus", "ravdess", "--source", str(tmp_path), "--workers", "2", "--ray", "local"])
+
+
+@pytest.mark.slow
+def test_records_that_a_node_was_lost_over_are_those_of_one_machine(cluster, noise_clips, encoder_checkpoint, tmp_path):
+    cluster, nodes = cluster
+    flags = [
+        *("--corpus", "ravdess", "--source", str(noise_clips), "--store-waveform"),
+        *("--encoder", "whisper", "--encoder-model", str(encoder_checkpoint), "--device", "cpu"),
+    ]
+
+    def prepared(name, *more):
+        command = [sys.executable, "-m", "pipelines.prepare", *flags, "--records", str(tmp_path / name), *more]
+        subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True)
+        paths = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
+        return {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in paths}
+
+    def kill_one_in_the_middle():
+        while not list((tmp_path / "cluster").glob("*tfrecord")):
+            time.sleep(0.02)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    killer = threading.Thread(target=kill_one_in_the_middle, daemon=True)
+    killer.start()
+    found = prepared("cluster", "--ray", cluster.address)
+    killer.join(timeout=5)
+    assert not killer.is_alive()
+    expected = prepared("here", "--workers", "1")
+    assert found.keys() == expected.keys()
+    assert len([name for name in found if name.endswith(".tfrecord")]) == 4
+    assert [name for name in found if found[name] != expected[name]] == []
 
 
 @pytest.mark.slow

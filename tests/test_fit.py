@@ -22,7 +22,7 @@ from pipelines.files import locked
 def trained(monkeypatch):
     """Collects what would be trained, instead of training it."""
     collected = []
-    monkeypatch.setattr("emotion_tf.training.train.train", collected.append)
+    monkeypatch.setattr("emotion_tf.training.train.train", lambda run, replicas: collected.append(run))
     monkeypatch.setattr("emotion_tf.training.train.fuse", collected.append)
     return collected
 
@@ -337,7 +337,7 @@ def test_what_is_refused_leaves_no_run(make_config, trained, tmp_path):
 
 
 def test_a_fit_that_fails_in_its_first_epoch_leaves_its_name_free(make_config, trained, tmp_path, monkeypatch):
-    def fail(run):
+    def fail(run, replicas):
         assert run.metadata_path.exists()
         raise InputError("the loss became nan")
 
@@ -373,7 +373,7 @@ def test_overwrite_goes_on_with_what_the_same_command_began(make_config, trained
 
 
 def test_overwrite_begins_anew_where_going_on_failed(make_config, trained, tmp_path, monkeypatch):
-    def fail(run):
+    def fail(run, replicas):
         raise InputError("a checkpoint is corrupt: train again with --overwrite")
 
     run, config = Run(tmp_path / "run"), make_config("text")

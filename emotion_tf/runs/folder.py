@@ -99,7 +99,7 @@ class Run(Scored):
         if self.config_path.exists() and not self.is_finished and not self.has_epochs:
             self._remove()
         if self.config_path.exists():
-            self._refuse_another(config)
+            self.refuse_another(config)
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise InputError(f"{self.folder} holds files that are no run: give --run another folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,12 @@ class Run(Scored):
         if self.config_path.exists():
             write_json(self.config_path, read_json(self.config_path, AGAIN) | {_OVERWRITES: False})
 
-    def _refuse_another(self, config: Config) -> None:
+    def refuse_another(self, config: Config) -> None:
+        """Makes sure that this run is unfinished and of a config.
+
+        Raises:
+          InputError: A finished run, or another config.
+        """
         if self.is_finished:
             raise InputError(
                 f"{self.folder} holds a finished run: read it with python -m emotion_tf.evaluate --run {self.folder},"

@@ -27,6 +27,7 @@ from emotion_tf.reporting import plots
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
 from emotion_tf.training.precision import copy_weights
+from emotion_tf.training.replicas import Replicas
 from pipelines import audio
 from pipelines.command import InputError, is_disk_full
 from pipelines.files import read_json, replacing, write_csv, write_json
@@ -48,6 +49,7 @@ class Validation(keras.callbacks.Callback):
       keep_epoch: Which epoch's weights to keep: of the best "score", of the least "loss", or the "last".
       validated: Is built as the model that learns, and validated with its weights; None: that model itself.
       precision: In which numbers the model learns.
+      agree: From whether training is to stop to whether it stops at any worker.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Validation(keras.callbacks.Callback):
         keep_epoch: str = "score",
         validated: keras.Model | None = None,
         precision: str = "float32",
+        agree: Callable[[bool], bool] = bool,
     ):
         super().__init__()
+        self._agree = agree
         self._validated, self.precision = validated, precision
         self.run, self.predict, self.emotions, self.patience = run, predict, emotions, patience
         self.keep_epoch, self.headline, self.is_multi_label = keep_epoch, headline, is_multi_label
@@ -88,8 +92,7 @@ class Validation(keras.callbacks.Callback):
         """Loads what an interrupted run left; returns the epoch to go on with."""
         done = last_epoch(self.run) + 1
         if done:
-            self.model.optimizer.build(self.model.trainable_variables)
-            load_weights(self.model, _last_path(self.run, done - 1))
+            load_epoch(self.run, self.model, done - 1)
             with _sentence_if_corrupt(self.run.history_path):
                 self.history = pd.read_csv(self.run.history_path).to_dict("records")[:done]
             if self.run.training_path.exists():
@@ -115,10 +118,20 @@ class Validation(keras.callbacks.Callback):
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        try:
+            self._validate(epoch, logs)
+        except Exception:
+            self._agree(True)  # The other workers wait for the end of this epoch.
+            raise
+        if self._agree(self.is_out_of_patience(epoch)):
+            self.model.stop_training = True
+
+    def _validate(self, epoch: int, logs: dict[str, float]) -> None:
+        """Scores an epoch, adds that to its logs, and writes what it leaves."""
         with averaged_weights(self.model):
             self._hand_over()
             predictions, loss = self.predict(self.validated)
-            self._require_finite(epoch, logs["loss"], loss)
+            require_finite(self.run, epoch, logs["loss"], loss)
             found = self._scores(predictions)
             logs |= {"val_loss": loss} | {f"val_{name}": score for name, score in found.items()}
             if self._is_better(found[self.headline], loss):
@@ -128,8 +141,6 @@ class Validation(keras.callbacks.Callback):
         write_csv(self.run.history_path, pd.DataFrame(self.history))
         self._write_epochs(epoch)
         self._keep_last(epoch)
-        if self.is_out_of_patience(epoch):
-            self.model.stop_training = True
 
     def _write_epochs(self, epoch: int) -> None:
         """Writes how long each epoch took, its validation among it, and what it took for what."""
@@ -145,15 +156,6 @@ class Validation(keras.callbacks.Callback):
         self.confusion = metrics.confusion(predictions, self.emotions)
         names = ("accuracy", self.headline)
         return {name: metrics.quick_score(predictions, self.emotions, name) for name in names}
-
-    def _require_finite(self, epoch: int, *losses: float) -> None:
-        """Stops before the weights of an epoch gone wrong are written."""
-        if not np.isfinite(losses).all():
-            raise InputError(
-                f"the loss became {max(losses, key=np.isnan)} in epoch {epoch + 1}: train again with --overwrite and a"
-                f" --learning-rate below {self.run.config().training.learning_rate:g};"
-                " the checkpoints of the epochs before are kept."
-            )
 
     def _is_better(self, score: float, loss: float) -> bool:
         best = self.best
@@ -174,22 +176,45 @@ class Validation(keras.callbacks.Callback):
         _remove_others(path, "last-*.weights.h5")
 
 
+class Following(keras.callbacks.Callback):
+    """Waits at a worker that writes nothing for what the chief finds at the end of each epoch.
+
+    Args:
+      run: That of the chief.
+      replicas: Through which the workers talk.
+    """
+
+    def __init__(self, run: Run, replicas: Replicas):
+        super().__init__()
+        self.run, self.replicas = run, replicas
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        is_over = self.replicas.any(False)
+        require_finite(self.run, epoch, logs["loss"])
+        if is_over:
+            self.model.stop_training = True
+
+
 class EpochSeeds(keras.callbacks.Callback):
     """Seeds dropout and noise by the number of the epoch: Keras writes the states of its generators to no checkpoint.
 
     Args:
       seed: Of the run.
+      replicas: Copies of the model, each of which gets seeds of its own; the first one those of a model alone.
     """
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, replicas: Replicas | None = None):
         super().__init__()
-        self.seed = seed
+        self.seed, self.replicas = seed, replicas
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        rng = np.random.default_rng([self.seed, epoch])
+        rngs: dict[int, np.random.Generator] = {}
         for state in self.model.variables:
             if state.path.endswith("seed_generator_state"):
-                state.assign(rng.integers(2**32, size=state.shape, dtype=np.uint32))
+                for number, copy in self.replicas.copies_of(state) if self.replicas else [(0, state)]:
+                    words = [self.seed, epoch, number] if number else [self.seed, epoch]
+                    rng = rngs.setdefault(number, np.random.default_rng(words))
+                    copy.assign(rng.integers(2**32, size=state.shape, dtype=np.uint32).astype(state.dtype))
 
 
 class Progress(keras.callbacks.Callback):
@@ -286,6 +311,20 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
             variable.assign(values)
 
 
+def require_finite(run: Run, epoch: int, *losses: float) -> None:
+    """Stops before the weights of an epoch gone wrong are written.
+
+    Raises:
+      InputError: A loss that is no number.
+    """
+    if not np.isfinite(losses).all():
+        raise InputError(
+            f"the loss became {max(losses, key=np.isnan)} in epoch {epoch + 1}: train again with --overwrite and a"
+            f" --learning-rate below {run.config().training.learning_rate:g};"
+            " the checkpoints of the epochs before are kept."
+        )
+
+
 def write_training(run: Run, epochs: Sequence[dict[str, Any]] = (), precision: str = "float32") -> None:
     """Writes training.json: by which versions a run was made, in which numbers, and what is known of its epochs.
 
@@ -334,6 +373,16 @@ def _sentence_if_corrupt(path: Path) -> Iterator[None]:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is missing or corrupt ({reason}): {AGAIN}.") from None
+
+
+def load_epoch(run: Run, model: keras.Model, epoch: int) -> None:
+    """Reads the weights and the optimizer's state of the last epoch, whose number is given.
+
+    Raises:
+      InputError: A file that is missing, cut off, or of another model.
+    """
+    model.optimizer.build(model.trainable_variables)
+    load_weights(model, _last_path(run, epoch))
 
 
 def last_epoch(run: Run) -> int:

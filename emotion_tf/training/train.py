@@ -1,12 +1,12 @@
 """One training with stock Keras, and late fusion, which trains nothing. The work of `python -m emotion_tf.fit`."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import pandas as pd
-import tensorflow as tf
 
 from emotion_tf.config import Config
 from emotion_tf.evaluation.rule_fitting import fit_stacker, fit_weights
@@ -22,6 +22,7 @@ from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training import callbacks
 from emotion_tf.training.optimizer import compile_model, make_loss
 from emotion_tf.training.precision import computing_in, copy_weights, has_bfloat16, precision_of
+from emotion_tf.training.replicas import Replicas, digest_of
 from emotion_tf.training.training_data import training_dataset
 from emotion_tf.training.transfer import freeze_branches, load_branches, released_encoder
 from pipelines import text
@@ -32,37 +33,86 @@ from pipelines.records import Example, named_if_corrupt, read_examples
 _NUM_CLIPS = 4
 
 
-def train(run: Run) -> None:
+def train(run: Run, replicas: Replicas | None = None) -> None:
     """Trains the model of a started run, or goes on with it; writes model and scores.
+
+    Args:
+      run: Where it goes.
+      replicas: Copies of the model that learn together; None: one model learns.
 
     Raises:
       InputError: A loss that is no number, or a corrupt checkpoint.
     """
     config, metadata, inputs = run.config(), run.metadata(), inputs_of(run)
-    keras.utils.set_random_seed(config.seed)
-    steps, epochs = -(-metadata.num_training // config.training.batch_size), config.training.epochs
-    model = make_model(config, metadata, inputs, steps)
-    # A run that goes on does so in the numbers that it began with, on whatever processor.
-    precision = callbacks.written_precision(run) or precision_of(config, has_bfloat16())
-    learner = _make_learner(model, config, metadata, inputs, steps) if precision == "bfloat16" else model
+    model, learner, precision = _models(run, config, metadata, inputs, replicas)
     columns = diagram.early(model, config) if config.join else diagram.single(model, config)
     _draw_graph(run, columns, "early fusion" if config.join else f"{config.modalities[0]} branch")
     split = split_of(run, "validation", inputs.modalities, inputs.audio_features)
-    validation = _validation(run, config, metadata, split, model, precision)
+    validation = _validation(run, config, metadata, split, model, precision, replicas)
     validation.set_model(learner)
-    first_epoch = validation.resume()
+    first_epoch, epochs = validation.resume(), config.training.epochs
     if first_epoch:
         print(f"{run.folder}: goes on with epoch {first_epoch + 1}", flush=True)
-    if first_epoch < epochs and not validation.is_out_of_patience(first_epoch - 1):
-        dataset = training_dataset(config, metadata, inputs, config.seed, first_epoch)
+    is_over = first_epoch >= epochs or validation.is_out_of_patience(first_epoch - 1)
+    if replicas:
+        replicas.tell_start(epochs if is_over else first_epoch)
+    if not is_over:
         boards = _tensorboard(run, config, metadata, inputs, validation)
-        with named_if_corrupt(Path(config.records)):
-            _fit(validation, boards, dataset, steps, range(first_epoch, epochs), config.seed)
+        total, done = (_steps(config, metadata) * count for count in (epochs, first_epoch))
+        with progress_bar(total, "training", "step", initial=done, leave=False) as bar:
+            # Validation first: the others show what it adds to the logs.
+            called = [validation, *boards, callbacks.Progress(validation, epochs, bar)]
+            _fit(learner, config, metadata, inputs, range(first_epoch, epochs), called, replicas)
+        if replicas and replicas.num_workers > 1:
+            print(f"{run.folder}: weights {digest_of(learner)} at worker 0, the chief", flush=True)
     validation.load_best()
     _finish(run, model, split, pd.DataFrame(validation.history))
 
 
-def make_model(config: Config, metadata: RunMetadata, inputs: RunInputs, steps: int) -> keras.Model:
+def follow(run: Run, replicas: Replicas) -> None:
+    """Trains with the chief, which writes the run, at another worker.
+
+    Raises:
+      InputError: A loss that is no number, or a checkpoint of the chief that cannot be read here.
+    """
+    config, metadata, inputs = run.config(), run.metadata(), inputs_of(run)
+    _, learner, _ = _models(run, config, metadata, inputs, replicas)
+    first_epoch, epochs = replicas.start_of_chief(), config.training.epochs
+    if first_epoch >= epochs:
+        print(f"{run.folder}: nothing is left to train", flush=True)
+        return
+    if first_epoch:
+        callbacks.load_epoch(run, learner, first_epoch - 1)
+    called = [callbacks.Following(run, replicas)]
+    _fit(learner, config, metadata, inputs, range(first_epoch, epochs), called, replicas)
+    print(f"{run.folder}: weights {digest_of(learner)} at worker {replicas.index}", flush=True)
+
+
+def _models(
+    run: Run, config: Config, metadata: RunMetadata, inputs: RunInputs, replicas: Replicas | None
+) -> tuple[keras.Model, keras.Model, str]:
+    """Makes the model that is validated and written, the one that learns, often the same, and names its precision."""
+    keras.utils.set_random_seed(config.seed)
+    steps = _steps(config, metadata)
+    model = make_model(config, metadata, inputs, steps)
+    has = has_bfloat16() if replicas is None else not replicas.any(not has_bfloat16())
+    # A run that goes on does so in the numbers that it began with, on whatever processor.
+    precision = callbacks.written_precision(run) or precision_of(config, has)
+    if precision != "bfloat16" and replicas is None:
+        return model, model, precision
+    with computing_in(precision):
+        learner = make_model(config, metadata, inputs, steps, replicas)
+    copy_weights(model, learner)
+    return model, learner, precision
+
+
+def _steps(config: Config, metadata: RunMetadata) -> int:
+    return -(-metadata.num_training // config.training.batch_size)
+
+
+def make_model(
+    config: Config, metadata: RunMetadata, inputs: RunInputs, steps: int, replicas: Replicas | None = None
+) -> keras.Model:
     """Builds and compiles the model of a config; trained branches that it starts from are in place.
 
     Args:
@@ -70,31 +120,37 @@ def make_model(config: Config, metadata: RunMetadata, inputs: RunInputs, steps: 
       metadata: Of the run.
       inputs: What the model reads.
       steps: Steps an epoch.
+      replicas: Makes a copy for each of them; None: one alone.
 
     Raises:
       InputError: A preset whose weights cannot be read.
     """
     vocabulary_size = (inputs.tokenizer or text.own_tokenizer()).vocabulary_size
     encoder = released_encoder(config)
-    model = build_model(config, inputs.widths, vocabulary_size, metadata.prior, metadata.is_multi_label, encoder)
+    with _scope(replicas):
+        model = build_model(config, inputs.widths, vocabulary_size, metadata.prior, metadata.is_multi_label, encoder)
     load_branches(model, config, metadata.emotions)
     freeze_branches(model, config)
-    compile_model(model, config, steps, make_loss(config.training, metadata))
+    model = replicas.adopt(model) if replicas else model
+    with _scope(replicas):
+        compile_model(model, config, steps, make_loss(config.training, metadata))
+    if replicas:
+        replicas.set_step(model)
     return model
 
 
-def _make_learner(
-    model: keras.Model, config: Config, metadata: RunMetadata, inputs: RunInputs, steps: int
-) -> keras.Model:
-    """Makes a model that computes in bfloat16 and begins with the weights of another."""
-    with computing_in("bfloat16"):
-        learner = make_model(config, metadata, inputs, steps)
-    copy_weights(model, learner)
-    return learner
+def _scope(replicas: Replicas | None) -> contextlib.AbstractContextManager[Any]:
+    return replicas.scope() if replicas else contextlib.nullcontext()
 
 
 def _validation(
-    run: Run, config: Config, metadata: RunMetadata, split: Split, model: keras.Model, precision: str
+    run: Run,
+    config: Config,
+    metadata: RunMetadata,
+    split: Split,
+    model: keras.Model,
+    precision: str,
+    replicas: Replicas | None,
 ) -> callbacks.Validation:
     return callbacks.Validation(
         run,
@@ -106,6 +162,7 @@ def _validation(
         config.kept_epoch,
         model,
         precision,
+        replicas.any if replicas else bool,
     )
 
 
@@ -128,26 +185,26 @@ def _clips(config: Config, metadata: RunMetadata) -> list[Example]:
 
 
 def _fit(
-    validation: callbacks.Validation,
-    boards: Sequence[keras.callbacks.Callback],
-    dataset: tf.data.Dataset,
-    steps: int,
+    learner: keras.Model,
+    config: Config,
+    metadata: RunMetadata,
+    inputs: RunInputs,
     epochs: range,
-    seed: int,
+    called: Sequence[keras.callbacks.Callback],
+    replicas: Replicas | None,
 ) -> None:
-    """Trains for some epochs, under a bar over all steps from the first epoch on."""
-    total = steps * epochs.stop
-    seeds = callbacks.EpochSeeds(seed)
-    with progress_bar(total, "training", "step", initial=steps * epochs.start, leave=False) as bar:
-        validation.model.fit(
-            dataset,
-            steps_per_epoch=steps,
+    """Trains for some epochs."""
+    dataset: Any = training_dataset(config, metadata, inputs, config.seed, epochs.start)
+    seeds = callbacks.EpochSeeds(config.seed, replicas)
+    with named_if_corrupt(Path(config.records)):
+        learner.fit(
+            replicas.share_out(dataset) if replicas else dataset,
+            steps_per_epoch=_steps(config, metadata),
             epochs=epochs.stop,
             initial_epoch=epochs.start,
             verbose=0,
             shuffle=False,
-            # Validation first: the others show what it adds to the logs.
-            callbacks=[seeds, validation, *boards, callbacks.Progress(validation, epochs.stop, bar)],
+            callbacks=[seeds, *called],
         )
 
 

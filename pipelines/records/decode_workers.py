@@ -69,6 +69,15 @@ def decoding(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def decoded_here(
+    batches: Sequence[list[Utterance]], video_settings: VideoSettings | None = None, trim_db: float = TRIM_DB
+) -> Iterator[Decoded]:
+    """Decodes batches of utterances in this process, as `decoding` does in others."""
+    read = functools.partial(read_clip, video_settings=video_settings, trim_db=trim_db)
+    for batch in batches:
+        yield list(zip(batch, _decode_all([(one.audio, one.video, one.segment) for one in batch], read), strict=True))
+
+
 def _submit(pool: concurrent.futures.Executor, batch: list[Utterance], read: _Read) -> _Future:
     return pool.submit(_decode_all, [(one.audio, one.video, one.segment) for one in batch], read)
 

@@ -70,11 +70,17 @@ def _bucket(transcript: str) -> str:
     return "sentences-" + hashlib.sha256(transcript.encode()).hexdigest()[:2]
 
 
-def write_shard(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes the records of one shard; the file takes its name once they are safe on disk."""
+def write_shard(path: Path, records: Iterable[Mapping[str, Any]], *, is_shared: bool = False) -> None:
+    """Writes the records of one shard; the file takes its name once they are safe on disk.
+
+    Args:
+      path: The shard.
+      records: What it holds.
+      is_shared: Whether another process may write the same shard at the same time.
+    """
     import tensorflow as tf
 
-    with replacing(path) as temporary:
+    with replacing(path, is_shared=is_shared) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:
                 writer.write(serialise(record))

@@ -42,7 +42,12 @@ _MAX_SAMPLES = _BATCH * 8 * audio.SAMPLE_RATE
 
 
 def prepare(
-    preparation: Preparation, num_workers: int | None = None, *, skip_bad: bool = False, overwrite: bool = False
+    preparation: Preparation,
+    num_workers: int | None = None,
+    *,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+    cluster: str = "",
 ) -> Metadata:
     """Writes the records of a corpus, or finishes or recognises those that are there.
 
@@ -51,6 +56,8 @@ def prepare(
       num_workers: Decoding processes; None: one a core.
       skip_bad: Leaves unreadable recordings out instead of stopping.
       overwrite: Replaces other records in the folder.
+      cluster: Address of a cluster of Ray that makes the shards, as `pipelines.cluster.join` takes it; empty: this
+        process makes them.
 
     Returns:
       The metadata of complete records.
@@ -73,7 +80,7 @@ def prepare(
     with locked(preparation.folder, "--records"):
         _clear(preparation)
         _keep_encoder(preparation)
-        counters = _write_shards(preparation, num_workers)
+        counters = _write_shards(preparation, num_workers, cluster)
         _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
         metadata = _metadata(preparation, _with_read_emotions(preparation, counters), counters)
         write_metadata(preparation.folder, metadata)
@@ -122,8 +129,14 @@ def _clear(preparation: Preparation) -> None:
     for path in (*folder.glob(ours), *folder.glob(f"{ours}.json")):
         if _read_counters(preparation, path.name.removesuffix(".json")) is None:
             path.unlink()
-    for path in folder.glob(f"{UNFINISHED}{ours}*"):
-        path.unlink()
+    remove_unfinished(folder)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what was left of shards when the processes that wrote them were killed."""
+    ours = f"{'[0-9]' * 5}-of-{'[0-9]' * 5}.tfrecord"
+    for path in (*folder.glob(f"{UNFINISHED}{ours}*"), *folder.glob(f"{UNFINISHED}*-{ours}")):
+        path.unlink(missing_ok=True)
 
 
 def _keep_encoder(preparation: Preparation) -> None:
@@ -151,28 +164,46 @@ def _read_counters(preparation: Preparation, name: str) -> Counters | None:
     return counters if fingerprint == preparation.fingerprints.get(name) else None
 
 
-def _write_shards(preparation: Preparation, num_workers: int | None) -> dict[str, Counters]:
+def _write_shards(preparation: Preparation, num_workers: int | None, cluster: str) -> dict[str, Counters]:
     """Writes the shards that are not there yet; returns the counters of all."""
     folder, total = preparation.folder, len(preparation.corpus.utterances)
     found = {name: _read_counters(preparation, name) for name in preparation.shards}
     pending = {name: shard for name, shard in preparation.shards.items() if found[name] is None}
-    size = _BATCH if preparation.has_clips else _SENTENCE_BATCH
-    batches = [shard[start : start + size] for shard in pending.values() for start in range(0, len(shard), size)]
     unit = "clip" if preparation.has_clips else "sentence"
-    with (
-        progress_bar(total, f"preparing {preparation.corpus.name}", unit) as progress,
-        _decoded(preparation, batches, num_workers) as decoded,
-    ):
-        progress.update(total - sum(map(len, batches)))
-        if pending:
-            import_tensorflow()  # Only now: the workers decode meanwhile.
-        for name, shard in pending.items():
-            counters = found[name] = Counters()
-            shard_batches = itertools.islice(decoded, -(-len(shard) // size))
-            write_shard(folder / name, _records(preparation, shard_batches, counters, progress))
+    with progress_bar(total, f"preparing {preparation.corpus.name}", unit) as progress:
+        progress.update(total - sum(map(len, pending.values())))
+        if cluster and pending:
+            from pipelines.records.cluster_writer import write_on_cluster
+
+            written = write_on_cluster(preparation, pending, cluster, progress)
+        else:
+            written = _write_here(preparation, pending, num_workers, progress)
+        for name, counters in written:
+            found[name] = counters
             values = {"fingerprint": preparation.fingerprints[name], "counters": dataclasses.asdict(counters)}
             write_json(_counters_path(folder, name), values)
     return {name: counters for name, counters in found.items() if counters is not None}
+
+
+def _write_here(
+    preparation: Preparation, pending: Mapping[str, list[Utterance]], num_workers: int | None, progress: tqdm
+) -> Iterator[tuple[str, Counters]]:
+    """Writes shards one after the other; yields the counters of each."""
+    of_shards = {name: batches_of(preparation, shard) for name, shard in pending.items()}
+    with _decoded(preparation, list(itertools.chain(*of_shards.values())), num_workers) as decoded:
+        if pending:
+            import_tensorflow()  # Only now: the workers decode meanwhile.
+        for name, batches in of_shards.items():
+            counters = Counters()
+            shard_batches = itertools.islice(decoded, len(batches))
+            write_shard(preparation.folder / name, records_of(preparation, shard_batches, counters, progress))
+            yield name, counters
+
+
+def batches_of(preparation: Preparation, shard: Sequence[Utterance]) -> list[list[Utterance]]:
+    """Cuts a shard into the batches whose features are computed together; records depend on them in the last bit."""
+    size = _BATCH if preparation.has_clips else _SENTENCE_BATCH
+    return [list(shard[start : start + size]) for start in range(0, len(shard), size)]
 
 
 def _decoded(
@@ -181,14 +212,26 @@ def _decoded(
     """Decodes in other processes; sentences alone need none."""
     if preparation.has_clips:
         return decoding(batches, num_workers, preparation.video, preparation.front_end.silence_db)
+    return contextlib.nullcontext(without_clips(batches))
+
+
+def without_clips(batches: Sequence[list[Utterance]]) -> Iterator[Decoded]:
+    """Gives sentences what stands for a clip."""
     nothing = Clip(np.zeros(0, np.int16))
-    return contextlib.nullcontext(iter([[(utterance, nothing) for utterance in batch] for batch in batches]))
+    return iter([[(utterance, nothing) for utterance in batch] for batch in batches])
 
 
-def _records(
+def records_of(
     preparation: Preparation, batches: Iterable[Decoded], counters: Counters, progress: tqdm
 ) -> Iterator[dict[str, Any]]:
-    """Makes the records of one shard, and counts them."""
+    """Makes the records of one shard, and counts them.
+
+    Args:
+      preparation: What is asked for.
+      batches: Of `batches_of`, decoded.
+      counters: Get what is counted.
+      progress: Gets each record.
+    """
     for batch in batches:
         readable = [(utterance, clip) for utterance, clip in batch if not isinstance(clip, str)]
         for utterance, reason in batch:

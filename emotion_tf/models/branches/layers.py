@@ -126,6 +126,8 @@ class StandardiseFrames(keras.layers.Layer):
 class FrameNormalization(keras.layers.BatchNormalization):
     """Batch normalisation of pictures of which some are absent: these move no statistics, nor does a batch without any.
 
+    With `synchronized` copies on several devices normalise by the statistics of all; Keras leaves that out for masks.
+
     Inputs [batch * num_video_frames, height, width, channels] and is_frame [batch * num_video_frames] bool; output as
     the first input.
     """
@@ -140,9 +142,25 @@ class FrameNormalization(keras.layers.BatchNormalization):
         # Over no picture Keras finds mean and variance 0, and moves its statistics there.
         kept = [(statistic, ops.copy(statistic)) for statistic in (self.moving_mean, self.moving_variance)]
         outputs = super().call(inputs, training=training, mask=is_pixel)
+        is_any = ops.any(is_frame)
+        if self.synchronized:
+            is_any = ops.moments(ops.cast(is_frame, "float32"), (0,), synchronized=True)[0] > 0
         for statistic, before in kept:
-            statistic.assign(ops.where(ops.any(is_frame), statistic, before))
+            statistic.assign(ops.where(is_any, statistic, before))
         return outputs
+
+    def _moments(self, inputs, mask):
+        if not self.synchronized:
+            return super()._moments(inputs, mask)
+        # Sums over all devices are there as moments alone: means over pixels, those of absent pictures among them.
+        weights = ops.cast(mask, inputs.dtype)[..., None]
+
+        def mean_of(values):
+            return ops.moments(values, self._reduction_axes, synchronized=True)[0]
+
+        share = ops.maximum(mean_of(weights), keras.backend.epsilon())
+        mean = mean_of(inputs * weights) / share
+        return mean, mean_of(ops.square(inputs - mean) * weights) / share
 
     def compute_output_shape(self, inputs_shape, is_frame_shape):
         return inputs_shape
