@@ -14,7 +14,7 @@ define train
 else (set -x; $(BIN)/python -m emotion_tf.fit --records $(RECORDS) --run saved_models/synthetic-$(1) $(2)); fi
 endef
 
-.PHONY: fit demo test test-slow lint docs clean
+.PHONY: fit demo test test-slow bench lint docs clean
 
 # The main job on the built-in synthetic corpus: records, three trainings and a late fusion, scores, export, prediction,
 # and a report of the four runs.
@@ -47,6 +47,11 @@ test: $(VENV)/all
 # Tests that take long, and those that need a browser (Debian: apt-get install chromium): skipped without one.
 test-slow: $(VENV)/all
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder -rs
+
+# Times everything beside librosa, PyTorch and openai-whisper, on a machine that does nothing else: about a quarter of
+# an hour; make bench PARTS="step inference" does these parts alone.
+bench: $(VENV)/all
+	$(BIN)/python -m benchmarks.bench $(if $(PARTS),--parts $(PARTS))
 
 lint: $(VENV)/all
 	$(BIN)/ruff check .

@@ -50,7 +50,7 @@ def measure(model: Path, checkpoint: Path, waveform: np.ndarray, repetitions: in
     """
     predictor = Predictor(model)
     batch = waveform[np.newaxis]
-    calls = {"saved_model": lambda: predictor.predict_batch(batch, [""]), "whisper": _whisper(checkpoint, waveform)}
+    calls = {"saved_model": lambda: predictor.predict_batch(batch, [""]), "whisper": whisper_call(checkpoint, waveform)}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(5 + repetitions):
         for name, call in calls.items():
@@ -73,7 +73,7 @@ def measure(model: Path, checkpoint: Path, waveform: np.ndarray, repetitions: in
     }
 
 
-def _whisper(checkpoint: Path, waveform: np.ndarray) -> Callable[[], Any]:
+def whisper_call(checkpoint: Path, waveform: np.ndarray) -> Callable[[], Any]:
     """Makes the call of whisper's own encoder, log-mel and padding to 30 s in it."""
     whisper = import_whisper()
     import torch

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,15 @@ def measure(source: Path, repetitions: int, loop_clips: int) -> dict[str, Any]:
     paths = [utterance.audio for utterance in corpus.utterances if utterance.audio]
     step = max(1, len(paths) // loop_clips)
     with tempfile.TemporaryDirectory() as folder:
-        _prepare(corpus, Path(folder) / "warm")  # imports TensorFlow and compiles the front end
-        _loop(paths[:5])
+        prepare_records(corpus, Path(folder) / "warm")  # imports TensorFlow and compiles the front end
+        librosa_loop(paths[:5])
         few = dataclasses.replace(corpus, utterances=corpus.utterances[:4])
         fast, slow, starts = [], [], []
         for repetition in range(repetitions):
-            starts.append(_seconds(_prepare, few, Path(folder) / f"few-{repetition}"))
-            seconds = _seconds(_prepare, corpus, Path(folder) / str(repetition))
+            starts.append(_seconds(prepare_records, few, Path(folder) / f"few-{repetition}"))
+            seconds = _seconds(prepare_records, corpus, Path(folder) / str(repetition))
             fast.append((len(paths) - 4) / (seconds - starts[-1]))
-            slow.append(len(paths[::step]) / _seconds(_loop, paths[::step]))
+            slow.append(len(paths[::step]) / _seconds(librosa_loop, paths[::step]))
         command_seconds = _seconds(_run_command, source, Path(folder) / "command")
     return {
         "clips": len(paths),
@@ -76,11 +76,13 @@ def _seconds(function: Callable[..., None], *arguments: Any) -> float:
     return time.perf_counter() - start
 
 
-def _prepare(corpus: Corpus, folder: Path) -> None:
+def prepare_records(corpus: Corpus, folder: Path) -> None:
+    """Prepares records of recordings alone, with the default front end."""
     writer.prepare(writer.Preparation(corpus, folder, audio.FrontEnd()))
 
 
-def _loop(paths: list[Path]) -> None:
+def librosa_loop(paths: Sequence[Path]) -> None:
+    """Reads recordings as many programs do, one by one."""
     import librosa  # Not above: the workers of prepare import this file.
 
     for path in paths:

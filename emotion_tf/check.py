@@ -17,6 +17,7 @@ from pipelines.command import InputError, make_folder, run_command
 from pipelines.corpora import readers
 from pipelines.files import replacing, write_json
 from pipelines.parsers import add_flag, command_parser
+from pipelines.records import remote
 from pipelines.settings import at_least
 
 
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     from pipelines import survey
 
     if arguments.records is not None:
-        summary = summarise(survey.survey_records(arguments.records))
+        summary = summarise(survey.survey_records(remote.local(arguments.records)))
     else:
         summary = summarise(survey.survey_corpus(prepare.read_corpus(arguments, with_video=False), arguments.workers))
     from emotion_tf.reporting import corpus
@@ -56,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.set_defaults(context=0, with_video=False)
     readers.add_arguments(parser.add_argument_group("corpus"), is_required=False)
     group = parser.add_argument_group("check")
-    add_flag(group, "--records", "Check these records instead.", type=Path, metavar="DIR")
+    add_flag(group, "--records", "Check these records instead.", type=remote.location, metavar="DIR")
     add_flag(group, "--output", "Write check.json and check.html to this folder.", type=Path, metavar="DIR")
     options: dict[str, Any] = {"type": prepare.number_of_processes, "metavar": "N"}
     add_flag(group, "--workers", "Decode with N processes.", at_least(1), shown="one a core", **options)

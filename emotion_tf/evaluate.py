@@ -24,7 +24,7 @@ from emotion_tf.runs.folder import Run, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
 from pipelines.files import write_json
 from pipelines.parsers import add_flag, command_parser, label_map
-from pipelines.records import Metadata, marks_of, read_index, read_metadata
+from pipelines.records import Metadata, marks_of, read_index, read_metadata, remote
 from pipelines.utterance import SPLITS
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
       InputError: A folder that holds no finished run, records that are gone or do not fit, predictions that are none.
     """
     arguments = make_parser().parse_args(argv)
+    arguments.records = [remote.local(one) for one in arguments.records]
     _check_flags(arguments)
     if arguments.predictions:
         print(_score_file(arguments.predictions, arguments.output))
@@ -65,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     sentence = "Read the test split of --run once more, and count that in test_reads."
     add_flag(parser, "--again", sentence, action="store_true")
     sentence = "Score every utterance of these other records with --run instead (cross-corpus)."
-    add_flag(parser, "--records", sentence, type=Path, nargs="+", metavar="DIR", default=[])
+    add_flag(parser, "--records", sentence, type=remote.location, nargs="+", metavar="DIR", default=[])
     sentence = "Map the labels of --records, or of one of them, to those of the run by this label map."
     options: dict[str, Any] = {"nargs": "+", "type": label_map, "metavar": "NAME|DIR=NAME", "default": []}
     add_flag(parser, "--label-map", sentence, "listed by pipelines.prepare --list-label-maps", **options)

@@ -24,7 +24,7 @@ from emotion_tf.late_rules import RULES
 from pipelines import folds, normalisation
 from pipelines.command import InputError
 from pipelines.parsers import Group, add_flag, add_setting, label_map, with_meanings
-from pipelines.records import join
+from pipelines.records import join, remote
 from pipelines.settings import at_least, flag_of, setting_of, settings_of, written
 
 BRANCH_CONFIGS: Mapping[str, type] = {"audio": AudioConfig, "text": TextConfig, "video": VideoConfig}
@@ -48,8 +48,10 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("task and data")
     add_flag(group, "--branch", "Train this branch, or a fusion of several.", required=True, choices=BRANCHES)
     of_records = f"the only one under {RECORDS}"
-    sentence = "Train on the records in this folder, or on those of several corpora together."
-    add_flag(group, "--records", sentence, type=Path, nargs="+", metavar="DIR", shown=of_records)
+    sentence = (
+        "Train on the records in this folder, or at this URL (s3://...), or on those of several corpora together."
+    )
+    add_flag(group, "--records", sentence, type=remote.location, nargs="+", metavar="DIR", shown=of_records)
     names = f"{', '.join(folds.NAMES)}, or a JSON file"
     sentence = "Split the records into training, validation and test by these folds."
     add_flag(group, "--folds", sentence, names, metavar="NAME", default=Config.folds)
@@ -149,7 +151,8 @@ def config_of(arguments: argparse.Namespace) -> Config:
 
 def _records(arguments: argparse.Namespace) -> Path:
     """Finds the records to train on: those of several corpora are joined, or found joined."""
-    folders, maps = arguments.records or [], {folder: name for folder, name in arguments.label_map if folder}
+    folders = [remote.local(one) for one in arguments.records or []]
+    maps = {folder: name for folder, name in arguments.label_map if folder}
     if len(folders) > 1:
         return join(folders, maps)
     if maps:

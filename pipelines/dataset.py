@@ -52,6 +52,7 @@ def make_dataset(
     tokenizer: text.Tokenizer | None = None,
     with_metadata: bool = False,
     cache: bool = True,
+    shuffle_size: int | None = None,
     seed: int = 0,
     epochs: range = range(1),
 ) -> tf.data.Dataset:
@@ -87,6 +88,8 @@ def make_dataset(
         [num_video_frames, 5] too.
       cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech; with acoustic 67 kB;
         waveforms that will change 32 kB), and frames of videos as they are decoded (16 grey ones of 64 x 64: 66 kB).
+      shuffle_size: Clips that are held in memory to be brought into another order; None: all, a perfect shuffle. With
+        fewer, and without cache, memory does not grow with the records.
       seed: Of order, crops and what is shuffled; what an epoch holds depends on it and the epoch's number alone.
       epochs: Which epochs come, one behind the other, in training.
 
@@ -129,7 +132,7 @@ def make_dataset(
     def batches(epoch: tf.Tensor | int) -> tf.data.Dataset:
         """Makes of the cached clips the batches of an epoch; here comes what differs from epoch to epoch."""
         found, epoch_seed = dataset, tf.random.fold_in(tf.constant([seed, 0], tf.int64), tf.cast(epoch, tf.int64))
-        found = _ordered(found, metadata.num_utterances, epoch_seed) if training else found
+        found = _ordered(found, shuffle_size or metadata.num_utterances, epoch_seed) if training else found
         # Behind the order one random number an utterance, by its place, for the maps that use it run in parallel.
         found = _map(found.enumerate(), _with_random, epoch_seed=epoch_seed)
         # A waveform is changed whole, so that its features can be normalised whole, before the crop.
@@ -226,7 +229,7 @@ def _read(
     if tokenise is not None and "token_ids" in fields:
         words = ["transcript", "context"] if metadata.context else ["transcript"]
         fields = [*(name for name in fields if name != "token_ids"), *words]
-    dataset = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in shards])
+    dataset = records.paths_of(folder, shards)
     turns = {"cycle_length": min(len(shards), _SHARDS_AT_ONCE), "block_length": 1, "deterministic": True}
     dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, **turns)
     dataset = dataset.map(as_written(lambda s: records.parse(s, fields, columns)), num_parallel_calls=tf.data.AUTOTUNE)

@@ -195,7 +195,7 @@ def read_sums(
         record = records.parse(serialised, fields, metadata.columns)
         return record[by], record["speaker"], parts_of(record, names, metadata.settings)
 
-    shards = [str(folder / name) for name in sorted(metadata.shards)]
+    shards = records.paths_of(folder, sorted(metadata.shards))
     dataset = tf.data.TFRecordDataset(shards).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     sums: dict[str, Sums] = {}
     with records.named_if_corrupt(folder):

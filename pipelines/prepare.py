@@ -19,6 +19,7 @@ from pipelines.corpora import readers
 from pipelines.dialogues import with_context, without_lines
 from pipelines.files import write_json
 from pipelines.parsers import Group, add_flag, command_parser, number_or
+from pipelines.records import remote
 from pipelines.records.description import describe
 from pipelines.records.preparation import Preparation, stop_on_nothing
 from pipelines.records.writer import prepare
@@ -34,6 +35,11 @@ def main(argv: list[str] | None = None) -> None:
       InputError: Whatever the user can mend.
     """
     arguments = make_parser().parse_args(argv)
+    if isinstance(arguments.records, str):
+        raise InputError(
+            f"--records {arguments.records}: prepare writes to a folder of this machine; give one, and then upload that"
+            " folder: aws s3 sync FOLDER s3://BUCKET/FOLDER."
+        )
     if arguments.ray and arguments.workers:
         raise InputError("--workers are processes of this machine, and --ray has its own: give one of both.")
     preparation = _preparation(arguments)
@@ -71,7 +77,7 @@ def _add_corpus_arguments(group: Group) -> None:
 
 def _add_records_arguments(group: Group) -> None:
     sentence = "Write the records to this folder."
-    add_flag(group, "--records", sentence, type=Path, metavar="DIR", shown="data/records/<corpus>")
+    add_flag(group, "--records", sentence, type=remote.location, metavar="DIR", shown="data/records/<corpus>")
     add_flag(group, "--overwrite", "Replace other records in that folder.", action="store_true")
     sentence = "Decode with N processes."
     add_flag(group, "--workers", sentence, at_least(1), type=number_of_processes, metavar="N", shown="one a core")

@@ -26,7 +26,7 @@ from pipelines.records.copies import Copies, Recording, draw_fingerprint, find_c
 from pipelines.records.decode_workers import decoding
 from pipelines.records.metadata import read_metadata
 from pipelines.records.schema import parse
-from pipelines.records.shards import named_if_corrupt
+from pipelines.records.shards import named_if_corrupt, paths_of
 from pipelines.records.writer import transformed
 from pipelines.utterance import Corpus, Segment, Utterance
 
@@ -238,7 +238,7 @@ def _records(folder: Path) -> Iterator[Mapping[str, Any]]:
     metadata = read_metadata(folder)
     fields = ["utterance_id", "speaker", "label", "published_split", "trial", "log_mel"]
     fields += ["waveform"] * metadata.has_waveform
-    shards = [str(folder / name) for name in sorted(metadata.shards)]
+    shards = paths_of(folder, sorted(metadata.shards))
     dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.columns))
     yield from dataset.as_numpy_iterator()
 

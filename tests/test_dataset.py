@@ -507,6 +507,18 @@ def test_records_of_sentences_have_absent_audio(goemotions_records):
     assert (features["token_ids"].numpy()[:, 1] > 0).all()
 
 
+def test_a_small_buffer_shuffles_near_by_and_loses_nothing(three_speaker_records):
+    def order(**options):
+        return order_of(make_dataset(three_speaker_records, SPEAKERS, ["audio"], with_metadata=True, **options))
+
+    stored = order()
+    places = [stored.index(one) for one in order(training=True, shuffle_size=8, cache=False, batch_size=1)]
+    assert sorted(places) == list(range(len(stored)))
+    assert places != sorted(places)
+    # A clip comes early by as many places as the buffer holds, at most.
+    assert max(place - number for number, place in enumerate(places)) < 8
+
+
 @pytest.mark.parametrize("max_tokens", [None, 512])
 def test_blank_long_and_foreign_sentences_reach_the_batch(tmp_path, max_tokens):
     words = {"a": " ", "b": "😂👍🏽 да 嬉しい", "c": "word " * 10_000}

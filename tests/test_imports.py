@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 PATHS = sorted(path for package in ("pipelines", "emotion_tf") for path in (ROOT / package).rglob("*.py"))
 HEAVY = {"tensorflow", "keras", "keras_nlp", "tensorflow_text", "tensorflow_io", "librosa", "sklearn", "pandas"} | {
     "audformat",
+    "fsspec",
+    "s3fs",
     "matplotlib",
     "openpyxl",
     "pyarrow",

@@ -14,6 +14,7 @@ from pipelines import text
 from pipelines.command import InputError
 from pipelines.files import read_json, write_csv, write_json
 from pipelines.normalisation import STATES, Normalisation
+from pipelines.records import remote
 
 if TYPE_CHECKING:
     import keras
@@ -104,7 +105,7 @@ class Run(Scored):
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.config_path.exists():
             about = {_DIRECTORY: str(Path.cwd()), _OVERWRITES: overwrite}
-            write_json(self.config_path, json.loads(config.to_json()) | about)
+            write_json(self.config_path, json.loads(_with_paths(config, _portable).to_json()) | about)
 
     def is_overwriting(self, config: Config, metadata: RunMetadata) -> bool:
         """Tells whether --overwrite began this unfinished run, of the same config, records and folds.
@@ -231,6 +232,8 @@ class Run(Scored):
         Returns:
           The path as it is where it leads there from here or nothing is found, else an absolute one.
         """
+        if remote.is_url(path):
+            return str(remote.local(path))
         if not path or Path(path).is_absolute():
             return path
         folders = [*self.folder.absolute().parents, *self.folder.resolve().parents]
@@ -309,6 +312,11 @@ def _with_paths(config: Config, change: Callable[[str], str]) -> Config:
 
 def _absolute(path: str) -> str:
     return str(Path(path).resolve())
+
+
+def _portable(path: str) -> str:
+    """Names records of a URL by that, which other machines know, too."""
+    return remote.url_of(Path(path)) or path
 
 
 def next_free(prefix: str, config: Config) -> Path:

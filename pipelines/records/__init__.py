@@ -12,7 +12,15 @@ from pipelines.records.metadata import (
     write_metadata,
 )
 from pipelines.records.schema import SCHEMA, STORED, frames_of, parse, serialise
-from pipelines.records.shards import Example, named_if_corrupt, plan_shards, read_examples, read_index, write_shard
+from pipelines.records.shards import (
+    Example,
+    named_if_corrupt,
+    paths_of,
+    plan_shards,
+    read_examples,
+    read_index,
+    write_shard,
+)
 
 __all__ = [
     "METADATA",
@@ -27,6 +35,7 @@ __all__ = [
     "marks_of",
     "named_if_corrupt",
     "parse",
+    "paths_of",
     "plan_shards",
     "read_examples",
     "read_index",

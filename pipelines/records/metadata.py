@@ -10,6 +10,7 @@ from pipelines import audio
 from pipelines.audio import ACOUSTIC, FrontEnd
 from pipelines.command import InputError
 from pipelines.files import write_json
+from pipelines.records.remote import refresh, url_of
 from pipelines.speakers import person_of
 from pipelines.video import NUM_BOX_COLUMNS, VideoSettings
 
@@ -38,7 +39,7 @@ class Metadata:
       is_multi_label: Whether a record may have several labels.
       has_audio: Whether the corpus has recordings; without them every log_mel has no frames.
       has_waveform: Whether records hold waveforms.
-      shards: Shard -> {"speakers": [...], "num_utterances": N, "num_bytes": N}.
+      shards: Shard -> {"speakers": [...], "num_utterances": N, "num_bytes": N, "sha256": S}.
       num_utterances, hours, longest_frames: Of all records together; hours of decoded audio.
       num_multi_label: Records with two labels or more.
       num_without_words: Records whose transcript is blank.
@@ -142,11 +143,13 @@ class Metadata:
 
 
 def read_metadata(folder: Path) -> Metadata:
-    """Reads metadata.json and makes sure that its shards are there.
+    """Reads metadata.json and makes sure that its shards are there; those of a URL come when they are read.
 
     Raises:
-      InputError: No complete records, a metadata.json that is no such file, another schema version, a missing shard.
+      InputError: No complete records, a metadata.json that is no such file, another schema version, a missing shard, or
+        a URL that cannot be read.
     """
+    refresh(folder)
     again = "make the records again with python -m pipelines.prepare --overwrite"
     path = folder / METADATA
     try:
@@ -170,7 +173,7 @@ def read_metadata(folder: Path) -> Metadata:
         _ = metadata.columns, metadata.video_settings
         if metadata.acoustic not in ([], list(ACOUSTIC)):
             raise InputError(f"{path} names other acoustic features than this program computes: {again}.")
-        for name, shard in metadata.shards.items():
+        for name, shard in ({} if url_of(folder) else metadata.shards).items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != shard["num_bytes"]:
                 raise InputError(f"{folder / name} is missing or cut off: {again}.")
     except (TypeError, KeyError, AttributeError) as error:

@@ -14,7 +14,9 @@ from pipelines.audio import ACOUSTIC, SAMPLE_RATE, FrontEnd
 from pipelines.command import InputError
 from pipelines.files import UNFINISHED, replacing
 from pipelines.records.metadata import read_metadata
+from pipelines.records.remote import fetched, url_of
 from pipelines.records.schema import parse, serialise
+from pipelines.tensorflow_runtime import as_written
 from pipelines.utterance import Utterance
 
 if TYPE_CHECKING:
@@ -108,6 +110,25 @@ def relabel_shard(path: Path, numbers: Mapping[int, int]) -> None:
             os.fsync(file.fileno())
 
 
+def paths_of(folder: Path, names: Iterable[str]) -> "tf.data.Dataset":
+    """Streams the paths of shards, for `TFRecordDataset`; one of a URL is fetched when its path is asked for."""
+    import tensorflow as tf
+
+    paths = tf.data.Dataset.from_tensor_slices(tf.constant([str(folder / name) for name in names], tf.string))
+    if not url_of(folder):
+        return paths
+
+    def fetch(path: bytes) -> bytes:
+        return str(fetched(folder, Path(path.decode()).name)).encode()
+
+    def fetch_in_graph(path: "tf.Tensor") -> "tf.Tensor":
+        found = tf.numpy_function(fetch, [path], tf.string)
+        found.set_shape([])
+        return found
+
+    return paths.map(as_written(fetch_in_graph), num_parallel_calls=1, deterministic=True)
+
+
 def read_index(folder: Path) -> "pd.DataFrame":
     """Reads what folds and audits need of each record, from the shards themselves.
 
@@ -138,7 +159,7 @@ def read_index(folder: Path) -> "pd.DataFrame":
         return columns | {"labels": labels.flat_values, "counts": labels.row_lengths(), "has_audio": has_audio}
 
     metadata = read_metadata(folder)
-    shards = [str(folder / name) for name in sorted(metadata.shards)]
+    shards = paths_of(folder, sorted(metadata.shards))
     with named_if_corrupt(folder):
         batches = list(tf.data.TFRecordDataset(shards).batch(256).map(to_columns).as_numpy_iterator())
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -166,7 +187,8 @@ def named_if_corrupt(folder: Path) -> Iterator[None]:
         if not isinstance(error, tf.errors.DataLossError | tf.errors.InvalidArgumentError | tf.errors.NotFoundError):
             raise
         for name in sorted(read_metadata(folder).shards):
-            if not _is_readable(folder / name):
+            # What keeps a shard of a URL away is said there.
+            if not _is_readable(fetched(folder, name)):
                 raise InputError(
                     f"{folder / name} is corrupt, a disk or a copy that went wrong perhaps: make these records again"
                     " with python -m pipelines.prepare --overwrite."
@@ -223,11 +245,7 @@ def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "s
     import tensorflow as tf
 
     metadata, chosen = read_metadata(folder), set(members)
-    shards = [
-        str(folder / name)
-        for name, shard in metadata.shards.items()
-        if by != "speaker" or set(shard["speakers"]) & chosen
-    ]
+    shards = [name for name, shard in metadata.shards.items() if by != "speaker" or set(shard["speakers"]) & chosen]
     has = {
         "waveform": metadata.has_waveform,
         "video_frames": metadata.video,
@@ -235,7 +253,7 @@ def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "s
         "context": metadata.context,
     }
     fields = tuple(dict.fromkeys((by, "transcript", *(name for name, is_there in has.items() if is_there))))
-    serialised = tf.data.TFRecordDataset(shards)
+    serialised = tf.data.TFRecordDataset(paths_of(folder, shards))
 
     def read(fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """Reads some fields of the chosen records."""

@@ -255,4 +255,10 @@ def _shard(path: Path, counters: Counters) -> dict[str, Any]:
         "speakers": sorted(counters.counts),
         "num_utterances": counters.num_utterances,
         "num_bytes": path.stat().st_size,
+        "sha256": _sha256(path),
     }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

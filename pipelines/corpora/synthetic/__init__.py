@@ -76,18 +76,19 @@ _EXPRESSIONS = {
 _VOICE_STREAM, _AUDIO_STREAM, _TEXT_STREAM, _FACE_STREAM, _VIDEO_STREAM = 1, 2, 3, 4, 5
 
 
-def make(source: Path, seed: int = 0, with_video: bool = False) -> None:
+def make(source: Path, seed: int = 0, with_video: bool = False, num_speakers: int = NUM_SPEAKERS) -> None:
     """Makes what is absent of the synthetic corpus; the same seed gives the same bytes.
 
     Args:
       source: An absent or empty folder, or one that an earlier call began with the same seed.
       seed: Of voices, clips, sentences and faces; not negative.
       with_video: Whether to make videos, too, be it of clips that an earlier call made without.
+      num_speakers: Voices, of 30 clips each; one has the same clips in a corpus of any size.
 
     Raises:
       InputError: The folder holds something else, or OpenCV, which draws the videos, is not installed.
     """
-    _make(source, seed, NUM_SPEAKERS, with_video)
+    _make(source, seed, num_speakers, with_video)
 
 
 def read(source: Path) -> Corpus:
