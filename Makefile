@@ -82,6 +82,6 @@ $(VENV)/demo: $(VENV)/lean
 # Everything: the extras, and the tools of development.
 $(VENV)/all: $(VENV)/lean
 	@echo "installing requirements.txt into $(VENV): a few minutes the first time"
-	# Ray's own extras have no place in a file of constraints, as which requirements.txt serves above.
-	$(PIP) -r requirements.txt -e '.[ray]'
+	# Extras of Ray and moto have no place in a file of constraints, as which requirements.txt serves above.
+	$(PIP) -r requirements.txt -e '.[dev,ray]'
 	@touch $@

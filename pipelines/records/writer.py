@@ -9,6 +9,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 import shutil
