@@ -26,8 +26,8 @@ from pipelines.records.copies import Copies, Recording, draw_fingerprint, find_c
 from pipelines.records.decode_workers import decoding
 from pipelines.records.metadata import read_metadata
 from pipelines.records.schema import parse
+from pipelines.records.shard_content import transformed
 from pipelines.records.shards import named_if_corrupt, paths_of
-from pipelines.records.writer import transformed
 from pipelines.utterance import Corpus, Segment, Utterance
 
 if TYPE_CHECKING:
