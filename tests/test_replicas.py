@@ -47,6 +47,10 @@ def test_rows_without_weights_weigh_the_same():
     [
         ("--devices 0", "--devices 0 cannot work: give a number at least 1"),
         ("--devices 40", "--batch-size 32 is less than an utterance a device"),
+        (
+            "--devices 17 --workers a:1,b:2 --worker-index 0 --run r",
+            "--batch-size 32 is less than an utterance a device",
+        ),
         ("--workers a:1,b:2 --run r", "--workers and --worker-index belong together"),
         ("--worker-index 0", "--workers and --worker-index belong together"),
         ("--workers a:1,b:2 --worker-index 0", "--workers share one run: give each the same --run"),
@@ -65,6 +69,16 @@ def test_flags_that_cannot_work_are_refused_in_a_sentence(flags, sentence, tmp_p
 def test_late_fusion_has_nothing_to_share_out():
     with pytest.raises(InputError, match="are of a training, and late fusion has none"):
         Placement(2).require_training(is_late=True, batch_size=32)
+
+
+def test_a_port_that_is_taken_gets_a_sentence(monkeypatch):
+    def refused():
+        raise tf.errors.UnknownError(None, None, "Could not start gRPC server")
+
+    monkeypatch.setenv("TF_CONFIG", "")
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", refused)
+    with pytest.raises(InputError, match="this one, b:4001, cannot listen at port 4001"):
+        Placement(1, ("a:4000", "b:4001"), 1).start()
 
 
 SAME = """

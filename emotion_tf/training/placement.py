@@ -72,7 +72,7 @@ class Placement:
         """
         if self.is_several and is_late:
             raise InputError("--devices and --workers are of a training, and late fusion has none: leave them out.")
-        if max(self.devices, len(self.workers)) > batch_size:
+        if self.devices * max(1, len(self.workers)) > batch_size:
             raise InputError(
                 f"--batch-size {batch_size} is less than an utterance a device: give more, or fewer devices."
             )
@@ -84,7 +84,7 @@ class Placement:
           What shares out the work; None: there is one device.
 
         Raises:
-          InputError: Fewer devices than asked for.
+          InputError: Fewer devices than asked for, or a port of this worker that is taken.
         """
         import tensorflow as tf
 
@@ -105,6 +105,7 @@ class Placement:
         return tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(self.devices)])
 
     def _join(self, gpus: list[tf.config.PhysicalDevice]) -> tf.distribute.Strategy:
+        """Becomes one of the workers, and waits for the others."""
         import tensorflow as tf
 
         if gpus:
@@ -113,8 +114,17 @@ class Placement:
             raise InputError("--devices with --workers are GPUs of each, and this machine has none: leave it out.")
         task = {"type": "worker", "index": self.index}
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(self.workers)}, "task": task})
-        with _ended_by_ctrl_c():
-            return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            with _ended_by_ctrl_c():
+                return tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.UnknownError as error:
+            if "gRPC server" not in str(error):
+                raise
+            own = self.workers[self.index]
+            raise InputError(
+                f"--workers: this one, {own}, cannot listen at port {own.rpartition(':')[2]}, which another program has"
+                " perhaps: give another port, or another --worker-index."
+            ) from None
 
 
 @contextlib.contextmanager
