@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_tf.serving.loading import find_version, model_sha256, read_metadata, saved_model_files
+from emotion_tf.serving.loading import find_model, find_version, model_sha256, read_metadata, saved_model_files
 from emotion_tf.serving.predictor import Predictor
 from pipelines.command import InputError
 
@@ -34,6 +34,11 @@ def test_a_folder_that_is_no_model_gets_a_sentence(tmp_path):
     for folder in (tmp_path, str(tmp_path / "nowhere")):
         with pytest.raises(InputError, match="holds no exported model: name a run"):
             Predictor(folder)
+
+
+def test_the_front_end_is_no_model():
+    with pytest.raises(InputError, match="makes what a model reads, and is none: name litert/model.tflite"):
+        find_model(Path("litert/front_end.tflite"))
 
 
 def test_a_corrupt_export_gets_a_sentence(early_export, tmp_path):

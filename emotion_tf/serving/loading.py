@@ -48,8 +48,10 @@ def find_model(path: Path, model_format: str | None = None) -> tuple[Path, Path 
       The folder of its metadata.json, and the .tflite file; None for the SavedModel.
 
     Raises:
-      InputError: A folder that is none of these, or lacks the format.
+      InputError: A folder that is none of these, or lacks the format, or the front end.
     """
+    if path.name == FRONT_END:
+        raise InputError(f"{path} makes what a model reads, and is none: name {path.with_name(MODEL)}.")
     file = path if path.suffix == ".tflite" else path / MODEL
     if file.exists():
         if model_format == SAVED_MODEL:
