@@ -94,6 +94,44 @@ def test_what_was_fetched_before_is_not_fetched_again(uploaded, store, monkeypat
     read_index(uploaded)
 
 
+def test_a_shard_that_was_cut_off_in_the_cache_is_fetched_again(uploaded, noise_records):
+    name = next(iter(read_metadata(uploaded).shards))
+    shard = remote.fetched(uploaded, name)
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert remote.fetched(uploaded, name).read_bytes() == (noise_records / name).read_bytes()
+
+
+def test_a_shard_that_is_corrupt_in_the_cache_is_removed_and_said(uploaded, noise_records):
+    name = next(iter(read_metadata(uploaded).shards))
+    shard = remote.fetched(uploaded, name)
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(InputError, match=f"{name} was corrupt, and is removed: run the same command again"):
+        read_index(uploaded)
+    assert read_index(uploaded).equals(read_index(noise_records))
+
+
+@pytest.mark.parametrize("first", ["memory://bucket//corpora/noise", "MEMORY://bucket/corpora//noise/", None])
+def test_the_url_that_was_given_last_is_read(uploaded, first):
+    if first:
+        assert remote.local(first) == uploaded
+    else:
+        (uploaded / remote.ORIGIN).write_text("{")
+    assert remote.local(URL) == uploaded
+    assert remote.url_of(uploaded) == URL
+    assert len(read_index(uploaded)) == 40
+
+
+def test_weights_of_an_encoder_that_was_changed_are_fetched_again(uploaded, store, noise_records):
+    metadata = json.loads((noise_records / "metadata.json").read_text())
+    for weights in (b"one", b"two"):
+        facts = {**metadata, "encoder": {"sha256": weights.decode()}}
+        store.pipe_file("/bucket/corpora/noise/metadata.json", json.dumps(facts).encode())
+        store.pipe_file("/bucket/corpora/noise/encoder/weights", weights)
+        remote._refreshed.cache_clear()
+        remote.refresh(uploaded)
+        assert (uploaded / "encoder" / "weights").read_bytes() == weights
+
+
 def test_a_shard_that_changed_meanwhile_is_refused_in_a_sentence(uploaded, store):
     name = next(iter(read_metadata(uploaded).shards))
     changed = bytearray(store.cat_file(f"/bucket/corpora/noise/{name}"))

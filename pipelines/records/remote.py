@@ -58,14 +58,15 @@ def local(records: str | Path) -> Path:
     """
     if isinstance(records, Path) or not is_url(records):
         return Path(records)
-    url = records.rstrip("/")
-    scheme, rest = _parts(url)
+    scheme, rest = _parts(records.rstrip("/"))
+    url = f"{scheme}://{rest}"
     parts = [part for part in rest.split("/") if part]
     if not parts or any(part in (".", "..") or part.startswith("~") for part in parts):
         raise InputError(f"{records} names no folder of records: write s3://BUCKET/FOLDER.")
     folder = _root().joinpath(scheme, *parts)
     make_folder(folder, f"the variable {FOLDER_VARIABLE}")
-    if not (folder / ORIGIN).exists():
+    # One that is spelled otherwise, s3://bucket//folder, may lead to the same folder, and be wrong.
+    if url_of(folder) != url:
         with replacing(folder / ORIGIN, is_shared=True) as temporary:
             temporary.write_text(json.dumps({"url": url}) + "\n", encoding="utf-8")
     return folder
@@ -101,7 +102,11 @@ def _refreshed(folder: Path, url: str) -> None:
         content = _file_system(url).cat_file(f"{url}/{_METADATA}")
     path = folder / _METADATA
     if not path.exists() or path.read_bytes() != content:
-        new, old = _shards(content), _shards(path.read_bytes()) if path.exists() else {}
+        before = path.read_bytes() if path.exists() else content
+        if _values(before).get("encoder") != _values(content).get("encoder"):
+            for stale in (folder / _ENCODER).glob("*"):  # Weights of the same size may be other ones.
+                stale.unlink(missing_ok=True)
+        new, old = _shards(content), _shards(before)
         for name in {name for name in old if old[name] != new.get(name)}:
             for stale in (folder / name, _partial(folder / name)):
                 stale.unlink(missing_ok=True)
@@ -150,9 +155,11 @@ def fetched(folder: Path, name: str) -> Path:
     facts = _shards((folder / _METADATA).read_bytes()).get(name)
     if facts is None:
         raise InputError(f"{url} names no shard {name}: prepare these records again, and upload them.")
-    if path.is_file():
-        with contextlib.suppress(OSError):  # Another process may drop it, and the next line finds that out.
+    with contextlib.suppress(OSError):  # Another process may drop it, and the next line finds that out.
+        if path.stat().st_size == facts["num_bytes"]:
             os.utime(path)
+        else:
+            path.unlink()
     if not path.is_file():
         _download(f"{url}/{name}", path, facts)
         _make_room()

@@ -188,7 +188,14 @@ def named_if_corrupt(folder: Path) -> Iterator[None]:
             raise
         for name in sorted(read_metadata(folder).shards):
             # What keeps a shard of a URL away is said there.
-            if not _is_readable(fetched(folder, name)):
+            shard = fetched(folder, name)
+            if not _is_readable(shard):
+                if url := url_of(folder):
+                    shard.unlink(missing_ok=True)
+                    raise InputError(
+                        f"{shard} was corrupt, and is removed: run the same command again, which fetches it from {url};"
+                        " if it is corrupt there, too, prepare these records again."
+                    ) from None
                 raise InputError(
                     f"{folder / name} is corrupt, a disk or a copy that went wrong perhaps: make these records again"
                     " with python -m pipelines.prepare --overwrite."
