@@ -37,7 +37,7 @@ def test_a_folder_that_is_no_model_gets_a_sentence(tmp_path):
 
 
 def test_the_front_end_is_no_model():
-    with pytest.raises(InputError, match="makes what a model reads, and is none: name litert/model.tflite"):
+    with pytest.raises(InputError, match=r"makes what a model reads, and is none: name litert/model\.tflite"):
         find_model(Path("litert/front_end.tflite"))
 
 
