@@ -42,6 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     arguments = make_parser().parse_args(argv)
     arguments.records = [remote.local(one) for one in arguments.records]
+    arguments.label_map = [(remote.local_name(one), name) for one, name in arguments.label_map]
     _check_flags(arguments)
     if arguments.predictions:
         print(_score_file(arguments.predictions, arguments.output))

@@ -152,7 +152,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
 def _records(arguments: argparse.Namespace) -> Path:
     """Finds the records to train on: those of several corpora are joined, or found joined."""
     folders = [remote.local(one) for one in arguments.records or []]
-    maps = {folder: name for folder, name in arguments.label_map if folder}
+    maps = {remote.local_name(folder): name for folder, name in arguments.label_map if folder}
     if len(folders) > 1:
         return join(folders, maps)
     if maps:

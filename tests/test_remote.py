@@ -256,6 +256,17 @@ def test_flags_take_a_url(cache):
     assert config.records == str(cache / "memory" / "bucket" / "corpora" / "noise")
 
 
+def test_a_label_map_is_for_the_records_at_its_url(cache, monkeypatch):
+    from emotion_tf import flags
+    from emotion_tf.fit import make_parser
+
+    monkeypatch.setattr(flags, "join", lambda folders, maps: (folders, maps))
+    other = "memory://bucket/other"
+    words = ["--branch", "audio", "--records", URL, other, "--label-map", f"{other}=ravdess-seven"]
+    folders, maps = flags._records(make_parser().parse_args(words))
+    assert maps == {str(folders[1]): "ravdess-seven"}
+
+
 @pytest.fixture
 def s3(tmp_path):
     """Variables for a server on this machine that speaks S3."""

@@ -72,6 +72,11 @@ def local(records: str | Path) -> Path:
     return folder
 
 
+def local_name(text: str) -> str:
+    """Names the folder of this machine where records are named by a URL; returns what else `--label-map` names."""
+    return str(local(text)) if is_url(text) else text
+
+
 def url_of(folder: Path) -> str:
     """Names the URL that a folder's shards come from; empty where they are the folder's own."""
     try:
