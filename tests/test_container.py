@@ -209,6 +209,15 @@ def test_a_broken_frame_in_the_middle_of_an_mp3_is_left_out_and_said(tmp_path):
         assert quiet.max() < 1e-3  # What is not near it is as it was.
 
 
+def test_a_frame_that_the_resampler_keeps_back_is_not_broken(monkeypatch, tmp_path):
+    decoder = container._Decoder(tmp_path, Extent(), is_lossy=True)
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 16), np.float32), "fltp", "mono")
+    frame.sample_rate = 16000
+    monkeypatch.setattr(decoder, "_converted", lambda frame: [])
+    decoder._take(frame)
+    assert (decoder.position, decoder.num_damaged) == (0, 0)
+
+
 def test_frames_that_are_missing_in_an_mp3_are_said(tmp_path):
     path = encode(tmp_path / "a.mp3", "mp3", tone(4, 44100)[np.newaxis])
     content = path.read_bytes()

@@ -282,7 +282,7 @@ class _Decoder:
             self.names = None if "NONE" in names else names
             self._origin = frame.time or 0.0
         blocks = self._converted(frame)
-        if self._is_lossy and not max(np.abs(block).max(initial=0.0) for block in blocks) <= _LOUDEST:
+        if self._is_lossy and not all(np.abs(block).max(initial=0.0) <= _LOUDEST for block in blocks):
             self.num_damaged += 1
             return
         if frame.time is not None:
