@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -27,12 +28,13 @@ def replacing(path: Path, *, is_shared: bool = False) -> Iterator[Path]:
 
     Args:
       path: The file to write, in a folder that exists.
-      is_shared: Whether several processes may write it at the same time: each gets a name of its own.
+      is_shared: Whether several processes, perhaps of several machines, may write it at the same time: each gets a
+        name of its own.
 
     Returns:
       A context whose value is a name in the same folder with the same ending, by which Keras and OpenCV choose formats.
     """
-    owner = f"{os.getpid()}-" if is_shared else ""
+    owner = f"{platform.node()}-{os.getpid()}-" if is_shared else ""
     temporary = path.with_name(f"{UNFINISHED}{owner}{path.name}")
     try:
         yield temporary

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def test_what_a_killed_process_left_is_overwritten(tmp_path):
 def test_processes_that_write_the_same_file_do_not_meet(tmp_path):
     with replacing(tmp_path / "clip.mp4", is_shared=True) as temporary:
         temporary.touch()
-        assert temporary.name == f"{UNFINISHED}{os.getpid()}-clip.mp4"
+        assert temporary.name == f"{UNFINISHED}{platform.node()}-{os.getpid()}-clip.mp4"
 
 
 def test_a_folder_is_one_processs_until_it_lets_go_or_is_killed(tmp_path):
