@@ -1,5 +1,7 @@
 """Tests of pipelines.cluster, and of prepare and a cross-validation on a cluster one of whose machines goes."""
 
+import dataclasses
+import platform
 import subprocess
 import sys
 import threading
@@ -46,6 +48,23 @@ def cluster(monkeypatch):
 def test_workers_of_this_machine_are_none_of_ray(tmp_path):
     with pytest.raises(InputError, match="--workers are processes of this machine, and --ray has its own"):
         prepare.main(["--corpus", "ravdess", "--source", str(tmp_path), "--workers", "2", "--ray", "local"])
+
+
+@pytest.mark.parametrize("missing", ["records", "corpus"])
+def test_a_machine_that_does_not_reach_a_folder_says_so(noise_clips, tmp_path, monkeypatch, missing):
+    from pipelines import audio
+    from pipelines.corpora import ravdess
+    from pipelines.records import cluster_writer
+    from pipelines.records.preparation import Preparation
+
+    monkeypatch.chdir(tmp_path)
+    corpus = dataclasses.replace(ravdess.read(noise_clips), source=Path("corpus"))
+    preparation = Preparation(corpus, Path("records"), audio.FrontEnd())
+    for name in {"records", "corpus"} - {missing}:
+        Path(name).mkdir()
+    name, shard = next(iter(preparation.shards.items()))
+    found = cluster_writer._write(preparation, name, shard, str(tmp_path))
+    assert found == f"{missing} does not exist on {platform.node()}, and every machine must reach it under this path"
 
 
 @pytest.mark.slow

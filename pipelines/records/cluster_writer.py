@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,11 @@ def write_on_cluster(
                     progress.update(len(pending[name]))
                     yield name, found
     remove_unfinished(preparation.folder)
+    if missing := [name for name in pending if not failures and not (preparation.folder / name).exists()]:
+        failures.append(
+            f"{preparation.folder / missing[0]} was written on another machine, whose folder of that name is not this"
+            " one: give --records a folder that all machines share"
+        )
     if failures:
         raise InputError(f"{failures[0].rstrip('.')}: run the same command again, which goes on where it stopped.")
 
@@ -91,9 +97,13 @@ def _write(preparation: Preparation, name: str, shard: Sequence[Utterance], fold
       shard: Its utterances.
       folder: Where relative paths begin.
     """
-    processes.limit_threads(1)
     with contextlib.suppress(OSError):
         os.chdir(folder)
+    # Or recordings would count as unreadable, and go on to do so once they can be reached.
+    for path in (preparation.folder, *[preparation.corpus.source] * preparation.has_clips):
+        if not path.exists():
+            return f"{path} does not exist on {platform.node()}, and every machine must reach it under this path"
+    processes.limit_threads(1)
     import_tensorflow()
     try:
         if preparation.encoder:
