@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--environment", type=Path, help="make it here, or take what is here")
     arguments = parser.parse_args(argv)
     predictor, files = Predictor(arguments.model), Predictor(arguments.model, "litert").files
+    if "audio" not in predictor.modalities or "video" in predictor.modalities or predictor.num_context_lines:
+        raise InputError(f"{arguments.model} reads other things than sound and words, or no sound: name another run.")
     with tempfile.TemporaryDirectory(prefix="mlserver-") as temporary:
         python = environment(arguments.environment or Path(temporary) / "environment")
         port = write_settings(Path(temporary) / "models", files[0].parent)
