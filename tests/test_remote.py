@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,19 @@ def test_weights_of_an_encoder_that_was_changed_are_fetched_again(uploaded, stor
         remote._refreshed.cache_clear()
         remote.refresh(uploaded)
         assert (uploaded / "encoder" / "weights").read_bytes() == weights
+
+
+def test_an_export_fetches_the_weights_that_are_not_in_the_cache(uploaded, store, noise_records, monkeypatch):
+    from emotion_tf.exporting import encoder
+
+    metadata = json.loads((noise_records / "metadata.json").read_text())
+    store.pipe_file(
+        "/bucket/corpora/noise/metadata.json", json.dumps({**metadata, "encoder": {"sha256": "one"}}).encode()
+    )
+    store.pipe_file("/bucket/corpora/noise/encoder/weights", b"one")
+    monkeypatch.setattr(encoder.whisper_checkpoint, "is_folder", lambda folder: (folder / "weights").exists())
+    run = types.SimpleNamespace(config=lambda: Config("audio", str(uploaded)))
+    assert (encoder._kept(run, {}) / "weights").read_bytes() == b"one"
 
 
 def test_a_shard_that_changed_meanwhile_is_refused_in_a_sentence(uploaded, store):

@@ -7,6 +7,7 @@ from emotion_tf.runs.folder import Run
 from pipelines import records
 from pipelines.audio import whisper_checkpoint
 from pipelines.command import InputError
+from pipelines.records import remote
 
 if TYPE_CHECKING:
     from pipelines.audio.whisper_checkpoint import Checkpoint
@@ -42,7 +43,10 @@ def load_encoder(run: Run, model: str | None) -> "WhisperEncoder | None":
 
 def _kept(run: Run, facts: dict[str, Any]) -> Path:
     """Finds the weights that the records of a run keep."""
-    folder = records.kept_encoder(Path(run.config().records))
+    own = Path(run.config().records)
+    folder = records.kept_encoder(own)
+    if not whisper_checkpoint.is_folder(folder):
+        remote.refresh(own)
     if not whisper_checkpoint.is_folder(folder):
         raise InputError(
             f"{run.folder} reads states of {facts['kind']} {facts['model']}, and {folder}, where its records keep the"
