@@ -420,3 +420,22 @@ def test_recordings_none_of_which_can_be_read_make_no_records(tmp_path, in_proce
     with pytest.raises(InputError, match="not one recording could be read"):
         run("--corpus", "manifest", "--source", source, "--records", tmp_path / "r", "--skip-bad")
     assert not (tmp_path / "r" / "metadata.json").exists()
+
+
+def test_what_could_not_be_read_is_read_again_unless_it_may_be_skipped(tmp_path, in_process, monkeypatch):
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / f"{name}.wav", noise(0.3, ord(name)), 16000)
+    source = manifest_of(tmp_path, [f"{name}.wav,happy,{name}" for name in ("a", "b", "c")])
+    command = ("--corpus", "manifest", "--source", source, "--records", tmp_path / "r")
+    read_clip = decode_workers.read_clip
+
+    def failing(path, *given, **options):
+        if path.name == "b.wav":
+            raise InputError(f"{path} cannot be read: the disk is away.")
+        return read_clip(path, *given, **options)
+
+    with monkeypatch.context() as away:
+        away.setattr(decode_workers, "read_clip", failing)
+        assert status(*command) == 1
+    assert status(*command) == 0
+    assert set(read_back(tmp_path / "r")) == {"a", "b", "c"}

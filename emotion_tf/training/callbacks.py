@@ -27,7 +27,7 @@ from emotion_tf.reporting import plots
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
 from emotion_tf.training.precision import copy_weights
-from emotion_tf.training.replicas import Replicas
+from emotion_tf.training.replicas import FAILED, GO_ON, IS_OVER, LOST, Replicas
 from pipelines import audio
 from pipelines.command import InputError, is_disk_full
 from pipelines.files import read_json, replacing, write_csv, write_json
@@ -49,7 +49,7 @@ class Validation(keras.callbacks.Callback):
       keep_epoch: Which epoch's weights to keep: of the best "score", of the least "loss", or the "last".
       validated: Is built as the model that learns, and validated with its weights; None: that model itself.
       precision: In which numbers the model learns.
-      agree: From whether training is to stop to whether it stops at any worker.
+      tell: Tells the other workers how it stands: `replicas.GO_ON` and so on.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Validation(keras.callbacks.Callback):
         keep_epoch: str = "score",
         validated: keras.Model | None = None,
         precision: str = "float32",
-        agree: Callable[[bool], bool] = bool,
+        tell: Callable[[int], int] = int,
     ):
         super().__init__()
-        self._agree = agree
+        self._tell = tell
         self._validated, self.precision = validated, precision
         self.run, self.predict, self.emotions, self.patience = run, predict, emotions, patience
         self.keep_epoch, self.headline, self.is_multi_label = keep_epoch, headline, is_multi_label
@@ -121,9 +121,10 @@ class Validation(keras.callbacks.Callback):
         try:
             self._validate(epoch, logs)
         except Exception:
-            self._agree(True)  # The other workers wait for the end of this epoch.
+            with contextlib.suppress(*LOST):
+                self._tell(FAILED)  # The other workers wait for the end of this epoch.
             raise
-        if self._agree(self.is_out_of_patience(epoch)):
+        if self._tell(IS_OVER if self.is_out_of_patience(epoch) else GO_ON) == IS_OVER:
             self.model.stop_training = True
 
     def _validate(self, epoch: int, logs: dict[str, float]) -> None:
@@ -189,9 +190,11 @@ class Following(keras.callbacks.Callback):
         self.run, self.replicas = run, replicas
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        is_over = self.replicas.any(False)
+        state = self.replicas.told(GO_ON)
         require_finite(self.run, epoch, logs["loss"])
-        if is_over:
+        if state == FAILED:
+            raise InputError(f"worker 0, which writes {self.run.folder}, failed: it says why.")
+        if state == IS_OVER:
             self.model.stop_training = True
 
 

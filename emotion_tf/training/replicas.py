@@ -25,6 +25,10 @@ LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledE
 """What TensorFlow raises where another worker is gone."""
 
 
+GO_ON, IS_OVER, FAILED = range(3)
+"""What the chief tells the other workers at the end of an epoch."""
+
+
 class Replicas:
     """The copies of one training.
 
@@ -120,6 +124,10 @@ class Replicas:
     def start_of_chief(self) -> int:
         """Hears, as another worker, which epoch is the next."""
         return int(self.total(0))
+
+    def told(self, state: int) -> int:
+        """Tells the other workers how it stands, as the chief; hears it, with `GO_ON`, as another one."""
+        return int(self.total(state))
 
     def any(self, flag: bool) -> bool:
         """Tells whether a flag is set at any worker."""

@@ -162,7 +162,7 @@ def _validation(
         config.kept_epoch,
         model,
         precision,
-        replicas.any if replicas else bool,
+        replicas.told if replicas else int,
     )
 
 

@@ -289,7 +289,7 @@ class _Decoder:
             gap = round((frame.time - self._origin) * self.rate) - self.position
             if not -self.rate < gap < min(self._extent.longest, _LONGEST_GAP_SECONDS) * self.rate:
                 self._origin = frame.time - self.position / self.rate  # The clock was set anew.
-            elif gap > _LEAST_GAP_SECONDS * self.rate:
+            elif blocks and gap > _LEAST_GAP_SECONDS * self.rate:
                 self._has_gap = True
                 self._append(np.zeros((blocks[0].shape[0], gap), np.float32))
         for block in blocks:

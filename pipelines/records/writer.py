@@ -70,7 +70,7 @@ def prepare(
     _tell_size(preparation)
     _ = preparation.loaded_encoder  # What is wrong with it must not cost the records that are there.
     with locked(preparation.folder, "--records"):
-        _clear(preparation)
+        _clear(preparation, reads_again=overwrite or not skip_bad)
         _keep_encoder(preparation)
         counters = _write_shards(preparation, num_workers, cluster)
         _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
@@ -112,14 +112,20 @@ def _tell_size(preparation: Preparation) -> None:
     print(f"{about} in {preparation.folder}", file=sys.stderr)
 
 
-def _clear(preparation: Preparation) -> None:
-    """Removes what the preparation has no use for: old metadata first, then shards of another one."""
+def _clear(preparation: Preparation, *, reads_again: bool) -> None:
+    """Removes what the preparation has no use for: old metadata first, then shards of another one.
+
+    Args:
+      preparation: What is asked for.
+      reads_again: Removes shards, too, that lack recordings, which may be readable by now.
+    """
     folder = preparation.folder
     (folder / METADATA).unlink(missing_ok=True)
     # Names of ours alone: the folder may hold records that another program made.
     ours = f"{'[0-9]' * 5}-of-{'[0-9]' * 5}.tfrecord"
     for path in (*folder.glob(ours), *folder.glob(f"{ours}.json")):
-        if _read_counters(preparation, path.name.removesuffix(".json")) is None:
+        counters = _read_counters(preparation, path.name.removesuffix(".json"))
+        if counters is None or (reads_again and counters.skipped):
             path.unlink()
     remove_unfinished(folder)
 
