@@ -328,7 +328,7 @@ def test_text_flags_are_refused_where_no_text_branch_is_trained(three_speaker_re
 
 def test_flags_become_the_config_of_the_text_branch(three_speaker_records, monkeypatch):
     configs = []
-    monkeypatch.setattr(fit_module, "fit", lambda config, run, overwrite: configs.append(config.text))
+    monkeypatch.setattr(fit_module, "fit", lambda config, run, overwrite, placement: configs.append(config.text))
     start = ["--branch", "text", "--records", str(three_speaker_records), "--text-model"]
     main([*start, "lstm", "--text-units", "8", "4", "--word-dim", "16"])
     main([*start, "distilbert", "--text-preset", "here", "--text-freeze"])
