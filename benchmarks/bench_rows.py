@@ -17,7 +17,7 @@ def _pairs(one: Result) -> Rows:
     return [
         {
             "what": one["what"],
-            "ours": f"{ratio['ours']}: {_shown(one, ratio['ours'])}",
+            "ours": f"{ratio['ours'].removeprefix('ours, ')}: {_shown(one, ratio['ours'])}",
             "theirs": f"{ratio['theirs']}: {_shown(one, ratio['theirs'])}",
             "times as fast": f"{ratio['times_as_fast']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})",
         }
@@ -26,7 +26,8 @@ def _pairs(one: Result) -> Rows:
 
 
 def _shown(one: Result, name: str) -> str:
-    return f"{one['medians'][name]:.3g} {one['unit']}"
+    median = one["medians"][name]
+    return f"{median:,.0f} {one['unit']}" if median >= 100 else f"{median:.3g} {one['unit']}"
 
 
 def _growth(one: Result) -> dict[str, Any]:

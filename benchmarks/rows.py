@@ -52,17 +52,13 @@ def markdown(rows: Rows) -> str:
 
 def overview() -> Rows:
     """Draws the table of README: a row a system, each at its defaults."""
-    ravdess, words, video = (read_result(name)["rows"] for name in ("ravdess", "text_corpora", "synthetic_video"))
-    paired, head = read_result("fusion")["paired"], read_result("recognition")["models"]["tiny.en"]
+    words, video = (read_result(name)["rows"] for name in ("text_corpora", "synthetic_video"))
+    paired, models = read_result("fusion")["paired"], read_result("recognition")["models"]
     return [
-        _scored(
-            "audio, head on Whisper tiny.en",
-            "RAVDESS",
-            "UAR",
-            {"uar": head["uar"], "interval": head["uar_interval"], "chance": 1 / 8, "commit": head["commit"]},
-            head,
+        *(
+            _scored(what, "RAVDESS", "UAR", _recognised(models[name]), models[name])
+            for what, name in RECOGNITION.items()
         ),
-        _scored("audio, 60 epochs", "RAVDESS", "UAR", ravdess[0], read_result("ravdess")),
         *(
             _scored(
                 what.format(**paired["branches"]),
@@ -80,6 +76,9 @@ def overview() -> Rows:
     ]
 
 
+RECOGNITION = {"audio, head on Whisper tiny.en": "tiny.en", "audio, CNN from scratch": "cnn"}
+"""Row of the overview -> model of the bench of recognition."""
+
 PAIRED = {
     "audio, {audio}": "audio",
     "text, {text}": "text",
@@ -87,6 +86,10 @@ PAIRED = {
     "early fusion, `concat`": "early-concat",
 }
 """Row of the overview -> system of the bench of fusion."""
+
+
+def _recognised(model: Result) -> dict[str, Any]:
+    return {"uar": model["uar"], "interval": model["uar_interval"], "chance": 1 / 8}
 
 
 def _paired(system: Result) -> dict[str, Any]:
@@ -348,6 +351,22 @@ def formats(result: Result) -> Rows:
         }
         for model, found in result["models"].items()
         for file, p50 in found["p50_ms"].items()
+    ]
+
+
+def starts(result: Result) -> Rows:
+    """Draws a row a format that `predict` takes, of each model."""
+    names = {"savedmodel": "SavedModel", "litert": "LiteRT"}
+    return [
+        {
+            "model": model,
+            "predict by": names[name],
+            "s, median": f"{seconds['median']:.2f}",
+            "s, largest": f"{seconds['largest']:.2f}",
+            "measured at": f"`{found['commit']}`",
+        }
+        for model, found in result["models"].items()
+        for name, seconds in found["start_s"].items()
     ]
 
 

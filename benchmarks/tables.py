@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import audio_ablation, recognition_rows, rows
+from benchmarks import audio_ablation, bench_rows, recognition_rows, rows
 from benchmarks.result_files import read_result
 from pipelines.command import run_command
 
@@ -218,6 +218,24 @@ SECTIONS: Mapping[str, Section] = {
             "python -m benchmarks.latency --model saved_models/recognition/base/fold-0-seed-0 --whisper base.pt",
         ),
     ),
+    "formats": Section(
+        "Formats of an export",
+        rows.formats,
+        ("formats",),
+        "From the features of 3 s of sound, and ten pieces of words where it reads words, to probabilities, batch 1,"
+        " 200 times each format in turn; two cores. The format features is the SavedModel without front end.",
+        (
+            "python -m emotion_tf.export --run RUN --format savedmodel features litert onnx openvino",
+            "python -m benchmarks.formats --model RUN --name NAME",
+        ),
+    ),
+    "starts": Section(
+        "The first answer",
+        rows.starts,
+        ("formats",),
+        "From the start of a process of predict, for one clip of a second, to its end, ten of each format in turn.",
+        ("python -m benchmarks.formats --model RUN --name NAME",),
+    ),
     "folder": Section(
         "A folder of recordings",
         rows.folder,
@@ -232,6 +250,14 @@ SECTIONS: Mapping[str, Section] = {
         ("interval_coverage",),
         "2,000 simulated corpora of the shape of RAVDESS.",
         ("python -m benchmarks.interval_coverage",),
+    ),
+    "bench": Section(
+        "Side by side",
+        bench_rows.table,
+        ("bench",),
+        "Two cores; in turn, medians of several rounds, in brackets the least and the most of a round. Networks are the"
+        " defaults, with as many parameters on both sides.",
+        ('make bench PARTS="step inference"',),
     ),
     "speed": Section(
         "Speed",
