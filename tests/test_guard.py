@@ -9,9 +9,9 @@ from emotion_tf.serving.metrics import Metrics
 from emotion_tf.serving.server_settings import ServerSettings
 
 
-def ask(app, incoming, headers=()):
+def ask(app, incoming, headers=(), **settings):
     """Sends a POST whose messages come as they are given, and then nothing; returns what was answered."""
-    sent, messages = [], list(incoming)
+    sent, messages = [], incoming
 
     async def receive():
         if not messages:
@@ -22,7 +22,7 @@ def ask(app, incoming, headers=()):
         sent.append(message)
 
     async def main():
-        guard = Guard(app, ServerSettings(timeout_seconds=5), Metrics())
+        guard = Guard(app, ServerSettings(timeout_seconds=5, **settings), Metrics())
         scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": list(headers)}
         await asyncio.wait_for(guard(scope, receive, send), 10)
 
@@ -81,3 +81,30 @@ def test_any_of_the_tokens_is_known_by_all_of_its_characters():
         assert not tokens.allow(Headers({"Authorization": f"Bearer {token}s"}))
     assert not tokens.allow(Headers({}))
     assert Tokens([]).allow(Headers({}))
+
+
+LENGTH = (b"content-length", b"999999999")
+
+
+def parts(count, size):
+    """The parts of a body that goes on."""
+    return [{"type": "http.request", "body": bytes(size), "more_body": True} for _ in range(count)]
+
+
+def test_what_is_refused_is_read_first_or_the_answer_might_be_lost():
+    incoming = [*parts(3, 1000), BODY]
+    start, _ = ask(None, incoming, [LENGTH])
+    assert (start["status"], incoming) == (413, [])
+
+
+def test_of_what_is_refused_little_is_read_and_not_for_long():
+    incoming = parts(40, 2**16)
+    assert ask(None, incoming, [LENGTH])[0]["status"] == 413
+    assert len(incoming) == 40 - 16
+    assert ask(None, parts(1, 10), [LENGTH])[0]["status"] == 413  # The rest never comes.
+
+
+def test_a_client_that_waits_for_leave_gets_none():
+    incoming = [BODY]
+    assert ask(None, incoming, [LENGTH, (b"expect", b"100-continue")])[0]["status"] == 413
+    assert incoming == [BODY]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -81,18 +82,23 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin, seen = time.perf_counter(), _Seen(scope, receive, send, self._settings.max_bytes)
-        self._num_requests += 1
         self._metrics.under_way.inc()
         try:
             refused = self._refused(scope)
             if refused is not None:
-                await refused(scope, receive, seen.send)
+                await refused(scope, seen.receive, seen.send)
             else:
-                await self._within_time(scope, seen)
+                await self._let_in(scope, seen)
         finally:
-            self._num_requests -= 1
             self._metrics.under_way.dec()
             self._note(scope, seen, time.perf_counter() - begin)
+
+    async def _let_in(self, scope: Scope, seen: _Seen) -> None:
+        self._num_requests += 1
+        try:
+            await self._within_time(scope, seen)
+        finally:
+            self._num_requests -= 1
 
     async def _within_time(self, scope: Scope, seen: _Seen) -> None:
         if scope["path"] in FREE:
@@ -123,7 +129,7 @@ class Guard:
             return refusal(401, sentence, {"WWW-Authenticate": "Bearer"})
         if (length := headers.get("content-length", "0")).isdigit() and int(length[:18]) > self._settings.max_bytes:
             return refusal(413, _too_large(self._settings.max_bytes), {"Connection": "close"})
-        if scope["type"] == "http" and self._num_requests > self._settings.max_requests:
+        if scope["type"] == "http" and self._num_requests >= self._settings.max_requests:
             return refusal(503, "too many requests are under way: ask again in a second.", RETRY_AFTER)
         return None
 
@@ -149,6 +155,7 @@ class Guard:
 
 
 _TAIL_BYTES = 16
+_DRAINED_BYTES, _DRAINED_SECONDS = 2**20, 1.0
 _MAX_HEADER_BYTES = 32 * 2**10
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -179,8 +186,9 @@ class _Seen:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: float):
         self._receive, self._send, self._max_bytes = receive, send, max_bytes
-        kind = Headers(scope=scope).get("content-type", "")
-        self._is_form, self._tail = kind.lower().startswith("multipart/form-data"), b""
+        headers = Headers(scope=scope)
+        self._is_form, self._tail = headers.get("content-type", "").lower().startswith("multipart/form-data"), b""
+        self._waits_for_leave = "expect" in headers
         self.num_bytes = self.status = 0
         self._is_whole = asyncio.Event()
 
@@ -205,4 +213,21 @@ class _Seen:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        elif not message.get("more_body"):
+            await self._drain()
         await self._send(message)
+
+    async def _drain(self) -> None:
+        """Reads what is left of a body before the end of an answer, within bounds.
+
+        A connection that is closed with bytes unread is reset, and the client may lose the answer (RFC 9112, 9.6). One
+        that waits for leave to send (Expect: 100-continue) sends nothing.
+        """
+        left = 0 if self._waits_for_leave else _DRAINED_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAINED_SECONDS):
+                while left > 0 and not self._is_whole.is_set():
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        self._is_whole.set()

@@ -36,7 +36,7 @@ class ServerSettings:
       max_bytes: Of the body of a request; more is answered with 413.
       max_seconds: Of an utterance; more is answered with 413.
       max_timeline_seconds: Of a recording for a timeline; more is answered with 413.
-      max_requests: Under way at once; more are answered with 503 and Retry-After, before their body is read.
+      max_requests: Under way at once; more are answered with 503 and Retry-After, by their head alone.
       max_streams: Open at once; more are closed with code 1013.
       timeout_seconds: From the head of a request to its answer; then 504.
       batch_wait_seconds: How long an utterance waits for others to be predicted with it.
