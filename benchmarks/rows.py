@@ -354,6 +354,28 @@ def formats(result: Result) -> Rows:
     ]
 
 
+def server(result: Result) -> Rows:
+    """Draws a row a question that was put to the server."""
+
+    def held(load: Result) -> str:
+        return f"{load['rate']:.0f} requests/s, p50 {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms"
+
+    over, streams, restart = (result[name] for name in ("overload", "streams", "restart"))
+    statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(over["statuses"].items()))
+    return [
+        {"what": "plain endpoint, highest rate that holds", "found": held(result["plain"])},
+        {"what": "serve, highest rate that holds", "found": held(result["server"])},
+        {"what": "serve, times the rate of the plain endpoint", "found": f"{result['times_plain']:.2f}"},
+        {"what": f"twice that rate for {over['seconds']:.0f} s: statuses", "found": statuses},
+        {"what": "memory meanwhile", "found": f"{over['mib_a_minute']:+.1f} MiB a minute"},
+        {
+            "what": f"{streams['clients']} WebSockets at once",
+            "found": f"{streams['share_in_half_a_second']:.0%} of answers within 0.5 s, p95 {streams['p95_ms']:.0f} ms",
+        },
+        {"what": "killed under load, from its start to ready", "found": f"{restart['seconds_to_ready']:.1f} s"},
+    ]
+
+
 def starts(result: Result) -> Rows:
     """Draws a row a format that `predict` takes, of each model."""
     names = {"savedmodel": "SavedModel", "litert": "LiteRT"}

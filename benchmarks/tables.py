@@ -236,6 +236,15 @@ SECTIONS: Mapping[str, Section] = {
         "From the start of a process of predict, for one clip of a second, to its end, ten of each format in turn.",
         ("python -m benchmarks.formats --model RUN --name NAME",),
     ),
+    "server": Section(
+        "A server under load",
+        rows.server,
+        ("server",),
+        "Clips of RAVDESS (FLAC) to an exported CNN over loopback, both on the same two cores. A rate holds"
+        " where all are answered, 99 of 100 within 250 ms. The plain endpoint is FastAPI that decodes and calls the"
+        " SavedModel clip by clip.",
+        ("python -m benchmarks.server --model RUN --source data",),
+    ),
     "folder": Section(
         "A folder of recordings",
         rows.folder,

@@ -157,25 +157,24 @@ def copy_weights(model, network, case):
 
 
 @pytest.mark.slow
-def test_all_parts_come_out(tmp_path):
-    """Runs in a process of its own: what is timed there needs one that has not begun anything."""
+def test_parts_of_each_kind_come_out(tmp_path):
+    """Runs in a process of its own: what is timed there needs one that has not begun anything. All parts take minutes."""
     pytest.importorskip("torch")
-    pytest.importorskip("whisper")
-    command = [sys.executable, "-m", "benchmarks.bench", "--quick", "--work", str(tmp_path / "work")]
+    parts = ("prepare", "step", "growth")
+    command = [sys.executable, "-m", "benchmarks.bench", "--quick", "--work", str(tmp_path / "work"), "--parts", *parts]
     finished = subprocess.run(
         [*command, "--output", str(tmp_path / "bench.json")], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert finished.returncode == 0, finished.stderr
     result = json.loads((tmp_path / "bench.json").read_text())
-    assert tuple(result["parts"]) == bench.PARTS
+    assert tuple(result["parts"]) == parts
     assert result["commit"]
     for part in result["parts"].values():
         assert part["quick"]
         assert part["commit"]
         assert part["measured"]
         assert all("exponent" in one or one["ratios"] for one in part["measured"])
-    counts = [[one["parameters"] for one in result["parts"][part]["measured"]] for part in ("step", "inference")]
-    assert counts[0] == counts[1]
+    assert all(one["parameters"] for one in result["parts"]["step"]["measured"])
     assert "times as fast" in finished.stdout
     assert "| cost of |" in finished.stdout
 
