@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import bench, bench_networks, bench_pipeline, bench_rows, side_by_side
+from benchmarks import bench_networks, bench_pipeline, bench_rows, side_by_side
 
 ROOT = Path(__file__).parents[1]
 
@@ -158,7 +158,7 @@ def copy_weights(model, network, case):
 
 @pytest.mark.slow
 def test_parts_of_each_kind_come_out(tmp_path):
-    """Runs in a process of its own: what is timed there needs one that has not begun anything. All parts take minutes."""
+    """Runs in a process of its own: what is timed there needs one that has not begun anything."""
     pytest.importorskip("torch")
     parts = ("prepare", "step", "growth")
     command = [sys.executable, "-m", "benchmarks.bench", "--quick", "--work", str(tmp_path / "work"), "--parts", *parts]
