@@ -139,8 +139,8 @@ def test_a_worker_that_is_killed_and_started_again_goes_on_from_the_checkpoint(t
     def start(index, log):
         code = ["-m", "emotion_tf.fit"] if index == 0 else ["-c", WORKER, str(run)]
         command = [sys.executable, *code, *flags, "--workers", workers, "--worker-index", str(index)]
-        out = (tmp_path / log).open("w")
-        return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        with (tmp_path / log).open("w") as out:
+            return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
 
     started = [start(0, "chief.log"), start(1, "killed.log")]
     try:
