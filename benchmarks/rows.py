@@ -361,7 +361,7 @@ def server(result: Result) -> Rows:
         return f"{load['rate']:.0f} requests/s, p50 {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms"
 
     over, streams, restart = (result[name] for name in ("overload", "streams", "restart"))
-    statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(over["statuses"].items()))
+    statuses = ", ".join(f"{count:,} times {status}" for status, count in sorted(over["statuses"].items()))
     return [
         {"what": "plain endpoint, highest rate that holds", "found": held(result["plain"])},
         {"what": "serve, highest rate that holds", "found": held(result["server"])},
