@@ -218,6 +218,15 @@ SECTIONS: Mapping[str, Section] = {
             "python -m benchmarks.latency --model saved_models/recognition/base/fold-0-seed-0 --whisper base.pt",
         ),
     ),
+    "whisper_gates": Section(
+        "The gates of whisper",
+        rows.whisper_gates,
+        ("whisper_gates",),
+        "Words that whisper hears in speech, and in sounds in which nothing is said: without gates, with the gate on"
+        " no_speech_prob alone, and with all of them. Clips of RAVDESS, what is before and behind their words, and"
+        " sounds made of them; half of the speakers chose the limits, the other half is reported.",
+        ("python -m benchmarks.whisper_gates --source data/ravdess --meld data/meld --models tiny.en base",),
+    ),
     "formats": Section(
         "Formats of an export",
         rows.formats,
