@@ -376,6 +376,18 @@ def server(result: Result) -> Rows:
     ]
 
 
+def server_fuzz(result: Result) -> Rows:
+    """Draws one row of what was sent and what went wrong."""
+    return [
+        {
+            "malformed requests": f"{result['requests']:,}",
+            "answered with 500, late or not at all": str(len(result["faults"])),
+            "good ones between, all answered": str(result["num_good"]),
+            "slowest, s": f"{result['slowest_seconds']:.1f}",
+        }
+    ]
+
+
 def starts(result: Result) -> Rows:
     """Draws a row a format that `predict` takes, of each model."""
     names = {"savedmodel": "SavedModel", "litert": "LiteRT"}

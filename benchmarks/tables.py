@@ -254,6 +254,13 @@ SECTIONS: Mapping[str, Section] = {
         " SavedModel clip by clip.",
         ("python -m benchmarks.server --model RUN --source data",),
     ),
+    "server_fuzz": Section(
+        "Malformed requests",
+        rows.server_fuzz,
+        ("server_fuzz",),
+        "To the server of an early fusion, over loopback.",
+        ("python -m benchmarks.server_fuzz --model RUN",),
+    ),
     "folder": Section(
         "A folder of recordings",
         rows.folder,
