@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.exporting import model_card, ops
 from emotion_tf.exporting.encoder import FLAG, load_encoder
+from emotion_tf.exporting.facts import export_metadata
 from emotion_tf.exporting.formats import FORMATS, SAVED_MODEL, Examples, sentence, write_format
-from emotion_tf.exporting.saved_model import export_metadata, write_saved_model
+from emotion_tf.exporting.saved_model import write_saved_model
 from emotion_tf.exporting.variables import TYPES
 from emotion_tf.exporting.verify import single_examples, verify_export
 from emotion_tf.exporting.versions import is_replaceable, put_in_place, versions_of

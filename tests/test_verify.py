@@ -8,7 +8,7 @@ import pytest
 
 from emotion_tf.export import export
 from emotion_tf.exporting import verify
-from emotion_tf.exporting.saved_model import export_metadata
+from emotion_tf.exporting.facts import export_metadata
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.predictor import Predictor
 from pipelines.command import InputError

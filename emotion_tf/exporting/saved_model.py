@@ -1,18 +1,17 @@
-"""Writes the SavedModel of a run, with its signatures, and collects the facts that go beside it."""
+"""Writes the SavedModel of a run, with its signatures."""
 
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.evaluation.counts import TITLES, UAR
 from emotion_tf.exporting.interface import interface_of
 from emotion_tf.exporting.variables import StoredVariables
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.limits import MAX_PEAK, WITH_PEAK, not_finite, too_loud
 from pipelines import audio, text
 from pipelines.audio import speech_encoder
-from pipelines.normalisation import STATES, Normalisation, normalise, normalise_states
+from pipelines.normalisation import STATES, normalise, normalise_states
 from pipelines.records.metadata import shape_of_states
 from pipelines.video import VideoSettings
 
@@ -28,93 +27,6 @@ FRAMES_STEP = 32
 SPEAKER_INPUTS = ("speaker_mean", "speaker_std")
 """Further inputs of a run that normalises by the speaker's other recordings, [batch, num_columns] float32 each: of the
 columns of its features of frames, and behind them those of states of an encoder, num_blocks * width."""
-
-
-def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") -> dict[str, Any]:
-    """Collects what a user of an export must know, and what `emotion_tf.serving` reads.
-
-    Args:
-      run: A finished run.
-      model: Its model.
-      variables: The type that they are stored in.
-
-    Returns:
-      What metadata.json of the export holds: facts of the run and its records, and from the model `modalities`,
-      `audio_features`, whether it `has_shares`, its `embedding_dim` (None of late fusion), its `late_rule` (None of
-      others) and its `signatures`; the type of its `variables`; and the `scores` of the splits that were read.
-    """
-    from emotion_tf.models.head import embedding_of
-    from emotion_tf.models.inputs import audio_features_of, modalities_of
-    from emotion_tf.models.late_fusion import shares_model
-
-    found, embedding = run.metadata(), embedding_of(model)
-    names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
-    facts = {name: getattr(found, name) for name in (*names, "video", "bandwidth_hz", "context")}
-    thresholds = run.thresholds()
-    hop_seconds, mode = found.front_end["hop_seconds"], _mode(run.normalisation())
-    return facts | {
-        "run": run.folder.name,
-        "normalise": mode,
-        "thresholds": None if thresholds is None else dict(zip(found.emotions, thresholds.tolist(), strict=True)),
-        "sample_rate": audio.SAMPLE_RATE,
-        "max_tokens": run.config().training.max_tokens,
-        "longest_seconds": round(found.longest_frames * hop_seconds, 2),
-        "modalities": list(modalities_of(model)),
-        "has_shares": shares_model(model) is not None,
-        "embedding_dim": None if embedding is None else int(embedding.shape[-1]),
-        "late_rule": _late_rule(model),
-        "scores": _scores(run.scores()),
-        "audio_features": list(audio_features_of(model)) or ["log_mel"],
-        "signatures": _signatures(mode, found.encoder is not None),
-        "variables": variables,
-    }
-
-
-def _late_rule(model: "keras.Model") -> dict[str, Any] | None:
-    """Says by which rule a late fusion joins its runs, which modalities each of them reads, their weights, and the
-    temperature of what is joined.
-
-    A rule that has no weights weighs them equally; there are none of a stacker.
-    """
-    layers = {layer.name: layer for layer in model.layers}
-    if (rule := layers.get("late_rule")) is None:
-        return None
-    equal = None if rule.rule == "stacker" else [1.0] * len(rule.modalities)
-    facts = {"rule": rule.rule, "modalities": rule.modalities, "weights": rule.fitted.get("weights", equal)}
-    return facts | {"temperature": float(layers["logits"].temperature)}
-
-
-def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Takes from scores.json the headline and the accuracy of each split that was read, with interval and chance."""
-    headline = scores.get("headline", UAR)
-    return {
-        split: {
-            "num_utterances": scores[split]["num_utterances"],
-            "unit": scores[split]["unit"],
-            **{name: _score(scores[split], name) for name in (headline, "accuracy") if name in scores[split]},
-        }
-        for split in ("test", "validation")
-        if split in scores
-    }
-
-
-def _score(found: Mapping[str, Any], name: str) -> dict[str, Any]:
-    chance = found["chance"].get(name)
-    return {"name": TITLES[name], "score": found[name], "interval": found[f"{name}_interval"], "chance": chance}
-
-
-def _signatures(mode: str, has_encoder: bool) -> list[str]:
-    """Names the signatures of an export: gradients by the states of an encoder would say nothing of time."""
-    return [
-        "serving_default",
-        "features",
-        *([] if has_encoder else ["to_features"]),
-        *(["enrol"] if mode == "enrolled" else []),
-    ]
-
-
-def _mode(normalisation: Normalisation | None) -> str:
-    return normalisation.mode if normalisation else "clip"
 
 
 def write_saved_model(

@@ -122,11 +122,11 @@ class Replicas:
         self.total(epoch)
 
     def start_of_chief(self) -> int:
-        """Hears, as another worker, which epoch is the next."""
+        """Receives, as another worker, which epoch is the next."""
         return int(self.total(0))
 
     def told(self, state: int) -> int:
-        """Tells the other workers how it stands, as the chief; hears it, with `GO_ON`, as another one."""
+        """Tells the other workers how it stands, as the chief; receives it, with `GO_ON`, as another."""
         return int(self.total(state))
 
     def any(self, flag: bool) -> bool:

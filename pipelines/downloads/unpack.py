@@ -54,7 +54,7 @@ def unpack(
             left = most_bytes
             for info, path in chosen:
                 left -= _write(opened, info, folder / path, left, told)
-    # What zipfile and its decompressors raise: NotImplementedError where there is none for a method.
+    # zipfile raises NotImplementedError of a file that is packed by a method which it has no decompressor for.
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise _damaged(archive, error) from None
     except OSError as error:
