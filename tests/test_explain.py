@@ -10,7 +10,7 @@ import soundfile
 import tensorflow as tf
 from test_video import grey, write_video
 
-from emotion_tf.exporting import saved_model
+from emotion_tf.exporting import facts, saved_model
 from emotion_tf.models.build import build_model
 from emotion_tf.serving import Predictor
 from emotion_tf.serving.explain import Explainer, integrate
@@ -84,7 +84,7 @@ def explain_planted(planted, early_run, make_config, tmp_path_factory):
     config, found = make_config("fusion", fusion="early", modality_dropout=0.0), early_run.metadata()
     keras.utils.set_random_seed(0)
     model = build_model(config, found.widths, text.own_tokenizer().vocabulary_size, found.prior)
-    metadata = saved_model.export_metadata(early_run, model)
+    metadata = facts.export_metadata(early_run, model)
     waveforms = audio.pad_together([np.rint(32768 * clip.waveform).astype(np.int16) for clip in planted])
     raw = {"waveform": tf.constant(waveforms), "transcript": tf.constant([clip.transcript for clip in planted])}
     features = saved_model.raw_to_features(early_run, metadata, None)(raw)

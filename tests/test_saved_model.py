@@ -17,7 +17,7 @@ from emotion_tf.config import AudioConfig
 from emotion_tf.evaluation.multilabel import decide, joined
 from emotion_tf.evaluation.split import split_of
 from emotion_tf.export import export
-from emotion_tf.exporting import saved_model, verify
+from emotion_tf.exporting import facts, saved_model, verify
 from emotion_tf.exporting.encoder import load_encoder
 from emotion_tf.fit import fit
 from emotion_tf.runs.folder import Run
@@ -186,7 +186,7 @@ def test_an_export_that_reads_acoustic_features_computes_them_and_takes_them(ear
     joined = keras.layers.Concatenate()([inputs["log_mel"], inputs["acoustic"]])
     logits = keras.layers.Dense(8)(keras.ops.mean(joined, axis=1))
     model = keras.Model(inputs, logits + 0.0 * keras.ops.cast(inputs["num_frames"], "float32")[:, None])
-    metadata = saved_model.export_metadata(early_run, model)
+    metadata = facts.export_metadata(early_run, model)
     assert metadata["audio_features"] == ["log_mel", "acoustic"]
     saved_model.write_saved_model(model, None, metadata, early_run, tmp_path)
     loaded = tf.saved_model.load(str(tmp_path))
