@@ -1,18 +1,19 @@
-"""Measures memory while records stream: `python -m benchmarks.large_records --gigabytes 2 --work data/large`.
+"""Measures memory while a model trains: `python -m benchmarks.large_records --gigabytes 20 --work data/large`.
 
 Copies records of the built-in corpus, under other names of speakers, until they are as large as asked for (about 20 s a
-gigabyte on a disk), or finds them made. Then goes through one epoch of the training dataset, without its cache and with
-the default augmentation, in a process of its own, and tells the resident memory over the epoch and its slope. Prints,
-and writes large_records.json into the work folder.
+gigabyte on a disk), or finds them made. Then `python -m emotion_tf.fit --branch audio --epochs 1 --shuffle-size 1000`
+trains on them, with further FLAGS of it that one gives behind `--`, and its resident memory is watched. Prints, and
+writes results/large_records.json beside this file: memory over the training, the most of it, and its slope.
 """
 
 import argparse
 import dataclasses
 import json
-import os
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +21,36 @@ import numpy as np
 
 from benchmarks.bench_pipeline import corpus_of
 from benchmarks.memory import resident_mib
-from benchmarks.result_files import commit
-from benchmarks.side_by_side import in_process
+from benchmarks.result_files import write_result
+from emotion_tf.runs.folder import Run
 from pipelines import audio
-from pipelines.command import import_tensorflow, progress_bar, run_command
-from pipelines.files import write_json
+from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
 from pipelines.records import Metadata, read_metadata, write_metadata, writer
 
-_NUM_READINGS = 50
-_BATCH = 32
+_SECONDS_BETWEEN = 1.0
+_NUM_KEPT = 50
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Makes the records, measures, prints and writes."""
+    """Makes the records, measures, prints and writes.
+
+    Raises:
+      InputError: `fit` failed.
+    """
     parser = argparse.ArgumentParser("python -m benchmarks.large_records", description=str(__doc__).splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=2.0, help="of all shards (%(default)s)")
     parser.add_argument("--speakers", type=int, default=20, help="voices of the corpus to copy (%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("data/large"), help="a folder for it (%(default)s)")
-    parser.add_argument("--shuffle", type=int, help="clips held to shuffle; all without it, as fit holds them")
+    parser.add_argument("--shuffle-size", default="1000", help="of fit; all: as it holds them without (%(default)s)")
+    parser.add_argument("flags", nargs="*", metavar="FLAGS", help="of fit, behind --")
     arguments = parser.parse_args(argv)
+    import_tensorflow()
     folder = grown_records(arguments.work, arguments.speakers, arguments.gigabytes)
-    with in_process(make_epoch, folder, arguments.shuffle) as calls:
-        result = calls["epoch"]()
-    result |= {"gigabytes": round(_size(read_metadata(folder)) / 1e9, 2), "commit": commit()}
-    write_json(arguments.work / "large_records.json", result)
+    found = train(folder, arguments.shuffle_size, arguments.flags)
+    metadata = read_metadata(folder)
+    about = {"gigabytes": round(_size(metadata) / 1e9, 2), "clips": metadata.num_utterances}
+    result = about | {"shuffle_size": arguments.shuffle_size, "flags": " ".join(arguments.flags)} | found
+    write_result("large_records", result)
     print(json.dumps(result, indent=1))
 
 
@@ -115,47 +122,45 @@ def _size(metadata: Metadata) -> int:
     return sum(shard["num_bytes"] for shard in metadata.shards.values())
 
 
-def make_epoch(folder: Path, shuffle_size: int | None) -> dict[str, Any]:
-    """Makes the call that streams an epoch and returns what memory did."""
-    import_tensorflow()
-    return {"epoch": lambda: _epoch(folder, shuffle_size)}
+def train(records: Path, shuffle_size: str, flags: Sequence[str]) -> dict[str, Any]:
+    """Trains on records, and watches the memory of the process.
 
+    Args:
+      records: A folder.
+      shuffle_size, flags: Of `emotion_tf.fit`.
 
-def _epoch(folder: Path, shuffle_size: int | None) -> dict[str, Any]:
-    from pipelines.augment import SpecAugment
-    from pipelines.dataset import make_dataset
+    Returns:
+      `seconds`; `memory_mib` over the command, in equal distances; `memory_mib_most`; and
+      `slope_mib_a_gigabyte`, from a fifth to four fifths of the training itself, in which the records are read once.
 
-    metadata = read_metadata(folder)
-    before = resident_mib(os.getpid())
-    dataset = make_dataset(
-        folder,
-        metadata.speakers,
-        ("audio",),
-        training=True,
-        num_frames=256,
-        augment=SpecAugment(),
-        cache=False,
-        shuffle_size=shuffle_size,
-        batch_size=_BATCH,
-    )
-    num_batches = -(-metadata.num_utterances // _BATCH)
-    every = max(1, num_batches // _NUM_READINGS)
-    shares, memory, start = [], [], time.perf_counter()
-    for number, _ in enumerate(dataset):
-        if number % every == 0:
-            shares.append(number / num_batches)
-            memory.append(resident_mib(os.getpid()))
-    # Before the first batch the buffer of the shuffle fills, and runs empty at the end of the epoch.
-    behind = (np.array(shares) > 0.2) & (np.array(shares) < 0.8)
-    slope = np.polyfit(np.array(shares)[behind], np.array(memory)[behind], 1)[0]
+    Raises:
+      InputError: It failed.
+    """
+    gigabytes = _size(read_metadata(records)) / 1e9
+    with tempfile.TemporaryDirectory() as work:
+        run = Run(Path(work) / "run")
+        command = [sys.executable, "-m", "emotion_tf.fit", "--branch", "audio", "--records", str(records)]
+        command += ["--epochs", "1", "--shuffle-size", shuffle_size, *flags, "--run", str(run.folder)]
+        print("$ python", *command[1:], flush=True)
+        readings, start = [], time.perf_counter()
+        process = subprocess.Popen(command)
+        while process.poll() is None:
+            is_training = run.tensorboard.exists() and not any(run.checkpoints.glob("last-*"))
+            readings.append((time.perf_counter() - start, resident_mib(process.pid), is_training))
+            time.sleep(_SECONDS_BETWEEN)
+        if process.returncode:
+            raise InputError("the training failed: what it says stands above.")
+    seconds, memory, is_training = map(np.array, zip(*readings, strict=True))
+    kept = np.linspace(0, len(memory) - 1, min(len(memory), _NUM_KEPT)).astype(int)
+    trained = seconds[is_training]
+    share = (seconds - trained[0]) / (trained[-1] - trained[0])
+    middle = (share > 0.2) & (share < 0.8)
+    slope = np.polyfit(share[middle] * gigabytes, memory[middle], 1)[0]
     return {
-        "clips": metadata.num_utterances,
-        "clips_per_second": round(metadata.num_utterances / (time.perf_counter() - start)),
-        "shuffle": shuffle_size or metadata.num_utterances,
-        "memory_mib_before": round(before),
-        "memory_mib_most": round(max(memory)),
-        "memory_mib": [round(value) for value in memory],
-        "slope_mib_an_epoch": round(float(slope), 1),
+        "seconds": round(seconds[-1]),
+        "memory_mib": [round(value) for value in memory[kept].tolist()],
+        "memory_mib_most": round(memory.max()),
+        "slope_mib_a_gigabyte": round(float(slope), 1),
     }
 
 

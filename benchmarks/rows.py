@@ -388,6 +388,22 @@ def server_fuzz(result: Result) -> Rows:
     ]
 
 
+def large_records(result: Result) -> Rows:
+    """Draws one row of a training on records that need not fit into memory."""
+    memory = result["memory_mib"]
+    return [
+        {
+            "records, GB": f"{result['gigabytes']:.1f}",
+            "utterances": f"{result['clips']:,}",
+            "`--shuffle-size`": result["shuffle_size"],
+            "seconds": f"{result['seconds']:,}",
+            "memory, MiB, half way": f"{memory[len(memory) // 2]:,}",
+            "most": f"{result['memory_mib_most']:,}",
+            "slope, MiB a GB read": f"{result['slope_mib_a_gigabyte']:+.1f}",
+        }
+    ]
+
+
 def starts(result: Result) -> Rows:
     """Draws a row a format that `predict` takes, of each model."""
     names = {"savedmodel": "SavedModel", "litert": "LiteRT"}

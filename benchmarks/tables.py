@@ -269,6 +269,14 @@ SECTIONS: Mapping[str, Section] = {
         " Starts of processes are subtracted.",
         ("python -m benchmarks.folder --model saved_models/synthetic-audio",),
     ),
+    "large_records": Section(
+        "Records larger than memory",
+        rows.large_records,
+        ("large_records",),
+        "Copies of the built-in corpus; one epoch of a small CNN, so that most of the work is reading; resident memory"
+        " of `fit`, once a second.",
+        ("python -m benchmarks.large_records --gigabytes 20 -- --audio-channels 4 4 --batch-size 64",),
+    ),
     "coverage": Section(
         "Do 95 % intervals cover 95 %?",
         rows.coverage,

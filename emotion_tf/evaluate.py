@@ -314,6 +314,7 @@ def _whole_records(
         tokenizer=run.tokenizer(),
         normalisation=run.normalisation(),
         shuffled=shuffled_in_scoring(config.control),
+        cache=config.training.shuffle_size is None,
         seed=config.seed,
     )
     if not len(split.utterances):

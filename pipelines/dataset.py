@@ -22,6 +22,9 @@ _SORTED_BATCHES = 50
 _SHARDS_AT_ONCE = 16
 """Shards that are read in turns: TensorFlow's own choice is the number of processors, and order would depend on it."""
 
+_ORDER_OF_SHARDS = -3
+"""Which number, put into the seed of an epoch, gives that of the order of shards; `_ordered` has -1 and -2."""
+
 _PREPARED_BY = {"acoustic": "--acoustic", "encoder": "--encoder whisper", "waveform": "--store-waveform"}
 """Field of a record -> what stores it."""
 
@@ -88,8 +91,9 @@ def make_dataset(
         [num_video_frames, 5] too.
       cache: Keeps parsed and normalised clips in memory (about 26 kB a second of speech; with acoustic 67 kB;
         waveforms that will change 32 kB), and frames of videos as they are decoded (16 grey ones of 64 x 64: 66 kB).
-      shuffle_size: Clips that are held in memory to be brought into another order; None: all, a perfect shuffle. With
-        fewer, and without cache, memory does not grow with the records.
+        Without it every epoch reads the shards anew, in training in another order, unless something is `shuffled`.
+      shuffle_size: Clips that are held in memory to be brought into another order in training; None: all, a perfect
+        shuffle. With fewer, and without cache, memory does not grow with the records.
       seed: Of order, crops and what is shuffled; what an epoch holds depends on it and the epoch's number alone.
       epochs: Which epochs come, one behind the other, in training.
 
@@ -117,21 +121,28 @@ def make_dataset(
     # Stored ids are those of the transcripts alone.
     cut = tokenizer or (text.own_tokenizer() if metadata.context else None)
     tokenise = functools.partial(_tokenise, tokenizer=cut, max_tokens=max_tokens) if cut else None
-    read = functools.partial(_read, folder, metadata, members, by, tokenise=tokenise)
-    dataset = stored.with_speaker_statistics(read, fields)
-    # A control comes first: whatever follows treats a shuffled record as it treats any.
-    if shuffled:
-        dataset = _shuffled_among(dataset, read, _moved(shuffled, fields, stored), metadata.num_utterances, seed)
-    # Before the cache comes what is the same in every epoch. Clips are normalised whole, as in an export, not as crops.
+    read = _reader(folder, metadata, members, by, tokenise)
+    read_wanted = stored.reader(read, fields)
+    moved = _moved(shuffled, fields, stored) if shuffled else []
     weigh = _weigher(corpus_weights) if corpus_weights is not None else None
     about = {"metadata": metadata, "stored": stored, "with_metadata": with_metadata, "weigh": weigh}
-    dataset = _map(dataset, _to_example, **about)
-    dataset = dataset.cache() if cache else dataset
+
+    def examples(shard_seed: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Reads clips, and makes of them what is the same in every epoch; normalised whole, as in an export."""
+        found = read_wanted(shard_seed)
+        # A control comes first: whatever follows treats a shuffled record as it treats any.
+        found = _shuffled_among(found, read(moved, None), moved, metadata.num_utterances, seed) if moved else found
+        return _map(found, _to_example, **about)
+
+    dataset = examples().cache() if cache else examples()
+    # What a control shuffles depends on the order in which it is read.
+    reorders = training and not cache and not moved
     sizes = {"num_frames": num_frames, "num_video_frames": num_video_frames, "max_tokens": max_tokens}
 
     def batches(epoch: tf.Tensor | int) -> tf.data.Dataset:
-        """Makes of the cached clips the batches of an epoch; here comes what differs from epoch to epoch."""
-        found, epoch_seed = dataset, tf.random.fold_in(tf.constant([seed, 0], tf.int64), tf.cast(epoch, tf.int64))
+        """Makes of the clips the batches of an epoch; here comes what differs from epoch to epoch."""
+        epoch_seed = tf.random.fold_in(tf.constant([seed, 0], tf.int64), tf.cast(epoch, tf.int64))
+        found = examples(tf.random.fold_in(epoch_seed, _ORDER_OF_SHARDS)) if reorders else dataset
         found = _ordered(found, shuffle_size or metadata.num_utterances, epoch_seed) if training else found
         # Behind the order one random number an utterance, by its place, for the maps that use it run in parallel.
         found = _map(found.enumerate(), _with_random, epoch_seed=epoch_seed)
@@ -204,15 +215,18 @@ def _fields(modalities: Sequence[str], stored: StoredAudio, with_metadata: bool)
     return list(dict.fromkeys([*fields, *about]))
 
 
-def _read(
+def _reader(
     folder: Path,
     metadata: records.Metadata,
     members: Sequence[str],
     by: str,
-    fields: Sequence[str],
     tokenise: Callable[[Tensors], Tensors] | None,
-) -> tf.data.Dataset:
-    """Interleaves the shards and keeps the chosen records; shards without one of the speakers are not opened."""
+) -> Callable[[Sequence[str], tf.Tensor | None], tf.data.Dataset]:
+    """Makes what reads fields of the chosen records, shards in turns; those without one of the speakers stay closed.
+
+    Returns:
+      From fields and the seed [2] of the order of the shards, None for that of their names, to a dataset of records.
+    """
     shards = dict(sorted(metadata.shards.items()))
     if by == "speaker":
         absent = sorted(set(members) - set(metadata.speakers))
@@ -224,19 +238,23 @@ def _read(
         shards = {name: shard for name, shard in shards.items() if set(shard["speakers"]) & set(members)}
     keys = tf.constant(sorted(set(members)))
     chosen = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.int32)), 0)
-    columns = metadata.columns
-    fields = list(dict.fromkeys([by, *fields]))
-    if tokenise is not None and "token_ids" in fields:
-        words = ["transcript", "context"] if metadata.context else ["transcript"]
-        fields = [*(name for name in fields if name != "token_ids"), *words]
-    dataset = records.paths_of(folder, shards)
     turns = {"cycle_length": min(len(shards), _SHARDS_AT_ONCE), "block_length": 1, "deterministic": True}
-    dataset = dataset.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, **turns)
-    dataset = dataset.map(as_written(lambda s: records.parse(s, fields, columns)), num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.filter(as_written(lambda record: chosen.lookup(record[by]) > 0))
-    if tokenise is None or "transcript" not in fields:
-        return dataset
-    return dataset.map(as_written(tokenise), num_parallel_calls=tf.data.AUTOTUNE)
+
+    def read(fields: Sequence[str], seed: tf.Tensor | None) -> tf.data.Dataset:
+        """Reads some fields of the chosen records."""
+        names = list(dict.fromkeys([by, *fields]))
+        cut = tokenise if "token_ids" in names else None
+        if cut:
+            words = ["transcript", "context"] if metadata.context else ["transcript"]
+            names = [*(name for name in names if name != "token_ids"), *words]
+        paths = records.paths_of(folder, shards, seed)
+        found = paths.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, **turns)
+        parse = as_written(lambda serialised: records.parse(serialised, names, metadata.columns))
+        found = found.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        found = found.filter(as_written(lambda record: chosen.lookup(record[by]) > 0))
+        return found.map(as_written(cut), num_parallel_calls=tf.data.AUTOTUNE) if cut else found
+
+    return read
 
 
 def _tokenise(record: Tensors, tokenizer: text.Tokenizer, max_tokens: int | None) -> Tensors:
@@ -262,15 +280,11 @@ def _moved(shuffled: str, fields: Sequence[str], stored: StoredAudio) -> list[st
 
 
 def _shuffled_among(
-    dataset: tf.data.Dataset,
-    read: Callable[[Sequence[str]], tf.data.Dataset],
-    moved: Sequence[str],
-    num_utterances: int,
-    seed: int,
+    dataset: tf.data.Dataset, others: tf.data.Dataset, moved: Sequence[str], num_utterances: int, seed: int
 ) -> tf.data.Dataset:
     """Gives each record the moved fields of another one, the same in every epoch and process."""
     permute = functools.partial(_permute, moved=moved, seed=seed)
-    others = read(moved).ragged_batch(num_utterances).map(as_written(permute)).unbatch()
+    others = others.ragged_batch(num_utterances).map(as_written(permute)).unbatch()
     return tf.data.Dataset.zip(dataset, others).map(as_written(lambda record, other: record | other))
 
 

@@ -76,22 +76,24 @@ class StoredAudio:
         of_frames = [WAVEFORM] if self.recomputes else [records.STORED[name] for name in self.frame_names]
         return list(dict.fromkeys([*of_frames, *(name for name in self.names if name in (STATES, WAVEFORM))]))
 
-    def with_speaker_statistics(
-        self, read: Callable[[Sequence[str]], tf.data.Dataset], fields: Sequence[str]
-    ) -> tf.data.Dataset:
-        """Reads fields of records and adds, where speakers are enrolled, the statistics of each clip's others.
+    def reader(
+        self, read: Callable[[Sequence[str], tf.Tensor | None], tf.data.Dataset], fields: Sequence[str]
+    ) -> Callable[[tf.Tensor | None], tf.data.Dataset]:
+        """Makes what reads fields of records and adds, where speakers are enrolled, the statistics of a clip's others.
 
         They go with the clip, also where it is shuffled to another utterance later.
 
         Args:
-          read: From fields of `records.SCHEMA` to a dataset of records that hold them.
+          read: From fields of `records.SCHEMA` and the seed of the order of the shards, None for the usual one, to a
+            dataset of records that hold them.
           fields: Those that are wanted.
 
         Returns:
-          A dataset of records: field -> tensor; speaker_mean and speaker_std [num_columns] float32 where added.
+          From such a seed to a dataset of records: field -> tensor; speaker_mean and speaker_std [num_columns] float32
+          where added.
         """
         if not self.names or self.normalisation is None or self.normalisation.mode != "enrolled":
-            return read(fields)
+            return lambda seed: read(fields, seed)
         least = least_std(self.names, self.metadata.settings, self.metadata.encoder)
         leave_one_out = make_leave_one_out(speaker_sums(self.folder, self.names), self.normalisation, self.names, least)
 
@@ -100,9 +102,8 @@ class StoredAudio:
             speaker = leave_one_out(record["speaker"], *parts_of(record, self.names, self.metadata.settings))
             return {name: record[name] for name in fields} | dict(zip(_SPEAKER_FIELDS, speaker, strict=True))
 
-        stored = [records.STORED[name] for name in self.names]
-        dataset = read(list(dict.fromkeys([*fields, "speaker", *stored])))
-        return dataset.map(as_written(with_statistics), num_parallel_calls=tf.data.AUTOTUNE)
+        needed = list(dict.fromkeys([*fields, "speaker", *(records.STORED[name] for name in self.names)]))
+        return lambda seed: read(needed, seed).map(as_written(with_statistics), num_parallel_calls=tf.data.AUTOTUNE)
 
     def to_features(self, record: Tensors) -> Tensors:
         """Normalises the stored features of a record; of one whose waveform will change, keeps what that needs.

@@ -180,18 +180,20 @@ def test_parts_of_each_kind_come_out(tmp_path):
 
 
 @pytest.mark.slow
-def test_large_records_are_copies_under_other_names_and_stream(tmp_path):
-    from benchmarks import large_records
+def test_large_records_are_copies_under_other_names_and_train(tmp_path, monkeypatch):
+    from benchmarks import large_records, result_files
     from pipelines.records import read_index, read_metadata
 
+    monkeypatch.setattr(result_files, "FOLDER", tmp_path)
     once = read_metadata(large_records.grown_records(tmp_path, 3, 0.0))
     gigabytes = 1.5 * sum(shard["num_bytes"] for shard in once.shards.values()) / 1e9
-    flags = ["--speakers", "3", "--work", str(tmp_path), "--shuffle", "64"]
-    large_records.main([*flags, "--gigabytes", str(gigabytes)])
+    flags = ["--speakers", "3", "--work", str(tmp_path), "--shuffle-size", "64", "--gigabytes", str(gigabytes)]
+    large_records.main([*flags, "--", "--num-frames", "128"])
     result = json.loads((tmp_path / "large_records.json").read_text())
     assert result["clips"] == 180
-    assert result["shuffle"] == 64
-    assert result["memory_mib_most"] > 0
+    assert result["shuffle_size"] == "64"
+    assert result["memory_mib_most"] > max(100, result["memory_mib"][0])
+    assert np.isfinite(result["slope_mib_a_gigabyte"])
     index = read_index(large_records.grown_records(tmp_path, 3, gigabytes))
     assert index["utterance_id"].is_unique
     assert index["speaker"].nunique() == 6

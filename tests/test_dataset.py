@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from pipelines import audio, clips, records, text, video
+from pipelines import audio, clips, normalisation, records, text, video
 from pipelines.audio.speech_encoder import Encoder, EncoderSettings
 from pipelines.command import InputError
 from pipelines.corpora import goemotions, manifest
@@ -347,11 +347,14 @@ def test_training_crops_anywhere_and_anew_in_every_epoch(three_speaker_records, 
 
 
 @pytest.mark.parametrize("modalities", [["text"], ["audio"]])
-def test_training_shuffles_anew_in_every_epoch_and_the_same_for_the_same_seed(three_speaker_records, modalities):
+@pytest.mark.parametrize("options", [{}, {"cache": False, "shuffle_size": 7}], ids=["in memory", "from disk"])
+def test_training_shuffles_anew_in_every_epoch_and_the_same_for_the_same_seed(
+    three_speaker_records, modalities, options
+):
     def orders(seed, *epochs):
         dataset = make_dataset(
             three_speaker_records, SPEAKERS, modalities, training=True, with_metadata=True, seed=seed,
-            epochs=range(*epochs),
+            epochs=range(*epochs), **options,
         )  # fmt: skip
         order, num_epochs = order_of(dataset), len(range(*epochs))
         return [order[number * len(order) // num_epochs :][: len(order) // num_epochs] for number in range(num_epochs)]
@@ -363,6 +366,28 @@ def test_training_shuffles_anew_in_every_epoch_and_the_same_for_the_same_seed(th
     # What an epoch holds depends on its number alone, not on where reading began, nor on other random numbers.
     tf.random.set_seed(0)
     assert orders(0, 1, 3) == whole[1:]
+
+
+def test_without_a_cache_shards_come_in_another_order_in_every_epoch(three_speaker_records):
+    options = {"training": True, "with_metadata": True, "cache": False, "shuffle_size": 1}
+    order = order_of(make_dataset(three_speaker_records, SPEAKERS, ["audio"], epochs=range(12), **options))
+    speakers = [name.split("/")[-1].split("-")[-1] for name in order]
+    firsts = {tuple(speakers[start : start + 3]) for start in range(0, len(speakers), len(speakers) // 12)}
+    assert len(firsts) > 3
+    assert all(set(first) == set(SPEAKERS) for first in firsts)
+
+
+def test_enrolled_speakers_and_controls_do_not_depend_on_the_cache(three_speaker_records):
+    statistics = normalisation.fit(three_speaker_records, "enrolled", ["log_mel"], ["01"])
+    options = {"normalisation": statistics, "training": True, "with_metadata": True, "shuffled": "labels"}
+    held, streamed = (
+        examples_of(make_dataset(three_speaker_records, ["02", "03"], ["audio"], cache=cache, **options))
+        for cache in (True, False)
+    )
+    assert set(held) == set(streamed)
+    for name, (features, label, _) in held.items():
+        assert streamed[name][1] == label
+        np.testing.assert_array_equal(streamed[name][0]["log_mel"], features["log_mel"])
 
 
 def test_without_training_every_epoch_has_the_order_of_the_shards(three_speaker_records):
@@ -512,7 +537,7 @@ def test_a_small_buffer_shuffles_near_by_and_loses_nothing(three_speaker_records
         return order_of(make_dataset(three_speaker_records, SPEAKERS, ["audio"], with_metadata=True, **options))
 
     stored = order()
-    places = [stored.index(one) for one in order(training=True, shuffle_size=8, cache=False, batch_size=1)]
+    places = [stored.index(one) for one in order(training=True, shuffle_size=8, batch_size=1)]
     assert sorted(places) == list(range(len(stored)))
     assert places != sorted(places)
     # A clip comes early by as many places as the buffer holds, at most.

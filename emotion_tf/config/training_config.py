@@ -82,6 +82,13 @@ class TrainingConfig:
     )
     keep_epoch: str = _training("auto", "Keep the weights of the epoch with this.", choices=KEPT_EPOCHS)
     precision: str = _training("float32", "Compute the steps of training in these numbers.", choices=PRECISIONS)
+    shuffle_size: int | None = _training(
+        None,
+        "Hold N utterances in memory to shuffle them and read the records anew in each epoch, in another order of their"
+        " shards, so that memory does not grow with the records; all: read them once and hold all.",
+        at_least(1),
+        word="all",
+    )
     confusion_every: int = _training(
         10, "Draw the confusion matrix of the validation split every N epochs; 0: never.", at_least(0)
     )

@@ -241,6 +241,7 @@ def split_of(
         tokenizer=run.tokenizer(),
         normalisation=run.normalisation(),
         shuffled=shuffled_in_scoring(config.control),
+        cache=config.training.shuffle_size is None,
         seed=config.seed,
     )
 

@@ -70,6 +70,8 @@ def training_dataset(
         change_waveform=_change_waveform(training, metadata),
         normalisation=inputs.normalisation,
         tokenizer=inputs.tokenizer,
+        cache=training.shuffle_size is None,
+        shuffle_size=training.shuffle_size,
         seed=seed,
         epochs=range(first_epoch, _LAST_EPOCH),
     )

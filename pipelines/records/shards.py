@@ -110,11 +110,20 @@ def relabel_shard(path: Path, numbers: Mapping[int, int]) -> None:
             os.fsync(file.fileno())
 
 
-def paths_of(folder: Path, names: Iterable[str]) -> "tf.data.Dataset":
-    """Streams the paths of shards, for `TFRecordDataset`; one of a URL is fetched when its path is asked for."""
+def paths_of(folder: Path, names: Iterable[str], seed: "tf.Tensor | None" = None) -> "tf.data.Dataset":
+    """Streams the paths of shards, for `TFRecordDataset`; one of a URL is fetched when its path is asked for.
+
+    Args:
+      folder: The records.
+      names: Of the shards.
+      seed: [2], of the order in which they come; None: that of the names.
+    """
     import tensorflow as tf
 
-    paths = tf.data.Dataset.from_tensor_slices(tf.constant([str(folder / name) for name in names], tf.string))
+    named = tf.constant([str(folder / name) for name in names], tf.string)
+    if seed is not None:
+        named = tf.random.experimental.stateless_shuffle(named, seed)
+    paths = tf.data.Dataset.from_tensor_slices(named)
     if not url_of(folder):
         return paths
 
