@@ -1,5 +1,6 @@
-"""Memory of processes that were started, as Linux tells it."""
+"""Memory and processor time of processes that were started, as Linux tells them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,3 +24,12 @@ def resident_mib(number: int) -> float:
     except OSError:
         return 0.0
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def processor_seconds(number: int) -> float:
+    """Returns the processor time that a process has taken so far, without its children; 0 of one that ended."""
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

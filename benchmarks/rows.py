@@ -357,15 +357,29 @@ def formats(result: Result) -> Rows:
 def server(result: Result) -> Rows:
     """Draws a row a question that was put to the server."""
 
+    def shares(load: Result) -> str:
+        return ", ".join(f"{part} {one:.1f} ms" for part, one in load["processor_ms"].items() if one)
+
     def held(load: Result) -> str:
         return f"{load['rate']:.0f} requests/s, p50 {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms"
 
     over, streams, restart = (result[name] for name in ("overload", "streams", "restart"))
     statuses = ", ".join(f"{count:,} times {status}" for status, count in sorted(over["statuses"].items()))
+    spent = [
+        {"what": f"processor time of a request, {name}", "found": shares(result[key])}
+        for name, key in (("plain endpoint", "plain"), ("serve", "server"))
+        if "processor_ms" in result[key]
+    ]
+    litert = [
+        {"what": f"serve with `{name}`", "found": f"{held(one)}; {one['times_plain']:.2f} times the plain endpoint"}
+        for name, one in result.get("litert", {}).items()
+    ]
     return [
         {"what": "plain endpoint, highest rate that holds", "found": held(result["plain"])},
         {"what": "serve, highest rate that holds", "found": held(result["server"])},
         {"what": "serve, times the rate of the plain endpoint", "found": f"{result['times_plain']:.2f}"},
+        *litert,
+        *spent,
         {"what": f"twice that rate for {over['seconds']:.0f} s: statuses", "found": statuses},
         {"what": "memory meanwhile", "found": f"{over['mib_a_minute']:+.1f} MiB a minute"},
         {
@@ -444,7 +458,7 @@ def word_errors(result: Result) -> Rows:
         for model, found in models.items():
             row[f"{model}: word errors"] = _rate(found["groups"][group])
         table.append(row)
-    told = [("clips without words", "blank"), ("minutes", "minutes")]
+    told = [("clips without words", "blank"), ("processor time, minutes", "minutes")]
     return table + [
         {"clips": what} | {f"{model}: word errors": _told(found[key]) for model, found in models.items()}
         for what, key in told

@@ -1,9 +1,10 @@
 """Measures a server under load: `python -m benchmarks.server --model RUN --source DIR`.
 
-DIR holds `ravdess/` (default: what EMOTION_TF_REAL_DATA names). Starts `python -m emotion_tf.serve` and, before it,
-a plain FastAPI endpoint that decodes and calls the SavedModel clip by clip; this process asks both over loopback. For
-each, the rate of requests is raised until the 99th percentile of their time reaches 250 ms or one fails; the highest
-rate that held is then held for --seconds. After that the server gets twice its rate for --overload-seconds: every
+DIR holds `ravdess/` (default: what EMOTION_TF_REAL_DATA names). Starts a plain FastAPI endpoint that decodes and calls
+the SavedModel clip by clip, and behind it `python -m emotion_tf.serve`, with the SavedModel and with each LiteRT file
+that the export holds; this process asks each over loopback. The rate of requests is raised until the 99th percentile
+of their time reaches 250 ms or one fails; the highest rate that held is then held for --seconds. After that the server
+with the SavedModel gets twice its rate for --overload-seconds: every
 request must get an answer or its refusal, and the memory of all its processes is watched. Then --streams WebSocket
 clients speak at once, and at last it is killed under load and started again. Writes results/server.json beside this
 file.
@@ -27,9 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.memory import children_of, resident_mib
+from benchmarks.memory import children_of, processor_seconds, resident_mib
 from benchmarks.result_files import read_result, write_result
 from benchmarks.served import Server
+from emotion_tf.serving.loading import find_version
 from pipelines import audio
 from pipelines.command import InputError, run_command
 
@@ -39,6 +41,7 @@ BOUNDARY = "boundary-of-a-form"
 
 _START_RATE, _FACTOR = 4.0, 1.25
 _STREAM_SECONDS = 20.0
+_PARTS = ("server", "decoding", "client")
 _CHUNK_SECONDS = 0.1
 _LATE_SECONDS = 0.5
 
@@ -75,13 +78,20 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _rates(arguments: argparse.Namespace, bodies: Sequence[bytes]) -> dict[str, Any]:
-    """Finds the highest rates of the plain endpoint and of the server."""
+    """Finds the highest rates of the plain endpoint, of the server, and of the server with files of LiteRT."""
     result: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "load_average": round(os.getloadavg()[0], 1)}
     with Server(arguments.model, module="benchmarks.plain_server") as plain:
-        result["plain"] = _highest(plain.url, bodies, arguments.seconds)
+        result["plain"] = _highest(plain, bodies, arguments.seconds)
     with Server(arguments.model) as server:
-        result["server"] = _highest(server.url, bodies, arguments.seconds)
-    return result | {"times_plain": round(result["server"]["rate"] / result["plain"]["rate"], 2)}
+        result["server"] = _highest(server, bodies, arguments.seconds)
+    result["times_plain"] = round(result["server"]["rate"] / result["plain"]["rate"], 2)
+    result["litert"] = {}
+    for file in sorted((find_version(arguments.model) / "litert").glob("model*.tflite")):
+        with Server(file) as server:
+            found = _highest(server, bodies, arguments.seconds)
+        times = {"times_plain": round(found["rate"] / result["plain"]["rate"], 2)}
+        result["litert"][file.name] = found | times | {"seconds_to_ready": round(server.seconds_to_ready, 2)}
+    return result
 
 
 def _form(content: bytes) -> bytes:
@@ -153,16 +163,26 @@ async def _post(url: str, body: bytes) -> str:
         writer.close()
 
 
-def _highest(url: str, bodies: Sequence[bytes], seconds: float) -> dict[str, Any]:
+def _highest(server: Server, bodies: Sequence[bytes], seconds: float) -> dict[str, Any]:
     """Finds the highest rate that holds, and holds it; a rate that does not hold for so long is lowered."""
-    rate, tried = _START_RATE, 0.0
+    url, rate, tried = server.url, _START_RATE, 0.0
     asyncio.run(_load(url, bodies, _START_RATE, TRIAL_SECONDS / 2))  # Kernels are compiled.
     while asyncio.run(_load(url, bodies, rate, TRIAL_SECONDS)).holds:
         tried, rate = rate, rate * _FACTOR
     rate = tried or _START_RATE
+    before = _spent(server)
     while not (load := asyncio.run(_load(url, bodies, rate, seconds))).holds and rate > 0.5:
         rate /= _FACTOR**0.5
-    return load.facts(rate) | {"holds": load.holds}
+        before = _spent(server)
+    spent = 1000 * (_spent(server) - before) / sum(load.statuses.values())
+    facts = {"holds": load.holds, "memory_mib": round(_memory_mib(server))}
+    return load.facts(rate) | facts | {"processor_ms": dict(zip(_PARTS, np.round(spent, 1).tolist(), strict=True))}
+
+
+def _spent(server: Server) -> np.ndarray:
+    """Processor seconds so far of `_PARTS`: the process of the model, those that decode for it, and this one."""
+    number = server.process.pid
+    return np.array([processor_seconds(number), sum(map(processor_seconds, children_of(number))), time.process_time()])
 
 
 def _overload(server: Server, bodies: Sequence[bytes], rate: float, seconds: float) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Transcribes every recording with each of --models, as `pipelines.prepare --transcripts whisper` does, and compares with
 the script. Prints and writes results/word_errors.json beside this file: word error rates with 95 % intervals over
-actors, of all clips, by emotion and by intensity, and the minutes that the transcribing took. Transcripts are kept in
---transcript-cache, so a stopped command goes on; minutes are None where some of them were there before.
+actors, of all clips, by emotion and by intensity, and the processor time that the transcribing took, of all cores
+together. Transcripts are kept in --transcript-cache, so a stopped command goes on; of one that went on there is no
+time.
 """
 
 import argparse
@@ -45,13 +46,13 @@ def measure(corpus: Corpus, settings: WhisperSettings, folder: Path) -> dict[str
     """Transcribes a corpus and counts the errors.
 
     Returns:
-      `minutes`, None where transcripts were there before; `blank`, how many clips have no words; `groups`: "all",
-      emotions and intensities -> `rate`, `interval` over actors, `num_words`.
+      `minutes` of processor time, None where transcripts were there before; `blank`, how many clips have no words;
+      `groups`: "all", emotions and intensities -> `rate`, `interval` over actors, `num_words`.
     """
     is_new = not (folder / cache_name(settings.identity)).exists()
-    start = time.perf_counter()
+    start = time.process_time()
     filled = transcribed(corpus, settings, folder)
-    minutes = (time.perf_counter() - start) / 60
+    minutes = (time.process_time() - start) / 60
     pairs = [
         (one.transcript, other.transcript) for one, other in zip(corpus.utterances, filled.utterances, strict=True)
     ]

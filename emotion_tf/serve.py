@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.serving.loading import SAVED_MODEL, find_version
+from emotion_tf.serving.loading import FORMATS, find_model
 from emotion_tf.serving.predictor import Predictor
 from emotion_tf.serving.ray_cluster import Cluster, serve_until_signal
 from emotion_tf.serving.server_settings import DEFAULT_MODEL, ServerSettings
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     # Before models are loaded, which takes seconds.
     with bound_socket(arguments.host, arguments.port) as bound:
-        predictors = {name: Predictor(path, SAVED_MODEL) for name, path in models.items()}
+        predictors = {name: Predictor(path, settings.model_format) for name, path in models.items()}
         app = create_app(predictors, settings, _transcriber(arguments))
         _run(app, bound, arguments, settings)
 
@@ -65,7 +65,7 @@ def _serve_on_ray(arguments: argparse.Namespace, models: dict[str, Path], settin
     if arguments.whisper_model or arguments.language or arguments.device:
         raise InputError("--ray transcribes with whisper's usual model: leave the flags of transcription out.")
     for path in models.values():
-        find_version(path)
+        find_model(path, settings.model_format)
     tls = (str(arguments.tls_cert), str(arguments.tls_key)) if arguments.tls_cert else None
     cluster = Cluster(arguments.ray, arguments.replicas, host=arguments.host, port=arguments.port, tls=tls)
     serve_until_signal(models, settings, cluster)
@@ -141,12 +141,13 @@ def models_of(given: list[str]) -> dict[str, Path]:
 
 
 def settings_of(arguments: argparse.Namespace) -> ServerSettings:
-    """Makes the limits of the flags.
+    """Makes the settings of the flags.
 
     Raises:
       InputError: Limits that cannot work, or a file of tokens that cannot be read.
     """
     return ServerSettings(
+        model_format=arguments.format,
         max_bytes=arguments.max_mib * _MIB,
         max_seconds=arguments.max_seconds,
         max_timeline_seconds=arguments.max_timeline_seconds,
@@ -188,6 +189,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser("emotion_tf.serve", __doc__, "--model RUN [FLAG ...]")
     sentence = f"Serve the export of this run or folder; without a name it is called {DEFAULT_MODEL}; may be repeated."
     add_flag(parser, "--model", sentence, action="append", required=True, metavar="[NAME=]RUN")
+    sentence = (
+        "Answer with this format of the exports; litert needs no TensorFlow, but takes recordings and words alone."
+    )
+    add_flag(parser, "--format", sentence, choices=FORMATS, shown="what --model names, else savedmodel")
     add_flag(parser, "--host", "Listen at this address.", default="127.0.0.1", metavar="ADDRESS")
     add_flag(parser, "--port", "Listen at this port.", type=int, default=8501, metavar="N")
     add_flag(

@@ -44,6 +44,6 @@ def test_the_table_has_a_row_a_group_and_shows_what_is_not_known(corpus):
     right = [(SCRIPT, SCRIPT)] * 6
     groups = {name: rate(corpus, right, members) for name, members in groups_of(corpus).items()}
     table = rows.word_errors({"models": {"tiny": {"groups": groups, "blank": 0, "minutes": None}}})
-    assert [row["clips"] for row in table] == [*groups, "clips without words", "minutes"]
+    assert [row["clips"] for row in table] == [*groups, "clips without words", "processor time, minutes"]
     assert table[0]["tiny: word errors"] == "0.00% [0.00%, 0.00%]"
     assert table[-1]["tiny: word errors"] == "?"

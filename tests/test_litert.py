@@ -5,19 +5,24 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
+from test_app import wav
 from test_predictor import tone
 
 from emotion_tf.exporting import litert as converter
 from emotion_tf.exporting import portable
 from emotion_tf.predict import main
 from emotion_tf.serving import Predictor, litert
+from emotion_tf.serving.app import create_app
 from emotion_tf.serving.litert import LiteRT
 from emotion_tf.serving.loading import model_sha256
+from emotion_tf.serving.server_settings import ServerSettings
 from pipelines.command import InputError, run_command
 from pipelines.text import vocabulary_sha256
 
@@ -98,6 +103,32 @@ def test_threads_share_it(predictor, utterances):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for number, answer in enumerate(pool.map(ask, range(4 * len(expected)))):
             assert answer.probabilities == expected[number % len(expected)].probabilities
+
+
+def test_a_server_answers_with_it_and_stays_with_its_format(export, predictor, tmp_path, caplog):
+    folder = tmp_path / "export"
+    shutil.copytree(export, folder)
+    app = create_app({"default": Predictor(folder, "litert")}, ServerSettings(poll_seconds=0.05))
+    with TestClient(app) as client, caplog.at_level("INFO"):
+        found = client.post("/v1/classify", files={"file": wav(2.0)}, data={"transcript": "oh no"}).json()
+        expected = predictor.predict(wav(2.0), "oh no").probabilities
+        assert found["probabilities"] == pytest.approx(expected, abs=2e-6)
+        assert client.post("/v1/timeline", files={"file": wav(4.0)}).status_code == 200
+        with client.websocket_connect("/v1/stream") as socket:
+            socket.send_bytes(bytes(16000))
+            assert socket.receive_json()["end"] == 0.5
+        refused = client.post("/v1/models/default:predict", json={"instances": [{"transcript": "oh no"}]})
+        assert refused.status_code == 400
+        assert "has no signature serving_default" in refused.json()["error"]
+        # One version lacks this format, the next one has it.
+        shutil.copytree(folder / "1", folder / "2", ignore=shutil.ignore_patterns("litert"))
+        while "version refused" not in caplog.text:
+            time.sleep(0.05)
+        assert "holds no litert/model.tflite" in caplog.text
+        shutil.copytree(folder / "1", folder / "3")
+        while "version served" not in caplog.text:
+            time.sleep(0.05)
+        assert client.post("/v1/classify", files={"file": wav()}).status_code == 200
 
 
 @pytest.mark.parametrize("scale", [np.nan, 32768])

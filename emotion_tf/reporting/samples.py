@@ -16,6 +16,9 @@ from pipelines.dataset import make_dataset
 
 _NUM_SAMPLES = 8
 
+_NUM_SHUFFLED = 1000
+"""Utterances that they are drawn of, in shards that are drawn, too: a large split need not fit into memory."""
+
 
 def samples(config: Config, metadata: RunMetadata, inputs: RunInputs) -> Iterator[tuple[str, plots.Figure | None]]:
     """Yields a few validation clips as the model reads them.
@@ -42,6 +45,7 @@ def samples(config: Config, metadata: RunMetadata, inputs: RunInputs) -> Iterato
         normalisation=inputs.normalisation,
         with_metadata=True,
         cache=False,
+        shuffle_size=_NUM_SHUFFLED,
     )
     for features, label, about in dataset.take(_NUM_SAMPLES):
         words = " ".join(pieces[token] for token in features["token_ids"][0].numpy()[1:]).replace(" ##", "")

@@ -129,10 +129,9 @@ def _application(serve: Any, models: Mapping[str, Path], settings: ServerSetting
 
     def build() -> FastAPI:
         from emotion_tf.serving.app import create_app
-        from emotion_tf.serving.loading import SAVED_MODEL
         from emotion_tf.serving.predictor import Predictor
 
-        return create_app({name: Predictor(path, SAVED_MODEL) for name, path in paths.items()}, settings)
+        return create_app({name: Predictor(path, settings.model_format) for name, path in paths.items()}, settings)
 
     scaling = {
         "min_replicas": min(cluster.least_replicas, cluster.num_replicas),

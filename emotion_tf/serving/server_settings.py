@@ -1,4 +1,4 @@
-"""What a server allows: sizes, times and numbers, who may ask, and from which pages."""
+"""What answers in a server, and what it allows: sizes, times and numbers, who may ask, and from which pages."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ LEAST_TOKEN_LENGTH = 16
 
 @dataclasses.dataclass(frozen=True)
 class ServerSettings:
-    """Limits of a server.
+    """Settings of a server.
 
     Attributes:
+      model_format: Of the exports: "savedmodel" or "litert"; None: what their paths name, else the SavedModel.
       max_bytes: Of the body of a request; more is answered with 413.
       max_seconds: Of an utterance; more is answered with 413.
       max_timeline_seconds: Of a recording for a timeline; more is answered with 413.
@@ -52,6 +53,7 @@ class ServerSettings:
       InputError: Limits that cannot work, or a token that is easily guessed.
     """
 
+    model_format: str | None = None
     max_bytes: float = 32 * 2**20
     max_seconds: float = MAX_SECONDS
     max_timeline_seconds: float = 3600.0

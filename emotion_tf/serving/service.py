@@ -232,7 +232,8 @@ class Service:
 
     async def _loaded(self, name: str, folder: Path) -> Model:
         """Loads a version, and lets it answer once."""
-        model = self._served(name, await asyncio.to_thread(Predictor, folder))
+        predictor = await asyncio.to_thread(Predictor, folder, self.model(name).predictor.model_format)
+        model = self._served(name, predictor)
         try:
             await model.warm_up()
         except BaseException:
