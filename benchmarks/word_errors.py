@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     for model in arguments.models:
         settings = WhisperSettings(model)
         found = measure(corpus, settings, arguments.transcript_cache)
-        models = read_result("word_errors").get("models", {}) | {settings.name: found}
+        models = read_result("word_errors").get("models", {}) | {settings.name.removesuffix(".pt"): found}
         write_result("word_errors", {"num_clips": len(corpus.utterances), "models": models})
     print(markdown(word_errors(read_result("word_errors"))))
 
