@@ -21,6 +21,7 @@ from emotion_tf.config import (
 )
 from emotion_tf.config.training_config import AUGMENTATION, EARLY_FUSION, INPUTS, LOSS, TRAINING, TRANSFER
 from emotion_tf.late_rules import RULES
+from emotion_tf.runs.folder import Run
 from pipelines import folds, normalisation
 from pipelines.command import InputError
 from pipelines.parsers import Group, add_flag, add_setting, label_map, with_meanings
@@ -47,7 +48,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say what is trained, and on what."""
     group = parser.add_argument_group("task and data")
     add_flag(group, "--branch", "Train this branch, or a fusion of several.", required=True, choices=BRANCHES)
-    of_records = f"the only one under {RECORDS}"
+    of_records = f"those of --runs, or the only ones under {RECORDS}"
     sentence = (
         "Train on the records in this folder, or at this URL (s3://...), or on those of several corpora together."
     )
@@ -158,7 +159,16 @@ def _records(arguments: argparse.Namespace) -> Path:
     if maps:
         folder, name = next(iter(maps.items()))
         raise InputError(f"--label-map {folder}={name} is for several --records: prepare one with --label-map {name}.")
-    return folders[0] if folders else _only_records()
+    return folders[0] if folders else _records_of(arguments.runs or ()) or _only_records()
+
+
+def _records_of(runs: Iterable[Path]) -> Path | None:
+    """Finds the records that all of some runs, or folds of cross-validations, were trained on; None: there are none."""
+    found = set()
+    for run in runs:
+        fits = [one for one in map(Run, (run, *sorted(run.glob("fold-*")))) if one.config_path.exists()]
+        found |= {Path(one.config().records) for one in fits[:1]}
+    return found.pop() if len(found) == 1 else None
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:

@@ -67,6 +67,20 @@ def test_a_machine_that_does_not_reach_a_folder_says_so(noise_clips, tmp_path, m
     assert found == f"{missing} does not exist on {platform.node()}, and every machine must reach it under this path"
 
 
+def test_a_machine_that_may_not_write_says_so(noise_clips, tmp_path):
+    from pipelines import audio
+    from pipelines.corpora import ravdess
+    from pipelines.records import cluster_writer
+    from pipelines.records.preparation import Preparation
+
+    preparation = Preparation(ravdess.read(noise_clips), tmp_path / "records", audio.FrontEnd())
+    preparation.folder.mkdir()
+    name, shard = next(iter(preparation.shards.items()))
+    (preparation.folder / name).mkdir()
+    found = cluster_writer._write(preparation, name, shard, str(tmp_path))
+    assert found.startswith(f"{preparation.folder / name} could not be written on {platform.node()} (")
+
+
 @pytest.mark.slow
 def test_records_that_a_node_was_lost_over_are_those_of_one_machine(cluster, noise_clips, encoder_checkpoint, tmp_path):
     cluster, nodes = cluster

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +114,11 @@ def test_the_bare_command_goes_on_with_an_unfinished_run_and_passes_a_finished_o
 def test_without_records_a_sentence_names_make_fit(folder):
     with pytest.raises(InputError, match=r"no complete records under data/records: `make fit`"):
         main(["--branch", "audio"])
+
+
+def test_late_fusion_reads_the_records_of_its_runs(folder, trained, audio_run, text_run):
+    main(["--branch", "fusion", "--fusion", "late", "--runs", str(audio_run.folder), str(text_run.folder)])
+    assert Path(trained[0].config().records).resolve() == Path(audio_run.config().records).resolve()
 
 
 def test_of_several_records_one_must_be_chosen(with_records, three_speaker_records):

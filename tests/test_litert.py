@@ -131,6 +131,12 @@ def test_a_server_answers_with_it_and_stays_with_its_format(export, predictor, t
         assert client.post("/v1/classify", files={"file": wav()}).status_code == 200
 
 
+def test_a_batch_of_no_utterances_gets_a_sentence(predictor, saved_model):
+    for one in (predictor, saved_model):
+        with pytest.raises(InputError, match="a batch of no utterances has no answer"):
+            one.predict_batch(np.zeros((0, 16000), np.float32), [])
+
+
 @pytest.mark.parametrize("scale", [np.nan, 32768])
 def test_what_the_saved_model_refuses_is_refused_in_the_same_words(predictor, saved_model, scale):
     waveforms = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 9000)) * scale

@@ -124,8 +124,11 @@ class Predictor:
             deviations of zero, or None: the statistics of training stand in.
 
         Raises:
-          InputError: NaN or infinite values, or a waveform or frames with a peak above 2, which nothing divided.
+          InputError: No utterance, NaN or infinite values, or a waveform or frames with a peak above 2, which nothing
+            divided.
         """
+        if not len(waveforms):
+            raise InputError("a batch of no utterances has no answer: give it one at least.")
         given = {"waveforms": waveforms, "transcripts": transcripts, "contexts": contexts, "video_frames": video_frames}
         return self._model.predict(given | {"speaker_mean": speaker_mean, "speaker_std": speaker_std})
 

@@ -117,6 +117,8 @@ def _write(preparation: Preparation, name: str, shard: Sequence[Utterance], fold
             write_shard(preparation.folder / name, records, is_shared=True)
     except InputError as error:
         return str(error)
+    except OSError as error:
+        return f"{preparation.folder / name} could not be written on {platform.node()} ({error})"
     return counters
 
 
