@@ -23,7 +23,7 @@ from emotion_tf.evaluate import evaluate, report
 from emotion_tf.evaluation.counts import HEADLINES
 from emotion_tf.fit import fit
 from emotion_tf.flags import add_data_arguments, add_model_arguments, config_of
-from emotion_tf.runs.folder import Run, Scored
+from emotion_tf.runs.folder import Run, Scored, records_of
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise InputError(f"--{name} {getattr(arguments, name)} cannot work: give 1 or more.")
     crossval = Crossval(arguments.run)
+    arguments.records = arguments.records or records_of(arguments.runs or ())
     config = config_of(arguments)
     fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
     shared = arguments.processes or side_by_side()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from emotion_tf.config import Config
 from emotion_tf.flags import add_data_arguments, add_model_arguments, config_of
-from emotion_tf.runs.folder import ROOT, Run, next_free
+from emotion_tf.runs.folder import ROOT, Run, next_free, records_of
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import Checked, check, with_branches
 from emotion_tf.training.placement import Placement, add_placement_arguments, placement_of
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     arguments = make_parser().parse_args(argv)
     require("seed", [arguments.seed], SEEDS)
+    arguments.records = arguments.records or records_of(arguments.runs or ())
     config = with_branches(config_of(arguments))
     placement = placement_of(arguments)
     prefix = f"{Path(config.records).name}-{config.branch}"

@@ -21,7 +21,6 @@ from emotion_tf.config import (
 )
 from emotion_tf.config.training_config import AUGMENTATION, EARLY_FUSION, INPUTS, LOSS, TRAINING, TRANSFER
 from emotion_tf.late_rules import RULES
-from emotion_tf.runs.folder import Run
 from pipelines import folds, normalisation
 from pipelines.command import InputError
 from pipelines.parsers import Group, add_flag, add_setting, label_map, with_meanings
@@ -159,16 +158,7 @@ def _records(arguments: argparse.Namespace) -> Path:
     if maps:
         folder, name = next(iter(maps.items()))
         raise InputError(f"--label-map {folder}={name} is for several --records: prepare one with --label-map {name}.")
-    return folders[0] if folders else _records_of(arguments.runs or ()) or _only_records()
-
-
-def _records_of(runs: Iterable[Path]) -> Path | None:
-    """Finds the records that all of some runs, or folds of cross-validations, were trained on; None: there are none."""
-    found = set()
-    for run in runs:
-        fits = [one for one in map(Run, (run, *sorted(run.glob("fold-*")))) if one.config_path.exists()]
-        found |= {Path(one.config().records) for one in fits[:1]}
-    return found.pop() if len(found) == 1 else None
+    return folders[0] if folders else _only_records()
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:

@@ -139,7 +139,8 @@ def require(name: str, numbers: Iterable[float], bounds: Bounds, word: str = "")
     """
     for number in numbers:
         if number not in bounds:
-            wanted = f"{bounds}, or {word}" if word else str(bounds)
+            of = "of " * str(bounds).startswith("at least")
+            wanted = f"{of}{bounds}, or {word}" if word else f"{of}{bounds}"
             raise InputError(f"{flag_of(name)} {number} cannot work: give a number {wanted}.")
 
 

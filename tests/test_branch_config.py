@@ -61,7 +61,7 @@ def test_an_audio_branch_that_cannot_work_gets_a_sentence_with_its_flag(setting,
     [
         ({"channels": ()}, "--video-channels 0 cannot work: give a number of them from 1 to 5"),
         ({"channels": (8,) * 6}, "--video-channels 6 cannot work: give a number of them from 1 to 5"),
-        ({"channels": (8, 0)}, "--video-channels 0 cannot work: give a number at least 1"),
+        ({"channels": (8, 0)}, "--video-channels 0 cannot work: give a number of at least 1"),
         ({"dropout": -0.1}, "--video-dropout -0.1 cannot work: give a number from 0 to below 1"),
         ({"pooling": "max"}, "--video-pooling max cannot work: give one of mean, attention, gru"),
     ],

@@ -45,7 +45,7 @@ def test_rows_without_weights_weigh_the_same():
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ("--devices 0", "--devices 0 cannot work: give a number at least 1"),
+        ("--devices 0", "--devices 0 cannot work: give a number of at least 1"),
         ("--devices 40", "--batch-size 32 is less than an utterance a device"),
         (
             "--devices 17 --workers a:1,b:2 --worker-index 0 --run r",

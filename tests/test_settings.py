@@ -73,11 +73,11 @@ def test_defaults_are_within_their_bounds():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"count": 0}, "--x-count 0 cannot work: give a number at least 1."),
+        ({"count": 0}, "--x-count 0 cannot work: give a number of at least 1."),
         ({"share": 1.0}, "--x-share 1.0 cannot work: give a number from 0 to below 1."),
         ({"share": math.nan}, "--x-share nan cannot work: give a number from 0 to below 1."),
         ({"level": 101.0}, "--x-level 101.0 cannot work: give a number from 0 to 100, or off."),
-        ({"widths": (3, 0)}, "--x-widths 0 cannot work: give a number at least 1."),
+        ({"widths": (3, 0)}, "--x-widths 0 cannot work: give a number of at least 1."),
         ({"widths": ()}, "--x-widths 0 cannot work: give a number of them from 1 to 3."),
         ({"widths": (1,) * 4}, "--x-widths 4 cannot work: give a number of them from 1 to 3."),
         ({"kind": "c"}, "--x-kind c cannot work: give one of a, b."),
@@ -96,7 +96,7 @@ def test_what_a_setting_may_be_passes(values):
 
 def test_a_number_without_a_field_is_checked_alike():
     require("seed", [0, 5], at_least(0))
-    with pytest.raises(InputError, match=r"^--fold-seed -1 cannot work: give a number at least 0"):
+    with pytest.raises(InputError, match=r"^--fold-seed -1 cannot work: give a number of at least 0"):
         require("fold_seed", [0, -1], at_least(0))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -317,6 +317,15 @@ def _absolute(path: str) -> str:
 def _portable(path: str) -> str:
     """Names records of a URL by that, which other machines know, too."""
     return remote.url_of(Path(path)) or path
+
+
+def records_of(runs: Iterable[Path]) -> list[Path]:
+    """Names the records that runs, or the folds of cross-validations, were trained on; none where they differ."""
+    found = set()
+    for folder in runs:
+        fits = [one for one in map(Run, (folder, *sorted(folder.glob("fold-*")))) if one.config_path.exists()]
+        found |= {Path(one.config().records) for one in fits[:1]}
+    return list(found) if len(found) == 1 else []
 
 
 def next_free(prefix: str, config: Config) -> Path:
