@@ -418,6 +418,25 @@ def large_records(result: Result) -> Rows:
     ]
 
 
+def fit_parts(result: Result) -> Rows:
+    """Draws a row a part of a training, a column a precision; then its steps beside products of matrices."""
+    trainings = result["trainings"]
+    table = [
+        {"part": part} | {f"{name}: s": f"{found['seconds'][part]:.1f}" for name, found in trainings.items()}
+        for part in next(iter(trainings.values()))["seconds"]
+    ]
+    told = {
+        "a step, median, ms": "step_ms",
+        "operations of a clip, millions": "million_operations_a_clip",
+        "operations a second of a step, thousand millions": "step_gflops",
+        "of a product of matrices": "matrix_gflops",
+    }
+    return table + [
+        {"part": what} | {f"{name}: s": f"{found[key]:,.0f}" for name, found in trainings.items()}
+        for what, key in told.items()
+    ]
+
+
 def starts(result: Result) -> Rows:
     """Draws a row a format that `predict` takes, of each model."""
     names = {"savedmodel": "SavedModel", "litert": "LiteRT"}

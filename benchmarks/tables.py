@@ -269,6 +269,16 @@ SECTIONS: Mapping[str, Section] = {
         " Starts of processes are subtracted.",
         ("python -m benchmarks.folder --model saved_models/synthetic-audio",),
     ),
+    "fit_parts": Section(
+        "Where the time of a training goes",
+        rows.fit_parts,
+        ("fit_parts",),
+        "The CNN on RAVDESS, lj5 fold 0: 795 clips, 5 epochs; operations counted as multiplications and additions.",
+        (
+            "python -m benchmarks.fit_parts --records data/records/ravdess -- --folds lj5",
+            "python -m benchmarks.fit_parts --records data/records/ravdess -- --folds lj5 --precision bfloat16",
+        ),
+    ),
     "large_records": Section(
         "Records larger than memory",
         rows.large_records,

@@ -198,3 +198,20 @@ def test_large_records_are_copies_under_other_names_and_train(tmp_path, monkeypa
     assert index["utterance_id"].is_unique
     assert index["speaker"].nunique() == 6
     assert index["audio_sha256"].is_unique
+
+
+def test_the_parts_of_a_training_are_told(three_speaker_records, tmp_path, monkeypatch):
+    from benchmarks import fit_parts, result_files, rows
+
+    monkeypatch.setattr(result_files, "FOLDER", tmp_path)
+    flags = ["--audio-channels", "4", "4", "--num-frames", "64", "--batch-size", "8"]
+    fit_parts.main(["--records", str(three_speaker_records), "--epochs", "2", "--", *flags])
+    result = json.loads((tmp_path / "fit_parts.json").read_text())
+    [(precision, found)] = result["trainings"].items()
+    assert precision == "float32"
+    assert all(seconds >= 0 for seconds in found["seconds"].values())
+    assert found["seconds"]["steps"] > 0
+    assert 0 < found["step_gflops"] < found["matrix_gflops"]
+    # Two convolutions of 3 x 3 over 64 frames of 64 bands at least, forwards and backwards, of 4 channels.
+    assert found["million_operations_a_clip"] >= 3 * 2 * 9 * 64 * 64 * 4 / 1e6
+    assert [row["part"] for row in rows.fit_parts(result)][:8] == list(found["seconds"])
