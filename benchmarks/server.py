@@ -39,7 +39,7 @@ LONGEST_P99 = 0.25
 TRIAL_SECONDS = 8.0
 BOUNDARY = "boundary-of-a-form"
 
-_START_RATE, _FACTOR = 4.0, 1.25
+_START_RATE, _FACTOR = 16.0, 1.25
 _STREAM_SECONDS = 20.0
 _PARTS = ("server", "decoding", "client")
 _CHUNK_SECONDS = 0.1
