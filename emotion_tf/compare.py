@@ -35,6 +35,7 @@ _LATEX = {mark: f"\\{mark}" for mark in "&%$#_{}"} | {
     "^": r"\textasciicircum{}",
     "<": "$<$",
     ">": "$>$",
+    "|": "$|$",
 }
 
 
@@ -115,6 +116,8 @@ def latex(compared: dict[str, Any]) -> str:
 
 def _latex_table(rows: list[tuple[str, ...]], caption: str) -> str:
     lines = [f"{' & '.join(_escaped(cell, _LATEX) for cell in row)} \\\\" for row in rows]
+    # A bracket or star at the start of a row would be read as an argument of the row's end above.
+    lines = [f"{{}}{line}" if line.startswith(("[", "*")) else line for line in lines]
     head = ["\\begin{table}", "\\centering", f"\\caption{{{_escaped(caption, _LATEX)}.}}"]
     columns = f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
     rules = ["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"]
