@@ -35,6 +35,7 @@ _LATEX = {mark: f"\\{mark}" for mark in "&%$#_{}"} | {
     "^": r"\textasciicircum{}",
     "<": "$<$",
     ">": "$>$",
+    "|": "$|$",
 }
 
 
@@ -115,7 +116,11 @@ def latex(compared: dict[str, Any]) -> str:
 
 def _latex_table(rows: list[tuple[str, ...]], caption: str) -> str:
     lines = [f"{' & '.join(_escaped(cell, _LATEX) for cell in row)} \\\\" for row in rows]
-    head = ["\\begin{table}", "\\centering", f"\\caption{{{_escaped(caption, _LATEX)}.}}"]
+    # A bracket or star at the start of a row would be read as an argument of the row's end above.
+    lines = [f"{{}}{line}" if line.startswith(("[", "*")) else line for line in lines]
+    # At the size of text nine columns are wider than it.
+    small = ["\\footnotesize", "\\setlength{\\tabcolsep}{2pt}"]
+    head = ["\\begin{table}", "\\centering", *small, f"\\caption{{{_escaped(caption, _LATEX)}.}}"]
     columns = f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
     rules = ["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"]
     return "\n".join([*head, columns, *rules, "\\end{tabular}", "\\end{table}"])

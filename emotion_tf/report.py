@@ -58,7 +58,7 @@ def write(folders: list[Path], output: Path, *, has_audio: bool = True, explains
     from emotion_tf.reporting.subjects import read_subjects
 
     subjects = read_subjects(folders)
-    import_tensorflow()
+    import_tensorflow(with_keras=False)
     from emotion_tf.reporting import docx, html, pictures
     from emotion_tf.reporting.content import gather
 

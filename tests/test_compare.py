@@ -130,6 +130,15 @@ def test_tables_of_markdown_have_one_width_and_latex_closes_what_it_opens(make, 
     assert {line.count(" & ") + 1 for line in rows} == set(widths)
 
 
+def test_no_name_is_an_argument_of_the_end_of_a_row_of_latex(make, capsys):
+    runs = [str(make(name, random_hits(6, rate=rate))) for name, rate in (("[one]", 0.9), ("*other|", 0.4))]
+    main([*runs, "--format", "latex"])
+    found = capsys.readouterr().out
+    assert "\n{}[one] & " in found
+    assert "\n{}*other$|$ & " in found
+    assert not re.search(r"\\\\\s*[\[*]", found)
+
+
 def test_without_an_interval_cells_of_csv_are_empty(make, capsys):
     runs = [str(make(name, random_hits(2, rate=rate))) for name, rate in (("one", 0.9), ("other", 0.4))]
     main([*runs, "--format", "csv"])

@@ -59,6 +59,18 @@ def test_a_steep_function_gets_as_many_points_as_it_needs():
     assert cells["x"].sum() == pytest.approx(difference, rel=0.01)
 
 
+def test_points_are_the_midpoints_of_equal_steps_and_none_is_taken_twice():
+    taken = []
+
+    def recorded(x):
+        taken.extend(x.numpy().ravel())
+        return tf.reduce_sum(tf.sigmoid(300 * (x - 0.517)), axis=(1, 2))
+
+    _, _, num_steps = integrate(gradients_of(recorded), {"x": tf.ones((1, 1, 1))}, ["x"], 0)
+    assert num_steps > 32
+    np.testing.assert_allclose(sorted(taken[2:]), (np.arange(num_steps) + 0.5) / num_steps, atol=1e-6)
+
+
 @pytest.fixture(scope="module")
 def planted(three_speakers):
     """Synthetic clips of four emotions: a burst of 3 kHz tells happy and angry, a word happy and calm from the rest."""

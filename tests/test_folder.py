@@ -226,7 +226,7 @@ def test_json_of_another_kind_gets_a_sentence(started, name, content):
 
 
 @pytest.mark.parametrize(
-    ("content", "what"), [(None, "is not a file"), (b"", "has no column"), (b"\xff", "is not UTF-8")]
+    ("content", "what"), [(None, "is missing: train again"), (b"", "has no column"), (b"\xff", "is not UTF-8")]
 )
 def test_missing_or_corrupt_predictions_get_a_sentence(started, content, what):
     if content is not None:

@@ -8,8 +8,10 @@ import shutil
 import pytest
 import yaml
 
-from emotion_tf.exporting.model_card import _yaml, model_card
+from emotion_tf.exporting.model_card import _CORPORA, _license, _yaml, model_card
 from emotion_tf.runs.folder import Run
+from pipelines.corpora import ravdess
+from pipelines.corpora.file_names import CORPORA
 from pipelines.files import write_json
 
 
@@ -33,8 +35,8 @@ def copied(early_run, early_export, tmp_path):
 
 def test_the_front_matter_says_licence_language_task_and_scores(card, early_run):
     found = front_matter(card)
-    assert (found["license"], found["license_name"]) == ("other", "none-needed-generated")
-    assert (found["language"], found["pipeline_tag"]) == ("en", "audio-classification")
+    assert (found["license"], found["license_name"]) == ("other", "none-needed")
+    assert (found["language"], found["pipeline_tag"]) == (["en"], "audio-classification")
     assert found["tags"] == ["emotion-recognition", "audio", "text", "synthetic"]
     [model] = found["model-index"]
     [result] = model["results"]
@@ -76,18 +78,66 @@ def test_a_test_split_that_was_not_read_is_said_and_one_that_was_has_its_scores(
     assert splits == ["test", "validation"]
 
 
+def with_licence(run, licence, records, to):
+    """Lets a run be of a copy of records with another licence."""
+    shutil.copytree(records, to)
+    stored = json.loads((to / "metadata.json").read_text())
+    write_json(to / "metadata.json", stored | {"licence": licence})
+    write_json(run.config_path, json.loads(dataclasses.replace(run.config(), records=str(to)).to_json()))
+
+
 def test_the_licence_of_ravdess_is_that_of_the_card(copied, three_speaker_records, tmp_path):
     run, metadata = copied
-    records = tmp_path / "records"
-    shutil.copytree(three_speaker_records, records)
-    stored = json.loads((records / "metadata.json").read_text())
-    write_json(records / "metadata.json", stored | {"licence": "CC BY-NC-SA 4.0, doi 10.1371/journal.pone.0196391"})
-    write_json(run.config_path, json.loads(dataclasses.replace(run.config(), records=str(records)).to_json()))
-    card = model_card(run, metadata | {"corpus": "ravdess"})
-    assert front_matter(card)["license"] == "cc-by-nc-sa-4.0"
-    assert "acted speech" in card
-    shutil.rmtree(records)
+    with_licence(run, ravdess.LICENCE, three_speaker_records, tmp_path / "records")
+    for name in (ravdess.NAME, ravdess.SONG, ravdess.WITH_SONG):
+        card = model_card(run, metadata | {"corpus": name})
+        assert front_matter(card)["license"] == "cc-by-nc-sa-4.0"
+        assert front_matter(card)["language"] == ["en"]
+        assert "professional actors of one accent" in card
+    shutil.rmtree(tmp_path / "records")
     assert front_matter(model_card(run, metadata))["license_name"] == "unknown"
+
+
+@pytest.mark.parametrize("corpus", CORPORA.values(), ids=lambda corpus: corpus.name)
+def test_of_each_corpus_the_card_knows_the_language_and_the_licence_that_the_hub_has(corpus):
+    assert corpus.name in _CORPORA
+    assert _license([corpus.name], corpus.licence) in (
+        {"license": "odbl"},
+        {"license": "cc-by-nc-nd-4.0"},
+        {"license": "other", "license_name": "not-stated-by-the-makers"},
+        {"license": "other", "license_name": "for-research"},
+    )
+
+
+def test_of_several_corpora_no_single_licence_is_named_and_the_limits_of_each(copied, three_speaker_records, tmp_path):
+    run, metadata = copied
+    licence = f"{ravdess.NAME}: {ravdess.LICENCE}; EMO-DB: {CORPORA['emodb'].licence}"
+    with_licence(run, licence, three_speaker_records, tmp_path / "records")
+    card = model_card(run, metadata | {"corpus": f"{ravdess.NAME} + EMO-DB"})
+    assert front_matter(card)["license"] == "other"
+    assert front_matter(card)["language"] == ["de", "en"]
+    assert f"licence: {licence}." in card
+    assert "professional actors of one accent" in card
+    assert "ten actors act each emotion on ten sentences, in German" in card
+
+
+def test_marks_are_said_with_what_they_mean(card):
+    assert "- `synthetic`: the corpus is made by a program" in card
+
+
+def test_the_call_of_the_card_runs_in_its_folder(card, early_export, three_speakers, tmp_path, monkeypatch, capsys):
+    version = tmp_path / "1"
+    shutil.copytree(early_export / "1", version)
+    shutil.copy(three_speakers.utterances[0].audio, version / "clip.wav")
+    monkeypatch.chdir(version)
+    exec(card.partition("```python\n")[2].partition("```")[0], {})
+    assert capsys.readouterr().out.split()[0] in three_speakers.emotions
+
+
+def test_inputs_of_the_card_are_those_of_the_signature(card, early_export):
+    interface = json.loads((early_export / "1" / "metadata.json").read_text())["interface"]
+    listed = re.findall(r"^- `(\w+)` \[", card, re.MULTILINE)
+    assert listed == list(interface["serving_default"]["inputs"])
 
 
 def test_a_control_is_called_one(copied):

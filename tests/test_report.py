@@ -192,6 +192,18 @@ def test_pictures_have_alternative_text(page, document):
     assert all(len(shape.get("descr", "")) > 20 for shape in shapes)
 
 
+def test_a_page_of_the_document_may_end_behind_each_row_of_pictures_and_each_matrix(document):
+    keeps = "boolean(.//w:keepNext)"
+    assert not any(row.xpath(keeps) for row in document.element.xpath("//w:tbl//w:tr[.//w:drawing]"))
+    assert not any(row.xpath(keeps) for row in document.element.xpath("//w:tbl/w:tr[last()]"))
+
+
+def test_no_line_of_a_command_ends_within_a_flag(page):
+    words = page.xpath("//pre/code/span")
+    assert " ".join(word.text_content() for word in words).split() == page.xpath("//pre")[0].text_content().split()
+    assert "--branch" in {word.text_content() for word in words}
+
+
 def test_text_of_pictures_is_text(page):
     words = [text.text_content().strip() for text in page.xpath("//svg//text")]
     assert {"epoch", "chance", "log_mel [num_frames, 64]"} <= set(words)

@@ -7,36 +7,60 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emotion_tf.evaluation.counts import TITLES, UAR
 from emotion_tf.reporting.wording import format_count, format_interval
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
 from pipelines.command import InputError
+from pipelines.corpora import ravdess
 from pipelines.files import read_json
 from pipelines.records import read_metadata
 
 NAME = "MODEL_CARD.md"
 
-_LICENCES = {"CC BY-NC-SA": "cc-by-nc-sa-4.0", "Apache-2.0": "apache-2.0", "GPL-3.0": "gpl-3.0"}
-"""Words of the licence of a corpus -> the licence of its derivatives on the Hub; the first found is the strictest."""
-
-_ENGLISH = ("ravdess", "goemotions", "meld", "synthetic")
-"""Corpora of which the language is known."""
+_LICENCES = {
+    "CC BY-NC-ND 4.0": "cc-by-nc-nd-4.0",
+    "CC BY-NC-SA 4.0": "cc-by-nc-sa-4.0",
+    "Open Database License 1.0": "odbl",
+    "Apache-2.0": "apache-2.0",
+    "GPL-3.0": "gpl-3.0",
+}
+"""Words with which the licence of a corpus begins -> its identifier on the Hub."""
 
 _TASKS = {"audio": "audio-classification", "text": "text-classification", "video": "video-classification"}
 
-_SPEECH = {
-    "ravdess": (
-        "It was trained on acted speech: professional actors of one accent (North American English) speak two sentences"
-        " (Livingstone & Russo 2018, https://doi.org/10.1371/journal.pone.0196391). How people sound who do not act,"
-        " and say what they mean, was not measured."
-    ),
-    "synthetic": "It was trained on generated sounds and sentences. It knows nothing of people.",
-    "goemotions": "It was trained on comments of Reddit, written and in English; speech was not measured.",
-    "meld": "It was trained on the lines of one television series, acted and in English.",
+_NOT_ACTING = " How people sound who do not act, and say what they mean, was not measured."
+
+
+class _Known(NamedTuple):
+    """What is known of a corpus: the language of its words, and what a model that learnt from it did not hear."""
+
+    language: str
+    limits: str
+
+
+_RAVDESS = _Known(
+    "en",
+    "professional actors of one accent (North American English) act each emotion on two sentences (Livingstone & Russo"
+    f" 2018, https://doi.org/10.1371/journal.pone.0196391).{_NOT_ACTING}",
+)
+
+_CORPORA: Mapping[str, _Known] = {
+    **dict.fromkeys((ravdess.NAME, ravdess.SONG, ravdess.WITH_SONG), _RAVDESS),
+    "CREMA-D": _Known("en", f"actors act each emotion on twelve sentences, in English.{_NOT_ACTING}"),
+    "TESS": _Known("en", f"two actresses act each emotion on one English sentence with a changing word.{_NOT_ACTING}"),
+    "EMO-DB": _Known("de", f"ten actors act each emotion on ten sentences, in German.{_NOT_ACTING}"),
+    "SAVEE": _Known("en", f"four men act each emotion on sentences of British English.{_NOT_ACTING}"),
+    "IEMOCAP": _Known("en", f"ten actors act dialogues, some of them improvised, in English.{_NOT_ACTING}"),
+    "MELD": _Known("en", "lines of one television series, acted and in English."),
+    "GoEmotions": _Known("en", "comments of Reddit, written and in English; speech was not measured."),
+    "synthetic": _Known("en", "sounds and sentences are made by a program; the model knows nothing of people."),
 }
+"""Name of a corpus, as records have it -> what is known of it."""
+
+_UNKNOWN = "how its recordings came about is known to those who made them, not here."
 
 
 def model_card(run: Run, metadata: Mapping[str, Any]) -> str:
@@ -52,6 +76,7 @@ def model_card(run: Run, metadata: Mapping[str, Any]) -> str:
     scores, licence = run.scores(), _licence(run)
     sections = {
         f"# {metadata['run']}": _summary(metadata, scores),
+        "## Model": _model(run, metadata),
         "## Intended use": _intended_use(),
         "## How to use": _how_to_use(metadata),
         "## Data": _data(run, metadata, licence),
@@ -72,18 +97,30 @@ def _licence(run: Run) -> str:
         return ""
 
 
-def _corpus(metadata: Mapping[str, Any]) -> str:
-    """Names the corpus of an export in one word: RAVDESS speech is ravdess."""
-    return metadata["corpus"].lower().partition(" ")[0]
+def _corpora(metadata: Mapping[str, Any]) -> list[str]:
+    """Names the corpora of an export: records of several name them all."""
+    return metadata["corpus"].split(" + ")
+
+
+def _license(corpora: Sequence[str], licence: str) -> dict[str, str]:
+    """Says the licence as the Hub has it; corpora of several licences, and of others than it knows, have another one.
+
+    Args:
+      corpora: Their names.
+      licence: As the records say it; of several corpora as "NAME: LICENCE; NAME: LICENCE".
+    """
+    if len(corpora) > 1:
+        return {"license": "other", "license_name": "of-each-corpus"}
+    identifier = next((found for words, found in _LICENCES.items() if licence.startswith(words)), None)
+    return {"license": identifier} if identifier else {"license": "other", "license_name": _slug(licence)}
 
 
 def _front_matter(metadata: Mapping[str, Any], scores: Mapping[str, Any], licence: str) -> dict[str, Any]:
-    identifier = next((found for words, found in _LICENCES.items() if words in licence), None)
-    modalities = metadata["modalities"]
-    named = {"license": identifier} if identifier else {"license": "other", "license_name": _slug(licence)}
+    corpora, modalities = _corpora(metadata), metadata["modalities"]
+    languages = sorted({_CORPORA[name].language for name in corpora if name in _CORPORA})
     return {
-        **named,
-        **({"language": "en"} if _corpus(metadata) in _ENGLISH else {}),
+        **_license(corpora, licence),
+        **({"language": languages} if languages else {}),
         "library_name": "keras",
         "pipeline_tag": _TASKS[modalities[0]],
         "tags": ["emotion-recognition", *modalities, *metadata["marks"]],
@@ -93,7 +130,8 @@ def _front_matter(metadata: Mapping[str, Any], scores: Mapping[str, Any], licenc
 
 
 def _slug(words: str) -> str:
-    return re.sub("[^a-z0-9]+", "-", words.lower()).strip("-") or "unknown"
+    """Makes a name of the first words of a licence, those before a bracket, comma or colon."""
+    return re.sub("[^a-z0-9]+", "-", re.split("[(,;:]", words.lower())[0]).strip("-") or "unknown"
 
 
 def _results(metadata: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -127,13 +165,34 @@ def _yaml(value: Any, indent: str = "") -> str:
 
 
 def _summary(metadata: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    from emotion_tf.reporting.about import meaning_of
+
     kind = "some of" if metadata["is_multi_label"] else "one of"
-    marks = f" Its scores carry {', '.join(f'`{mark}`' for mark in scores['marks'])}." if scores["marks"] else ""
+    marks = "".join(f"\n- `{mark}`: {meaning_of(mark)}" for mark in scores["marks"])
+    marks = f"\n\nIts scores carry:\n{marks}" if marks else ""
     return (
         f"From {' and '.join(metadata['modalities'])} to calibrated probabilities of {kind}"
         f" {len(metadata['emotions'])} emotions: {', '.join(metadata['emotions'])}. Made by"
         f" `python -m emotion_tf.export`.{marks}"
     )
+
+
+def _model(run: Run, metadata: Mapping[str, Any]) -> str:
+    """Lists the parts of the model, as far as the run has drawn them, and what it was trained with."""
+    lines = []
+    if run.graph_path.exists():
+        columns = read_json(run.graph_path, AGAIN, {"columns": list})["columns"]
+        lines += [f"- **{title}**: {', '.join(about)}" for column in columns for title, about, _ in column]
+    if found := metadata["encoder"]:
+        lines.append(f"- It reads states of the encoder {found['kind']} {found['model']}, trained on other data.")
+    if preset := metadata["tokenizer"]["preset"]:
+        lines.append(f"- Its text branch began with the preset {preset}, trained on other data.")
+    for modality, source in run.config().inits.items():
+        lines.append(f"- Its {modality} branch began with that of the run {Path(source).name}.")
+    if run.training_path.exists():
+        versions = read_json(run.training_path, AGAIN, {"versions": dict})["versions"]
+        lines.append(f"- Trained with {', '.join(f'{name} {number}' for name, number in versions.items())}.")
+    return "\n".join(lines) or "Nothing is known of it but its numbers."
 
 
 def _intended_use() -> str:
@@ -150,17 +209,24 @@ def _intended_use() -> str:
 def _how_to_use(metadata: Mapping[str, Any]) -> str:
     said = ', transcript="Kids are talking by the door"' if "text" in metadata["modalities"] else ""
     file = "clip.mp4" if "video" in metadata["modalities"] else "clip.wav"
-    lines = ", and `context` [batch] string, the lines before, one a line" if metadata["context"] else ""
     first = "None" if not {"audio", "video"} & set(metadata["modalities"]) else f'"{file}"'
     return (
         "```python\nfrom emotion_tf.serving import Predictor\n\n"
-        'predictor = Predictor("the folder of this card")\n'
+        'predictor = Predictor(".")  # The folder of this card.\n'
         f"prediction = predictor.predict({first}{said})\n"
         "print(prediction.emotion, prediction.probabilities)\n```\n\n"
-        "The SavedModel also serves alone (`import tensorflow_text` first): its signature `serving_default` takes"
-        f" `waveform` [batch, num_samples] float32 in [-1, 1) at {metadata['sample_rate']} Hz and `transcript` [batch]"
-        f" string{lines}. Signatures: {', '.join(f'`{name}`' for name in metadata['signatures'])}; metadata.json beside"
-        " this card describes them."
+        "The SavedModel also serves alone (`import tensorflow_text` first). Its signature `serving_default` takes:\n\n"
+        f"{_inputs(metadata)}\n\n"
+        f"Signatures: {', '.join(f'`{name}`' for name in metadata['signatures'])}; metadata.json beside this card"
+        " describes them."
+    )
+
+
+def _inputs(metadata: Mapping[str, Any]) -> str:
+    """Lists the inputs of `serving_default`, as metadata.json says them."""
+    return "\n".join(
+        f"- `{name}` [{', '.join(map(str, found['shape']))}] {found['dtype']}: {found['unit']}; {found['meaning']}"
+        for name, found in metadata["interface"]["serving_default"]["inputs"].items()
     )
 
 
@@ -223,8 +289,8 @@ def _table(found: Mapping[str, Any], name: str, headline: str) -> str:
     """Draws the scores of a split with their intervals, those without a modality, and its emotions."""
     unit = found["unit"]
     rows = [
-        f"| {name}: {found['num_utterances']} utterances | score | 95 % over {unit}s | chance |",
-        "| --- " * 4 + "|",
+        f"| {name}: {found['num_utterances']} utterances | score | 95 % over {unit}s | chance | majority class |",
+        "| --- " * 5 + "|",
     ]
     shown = dict.fromkeys((headline, "accuracy", "macro_f1", "weighted_f1", "micro_f1"))
     for score in (score for score in shown if score in found):
@@ -239,8 +305,9 @@ def _table(found: Mapping[str, Any], name: str, headline: str) -> str:
 
 def _row(title: str, found: Mapping[str, Any], score: str, unit: str) -> str:
     interval = format_interval(found[f"{score}_interval"], unit, scale=1, digits=3)
-    chance = found["chance"].get(score)
-    return f"| {title} | {found[score]:.3f} | {interval} | {'' if chance is None else f'{chance:.3f}'} |"
+    guesses = [found[what].get(score) for what in ("chance", "majority")]
+    cells = ("-" if value is None else f"{value:.3f}" for value in guesses)
+    return f"| {title} | {found[score]:.3f} | {interval} | {' | '.join(cells)} |"
 
 
 def _controls(run: Run, scores: Mapping[str, Any]) -> str:
@@ -256,26 +323,19 @@ def _controls(run: Run, scores: Mapping[str, Any]) -> str:
 
 
 def _limits(run: Run, metadata: Mapping[str, Any]) -> str:
-    found, fold = run.metadata(), run.metadata().fold
-    num_speakers = len(fold.train) if fold.by == "speaker" else 0
+    num_speakers = len(read_json(run.audit_path, AGAIN, {"splits": dict})["splits"]["train"].get("speakers", []))
     speakers = (
-        f"In training it met {format_count(num_speakers, 'speaker')}" if num_speakers else "Its speakers are not known"
+        f"It was trained on {format_count(num_speakers, 'speaker')}" if num_speakers else "Its speakers are not known"
     )
-    lines = [
-        _SPEECH.get(
-            metadata["corpus"].lower(), "How its recordings came about is known to those who made them, not here."
-        ),
+    lines = [f"Corpus {name}: {_CORPORA[name].limits if name in _CORPORA else _UNKNOWN}" for name in _corpora(metadata)]
+    lines += [
         f"It knows {len(metadata['emotions'])} labels and no other, and gives each input some of them. It gives no"
         " arousal and no valence: such heads are not there yet.",
         f"{speakers}. Scores by age, accent, language, illness, microphone and room were not measured unless a table"
-        " above says so; no speaker outside of the corpus was in training.",
+        " above says so.",
     ]
-    if {"audio"} & set(metadata["modalities"]):
+    if "audio" in metadata["modalities"]:
         lines.append(
             f"Its recordings are of up to {metadata['longest_seconds']:g} s of speech after silent ends are cut."
-        )
-    if found.encoder:
-        lines.append(
-            f"It holds the encoder of {found.encoder['kind']} {found.encoder['model']}, trained on other data."
         )
     return "\n".join(f"- {line}" for line in lines)

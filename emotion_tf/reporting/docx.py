@@ -87,7 +87,10 @@ def _side_by_side(document: Written, narrow: Sequence[Picture]) -> None:
 
 
 def _in_pairs(document: Written, fills: Sequence[Callable[[_Cell], None]]) -> None:
-    """Fills cells that stand in pairs, without lines between them."""
+    """Fills cells that stand in pairs, without lines between them.
+
+    No page ends within a row, and one may end behind each: in cells nothing is kept with what follows.
+    """
     if not fills:
         return
     table = document.add_table(-(-len(fills) // 2), 2)
@@ -122,8 +125,11 @@ def _(block: Items, document: Written) -> None:
 
 @_block.register
 def _(block: Code, document: Written) -> None:
+    """Writes each command as a paragraph that begins further left than the lines it goes on in."""
     for line in block.text.splitlines():
-        run = document.add_paragraph().add_run(line)
+        paragraph = document.add_paragraph()
+        paragraph.paragraph_format.left_indent, paragraph.paragraph_format.first_line_indent = Cm(0.8), Cm(-0.8)
+        run = paragraph.add_run(line)
         run.font.name, run.font.size = "Courier New", Pt(8)
 
 
@@ -160,21 +166,23 @@ def _set_widths(table: Any, rows: Sequence[Sequence[str]]) -> None:
 def _fill(row: Any, texts: Sequence[str], *, keeps_next: bool) -> None:
     for cell, text in zip(row.cells, texts, strict=True):
         paragraph = cell.paragraphs[0]
-        paragraph.paragraph_format.keep_with_next = keeps_next
+        if keeps_next:
+            paragraph.paragraph_format.keep_with_next = True
         paragraph.add_run(text).font.size = Pt(8 if len(texts) < 8 else 7)
     row._tr.get_or_add_trPr().append(OxmlElement("w:cantSplit"))
 
 
 @_block.register
 def _(block: Picture, document: Written) -> None:
-    _add_picture(document.add_paragraph(), block, _WIDTH)
+    paragraph = document.add_paragraph()
+    paragraph.paragraph_format.keep_with_next = True
+    _add_picture(paragraph, block, _WIDTH)
     _caption(document, block.caption)
 
 
 def _add_picture(paragraph: Paragraph, picture: Picture, width: float, height: float | None = None) -> None:
-    """Adds a picture with its alternative text; it stays with the paragraph below."""
+    """Adds a picture with its alternative text."""
     image = picture.figure if isinstance(picture.figure, bytes) else pictures.png(picture.figure)
-    paragraph.paragraph_format.keep_with_next = True
     shape = paragraph.add_run().add_picture(io.BytesIO(image), Inches(width), Inches(height) if height else None)
     if shape.height > (most := Inches(_MOST_HEIGHT)):
         shape.width, shape.height = Emu(int(shape.width * most / shape.height)), most
@@ -183,7 +191,8 @@ def _add_picture(paragraph: Paragraph, picture: Picture, width: float, height: f
 
 def _caption(place: Written | _Cell, text: str, *, keeps_next: bool = False) -> None:
     paragraph = place.add_paragraph()
-    paragraph.paragraph_format.keep_with_next = keeps_next
+    if keeps_next:
+        paragraph.paragraph_format.keep_with_next = True
     run = paragraph.add_run(text)
     run.italic, run.font.size = True, Pt(9)
 
@@ -207,8 +216,10 @@ def _matrix(document: Written, emotions: Sequence[str], counts: np.ndarray) -> N
     """Writes counts [num_emotions, num_emotions], each cell darker by its share of the row."""
     table = document.add_table(1 + len(emotions), 1 + len(emotions))
     rows = [("", *emotions), *((name, *map(str, row)) for name, row in zip(emotions, counts.tolist(), strict=True))]
-    for row, cells in zip(table.rows, rows, strict=True):
-        _fill(row, cells, keeps_next=row is not rows[-1])
+    for number, (row, cells) in enumerate(zip(table.rows, rows, strict=True)):
+        _fill(row, cells, keeps_next=number < len(emotions))
+        for cell in row.cells:
+            cell.paragraphs[0].paragraph_format.space_after = Pt(2)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     for row, of_row in zip(table.rows[1:], shares, strict=True):
         for cell, share in zip(row.cells[1:], of_row, strict=True):
@@ -231,7 +242,6 @@ def _(block: Clips, document: Written) -> None:
 
 def _fill_with_clip(cell: _Cell, clip: Clip) -> None:
     cell.paragraphs[0].add_run(clip.title).bold = True
-    cell.paragraphs[0].paragraph_format.keep_with_next = True
     if clip.picture:
         _add_picture(cell.add_paragraph(), clip.picture, _HALF, _HALF / 2.4)
         cell.add_paragraph().add_run(clip.picture.caption).font.size = Pt(8)

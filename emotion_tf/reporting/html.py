@@ -84,7 +84,10 @@ def _(block: Items, numbers: Iterator[int]) -> str:
 
 @_block.register
 def _(block: Code, numbers: Iterator[int]) -> str:
-    return f'<pre tabindex="0" role="region" aria-label="commands"><code>{escape(block.text)}</code></pre>'
+    """Writes commands, each of which begins further left than the lines it goes on in; no line ends within a flag."""
+    lines = [" ".join(f"<span>{escape(word)}</span>" for word in line.split(" ")) for line in block.text.splitlines()]
+    code = "".join(f"<code>{line}\n</code>" for line in lines)
+    return f'<pre tabindex="0" role="region" aria-label="commands">{code}</pre>'
 
 
 @_block.register
@@ -220,6 +223,7 @@ svg,img{max-width:100%;height:auto}img{background:#fff}.diagram ol{display:none}
 .clips img{width:100%;aspect-ratio:2.4;object-fit:fill}.clips small{display:block;line-height:1.3}
 .clips ul{margin:0;padding:0;list-style:none;font-size:.85rem}audio{width:100%;margin-top:.4rem}
 pre{overflow-x:auto;background:var(--soft);padding:.8rem;border-radius:.4rem;white-space:pre-wrap}
+pre code{display:block;padding-left:2rem;text-indent:-2rem}pre span{display:inline-block;max-width:100%;text-indent:0}
 @media screen and (max-width:44rem){.plain{font-size:.8rem}.plain th,.plain td{padding:.2rem .25rem}
 .wide,.wide tbody,.wide tr,.wide th,.wide td{display:block;padding:.1rem 0;border:0}.wide thead{display:none}
 .wide tr{border-bottom:1px solid var(--line);padding:.5rem 0}.wide td::before{content:attr(data-head) ": "}
@@ -230,7 +234,7 @@ pre{overflow-x:auto;background:var(--soft);padding:.8rem;border-radius:.4rem;whi
 :root{color-scheme:light;--ground:#fff;--ink:#000;--soft:#f1f4f8;--line:#bbb;--link:#000;--cell:38 98 172;
 --warn:#fff;--warn-ink:#000}body{max-width:none;padding:0;font-size:10pt}nav,audio,.slider{display:none}
 .marks{border:2px solid #000}.scrolls{overflow:visible}table{font-size:8pt}
-figure,.clips>li,tr{break-inside:avoid}h2,h3{break-after:avoid}
+figure,.clips>li,tr{break-inside:avoid}h2,h3,.caption{break-after:avoid}
 .confusion td{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 

@@ -56,7 +56,10 @@ class Scored:
         """Reads predictions.csv, or the predictions without a modality."""
         from emotion_tf.runs.predictions import read_predictions
 
-        return read_predictions(self.without_path(without) if without else self.predictions_path)
+        path = self.without_path(without) if without else self.predictions_path
+        if not path.exists():
+            raise InputError(f"{path} is missing: {AGAIN}.")
+        return read_predictions(path)
 
     def write_predictions(self, predictions: "pd.DataFrame", without: str = "") -> None:
         """Writes predictions.csv, or the predictions without a modality."""
