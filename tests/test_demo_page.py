@@ -122,6 +122,8 @@ def test_silence_gets_no_emotion(open_page, loud_export):
     app = upload(open_page(loud_export), "silence.wav", wav(np.zeros(16000)))
     assert "nothing here that this model reads" in app.warning[0].value
     assert "### " not in words(app)
+    assert "class=most" not in bars(app)
+    assert not any("nothing that this model reads" in one.value for one in app.caption), "said once more"
 
 
 def test_a_clip_longer_than_five_seconds_gets_a_timeline(open_page, loud_export):

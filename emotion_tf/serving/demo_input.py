@@ -19,9 +19,10 @@ EXAMPLE_SPEAKER = 11
 
 WHISPER_MODELS = ("tiny.en", "base.en", "base", "small")
 
+RECORDED_SAMPLE_RATE = 48000
+"""Of the recorder, in Hz: what most microphones have. The model's own rate is made of it here, as of every file."""
+
 _MICROPHONE, _FILE, _EXAMPLE = "Microphone", "File", "Example"
-_SAMPLE_RATE = 48000
-"""Of the recorder: what most microphones have. The model's own rate is made of it here, as of every file."""
 
 
 class Request(NamedTuple):
@@ -65,7 +66,7 @@ def _take_upload() -> Upload | None:
     options = [_MICROPHONE, _FILE, _EXAMPLE]
     source = st.segmented_control("Take the clip from", options, default=_MICROPHONE, required=True, key="source")
     if source == _MICROPHONE:
-        recorded = st.audio_input("Record yourself", sample_rate=_SAMPLE_RATE, key="recorded")
+        recorded = st.audio_input("Record yourself", sample_rate=RECORDED_SAMPLE_RATE, key="recorded")
         return None if recorded is None else Upload("recording.wav", recorded.getvalue())
     if source == _FILE:
         kinds = sorted(suffix.lstrip(".") for suffix in AUDIO_SUFFIXES | VIDEO_SUFFIXES)

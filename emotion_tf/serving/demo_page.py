@@ -6,6 +6,7 @@ It asks `Predictor` and nothing else.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from emotion_tf.colours import COLOURS
 from emotion_tf.serving import demo_figures
 from emotion_tf.serving.demo_components import register
 from emotion_tf.serving.demo_models import Export, LoadedModel, find_exports
-from emotion_tf.serving.demo_recording import show_recording
+from emotion_tf.serving.demo_recording import show_recording, warm_up
 from emotion_tf.serving.demo_server import LiveServer
 from pipelines.command import InputError
 
@@ -81,8 +82,10 @@ def _leave_own_folder() -> None:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _load(export: Export) -> LoadedModel:
-    """Loads a model for all sessions."""
-    return LoadedModel(export)
+    """Loads a model for all sessions; the page is drawn while the rest is made ready."""
+    model = LoadedModel(export)
+    threading.Thread(target=warm_up, args=(model,), daemon=True).start()
+    return model
 
 
 @st.cache_resource(
