@@ -64,17 +64,20 @@ def warm_up(model: LoadedModel) -> None:
         _sound(clip.waveform, model.predictor.front_end)
 
 
-def show_recording(models: Sequence[LoadedModel], least: float) -> None:
+def show_recording(models: Sequence[LoadedModel], least: float, whisper: str | None = None) -> None:
     """Takes a clip and shows all that is said of it.
 
     Args:
       models: One, or two to compare.
       least: Below this probability an answer is called not sure.
+      whisper: The model of whisper that is offered first.
     """
-    request = take_request(has_words=any("text" in model.export.modalities for model in models))
+    has_words = any("text" in model.export.modalities for model in models)
+    request = take_request(has_words=has_words, whisper=whisper)
     upload = request.upload
     if upload is None and not request.transcript.strip():
-        st.info("Record yourself, choose a file, or take an example.", icon=":material/info:")
+        words = " Or write what is said." if has_words else ""
+        st.info(f"Record yourself, choose a file, or take an example.{words}", icon=":material/info:")
         return
     settings = [model.predictor.video for model in models]
     try:
