@@ -75,12 +75,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _cut(path: Path, folder: Path) -> Path:
-    """Writes the first seconds of a recording, at its own rate, as a wav file."""
+    """Writes the first seconds of a recording, its first channel at its own rate, as a wav file."""
     import soundfile
 
-    samples, sample_rate = soundfile.read(path)
+    samples, sample_rate = soundfile.read(path, always_2d=True)
     cut = folder / f"{path.stem}.wav"
-    soundfile.write(cut, np.resize(samples, round(CLIP_SECONDS * sample_rate)), sample_rate)
+    soundfile.write(cut, np.resize(samples[:, 0], round(CLIP_SECONDS * sample_rate)), sample_rate)
     return cut
 
 

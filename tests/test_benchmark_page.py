@@ -8,9 +8,9 @@ from benchmarks import page
 
 def test_clips_last_three_seconds_at_their_own_rate(tmp_path):
     for name, seconds in (("short", 1), ("long", 4)):
-        soundfile.write(tmp_path / f"{name}.flac", np.zeros(seconds * 44100), 44100)
+        soundfile.write(tmp_path / f"{name}.flac", np.zeros((seconds * 44100, 2)), 44100)
         info = soundfile.info(page._cut(tmp_path / f"{name}.flac", tmp_path))
-        assert (info.format, info.samplerate, info.duration) == ("WAV", 44100, 3.0)
+        assert (info.format, info.channels, info.samplerate, info.duration) == ("WAV", 1, 44100, 3.0)
 
 
 def test_gaps_are_those_between_answers():
