@@ -393,15 +393,17 @@ def page(result: Result) -> Rows:
     """Draws a row a question that was put to the page."""
 
     def taken(name: str, what: str) -> str:
-        return _seconds([one[what] for one in result[name]])
+        first, *others = (one[what] for one in result[name])
+        return f"first {first:.2f} s, then {_seconds(others)}"
 
     def grown(name: str, unit: str) -> str:
         values = live[name]
-        return f"{values[1]:,g} behind the first minute, {values[-1]:,g} at the end, most {max(values):,g}{unit}"
+        return f"{values[1]:,g}{unit} after the first minute, {values[-1]:,g}{unit} at the end"
 
     live = result["live"]
     gaps = f"median {live['median_gap']:.2f} s, p99 {live['p99_gap']:.2f} s, longest {live['longest_gap']:.2f} s"
     found = {
+        "load average before it began": f"{result['load_average']:.1f}",
         "from the start of the command to controls that work": _seconds(result["starts"]),
         "upload of 3 s, to bars": taken("upload", "bars"),
         "clip of the gallery, to bars": taken("gallery", "bars"),
