@@ -126,6 +126,7 @@ def test_words_alone_are_answered_and_change_the_answer(open_page, loud_export):
     app = open_page(loud_export)
     app = checked(app.text_input[0].set_value("A sentence of some words").run())
     assert "### calm" in words(app)
+    assert max(column.weight for column in app.columns) <= 0.5, "pictures would be larger than the screen"
 
 
 def test_an_example_brings_its_sentence(open_page, loud_export):

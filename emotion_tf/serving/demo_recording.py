@@ -124,7 +124,8 @@ def _clip(upload: Upload | None, settings: VideoSettings | None) -> Clip:
 def _show_clip(upload: Upload | None, clip: Clip, models: Sequence[LoadedModel]) -> list[Any]:
     """Shows the clip, and returns where the answer of each model goes."""
     if upload is None or not len(clip.waveform):
-        return list(st.columns(len(models)))
+        # A picture over the whole width of a large screen would be larger than that.
+        return list(st.columns(2, gap="large")[: len(models)])
     if len(models) == 1:
         left, right = st.columns(2, gap="large")
         places = [right]
