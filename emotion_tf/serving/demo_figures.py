@@ -20,7 +20,7 @@ from pipelines.audio import SAMPLE_RATE
 
 STYLE = """
 [data-testid="stMainBlockContainer"] { padding-top: 3rem; }
-[data-testid="stAudioInput"] > div { height: auto; min-height: 4.25rem; }
+[data-testid="stAudioInput"] > div { height: auto; min-height: 4.25rem; padding-block: 0.4rem; }
 [data-testid="stCaptionContainer"] { color: inherit !important; opacity: 0.9; }
 .etf-bars { width: 100%; border-collapse: collapse; font-size: 0.95rem; margin: 0 0 0.5rem; }
 .etf-bars th, .etf-bars td { padding: 0.15rem 0.4rem 0.15rem 0; border: 0; text-align: left; font-weight: 400; }
