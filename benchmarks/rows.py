@@ -1,6 +1,7 @@
 """Results to rows and tables in Markdown, a function a table."""
 
 import re
+import statistics
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -435,6 +436,40 @@ def fit_parts(result: Result) -> Rows:
         {"part": what} | {f"{name}: s": f"{found[key]:,.0f}" for name, found in trainings.items()}
         for what, key in told.items()
     ]
+
+
+def page(result: Result) -> Rows:
+    """Draws a row a question that was put to the page."""
+
+    def taken(name: str, what: str) -> str:
+        first, *others = (one[what] for one in result[name])
+        return f"first {first:.2f} s, then {_seconds(others)}"
+
+    def grown(name: str, unit: str) -> str:
+        values = live[name]
+        return f"{values[1]:,g}{unit} after the first minute, {values[-1]:,g}{unit} at the end"
+
+    live = result["live"]
+    gaps = f"median {live['median_gap']:.2f} s, p99 {live['p99_gap']:.2f} s, longest {live['longest_gap']:.2f} s"
+    found = {
+        "load average before it began": f"{result['load_average']:.1f}",
+        "from the start of the command to controls that work": _seconds(result["starts"]),
+        "upload of 3 s, to bars": taken("upload", "bars"),
+        "clip of the gallery, to bars": taken("gallery", "bars"),
+        "upload of 3 s, to the picture of what the answer rests on": taken("upload", "picture"),
+        f"live for {live['seconds'] / 60:g} minutes, {live['answers']:,} answers: how far apart": gaps,
+        "JavaScript heap meanwhile": grown("heap_mib", " MiB"),
+        "DOM nodes meanwhile": grown("nodes", ""),
+        "memory of the tab in Chromium": grown("tab_mib", " MiB"),
+        "memory of Streamlit": grown("page_mib", " MiB"),
+        "memory of the server of the live tab": grown("server_mib", " MiB"),
+    }
+    return [{"what": what, "found": value} for what, value in found.items()]
+
+
+def _seconds(values: Iterable[float]) -> str:
+    times = list(values)
+    return f"median {statistics.median(times):.2f} s, slowest {max(times):.2f} s of {len(times)}"
 
 
 def starts(result: Result) -> Rows:

@@ -24,7 +24,8 @@ class Server:
     Args:
       model: A run, or an export folder.
       flags: Further ones of the command.
-      module: Which is started; answers at /readyz.
+      module: Which is started.
+      ready: Where it answers once it is ready.
 
     Attributes:
       url: Its address.
@@ -32,11 +33,11 @@ class Server:
       seconds_to_ready: From its start to its first readiness.
     """
 
-    def __init__(self, model: Path, *flags: str, module: str = "emotion_tf.serve"):
+    def __init__(self, model: Path, *flags: str, module: str = "emotion_tf.serve", ready: str = "readyz"):
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             port = one.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        self.url, self._ready = f"http://127.0.0.1:{port}", ready
         self._command = [sys.executable, "-m", module, "--model", str(model), "--port", str(port), *flags]
         self.process: Any = None
         self.seconds_to_ready = 0.0
@@ -79,7 +80,7 @@ class Server:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
+            with urllib.request.urlopen(f"{self.url}/{self._ready}", timeout=5):
                 return True
         except OSError:
             return False

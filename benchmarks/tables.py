@@ -261,6 +261,14 @@ SECTIONS: Mapping[str, Section] = {
         "To the server of an early fusion, over loopback.",
         ("python -m benchmarks.server_fuzz --model RUN",),
     ),
+    "page": Section(
+        "The page to speak into",
+        rows.page,
+        ("page",),
+        "An exported CNN on the page of `python -m emotion_tf.demo`, in headless Chromium on the same two cores. Clips"
+        " of RAVDESS, cut to 3 s at 48 kHz; one of them comes out of the microphone in a loop.",
+        ("python -m benchmarks.page --model RUN --source data",),
+    ),
     "folder": Section(
         "A folder of recordings",
         rows.folder,

@@ -44,9 +44,10 @@ def main(argv: list[str] | None = None) -> None:
       InputError: Whatever the user can mend.
     """
     arguments = make_parser().parse_args(argv)
-    for name in ("streamlit", "fastapi", "uvicorn"):
+    for name in ("streamlit", "fastapi", "uvicorn", *(["whisper"] if arguments.whisper_model else [])):
         if importlib.util.find_spec(name) is None:
-            raise InputError(f"the page needs {name}: python -m pip install 'emotion_tf[demo]'.")
+            extra = "demo,whisper" if name == "whisper" else "demo"
+            raise InputError(f"the page needs {name}: python -m pip install 'emotion_tf[{extra}]'.")
     if arguments.model is not None:
         read_metadata(find_version(arguments.model))
     _stop_on_taken(arguments.port)
@@ -55,9 +56,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def command(arguments: argparse.Namespace) -> list[str]:
-    """Makes the command line of Streamlit."""
+    """Makes the command line of Streamlit, and behind a -- that of the page."""
     run = [sys.executable, "-m", "streamlit", "run", str(PAGE), f"--server.port={arguments.port}", *OPTIONS, "--"]
-    return run if arguments.model is None else [*run, str(arguments.model.resolve())]
+    if arguments.whisper_model:
+        run += ["--whisper-model", arguments.whisper_model]
+    return run if arguments.model is None else [*run, "--model", str(arguments.model.resolve())]
 
 
 def _stop_on_taken(port: int) -> None:
@@ -81,6 +84,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser("emotion_tf.demo", __doc__, "[--model RUN] [--port 8502]")
     sentence = "Show the export of this run, this export folder or this version folder first."
     add_flag(parser, "--model", sentence, type=Path, metavar="RUN", shown="the first of saved_models")
+    sentence = "Offer this model of whisper first: tiny, base, small.en, ..., or a checkpoint file."
+    add_flag(parser, "--whisper-model", sentence, metavar="NAME", shown="tiny.en")
     add_flag(parser, "--port", "Listen at this port of this machine.", type=int, default=8502, metavar="N")
     return parser
 

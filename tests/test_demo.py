@@ -39,7 +39,17 @@ def test_it_becomes_streamlit_on_this_machine_alone(started, free_port, capsys):
 def test_a_model_is_handed_on_by_its_whole_path(started, free_port, loud_export, monkeypatch):
     monkeypatch.chdir(loud_export.parent)
     demo.main(["--port", str(free_port), "--model", loud_export.name])
-    assert started[0][-1] == str(loud_export.resolve())
+    assert started[0][-2:] == ["--model", str(loud_export.resolve())]
+
+
+def test_a_model_of_whisper_is_handed_on_where_there_is_whisper(started, free_port, monkeypatch):
+    is_there = True
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "whisper" or is_there or None)
+    demo.main(["--port", str(free_port), "--whisper-model", "base"])
+    assert started[0][-2:] == ["--whisper-model", "base"]
+    is_there = False
+    with pytest.raises(InputError, match=r"emotion_tf\[demo,whisper\]"):
+        demo.main(["--port", str(free_port), "--whisper-model", "base"])
 
 
 def test_a_folder_without_an_export_is_refused(started, free_port, tmp_path):

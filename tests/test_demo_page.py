@@ -1,8 +1,12 @@
 """Tests of the page without a browser: what is shown of what is given, and that it survives odd situations."""
 
+import importlib.util
 import io
+import json
 import shutil
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,19 +16,20 @@ pytest.importorskip("streamlit")
 
 from streamlit.testing.v1 import AppTest
 
-from emotion_tf.serving import Predictor
+from emotion_tf.serving import Predictor, demo_page, demo_recording
 from emotion_tf.serving.demo_page import USUAL_LEAST
+from pipelines.command import InputError
 
 TIMEOUT = 120
 
 
-def page(root, chosen):
+def page(root, chosen, whisper):
     """What AppTest runs: a script of its own, without this module around it."""
     from pathlib import Path
 
     from emotion_tf.serving import demo_page
 
-    demo_page.main(Path(root), Path(chosen) if chosen else None)
+    demo_page.main(Path(root), Path(chosen) if chosen else None, whisper)
 
 
 @pytest.fixture
@@ -33,8 +38,8 @@ def open_page(tmp_path, monkeypatch):
     # Streamlit puts its page into the place of __main__ and leaves it there: processes of later tests would run it.
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
-    def start(export=None, root=tmp_path / "none"):
-        kwargs = {"root": str(root), "chosen": str(export) if export else None}
+    def start(export=None, root=tmp_path / "none", whisper=None):
+        kwargs = {"root": str(root), "chosen": str(export) if export else None, "whisper": whisper}
         return checked(AppTest.from_function(page, kwargs=kwargs, default_timeout=TIMEOUT).run())
 
     return start
@@ -73,9 +78,29 @@ def test_without_a_model_it_says_how_to_make_one(open_page):
     assert "make demo" in error.value
 
 
+def test_it_is_made_ready_for_a_first_clip_which_may_fail(open_page, loud_export, monkeypatch):
+    read, threads = [], []
+
+    def refuse(content, *_, **__):
+        read.append(soundfile.info(io.BytesIO(content)).samplerate)
+        threads.append(threading.current_thread())
+        raise InputError("no memory")
+
+    monkeypatch.setattr(demo_recording, "read_upload", refuse)
+    demo_page._load.clear()
+    open_page(loud_export)
+    for _ in range(100):
+        if read:
+            break
+        time.sleep(0.1)
+    assert read == [48000]
+    assert threads[0] is not threading.main_thread()
+
+
 def test_it_waits_for_a_clip_and_answers_as_predict_does(open_page, loud_export):
     app = open_page(loud_export)
     assert "Record yourself" in app.info[0].value
+    assert "write what is said" in app.info[0].value, "the model reads words"
     content = wav(noise())
     app = upload(app, "a.wav", content)
     expected = Predictor(loud_export).predict(content)
@@ -101,6 +126,7 @@ def test_words_alone_are_answered_and_change_the_answer(open_page, loud_export):
     app = open_page(loud_export)
     app = checked(app.text_input[0].set_value("A sentence of some words").run())
     assert "### calm" in words(app)
+    assert max(column.weight for column in app.columns) <= 0.5, "pictures would be larger than the screen"
 
 
 def test_an_example_brings_its_sentence(open_page, loud_export):
@@ -122,6 +148,8 @@ def test_silence_gets_no_emotion(open_page, loud_export):
     app = upload(open_page(loud_export), "silence.wav", wav(np.zeros(16000)))
     assert "nothing here that this model reads" in app.warning[0].value
     assert "### " not in words(app)
+    assert "class=most" not in bars(app)
+    assert not any("nothing that this model reads" in one.value for one in app.caption), "said once more"
 
 
 def test_a_clip_longer_than_five_seconds_gets_a_timeline(open_page, loud_export):
@@ -135,6 +163,27 @@ def test_what_is_longer_than_an_utterance_gets_a_timeline_alone(open_page, loud_
     assert "longer than 30 s" in app.info[0].value
     assert "Timeline" in [one.value for one in app.subheader]
     assert "### " not in words(app)
+
+
+def test_a_model_of_whisper_comes_first_and_may_be_a_file(open_page, loud_export, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    given = tmp_path / "own.pt"
+    given.touch()
+    app = upload(open_page(loud_export, whisper=str(given)), "a.wav", wav(noise()))
+    app = checked(app.toggle(key="transcribe").set_value(True).run())
+    assert app.selectbox(key="whisper").options[:2] == ["own.pt", "tiny.en"]
+    assert app.error[0].value.startswith("whisper own.pt cannot be used")
+
+
+def test_exports_of_one_name_are_told_apart(open_page, loud_export, tmp_path):
+    for name in "ab":
+        folder = tmp_path / "saved" / name
+        shutil.copytree(loud_export, folder)
+        for path in folder.rglob("metadata.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"run": "one"}))
+    titles = open_page(root=tmp_path / "saved").selectbox(key="model").options
+    assert len(set(titles)) == 2
+    assert all(title.startswith("one (") for title in titles)
 
 
 def test_two_models_answer_side_by_side(open_page, loud_export, tmp_path):

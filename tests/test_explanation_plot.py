@@ -56,6 +56,22 @@ def test_contributions_of_nearly_nothing_look_so(explanation):
     assert modalities.get_xlim()[1] >= 1
 
 
+def test_a_single_modality_is_a_bar_and_no_square(explanation):
+    bare = Explanation(explanation.prediction, "sad", None, None, (), explanation.modalities[:1])
+    axes = draw(bare).axes[-1]
+    low, high = axes.get_ylim()
+    assert axes.patches[0].get_height() < 0.3 * (low - high)
+
+
+@pytest.mark.parametrize("ground", ["white", "black"])
+def test_silence_has_the_colour_of_the_ground(explanation, ground):
+    import matplotlib as mpl
+
+    with mpl.rc_context({"axes.facecolor": ground}):
+        sound = draw(explanation).axes[2].images[0]
+    assert sound.cmap(0.0)[:3] == pytest.approx(mpl.colors.to_rgb(ground))
+
+
 def test_lines_take_the_colour_of_the_axes_and_titles_fit_the_width(explanation):
     import matplotlib as mpl
 

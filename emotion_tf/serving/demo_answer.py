@@ -110,13 +110,13 @@ def best_of(probabilities: Mapping[str, float]) -> tuple[str, float]:
     return emotion, probabilities[emotion]
 
 
-def wav_of(waveform: np.ndarray) -> bytes:
-    """Packs [num_samples] int16 at 16 kHz as a wav file, which every browser plays."""
+def wav_of(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> bytes:
+    """Packs [num_samples] int16 as a wav file, which every browser plays."""
     packed = io.BytesIO()
     with wave.open(packed, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
+        file.setframerate(sample_rate)
         file.writeframes(waveform.astype("<i2").tobytes())
     return packed.getvalue()
 

@@ -19,6 +19,8 @@ from emotion_tf.serving.timeline import POINTS_PER_SECOND, Timeline
 from pipelines.audio import SAMPLE_RATE
 
 STYLE = """
+[data-testid="stMainBlockContainer"] { padding-top: 3rem; }
+[data-testid="stAudioInput"] > div { height: auto; min-height: 4.25rem; padding-block: 0.4rem; }
 [data-testid="stCaptionContainer"] { color: inherit !important; opacity: 0.9; }
 .etf-bars { width: 100%; border-collapse: collapse; font-size: 0.95rem; margin: 0 0 0.5rem; }
 .etf-bars th, .etf-bars td { padding: 0.15rem 0.4rem 0.15rem 0; border: 0; text-align: left; font-weight: 400; }
@@ -271,5 +273,5 @@ def picture_of(draw: Any, *, is_dark: bool = False) -> bytes:
 
     written = io.BytesIO()
     with style.context("dark_background" if is_dark else "default"):
-        draw().savefig(written, format="png", dpi=110)
+        draw().savefig(written, format="png", dpi=180)
     return written.getvalue()

@@ -13,15 +13,17 @@ from pipelines.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipelines.command import InputError
 from pipelines.corpora import synthetic
 from pipelines.transcripts.transcriber import Transcriber, WhisperSettings
+from pipelines.whisper_models import name_of
 
 EXAMPLE_SPEAKER = 11
 """Of the gallery: a speaker of the test split of `make fit`."""
 
 WHISPER_MODELS = ("tiny.en", "base.en", "base", "small")
 
+RECORDED_SAMPLE_RATE = 48000
+"""Of the recorder, in Hz: what most microphones have. The model's own rate is made of it here, as of every file."""
+
 _MICROPHONE, _FILE, _EXAMPLE = "Microphone", "File", "Example"
-_SAMPLE_RATE = 48000
-"""Of the recorder: what most microphones have. The model's own rate is made of it here, as of every file."""
 
 
 class Request(NamedTuple):
@@ -49,14 +51,15 @@ class Request(NamedTuple):
         return digest, self.name, self.transcript, "" if self.transcriber is None else self.transcriber.name
 
 
-def take_request(*, has_words: bool) -> Request:
+def take_request(*, has_words: bool, whisper: str | None = None) -> Request:
     """Draws what takes a clip.
 
     Args:
       has_words: Whether a chosen model reads words.
+      whisper: The model of whisper that is offered first.
     """
     upload = _take_upload()
-    transcript, transcriber = _take_transcript(upload) if has_words else ("", None)
+    transcript, transcriber = _take_transcript(upload, whisper) if has_words else ("", None)
     return Request(upload, transcript, transcriber)
 
 
@@ -65,7 +68,7 @@ def _take_upload() -> Upload | None:
     options = [_MICROPHONE, _FILE, _EXAMPLE]
     source = st.segmented_control("Take the clip from", options, default=_MICROPHONE, required=True, key="source")
     if source == _MICROPHONE:
-        recorded = st.audio_input("Record yourself", sample_rate=_SAMPLE_RATE, key="recorded")
+        recorded = st.audio_input("Record yourself", sample_rate=RECORDED_SAMPLE_RATE, key="recorded")
         return None if recorded is None else Upload("recording.wav", recorded.getvalue())
     if source == _FILE:
         kinds = sorted(suffix.lstrip(".") for suffix in AUDIO_SUFFIXES | VIDEO_SUFFIXES)
@@ -78,35 +81,36 @@ def _take_upload() -> Upload | None:
     return Upload(f"{emotion}.wav", examples[emotion].wav, examples[emotion].transcript)
 
 
-def _take_transcript(upload: Upload | None) -> tuple[str, Transcriber | None]:
+def _take_transcript(upload: Upload | None, whisper: str | None) -> tuple[str, Transcriber | None]:
     """Asks what is said, or who writes it."""
     key = "nothing" if upload is None else upload.digest
     transcriber = None
     if upload is not None and importlib.util.find_spec("whisper") is not None:
-        transcriber = _take_transcriber()
+        transcriber = _take_transcriber(whisper)
     words = "" if upload is None else upload.transcript
     is_off = transcriber is not None
     transcript = st.text_input("What is said", words, key=f"transcript-{key}", disabled=is_off, max_chars=5000)
     return ("", transcriber) if is_off else (transcript, None)
 
 
-def _take_transcriber() -> Transcriber | None:
+def _take_transcriber(first: str | None) -> Transcriber | None:
     left, right = st.columns(2)
     sentence = "Its weights are downloaded the first time."
     if not left.toggle("Let whisper write what is said", key="transcribe", help=sentence):
         return None
-    model = right.selectbox("Model of whisper", WHISPER_MODELS, key="whisper")
+    models = dict.fromkeys((first or WHISPER_MODELS[0], *WHISPER_MODELS))
+    model = right.selectbox("Model of whisper", list(models), format_func=name_of, key="whisper")
     try:
-        with st.spinner(f"Loading whisper {model}"):
+        with st.spinner(f"Loading whisper {name_of(model)}"):
             return _transcriber(model)
     except (InputError, OSError, RuntimeError) as error:
-        st.error(f"whisper {model} cannot be used: {error}", icon=":material/error:")
+        st.error(f"whisper {name_of(model)} cannot be used: {error}", icon=":material/error:")
         return None
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _transcriber(model: str) -> Transcriber:
-    return Transcriber(WhisperSettings(model, "auto" if "." not in model else "en"))
+    return Transcriber(WhisperSettings(model, "en" if ".en" in name_of(model) else "auto"))
 
 
 @st.cache_resource(show_spinner=False)

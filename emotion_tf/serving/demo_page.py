@@ -5,7 +5,10 @@ It asks `Predictor` and nothing else.
 
 from __future__ import annotations
 
+import argparse
+import collections
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from emotion_tf.colours import COLOURS
 from emotion_tf.serving import demo_figures
 from emotion_tf.serving.demo_components import register
 from emotion_tf.serving.demo_models import Export, LoadedModel, find_exports
-from emotion_tf.serving.demo_recording import show_recording
+from emotion_tf.serving.demo_recording import show_recording, warm_up
 from emotion_tf.serving.demo_server import LiveServer
 from pipelines.command import InputError
 
@@ -41,12 +44,13 @@ _NOTE = """
 """
 
 
-def main(root: Path = ROOT, chosen: Path | None = None) -> None:
+def main(root: Path = ROOT, chosen: Path | None = None, whisper: str | None = None) -> None:
     """Draws the page.
 
     Args:
       root: Where exports are looked for.
       chosen: A run, an export folder or a version folder that comes first.
+      whisper: A model of whisper, or a checkpoint file, that comes first.
     """
     _leave_own_folder()
     st.set_page_config(page_title="emotion_tf", layout="wide")
@@ -64,7 +68,7 @@ def main(root: Path = ROOT, chosen: Path | None = None) -> None:
     recording, live, about = st.tabs(["Recording", "Live", "Models and scores"], key="tab", on_change="rerun")
     if recording.open and models:
         with recording:
-            show_recording(models, least)
+            show_recording(models, least, whisper)
     if live.open and models:
         with live:
             _show_live(models[0].export, least)
@@ -81,8 +85,10 @@ def _leave_own_folder() -> None:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _load(export: Export) -> LoadedModel:
-    """Loads a model for all sessions."""
-    return LoadedModel(export)
+    """Loads a model for all sessions; the page is drawn while the rest is made ready."""
+    model = LoadedModel(export)
+    threading.Thread(target=warm_up, args=(model,), daemon=True).start()
+    return model
 
 
 @st.cache_resource(
@@ -100,9 +106,13 @@ def _choose(exports: Sequence[Export]) -> tuple[list[LoadedModel], float]:
     by_version = {str(export.version): export for export in exports}
     _say_what_went(by_version)
 
+    names = collections.Counter(export.name for export in exports)
+
     def title(version: str) -> str:
-        export = by_version.get(version)
-        return version if export is None else f"{export.name} ({', '.join(export.modalities)})"
+        if (export := by_version.get(version)) is None:
+            return version
+        where = f", {version}" if names[export.name] > 1 else ""
+        return f"{export.name} ({', '.join(export.modalities)}){where}"
 
     first, second, third = st.columns(3)
     version = first.selectbox("Model", list(by_version), format_func=title, key="model")
@@ -115,7 +125,8 @@ def _choose(exports: Sequence[Export]) -> tuple[list[LoadedModel], float]:
     synthetic_ones = [export.name for export in chosen if export.is_synthetic]
     if synthetic_ones:
         st.caption(
-            f"{' and '.join(synthetic_ones)}: trained on generated sounds. On a human voice the answers mean nothing."
+            f"{' and '.join(synthetic_ones)}: trained on the built-in corpus, which is generated. Answers about people"
+            " mean nothing."
         )
     return [model for model in map(_loaded, chosen) if model is not None], least
 
@@ -179,4 +190,8 @@ def _show_models(exports: Sequence[Export]) -> None:
 
 
 if __name__ == "__main__":
-    main(chosen=Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    _parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    _parser.add_argument("--model", type=Path)
+    _parser.add_argument("--whisper-model")
+    _given = _parser.parse_args()
+    main(chosen=_given.model, whisper=_given.whisper_model)

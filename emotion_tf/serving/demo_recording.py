@@ -5,6 +5,7 @@ What takes long is kept in the session, so that a click asks nothing twice.
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -17,7 +18,7 @@ import streamlit as st
 from emotion_tf.serving import demo_figures, demo_results
 from emotion_tf.serving.demo_answer import LONGEST_WAIT_SECONDS, Answer, Upload, answer, best_of, wav_of
 from emotion_tf.serving.demo_components import register
-from emotion_tf.serving.demo_input import Request, take_request
+from emotion_tf.serving.demo_input import RECORDED_SAMPLE_RATE, Request, take_request
 from emotion_tf.serving.demo_models import Export, LoadedModel
 from emotion_tf.serving.explain import spectrogram_of
 from emotion_tf.serving.explanation import Explanation
@@ -54,17 +55,29 @@ def kept(key: Hashable, make: Callable[[], T]) -> T:
     return store[key]
 
 
-def show_recording(models: Sequence[LoadedModel], least: float) -> None:
+def warm_up(model: LoadedModel) -> None:
+    """Reads and draws a clip: the first one would wait for a process that decodes and for modules that are imported."""
+    noise = np.random.default_rng(0).integers(-3000, 3000, RECORDED_SAMPLE_RATE).astype(np.int16)
+    upload = wav_of(noise, RECORDED_SAMPLE_RATE)
+    with contextlib.suppress(InputError):  # A clip will tell.
+        clip = read_upload(upload, None, audio.FrontEnd().silence_db, longest_wait=LONGEST_WAIT_SECONDS)
+        _sound(clip.waveform, model.predictor.front_end)
+
+
+def show_recording(models: Sequence[LoadedModel], least: float, whisper: str | None = None) -> None:
     """Takes a clip and shows all that is said of it.
 
     Args:
       models: One, or two to compare.
       least: Below this probability an answer is called not sure.
+      whisper: The model of whisper that is offered first.
     """
-    request = take_request(has_words=any("text" in model.export.modalities for model in models))
+    has_words = any("text" in model.export.modalities for model in models)
+    request = take_request(has_words=has_words, whisper=whisper)
     upload = request.upload
     if upload is None and not request.transcript.strip():
-        st.info("Record yourself, choose a file, or take an example.", icon=":material/info:")
+        words = " Or write what is said." if has_words else ""
+        st.info(f"Record yourself, choose a file, or take an example.{words}", icon=":material/info:")
         return
     settings = [model.predictor.video for model in models]
     try:
@@ -111,7 +124,8 @@ def _clip(upload: Upload | None, settings: VideoSettings | None) -> Clip:
 def _show_clip(upload: Upload | None, clip: Clip, models: Sequence[LoadedModel]) -> list[Any]:
     """Shows the clip, and returns where the answer of each model goes."""
     if upload is None or not len(clip.waveform):
-        return list(st.columns(len(models)))
+        # A picture over the whole width of a large screen would be larger than that.
+        return list(st.columns(2, gap="large")[: len(models)])
     if len(models) == 1:
         left, right = st.columns(2, gap="large")
         places = [right]
@@ -170,8 +184,10 @@ def _show_answer(place: Any, model: LoadedModel, clip: Clip, request: Request, l
             st.caption(f"Transcribed: “{found.given.transcript or 'no words'}”")
         probabilities = _weighed(export, found)
         _say(found, probabilities, clip, least)
-        st.html(demo_figures.bars(probabilities, best_of(probabilities)[0], least, f"What {export.name} says"))
-        for warning in found.prediction.warnings:
+        most = "" if found.is_empty else best_of(probabilities)[0]
+        st.html(demo_figures.bars(probabilities, most, least, f"What {export.name} says"))
+        # Of what is empty they say once more what stands above the bars.
+        for warning in () if found.is_empty else found.prediction.warnings:
             st.caption(f":material/warning: {warning}")
         _show_modalities(found)
         picture = st.container()

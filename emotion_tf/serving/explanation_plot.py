@@ -21,6 +21,9 @@ FOR, AGAINST = "tab:red", "tab:blue"
 _TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000)
 _MOST_WORDS = 40
 
+_FEWEST_BARS = 3
+"""Bars beside names are no thicker than so many would be: a single one would be a square."""
+
 _LEAST_NATS = 0.01
 """Where an axis of bars ends at least: what is far smaller looks so."""
 
@@ -103,18 +106,20 @@ def _draw_bars(axes: Any, parts: Sequence[Contribution], title: str, *, is_uprig
         axes.barh(places, nats, color=colours)
         axes.set_yticks(places, names)
         axes.axvline(0, color=_ink(axes), linewidth=0.8)
-        axes.set(xlabel="nats", title=title)
-        axes.invert_yaxis()
+        middle, half = (len(parts) - 1) / 2, max(len(parts), _FEWEST_BARS) / 2
+        axes.set(xlabel="nats", title=title, ylim=(middle + half, middle - half))
     if max(map(abs, nats)) < _LEAST_NATS:
         (axes.set_ylim if is_upright else axes.set_xlim)(-_LEAST_NATS, _LEAST_NATS)
     axes.title.set_fontsize("medium")
 
 
 def _draw_sound(axes: Any, sound: Spectrogram, time: TimeContributions | None) -> None:
-    """Draws the spectrogram in grey, and over it what its cells contribute; their frames may begin later."""
+    """Draws the spectrogram in grey, silence like the ground, and over it what its cells contribute; their frames may
+    begin later."""
     num_frames, num_bands = sound.log_mel.shape
     extent = (0, num_frames * sound.hop_seconds, -0.5, num_bands - 0.5)
-    axes.imshow(sound.log_mel.T, origin="lower", aspect="auto", cmap="Greys", extent=extent)
+    greys = "Greys_r" if sum(axes.get_facecolor()[:3]) < 1.5 else "Greys"
+    axes.imshow(sound.log_mel.T, origin="lower", aspect="auto", cmap=greys, extent=extent)
     if time is not None and time.cells is not None:
         start = time.seconds[0] - sound.hop_seconds / 2
         own = (start, start + len(time.seconds) * sound.hop_seconds, *extent[2:])
