@@ -98,6 +98,7 @@ def _run(app: "FastAPI", bound: socket.socket, arguments: argparse.Namespace, se
     """Serves until a signal comes, and finishes what is under way."""
     import uvicorn
 
+    from emotion_tf.serving.connections import Connection
     from emotion_tf.serving.live import MAX_MESSAGE_BYTES
 
     log = logging.getLogger("emotion_tf.serve")
@@ -106,6 +107,7 @@ def _run(app: "FastAPI", bound: socket.socket, arguments: argparse.Namespace, se
     options: dict[str, Any] = {"ssl_certfile": arguments.tls_cert, "ssl_keyfile": arguments.tls_key}
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_config=None,
         access_log=False,
         server_header=False,
