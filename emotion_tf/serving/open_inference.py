@@ -78,6 +78,9 @@ def _infer(model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError("inputs is no list of objects with name, shape, datatype and data.")
     if not isinstance(wanted, list) or not all(_is_named(one) for one in wanted):
         raise InputError("outputs is no list of objects with name.")
+    for ones in (inputs, wanted):
+        if len({one["name"] for one in ones}) < len(ones):
+            raise InputError("a name stands twice in inputs or in outputs: give each once.")
     specs = tensors.inputs_of(model.predictor, DEFAULT_SIGNATURE)
     found = tensors.call(model.predictor, DEFAULT_SIGNATURE, {one["name"]: _array(one, specs) for one in inputs})
     names = [one["name"] for one in wanted] or list(found)
