@@ -95,6 +95,8 @@ def test_limits_have_their_status_and_sentence(client, route):
     assert "the recording" in one_sentence(client.post(path, files={"file": wav(7)}), 413)
     assert "no multipart/form-data" in one_sentence(client.post(path, json={"file": "a.wav"}), 415)
     assert "nothing to predict" in one_sentence(client.post(path, files={"other": b"x"}), 422)
+    sent_as_text = client.post(path, files={"file": (None, "clip.wav")})
+    assert one_sentence(sent_as_text, 422).startswith("the recording is sent as text")
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,8 @@ def _add_handlers(app: FastAPI) -> None:
     async def on_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
+        if {"file", "files"} & set(first["loc"]):
+            return refusal(422, "the recording is sent as text: send a file with a name (curl: -F file=@clip.wav).")
         return refusal(422, f"{' '.join(map(str, first['loc']))[:200]}: {first['msg']}.")
 
     async def on_overload(request: Request, error: Exception) -> JSONResponse:

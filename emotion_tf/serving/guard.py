@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Iterable, Mapping
 from urllib.parse import urlsplit
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -129,6 +130,8 @@ class Guard:
             return refusal(401, sentence, {"WWW-Authenticate": "Bearer"})
         if (length := headers.get("content-length", "0")).isdigit() and int(length[:18]) > self._settings.max_bytes:
             return refusal(413, _too_large(self._settings.max_bytes), {"Connection": "close"})
+        if (encoded := _encoded(headers)) is not None:
+            return refusal(415, encoded)
         if scope["type"] == "http" and self._num_requests >= self._settings.max_requests:
             return refusal(503, "too many requests are under way: ask again in a second.", RETRY_AFTER)
         return None
@@ -159,6 +162,16 @@ _DRAINED_BYTES, _DRAINED_SECONDS = 2**20, 1.0
 _MAX_HEADER_BYTES = 32 * 2**10
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def _encoded(headers: Headers) -> str | None:
+    """Words the fault of a body that would have to be decoded first: that takes time, and gives text that is none."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        return "the body is compressed: send it as it is, without Content-Encoding."
+    kind, options = parse_options_header(headers.get("content-type"))
+    if kind == b"multipart/form-data" and options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        return "the form states another charset than utf-8: send it in that."
+    return None
 
 
 def _too_large(max_bytes: float) -> str:
