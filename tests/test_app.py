@@ -298,6 +298,32 @@ def test_scripts_of_other_pages_may_not_ask_unless_their_origin_is_named(loud_pr
         assert client.get("/v1/models/default", headers={"Origin": "https://example.com"}).status_code == 403
 
 
+def test_a_browser_may_send_tokens_and_json_from_a_page_whose_origin_is_named(loud_predictor):
+    settings = ServerSettings(origins=("https://example.org",), tokens=(TOKEN,))
+    asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    asked |= {
+        "Access-Control-Request-Headers": "authorization,content-type",
+        "Access-Control-Request-Private-Network": "true",
+    }
+    with TestClient(create_app({"default": loud_predictor}, settings)) as client:
+        response = client.options("/v1/classify", headers=asked)
+        assert response.status_code == 200
+        assert "POST" in response.headers["access-control-allow-methods"]
+        assert response.headers["access-control-allow-private-network"] == "true"
+        assert client.options("/v1/classify", headers=asked | {"Origin": "https://example.com"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://example.org/", "*", "example.org", "null", "https://Example.org", "http://a:80", "http://a:b", ""],
+)
+def test_an_origin_that_no_browser_names_is_refused(origin):
+    with pytest.raises(InputError, match="give scheme and host"):
+        ServerSettings(origins=(origin,))
+    for known in ("https://example.org", "http://127.0.0.1:8502", "http://[::1]:8080", "chrome-extension://abc"):
+        assert ServerSettings(origins=(known,)).origins == (known,)
+
+
 def test_readiness_comes_with_the_first_answer_and_goes_with_the_end(loud_predictor):
     app = create_app({"default": loud_predictor})
     client = TestClient(app)

@@ -54,8 +54,14 @@ def create_app(
     _add_handlers(app)
     app.add_middleware(Guard, settings=settings, metrics=service.metrics)
     if settings.origins:
-        headers = ["authorization", "content-type"]
-        app.add_middleware(CORSMiddleware, allow_origins=list(settings.origins), allow_headers=headers)
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+            allow_private_network=True,
+            expose_headers=list(RETRY_AFTER),
+        )
     return app
 
 
