@@ -73,3 +73,10 @@ def test_odd_bodies_get_400(client, body, sentence):
     response = client.post(INFER, content=json.dumps(body))
     assert response.status_code == 400, response.text
     assert sentence in response.json()["error"]
+
+
+def test_binary_data_is_refused_with_a_sentence(client):
+    headers = {"Inference-Header-Content-Length": "2"}
+    response = client.post(INFER, content=b"{}\x00\x00", headers=headers)
+    assert response.status_code == 400
+    assert "send data as JSON" in response.json()["error"]
