@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from urllib.parse import urlsplit
 
 from emotion_tf.serving.sources import MAX_SECONDS
@@ -27,6 +28,8 @@ _FLAGS = {
 """Limits above 0, and their flags."""
 
 LEAST_TOKEN_LENGTH = 16
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # RFC 6750, 2.1.
 
 _USUAL_PORTS = {"http": 80, "https": 443}
 
@@ -90,6 +93,8 @@ class ServerSettings:
                 )
         if any(len(token) < LEAST_TOKEN_LENGTH for token in self.tokens):
             raise InputError(f"a token has fewer than {LEAST_TOKEN_LENGTH} characters: make longer ones.")
+        if not all(_TOKEN.fullmatch(token) for token in self.tokens):
+            raise InputError("a token holds more than letters, digits and ._~+/=-: no client may send it.")
 
 
 def _origin_of(url: str) -> str | None:
