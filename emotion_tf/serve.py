@@ -56,6 +56,10 @@ def main(argv: list[str] | None = None) -> None:
         return
     # Before models are loaded, which takes seconds.
     with bound_socket(arguments.host, arguments.port) as bound:
+        print(
+            f"{_url(arguments, bound)} answers once the models are loaded; its page /docs has examples.",
+            file=sys.stderr,
+        )
         predictors = {name: Predictor(path, SAVED_MODEL) for name, path in models.items()}
         app = create_app(predictors, settings, _transcriber(arguments))
         _run(app, bound, arguments, settings)
@@ -177,6 +181,12 @@ def _tokens(path: Path) -> tuple[str, ...]:
     if not tokens:
         raise InputError(f"{path} holds no token: write one a line.")
     return tokens
+
+
+def _url(arguments: argparse.Namespace, bound: socket.socket) -> str:
+    """Writes where the server is reached."""
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    return f"{'https' if arguments.tls_cert else 'http'}://{host}:{bound.getsockname()[1]}"
 
 
 def _stop_without_key(cert: Path, key: Path) -> None:

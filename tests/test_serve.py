@@ -103,6 +103,8 @@ def _finishes(client, process):
         assert [one["seconds"] for one in slow.result(60)] == [4] * 32
     assert process.wait(30) in (0, -signal.SIGTERM)
     lines = process.stderr.read().splitlines()
+    assert re.match(r"http://127\.0\.0\.1:\d+ answers once the models are loaded", lines[0])
+    assert re.search(r'"event": "ready", "models": \["default"\]', "\n".join(lines))
     assert re.search(r'"route": "/v1/classify", "status": 200', "\n".join(lines))
     assert not [line for line in lines if "Traceback" in line or TOKEN in line]
 
@@ -151,6 +153,15 @@ def test_a_port_that_another_program_has_gets_a_sentence():
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=rf"port {port} cannot be taken \(Address already in use\)"):
             serve.bound_socket("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("host", "written"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("localhost", "localhost")]
+)
+def test_the_address_that_is_told_has_the_port_that_was_taken(host, written):
+    arguments = serve.make_parser().parse_args(["--model", "a", "--host", host])
+    with serve.bound_socket("127.0.0.1", 0) as bound:
+        assert serve._url(arguments, bound) == f"http://{written}:{bound.getsockname()[1]}"
 
 
 def test_models_are_named_or_called_default():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import time
 from collections.abc import AsyncIterator, Mapping
 
 from fastapi import FastAPI, Request
@@ -42,6 +44,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.open()
+        LOG.info(json.dumps({"time": round(time.time(), 3), "event": "ready", "models": list(predictors)}))
         yield
         await service.close()
 
