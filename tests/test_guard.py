@@ -95,8 +95,8 @@ def test_a_form_in_utf_8_alone_is_read():
     for charset in (b"UTF-8", b'"utf-8"'):
         assert ask(app, [BODY | {"body": b"--x--"}], [(b"content-type", FORM + charset)]) == []
     assert len(read) == 2
-    # Decoders of Python's: some make half characters, some take a time by the square of the length.
-    for charset in (b"utf-7", b"unicode_escape", b"punycode", b"undefined", b"latin-1", b""):
+    # Python knows a hundred more, which Starlette would take; some make half characters.
+    for charset in (b"utf-7", b"utf-16", b"unicode_escape", b"latin-1", b""):
         start, body = ask(app, [BODY], [(b"content-type", FORM + charset)])
         assert start["status"] == 415
         assert b"another charset than utf-8" in body["body"]

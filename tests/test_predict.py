@@ -97,7 +97,7 @@ def test_a_transcript_of_ten_thousand_words_gets_a_sentence(predict):
 
 
 def test_a_transcript_of_one_endless_word_gets_a_sentence(predict):
-    status, lines, errors = predict("--transcript", "\ufdfa" * 10_001)
+    status, lines, errors = predict("--transcript", "a" * 10_001)
     assert (status, lines) == (1, [])
     assert "the transcript of 10001 characters is no utterance (at most 10000)" in errors[0]
 

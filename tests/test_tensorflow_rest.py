@@ -75,7 +75,7 @@ ROW = {"waveform": SOUND, "transcript": ""}
         (b'{"signature_name": "\\ud83d\\ude00", "instances": []}', "no signature '\N{GRINNING FACE}'"),
         ('{"instances": []}'.encode("utf-16"), "no JSON"),
         ({"instances": [ROW | {"transcript": "a" * 10_001}]}, "at most 10000 characters a row"),
-        ({"instances": [ROW | {"transcript": "\ufdfa" * 9_000}] * 12}, "100000 in all"),
+        ({"instances": [ROW | {"transcript": "ä" * 9_000}] * 12}, "100000 in all"),
         ({"instances": [{"waveform": SOUND, "transcript": {"b64": "?"}}]}, "transcript is no string"),
         ({"instances": [ROW | {"more": 1}]}, "and no more"),
         ({"instances": [{"waveform": SOUND}]}, "transcript of serving_default lacks"),

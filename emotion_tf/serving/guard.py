@@ -165,7 +165,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def _encoded(headers: Headers) -> str | None:
-    """Words the fault of a body that would have to be decoded first: that takes time, and gives text that is none."""
+    """Words the fault of a body that would have to be decoded first: what comes of it may be large, or no text."""
     if headers.get("content-encoding", "identity").lower() != "identity":
         return "the body is compressed: send it as it is, without Content-Encoding."
     kind, options = parse_options_header(headers.get("content-type"))
