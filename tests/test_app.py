@@ -1,5 +1,6 @@
 """Tests of emotion_tf.serving.app: routes for recordings, limits and pages, each fault with its status and sentence."""
 
+import asyncio
 import collections
 import functools
 import io
@@ -106,6 +107,24 @@ def test_what_is_no_recording_gets_a_sentence(client, content):
     sentence = one_sentence(client.post("/v1/classify", files={"file": ("../../etc/x.wav", content)}), 422)
     assert sentence.startswith("the recording")
     assert "/tmp" not in sentence
+
+
+def test_a_client_that_leaves_within_its_body_is_no_fault(loud_predictor, caplog):
+    app, sent = create_app({"default": loud_predictor}), []
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive():
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message):
+        sent.append(message)
+
+    path = "/v1/models/default:predict"
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], "app": app}
+    with caplog.at_level("INFO"):
+        asyncio.run(app(scope, receive, send))
+    assert "fault" not in caplog.text
+    assert json.loads(caplog.messages[-1])["status"] == 499
 
 
 MULTIPART = "multipart/form-data; boundary=x"

@@ -11,12 +11,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from emotion_tf.serving import live, open_inference, recordings, tensorflow_rest, tensors
 from emotion_tf.serving.batching import OverloadedError
 from emotion_tf.serving.docs_page import Example, write_page
-from emotion_tf.serving.guard import LOG, RETRY_AFTER, Guard, refusal
+from emotion_tf.serving.guard import LEFT, LOG, RETRY_AFTER, Guard, refusal
 from emotion_tf.serving.metrics import CONTENT_TYPE
 from emotion_tf.serving.predictor import Predictor
 from emotion_tf.serving.server_settings import ServerSettings
@@ -131,6 +132,9 @@ def _add_handlers(app: FastAPI) -> None:
     async def on_unavailable(request: Request, error: Exception) -> JSONResponse:
         return refusal(501, str(error))
 
+    async def on_leave(request: Request, error: Exception) -> Response:
+        return Response(status_code=LEFT)  # Which nobody reads.
+
     async def on_fault(request: Request, error: Exception) -> JSONResponse:
         LOG.error("a fault of the server: %s", type(error).__name__)
         return refusal(500, "a fault of the server: its log says more.")
@@ -142,6 +146,7 @@ def _add_handlers(app: FastAPI) -> None:
         (OverloadedError, on_overload),
         (NotServedError, on_missing),
         (NotTranscribedError, on_unavailable),
+        (ClientDisconnect, on_leave),
         (Exception, on_fault),
     ):
         app.add_exception_handler(kind, handler)

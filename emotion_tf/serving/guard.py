@@ -26,6 +26,9 @@ LOG = logging.getLogger("emotion_tf.serve")
 RETRY_AFTER = {"Retry-After": "1"}
 """Seconds: the queue of a server that is overloaded is answered within that."""
 
+LEFT = 499
+"""Status of a request whose client left, in metrics and logs, as nginx has it."""
+
 FREE = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 """Paths that need no token and count for no limit: what watches a server asks them."""
 
@@ -150,7 +153,7 @@ class Guard:
         """Counts and logs an answer, by its route: no content, no query."""
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        status = seen.status or 499
+        status = seen.status or LEFT
         self._metrics.count_request(route, method, status, seconds)
         facts = {"time": round(time.time(), 3), "method": method, "route": route, "status": status}
         facts |= {"seconds": round(seconds, 4), "bytes": seen.num_bytes}
