@@ -109,6 +109,19 @@ def test_what_is_no_recording_gets_a_sentence(client, content):
     assert "/tmp" not in sentence
 
 
+def test_refusals_name_the_model_and_not_its_folder(loud_predictor, monkeypatch):
+    monkeypatch.setitem(loud_predictor.metadata, "modalities", ["text"])
+    monkeypatch.setitem(loud_predictor.metadata, "embedding_dim", None)
+    sound, wanted = {"file": ("a.wav", wav())}, {"embedding": "true"}
+    with TestClient(create_app({"default": loud_predictor})) as client:
+        found = client.post("/v1/timeline", files=sound)
+        assert one_sentence(found, 422).startswith("the model default reads no sound")
+        found = client.post("/v1/classify", files=sound, data=wanted)
+        assert one_sentence(found, 422).startswith("the model default has no embedding")
+        [found] = client.post("/v1/batch", files={"files": ("a.wav", wav())}, data=wanted).json()["predictions"]
+        assert found["error"].startswith("the model default has no embedding")
+
+
 def test_a_client_that_leaves_within_its_body_is_no_fault(loud_predictor, caplog):
     app, sent = create_app({"default": loud_predictor}), []
     messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
