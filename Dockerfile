@@ -6,7 +6,7 @@ WORKDIR /app
 COPY setup.cfg pyproject.toml requirements.txt README.md LICENSE ./
 COPY pipelines pipelines
 COPY emotion_tf emotion_tf
-RUN python -m pip install --no-cache-dir -c requirements.txt ".[serve]" && useradd --create-home --uid 1000 server
+RUN python -m pip install --no-cache-dir -c requirements.txt ".[serve,video]" && useradd --create-home --uid 1000 server
 
 # Uploads lie here until they are decoded: --read-only and --tmpfs /tmp leave nothing else to write to.
 ENV TMPDIR=/tmp PYTHONUNBUFFERED=1

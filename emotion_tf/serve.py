@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,8 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("--tls-cert and --tls-key belong together: give both, or none.")
     if arguments.replicas < 1:
         raise InputError("--replicas cannot work: give at least 1.")
-    for path in filter(None, (arguments.tls_cert, arguments.tls_key)):
-        stop_on_unreadable(path)
+    if arguments.tls_cert is not None:
+        _stop_without_key(arguments.tls_cert, arguments.tls_key)
     try:
         from emotion_tf.serving.app import create_app
     except ImportError as error:
@@ -55,6 +56,10 @@ def main(argv: list[str] | None = None) -> None:
         return
     # Before models are loaded, which takes seconds.
     with bound_socket(arguments.host, arguments.port) as bound:
+        print(
+            f"{_url(arguments, bound)} answers once the models are loaded; its page /docs has examples.",
+            file=sys.stderr,
+        )
         predictors = {name: Predictor(path, settings.model_format) for name, path in models.items()}
         app = create_app(predictors, settings, _transcriber(arguments))
         _run(app, bound, arguments, settings)
@@ -98,6 +103,7 @@ def _run(app: "FastAPI", bound: socket.socket, arguments: argparse.Namespace, se
     """Serves until a signal comes, and finishes what is under way."""
     import uvicorn
 
+    from emotion_tf.serving.connections import Connection
     from emotion_tf.serving.live import MAX_MESSAGE_BYTES
 
     log = logging.getLogger("emotion_tf.serve")
@@ -106,6 +112,7 @@ def _run(app: "FastAPI", bound: socket.socket, arguments: argparse.Namespace, se
     options: dict[str, Any] = {"ssl_certfile": arguments.tls_cert, "ssl_keyfile": arguments.tls_key}
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -171,10 +178,28 @@ def _tokens(path: Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="ascii").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path} holds more than ASCII: make tokens of letters and digits.") from None
-    tokens = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    tokens = tuple(line for line in map(str.strip, lines) if line and not line.startswith("#"))
     if not tokens:
         raise InputError(f"{path} holds no token: write one a line.")
     return tokens
+
+
+def _url(arguments: argparse.Namespace, bound: socket.socket) -> str:
+    """Writes where the server is reached."""
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    return f"{'https' if arguments.tls_cert else 'http'}://{host}:{bound.getsockname()[1]}"
+
+
+def _stop_without_key(cert: Path, key: Path) -> None:
+    """Stops on files that are no certificate and its key."""
+    for path in (cert, key):
+        stop_on_unreadable(path)
+    try:
+        # An empty password, or OpenSSL would ask for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except OSError:
+        sentence = "are no certificate and its key: give both as PEM, the key without a password."
+        raise InputError(f"--tls-cert {cert} and --tls-key {key} {sentence}") from None
 
 
 def _is_loopback(host: str) -> bool:

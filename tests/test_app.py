@@ -1,5 +1,6 @@
 """Tests of emotion_tf.serving.app: routes for recordings, limits and pages, each fault with its status and sentence."""
 
+import asyncio
 import collections
 import functools
 import io
@@ -95,6 +96,8 @@ def test_limits_have_their_status_and_sentence(client, route):
     assert "the recording" in one_sentence(client.post(path, files={"file": wav(7)}), 413)
     assert "no multipart/form-data" in one_sentence(client.post(path, json={"file": "a.wav"}), 415)
     assert "nothing to predict" in one_sentence(client.post(path, files={"other": b"x"}), 422)
+    sent_as_text = client.post(path, files={"file": (None, "clip.wav")})
+    assert one_sentence(sent_as_text, 422).startswith("the recording is sent as text")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,37 @@ def test_what_is_no_recording_gets_a_sentence(client, content):
     sentence = one_sentence(client.post("/v1/classify", files={"file": ("../../etc/x.wav", content)}), 422)
     assert sentence.startswith("the recording")
     assert "/tmp" not in sentence
+
+
+def test_refusals_name_the_model_and_not_its_folder(loud_predictor, monkeypatch):
+    monkeypatch.setitem(loud_predictor.metadata, "modalities", ["text"])
+    monkeypatch.setitem(loud_predictor.metadata, "embedding_dim", None)
+    sound, wanted = {"file": ("a.wav", wav())}, {"embedding": "true"}
+    with TestClient(create_app({"default": loud_predictor})) as client:
+        found = client.post("/v1/timeline", files=sound)
+        assert one_sentence(found, 422).startswith("the model default reads no sound")
+        found = client.post("/v1/classify", files=sound, data=wanted)
+        assert one_sentence(found, 422).startswith("the model default has no embedding")
+        [found] = client.post("/v1/batch", files={"files": ("a.wav", wav())}, data=wanted).json()["predictions"]
+        assert found["error"].startswith("the model default has no embedding")
+
+
+def test_a_client_that_leaves_within_its_body_is_no_fault(loud_predictor, caplog):
+    app, sent = create_app({"default": loud_predictor}), []
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive():
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message):
+        sent.append(message)
+
+    path = "/v1/models/default:predict"
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], "app": app}
+    with caplog.at_level("INFO"):
+        asyncio.run(app(scope, receive, send))
+    assert "fault" not in caplog.text
+    assert json.loads(caplog.messages[-1])["status"] == 499
 
 
 MULTIPART = "multipart/form-data; boundary=x"
@@ -296,6 +330,32 @@ def test_scripts_of_other_pages_may_not_ask_unless_their_origin_is_named(loud_pr
         assert client.get("/v1/models/default", headers={"Origin": "https://example.com"}).status_code == 403
 
 
+def test_a_browser_may_send_tokens_and_json_from_a_page_whose_origin_is_named(loud_predictor):
+    settings = ServerSettings(origins=("https://example.org",), tokens=(TOKEN,))
+    asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    asked |= {
+        "Access-Control-Request-Headers": "authorization,content-type",
+        "Access-Control-Request-Private-Network": "true",
+    }
+    with TestClient(create_app({"default": loud_predictor}, settings)) as client:
+        response = client.options("/v1/classify", headers=asked)
+        assert response.status_code == 200
+        assert "POST" in response.headers["access-control-allow-methods"]
+        assert response.headers["access-control-allow-private-network"] == "true"
+        assert client.options("/v1/classify", headers=asked | {"Origin": "https://example.com"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://example.org/", "*", "example.org", "null", "https://Example.org", "http://a:80", "http://a:b", ""],
+)
+def test_an_origin_that_no_browser_names_is_refused(origin):
+    with pytest.raises(InputError, match="give scheme and host"):
+        ServerSettings(origins=(origin,))
+    for known in ("https://example.org", "http://127.0.0.1:8502", "http://[::1]:8080", "chrome-extension://abc"):
+        assert ServerSettings(origins=(known,)).origins == (known,)
+
+
 def test_readiness_comes_with_the_first_answer_and_goes_with_the_end(loud_predictor):
     app = create_app({"default": loud_predictor})
     client = TestClient(app)
@@ -327,6 +387,3 @@ def test_openapi_names_the_routes_and_its_examples_are_answered(client):
             url = path.replace("{name}", "default").replace("{version}", "7")
             answer = client.post(url, json=example)
             assert answer.status_code == 200, answer.text
-    page = client.get("/docs").text
-    assert "POST /v1/classify" in page
-    assert "src=" not in page

@@ -11,14 +11,15 @@ from emotion_tf.serving.server_settings import ServerSettings
 
 ORIGIN = "https://example.org"
 
-CLASSIFY = """async ([url, content]) => {
+CLASSIFY = """async ([url, content, headers]) => {
   const form = new FormData();
   form.append("file", new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], "clip.wav"));
-  return await (await fetch(`${url}/v1/classify`, {method: "POST", body: form})).json();
+  return await (await fetch(`${url}/v1/classify`, {method: "POST", body: form, headers})).json();
 }"""
 
-STREAM = """([url]) => new Promise((resolve, reject) => {
-  const socket = new WebSocket(`${url.replace("http", "ws")}/v1/stream?sample_rate=16000`);
+STREAM = """([url, token]) => new Promise((resolve, reject) => {
+  const protocols = token ? ["bearer", token] : [];
+  const socket = new WebSocket(`${url.replace("http", "ws")}/v1/stream?sample_rate=16000`, protocols);
   const found = [];
   socket.onmessage = (message) => found.push(JSON.parse(message.data));
   socket.onerror = () => reject(new Error("refused"));
@@ -59,3 +60,13 @@ def test_a_page_whose_origin_is_named_is_answered_and_no_other(page, loud_predic
             page.evaluate(STREAM, [url])
         # By the server, not by the browser.
         assert 'method="POST",route="none",status="403"} 1.0' in metrics_of(url)
+
+
+@pytest.mark.slow
+def test_a_page_sends_a_token(page, loud_predictor):
+    content, token = base64.b64encode(wav(1)).decode(), "a-long-token-of-one-client"
+    with serving(loud_predictor, ServerSettings(num_workers=1, origins=(ORIGIN,), tokens=(token,))) as url:
+        found = page.evaluate(CLASSIFY, [url, content, {"Authorization": f"Bearer {token}"}])
+        assert found["seconds"] == 1
+        assert "a token lacks" in page.evaluate(CLASSIFY, [url, content, {}])["error"]
+        assert page.evaluate(STREAM, [url, token])[-1]["end"] == 1

@@ -69,6 +69,29 @@ def test_a_stream_gets_answers_while_it_is_sent(client, loud_predictor):
         list(client.stream([content], sample_rate=7))
 
 
+def test_a_chunk_of_any_length_is_sent(client):
+    assert list(client.stream([voice(60)]))[-1]["end"] == 60
+    assert list(client.stream([bytearray(voice(1)), b""]))[-1]["end"] == 1
+
+
+def chunks_that_end_with(error):
+    yield voice(1)
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("chunks", "error", "sentence"),
+    [
+        (chunks_that_end_with(OSError("the microphone is gone")), OSError, "the microphone is gone"),
+        ([voice(1), np.zeros(100, np.int16)], TypeError, "a chunk is ndarray, and no bytes of int16"),
+        (["abc"], TypeError, "a chunk is str"),
+    ],
+)
+def test_what_stops_the_voice_is_raised_where_the_answers_are_read(client, chunks, error, sentence):
+    with pytest.raises(error, match=sentence):
+        list(client.stream(chunks))
+
+
 def test_what_the_server_refuses_is_raised_with_its_sentence(client, url):
     for ask, status in ((lambda: client.classify(wav(6)), 413), (lambda: client.classify(b"nothing"), 422)):
         with pytest.raises(ServerError, match="the recording") as refused:

@@ -119,7 +119,9 @@ def test_a_server_answers_with_it_and_stays_with_its_format(export, predictor, t
             assert socket.receive_json()["end"] == 0.5
         refused = client.post("/v1/models/default:predict", json={"instances": [{"transcript": "oh no"}]})
         assert refused.status_code == 400
-        assert "has no signature serving_default" in refused.json()["error"]
+        assert "send recordings and words to /v1/classify" in refused.json()["error"]
+        assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200
+        assert client.get("/v1/models/default/metadata").status_code == 422
         # One version lacks this format, the next one has it.
         shutil.copytree(folder / "1", folder / "2", ignore=shutil.ignore_patterns("litert"))
         while "version refused" not in caplog.text:

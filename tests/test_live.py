@@ -118,6 +118,16 @@ def test_what_is_no_stream_gets_a_sentence_and_a_close(client, path, send, sente
     assert code == 1008
 
 
+def test_a_client_that_leaves_before_it_is_told_the_end_is_no_fault(client, monkeypatch):
+    async def left(self, *arguments):
+        raise WebSocketDisconnect(1006)
+
+    monkeypatch.setattr("starlette.websockets.WebSocket.close", left)
+    for message in ("end", "hello"):
+        with client.websocket_connect(PATH) as socket:
+            socket.send_text(message)  # What the server raises is raised here.
+
+
 def test_more_streams_than_allowed_are_sent_away(client):
     with client.websocket_connect(PATH) as first:
         with client.websocket_connect(PATH) as second:

@@ -1,5 +1,7 @@
 """Tests of emotion_tf.serving.open_inference: the documented shapes of version 2, and odd bodies."""
 
+import json
+
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -62,9 +64,19 @@ def test_infer_gives_what_the_predictor_gives_flat_or_nested(client, loud_predic
         ({"inputs": [WAVEFORM, TRANSCRIPT | {"data": [1, 2]}]}, "transcript is no string"),
         ({"inputs": [WAVEFORM, TRANSCRIPT], "outputs": [{"name": "x"}]}, "and no 'x'"),
         ({"inputs": [WAVEFORM, TRANSCRIPT], "outputs": 7}, "outputs is no list"),
+        ({"inputs": [WAVEFORM, TRANSCRIPT], "outputs": [{"name": "emotions"}] * 2}, "a name stands twice"),
+        ({"inputs": [WAVEFORM, TRANSCRIPT, TRANSCRIPT]}, "a name stands twice"),
+        ({"inputs": [WAVEFORM, TRANSCRIPT], "id": "\ud800"}, "no JSON"),
     ],
 )
 def test_odd_bodies_get_400(client, body, sentence):
-    response = client.post(INFER, json=body)
+    response = client.post(INFER, content=json.dumps(body))
     assert response.status_code == 400, response.text
     assert sentence in response.json()["error"]
+
+
+def test_binary_data_is_refused_with_a_sentence(client):
+    headers = {"Inference-Header-Content-Length": "2"}
+    response = client.post(INFER, content=b"{}\x00\x00", headers=headers)
+    assert response.status_code == 400
+    assert "send data as JSON" in response.json()["error"]

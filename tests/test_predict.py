@@ -96,6 +96,12 @@ def test_a_transcript_of_ten_thousand_words_gets_a_sentence(predict):
     assert "the transcript of 10000 words is no utterance (at most 1000)" in errors[0]
 
 
+def test_a_transcript_of_one_endless_word_gets_a_sentence(predict):
+    status, lines, errors = predict("--transcript", "a" * 10_001)
+    assert (status, lines) == (1, [])
+    assert "the transcript of 10001 characters is no utterance (at most 10000)" in errors[0]
+
+
 def test_a_transcript_alone_is_enough(predict):
     status, [line], _ = predict("--transcript", "Größe, 好, 😀")
     assert status == 0

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from emotion_tf import serve
 from emotion_tf.serving import Client, Predictor, ServerError
@@ -102,6 +103,8 @@ def _finishes(client, process):
         assert [one["seconds"] for one in slow.result(60)] == [4] * 32
     assert process.wait(30) in (0, -signal.SIGTERM)
     lines = process.stderr.read().splitlines()
+    assert re.match(r"http://127\.0\.0\.1:\d+ answers once the models are loaded", lines[0])
+    assert re.search(r'"event": "ready", "models": \["default"\]', "\n".join(lines))
     assert re.search(r'"route": "/v1/classify", "status": 200', "\n".join(lines))
     assert not [line for line in lines if "Traceback" in line or TOKEN in line]
 
@@ -152,6 +155,15 @@ def test_a_port_that_another_program_has_gets_a_sentence():
             serve.bound_socket("127.0.0.1", port)
 
 
+@pytest.mark.parametrize(
+    ("host", "written"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("localhost", "localhost")]
+)
+def test_the_address_that_is_told_has_the_port_that_was_taken(host, written):
+    arguments = serve.make_parser().parse_args(["--model", "a", "--host", host])
+    with serve.bound_socket("127.0.0.1", 0) as bound:
+        assert serve._url(arguments, bound) == f"http://{written}:{bound.getsockname()[1]}"
+
+
 def test_models_are_named_or_called_default():
     assert serve.models_of(["a", "b=c/d"]) == {"default": Path("a"), "b": Path("c/d")}
     for given, sentence in (
@@ -173,6 +185,9 @@ def test_models_are_named_or_called_default():
         (["--tokens", "short.txt"], "fewer than 16 characters"),
         (["--tls-cert", "empty.txt"], "--tls-cert and --tls-key belong together"),
         (["--tls-cert", "none.pem", "--tls-key", "none.pem"], r"none\.pem does not exist"),
+        (["--tls-cert", "empty.txt", "--tls-key", "empty.txt"], r"are no certificate and its key: give both as PEM"),
+        (["--tokens", "indented.txt"], "holds no token"),
+        (["--tokens", "spaced.txt"], "a token holds more than letters, digits and"),
         (["--max-seconds", "31"], "--max-seconds 31 cannot work"),
         (["--max-mib", "0"], "--max-mib cannot work"),
         (["--max-mib", "inf"], "--max-mib cannot work"),
@@ -192,6 +207,25 @@ def test_flags_that_cannot_work_get_a_sentence(tmp_path, monkeypatch, flags, sen
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.txt").write_text("# nothing\n")
     (tmp_path / "short.txt").write_text("short\n")
+    (tmp_path / "indented.txt").write_text("  # a remark of some length\n")
+    (tmp_path / "spaced.txt").write_text("sixteen or more characters\n")
     (tmp_path / "latin.txt").write_bytes(b"\xe9" * 20)
     with pytest.raises(InputError, match=sentence):
         serve.main(["--model", "nowhere", *flags])
+
+
+def test_keys_of_another_certificate_or_with_a_password_get_a_sentence(tmp_path):
+    authority = trustme.CA()
+    cert, key, other, locked = (tmp_path / name for name in ("cert.pem", "key.pem", "other.pem", "locked.pem"))
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(str(cert))
+    certificate.private_key_pem.write_to_path(str(key))
+    authority.issue_cert("127.0.0.1").private_key_pem.write_to_path(str(other))
+    password = serialization.BestAvailableEncryption(b"secret")
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL)
+    locked.write_bytes(private.private_bytes(*form, password))
+    serve._stop_without_key(cert, key)
+    for wrong in (other, locked, cert):
+        with pytest.raises(InputError, match="are no certificate and its key"):
+            serve._stop_without_key(cert, wrong)

@@ -1,6 +1,8 @@
 """Tests of emotion_tf.serving.tensorflow_rest: what TensorFlow Serving's REST API documents, and odd bodies."""
 
 import base64
+import json
+import threading
 
 import numpy as np
 import pytest
@@ -67,14 +69,20 @@ ROW = {"waveform": SOUND, "transcript": ""}
         ({"instances": [{"waveform": None, "transcript": ""}]}, "waveform is no float32"),
         ({"instances": [{"waveform": [[0.5]], "transcript": ""}]}, "has the shape"),
         ({"instances": [{"waveform": SOUND, "transcript": 7}]}, "transcript is no string"),
-        (b'{"instances": [{"waveform": [0.5], "transcript": "\\ud800"}]}', "transcript is no string"),
+        (b'{"instances": [{"waveform": [0.5], "transcript": "\\ud800"}]}', "no JSON"),
+        (b'{"instances": [{"waveform": [0.5], "transcript": "", "\\uDFFF": 1}]}', "no JSON"),
+        (b'{"signature_name": "\xed\xa0\x80", "instances": [{"waveform": [0.5], "transcript": ""}]}', "no JSON"),
+        (b'{"signature_name": "\\ud83d\\ude00", "instances": []}', "no signature '\N{GRINNING FACE}'"),
+        ('{"instances": []}'.encode("utf-16"), "no JSON"),
+        ({"instances": [ROW | {"transcript": "a" * 10_001}]}, "at most 10000 characters a row"),
+        ({"instances": [ROW | {"transcript": "ä" * 9_000}] * 12}, "100000 in all"),
         ({"instances": [{"waveform": SOUND, "transcript": {"b64": "?"}}]}, "transcript is no string"),
         ({"instances": [ROW | {"more": 1}]}, "and no more"),
         ({"instances": [{"waveform": SOUND}]}, "transcript of serving_default lacks"),
         ({"inputs": {"waveform": [SOUND] * 2, "transcript": [""]}}, "differ in their number of rows"),
         ({"inputs": {"waveform": [[]] * 200, "transcript": [""] * 200}}, "at most 128 rows"),
         ({"inputs": {"waveform": [[0] * 2_100_000], "transcript": [""]}}, "at most 128 s of sound"),
-        ({"instances": [ROW], "signature_name": "train"}, "has no signature train"),
+        ({"instances": [ROW], "signature_name": "train"}, "has no signature 'train': name one of serving_default."),
         ({"instances": [ROW], "signature_name": 7}, "signature_name is no string"),
         (b'{"inputs": {"waveform": [[NaN]], "transcript": [""]}}', "refuses its input"),
         (b'{"inputs": {"waveform": [[1e999]], "transcript": [""]}}', "refuses its input"),
@@ -98,6 +106,41 @@ def test_what_is_not_served_is_not_found(client, path):
     response = client.get(path)
     assert response.status_code == 404
     assert "Servable not found" in response.json()["error"]
+
+
+@pytest.mark.parametrize("values", [b"1," * 2**22 + b"1,1", b"[]," * 2**19 + b"[]", b'{"a":1},' * 2**18 + b"1"])
+def test_a_body_of_more_values_than_any_model_takes_is_not_even_read(client, values, monkeypatch):
+    monkeypatch.setattr("json.loads", None)
+    response = client.post(PREDICT, content=b'{"instances": [' + values + b"]}")
+    assert response.status_code == 413
+    assert "at most 4194304 values, in at most 524288 lists" in response.text
+
+
+def test_the_objects_of_large_bodies_are_made_one_at_a_time(client, monkeypatch):
+    from emotion_tf.serving import bodies
+
+    made, read = [], bodies._object
+    monkeypatch.setattr(bodies, "_object", lambda body: made.append(threading.current_thread().name) or read(body))
+    for space in (b"", b" " * 2**20):
+        assert client.post(PREDICT, content=json.dumps({"instances": [ROW]}).encode() + space).status_code == 200
+    assert [name.split("_")[0] for name in made] == ["helper", "model"]
+
+
+def test_ids_that_lie_behind_their_type_or_are_too_many_are_refused():
+    import tensorflow as tf
+
+    from emotion_tf.serving import tensors
+    from pipelines.command import InputError
+
+    spec = tf.TensorSpec([None, None], tf.int32)
+    np.testing.assert_array_equal(tensors._array("token_ids", [[2**31 - 1, -(2**31)]], spec), [[2**31 - 1, -(2**31)]])
+    for values in ([[2**31]], [[-(2**31) - 1]], [[2**63]]):
+        with pytest.raises(InputError, match="token_ids is no int32"):
+            tensors._array("token_ids", values, spec)
+    tensors._check_sizes({"token_ids": np.zeros((10, 10_000), np.int32)})
+    for shape in ((1, 10_001), (11, 10_000)):
+        with pytest.raises(InputError, match="token_ids has at most 10000 ids a row, and 100000 in all"):
+            tensors._check_sizes({"token_ids": np.zeros(shape, np.int32)})
 
 
 def test_sounds_are_padded_to_few_lengths(loud_predictor):

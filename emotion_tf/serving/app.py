@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import html
+import json
+import time
 from collections.abc import AsyncIterator, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from emotion_tf.serving import live, open_inference, recordings, tensorflow_rest
+from emotion_tf.serving import live, open_inference, recordings, tensorflow_rest, tensors
 from emotion_tf.serving.batching import OverloadedError
-from emotion_tf.serving.guard import LOG, RETRY_AFTER, Guard, refusal
+from emotion_tf.serving.docs_page import Example, write_page
+from emotion_tf.serving.guard import LEFT, LOG, RETRY_AFTER, Guard, refusal
 from emotion_tf.serving.metrics import CONTENT_TYPE
 from emotion_tf.serving.predictor import Predictor
 from emotion_tf.serving.server_settings import ServerSettings
@@ -42,25 +45,45 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.open()
+        LOG.info(json.dumps({"time": round(time.time(), 3), "event": "ready", "models": list(predictors)}))
         yield
         await service.close()
 
     # FastAPI's own pages load their scripts from other hosts.
     app = FastAPI(title="emotion_tf", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
-    for room in (recordings, tensorflow_rest, open_inference, live):
-        app.include_router(room.make_router(service))
-    _add_pages(app, service)
+    [name, predictor], *_ = predictors.items()
+    row = tensors.example_row(predictor)
+    for router in (
+        recordings.make_router(service),
+        tensorflow_rest.make_router(service, row),
+        open_inference.make_router(service, row),
+        live.make_router(service),
+    ):
+        app.include_router(router)
+    _add_pages(app, service, name)
     _add_handlers(app)
     app.add_middleware(Guard, settings=settings, metrics=service.metrics)
     if settings.origins:
-        headers = ["authorization", "content-type"]
-        app.add_middleware(CORSMiddleware, allow_origins=list(settings.origins), allow_headers=headers)
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+            allow_private_network=True,
+            expose_headers=list(RETRY_AFTER),
+        )
     return app
 
 
-def _add_pages(app: FastAPI, service: Service) -> None:
-    """Adds what people and watching programs read."""
+def _add_pages(app: FastAPI, service: Service, name: str) -> None:
+    """Adds what people and watching programs read.
+
+    Args:
+      app: The application.
+      service: The models.
+      name: Of the one that examples ask.
+    """
 
     @app.get("/healthz", tags=["Health"], summary="Live")
     async def live() -> dict[str, str]:
@@ -77,20 +100,9 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.page(), headers={"Content-Type": CONTENT_TYPE})
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(_page(app))
-
-
-def _page(app: FastAPI) -> str:
-    """Lists the routes of OpenAPI as a page that loads nothing."""
-    rows = [
-        f"<dt><code>{method.upper()} {html.escape(path)}</code></dt>"
-        f"<dd>{html.escape(found['summary'])} <code>{html.escape(found.get('description', '').strip('`'))}</code></dd>"
-        for path, methods in app.openapi()["paths"].items()
-        for method, found in methods.items()
-    ]
-    head = "<!doctype html><html lang=en><meta charset=utf-8><title>emotion_tf</title><h1>emotion_tf</h1>"
-    return f"{head}<p>All of it: <a href=openapi.json>openapi.json</a></p><dl>{''.join(rows)}</dl></html>"
+    async def docs(request: Request) -> HTMLResponse:
+        example = Example(str(request.base_url).rstrip("/"), name, str(service.model(name).version))
+        return HTMLResponse(write_page(app.openapi(), example))
 
 
 def _add_handlers(app: FastAPI) -> None:
@@ -107,6 +119,8 @@ def _add_handlers(app: FastAPI) -> None:
     async def on_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
+        if {"file", "files"} & set(first["loc"]):
+            return refusal(422, "the recording is sent as text: send a file with a name (curl: -F file=@clip.wav).")
         return refusal(422, f"{' '.join(map(str, first['loc']))[:200]}: {first['msg']}.")
 
     async def on_overload(request: Request, error: Exception) -> JSONResponse:
@@ -117,6 +131,9 @@ def _add_handlers(app: FastAPI) -> None:
 
     async def on_unavailable(request: Request, error: Exception) -> JSONResponse:
         return refusal(501, str(error))
+
+    async def on_leave(request: Request, error: Exception) -> Response:
+        return Response(status_code=LEFT)  # Which nobody reads.
 
     async def on_fault(request: Request, error: Exception) -> JSONResponse:
         LOG.error("a fault of the server: %s", type(error).__name__)
@@ -129,6 +146,7 @@ def _add_handlers(app: FastAPI) -> None:
         (OverloadedError, on_overload),
         (NotServedError, on_missing),
         (NotTranscribedError, on_unavailable),
+        (ClientDisconnect, on_leave),
         (Exception, on_fault),
     ):
         app.add_exception_handler(kind, handler)

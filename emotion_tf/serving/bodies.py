@@ -1,9 +1,10 @@
-"""Bodies of requests: JSON that is read aside of the event loop, and what a fault of it is called."""
+"""Bodies of requests: JSON that is read aside of the event loop, within bounds, and what a fault of it is called."""
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,17 +13,17 @@ from starlette.requests import Request
 
 from emotion_tf.serving.served_model import Model
 from emotion_tf.serving.service import Service
+from emotion_tf.serving.tensors import MAX_VALUES
 from pipelines.command import InputError
 
+_SMALL_BYTES = 2**20
+"""Objects of larger bodies are read one at a time: they take many times the memory of their text."""
 
-async def _read_object(request: Request, service: Service) -> dict[str, Any]:
-    """Reads the JSON object of a request.
+_MAX_PARTS = 2**19
+"""Lists, objects and members of objects, of a body."""
 
-    Raises:
-      HTTPException: 400, where it is none.
-    """
-    body = await request.body()
-    return await service.aside(_object, body)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a character, which no answer could name; json lets it pass."""
 
 
 async def answer_json(
@@ -41,21 +42,35 @@ async def answer_json(
       answer: From the model and the object to what is sent back.
 
     Raises:
-      HTTPException: 400, where there is no object, or it asks for what the model does not take.
+      HTTPException: 400, where there is no object, or it asks for what the model does not take; 413, where it holds
+        more values than any model takes.
     """
     with service.model(name, version) as model:
-        body = await _read_object(request, service)
+        body = await request.body()
         try:
-            return await model.queue.run(functools.partial(answer, model, body))
+            if len(body) <= _SMALL_BYTES:
+                return await model.queue.run(functools.partial(answer, model, await service.aside(_object, body)))
+            return await model.queue.run(lambda: answer(model, _object(body)))
         except InputError as error:
             raise HTTPException(400, str(error)) from None
 
 
 def _object(body: bytes) -> dict[str, Any]:
+    """Reads an object of JSON.
+
+    Raises:
+      HTTPException: 400, where it is none; 413, where it would be too large: nothing else runs while it is made.
+    """
+    if body.count(b",") > MAX_VALUES or sum(map(body.count, (b"[", b"{", b":"))) > _MAX_PARTS:
+        raise HTTPException(
+            413, f"a body holds at most {MAX_VALUES} values, in at most {_MAX_PARTS} lists: send less at once."
+        )
     try:
-        found = json.loads(body)
+        found = json.loads(body.decode("utf-8-sig"))
+        if _SURROGATE.search(body):
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise HTTPException(400, "the body is no JSON: send an object.") from None
+        raise HTTPException(400, "the body is no JSON in UTF-8: send an object.") from None
     if not isinstance(found, dict):
         raise HTTPException(400, "the body is no object of JSON: send one.")
     return found

@@ -26,6 +26,9 @@ _PASSING = (429, 500, 502, 503, 504)
 
 _PAUSE_SECONDS = 0.5
 
+_MESSAGE_BYTES = 2**16
+"""Of a stream: servers refuse messages that are much larger."""
+
 
 class ServerError(RuntimeError):
     """What a server answered in place of a prediction.
@@ -129,6 +132,8 @@ class Client:
 
         Raises:
           ServerError: What the server refuses.
+          TypeError: A chunk that is no bytes.
+          Exception: What `chunks` raises.
         """
         from websockets.exceptions import ConnectionClosed, InvalidStatus
         from websockets.sync.client import connect
@@ -140,7 +145,8 @@ class Client:
         except InvalidStatus as error:
             raise ServerError(error.response.status_code, "the server does not accept the stream.") from None
         with connection:
-            sender = threading.Thread(target=_send, args=(connection, chunks), daemon=True)
+            failed: list[Exception] = []
+            sender = threading.Thread(target=_send, args=(connection, chunks, failed), daemon=True)
             sender.start()
             try:
                 for message in connection:
@@ -149,7 +155,10 @@ class Client:
                         raise ServerError(1008, found["error"])
                     yield found
             except ConnectionClosed as error:
-                raise ServerError(error.rcvd.code if error.rcvd else 1006, "the stream was closed.") from None
+                if not failed:
+                    raise ServerError(error.rcvd.code if error.rcvd else 1006, "the stream was closed.") from None
+            if failed:
+                raise failed[0]
 
     def _post(
         self, path: str, fields: Mapping[str, str], files: Sequence[tuple[str, Path | str | bytes]], accept: str
@@ -175,15 +184,22 @@ class Client:
         raise ValueError("num_tries is below 1")
 
 
-def _send(connection: Any, chunks: Iterable[bytes]) -> None:
+def _send(connection: Any, chunks: Iterable[bytes], failed: list[Exception]) -> None:
+    """Sends a voice; what stops it goes to `failed`, for the thread that reads, which would wait forever."""
     from websockets.exceptions import ConnectionClosed
 
     try:
         for chunk in chunks:
-            connection.send(chunk)
+            if not isinstance(chunk, bytes | bytearray | memoryview):
+                raise TypeError(f"a chunk is {type(chunk).__name__}, and no bytes of int16 in little-endian order")
+            for start in range(0, len(chunk), _MESSAGE_BYTES):
+                connection.send(chunk[start : start + _MESSAGE_BYTES])
         connection.send("end")
     except ConnectionClosed:
         pass  # The reader says why.
+    except Exception as error:
+        failed.append(error)
+        connection.close()
 
 
 def _multipart(boundary: str, fields: Mapping[str, str], files: Sequence[tuple[str, Path | str | bytes]]) -> bytes:

@@ -39,7 +39,8 @@ class LiveServer:
     """
 
     def __init__(self, model: Path, port: int):
-        origins = [f"http://{host}:{port}" for host in (HOST, "localhost")]
+        suffix = "" if port == 80 else f":{port}"  # As browsers name it.
+        origins = [f"http://{host}{suffix}" for host in (HOST, "localhost")]
         code = _CODE.format(path=sys.path, model=str(model), origins=origins)
         self._process = subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Iterable, Mapping
 from urllib.parse import urlsplit
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -24,6 +25,9 @@ LOG = logging.getLogger("emotion_tf.serve")
 
 RETRY_AFTER = {"Retry-After": "1"}
 """Seconds: the queue of a server that is overloaded is answered within that."""
+
+LEFT = 499
+"""Status of a request whose client left, in metrics and logs, as nginx has it."""
 
 FREE = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 """Paths that need no token and count for no limit: what watches a server asks them."""
@@ -129,6 +133,8 @@ class Guard:
             return refusal(401, sentence, {"WWW-Authenticate": "Bearer"})
         if (length := headers.get("content-length", "0")).isdigit() and int(length[:18]) > self._settings.max_bytes:
             return refusal(413, _too_large(self._settings.max_bytes), {"Connection": "close"})
+        if (encoded := _encoded(headers)) is not None:
+            return refusal(415, encoded)
         if scope["type"] == "http" and self._num_requests >= self._settings.max_requests:
             return refusal(503, "too many requests are under way: ask again in a second.", RETRY_AFTER)
         return None
@@ -147,7 +153,7 @@ class Guard:
         """Counts and logs an answer, by its route: no content, no query."""
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        status = seen.status or 499
+        status = seen.status or LEFT
         self._metrics.count_request(route, method, status, seconds)
         facts = {"time": round(time.time(), 3), "method": method, "route": route, "status": status}
         facts |= {"seconds": round(seconds, 4), "bytes": seen.num_bytes}
@@ -159,6 +165,16 @@ _DRAINED_BYTES, _DRAINED_SECONDS = 2**20, 1.0
 _MAX_HEADER_BYTES = 32 * 2**10
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def _encoded(headers: Headers) -> str | None:
+    """Words the fault of a body that would have to be decoded first: what comes of it may be large, or no text."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        return "the body is compressed: send it as it is, without Content-Encoding."
+    kind, options = parse_options_header(headers.get("content-type"))
+    if kind == b"multipart/form-data" and options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        return "the form states another charset than utf-8: send it in that."
+    return None
 
 
 def _too_large(max_bytes: float) -> str:

@@ -59,10 +59,15 @@ def make_router(service: Service) -> APIRouter:
 
 
 async def _close(socket: WebSocket, code: int, sentence: str) -> None:
-    """Says why, and closes; the other side may have gone meanwhile."""
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+    """Says why, and closes."""
+    with _left():
         await socket.send_json({"error": sentence})
         await socket.close(code)
+
+
+def _left() -> contextlib.AbstractContextManager[None]:
+    """Does without telling a client that has gone meanwhile."""
+    return contextlib.suppress(WebSocketDisconnect, RuntimeError)
 
 
 class _Ears:
@@ -112,7 +117,8 @@ class _Conversation:
         finally:
             for task in tasks:
                 task.cancel()
-        await self._socket.close(_NORMAL)
+        with _left():
+            await self._socket.close(_NORMAL)
 
     async def _read(self) -> None:
         while True:

@@ -16,15 +16,8 @@ from emotion_tf.serving import tensors
 from emotion_tf.serving.bodies import answer_json, example
 from emotion_tf.serving.served_model import Model
 from emotion_tf.serving.service import Service
-from emotion_tf.serving.tensorflow_rest import DEFAULT_SIGNATURE
+from emotion_tf.serving.tensors import DEFAULT_SIGNATURE
 from pipelines.command import InputError
-
-_EXAMPLE = {
-    "inputs": [
-        {"name": "waveform", "shape": [1, 3], "datatype": "FP32", "data": [0.01, -0.02, 0.03]},
-        {"name": "transcript", "shape": [1], "datatype": "BYTES", "data": ["Kids are talking by the door"]},
-    ]
-}
 
 _DATATYPES = {
     "float32": "FP32",
@@ -37,8 +30,13 @@ _DATATYPES = {
 }
 
 
-def make_router(service: Service) -> APIRouter:
-    """Makes the routes."""
+def make_router(service: Service, row: Mapping[str, Any]) -> APIRouter:
+    """Makes the routes.
+
+    Args:
+      service: The models.
+      row: An example, of `tensors.example_row`.
+    """
     router = APIRouter(prefix="/v2", tags=["Open Inference"])
 
     async def live() -> dict[str, bool]:
@@ -59,17 +57,25 @@ def make_router(service: Service) -> APIRouter:
         return _metadata(service.model(name, version))
 
     async def infer(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+        if "inference-header-content-length" in request.headers:
+            raise HTTPException(400, "binary data is an extension that this server lacks: send data as JSON.")
         return await answer_json(request, service, name, version, _infer)
 
     router.add_api_route("/health/live", live, methods=["GET"], summary="Live")
     router.add_api_route("/health/ready", ready, methods=["GET"], summary="Ready")
     router.add_api_route("", server, methods=["GET"], summary="Server")
     for prefix in ("/models/{name}", "/models/{name}/versions/{version}"):
-        extra = example(_EXAMPLE)
+        extra = example({"inputs": [_input(name, value) for name, value in row.items()]})
         router.add_api_route(f"{prefix}/infer", infer, methods=["POST"], openapi_extra=extra, summary="Infer")
         router.add_api_route(f"{prefix}/ready", model_ready, methods=["GET"], summary="Model ready")
         router.add_api_route(prefix, metadata, methods=["GET"], summary="Inputs and outputs")
     return router
+
+
+def _input(name: str, value: Any) -> dict[str, Any]:
+    """Makes the example of an input of the value of a row."""
+    kind = "BYTES" if isinstance(value, str) else "FP32"
+    return {"name": name, "shape": [1, *np.shape(value)], "datatype": kind, "data": tensors.flat(value)}
 
 
 def _infer(model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,6 +84,9 @@ def _infer(model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError("inputs is no list of objects with name, shape, datatype and data.")
     if not isinstance(wanted, list) or not all(_is_named(one) for one in wanted):
         raise InputError("outputs is no list of objects with name.")
+    for ones in (inputs, wanted):
+        if len({one["name"] for one in ones}) < len(ones):
+            raise InputError("a name stands twice in inputs or in outputs: give each once.")
     specs = tensors.inputs_of(model.predictor, DEFAULT_SIGNATURE)
     found = tensors.call(model.predictor, DEFAULT_SIGNATURE, {one["name"]: _array(one, specs) for one in inputs})
     names = [one["name"] for one in wanted] or list(found)

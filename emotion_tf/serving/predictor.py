@@ -26,6 +26,9 @@ from pipelines.video import VideoSettings, to_array
 MAX_WORDS = 1000
 """A longer transcript is not one utterance either."""
 
+MAX_CHARACTERS = 10_000
+"""Nor is one of more, whatever its words: cutting them up takes time by their length."""
+
 
 class Predictor:
     """An exported model, loaded. Threads may share one.
@@ -266,8 +269,12 @@ class Predictor:
         if transcriber is not None:
             found = transcriber(clip.waveform, clip.peak)
             transcript, remarks = found.transcript, transcriber.remarks(found)
-        if (num_words := len(transcript.split())) > MAX_WORDS:
-            raise InputError(f"the transcript of {num_words} words is no utterance (at most {MAX_WORDS}): cut it up.")
+        for unit, count, most in (
+            ("words", len(transcript.split()), MAX_WORDS),
+            ("characters", len(transcript), MAX_CHARACTERS),
+        ):
+            if count > most:
+                raise InputError(f"the transcript of {count} {unit} is no utterance (at most {most}): cut it up.")
         speaker, warnings = self._speaker(file, clip.waveform, enrolled)
         inputs = self._arrays(clip, transcript, context) | speaker
         return Given(file, clip, transcript, inputs, (*remarks, *warnings), tuple(context))

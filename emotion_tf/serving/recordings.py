@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,7 +80,7 @@ def make_router(service: Service) -> APIRouter:
         if file is None:
             raise HTTPException(422, "there is nothing to predict: send file.")
         kind = _accepted(request.headers.get("accept", "*/*"))
-        with service.model(model) as asked:
+        with service.model(model) as asked, _named(asked):
             found = await service.timeline(asked, await file.read())
         if kind == _JSON:
             return JSONResponse(_timeline_object(found, file.filename))
@@ -87,12 +89,24 @@ def make_router(service: Service) -> APIRouter:
     return router
 
 
+@contextlib.contextmanager
+def _named(model: Model) -> Iterator[None]:
+    """Lets a refusal name the model in place of its folder, which is nothing to those who send requests."""
+    try:
+        yield
+    except InputError as error:
+        if (folder := str(model.predictor.folder)) not in str(error):
+            raise
+        raise InputError(str(error).replace(folder, f"the model {model.name}")) from None
+
+
 async def _content_of(file: UploadFile | None) -> bytes | None:
     return None if file is None else await file.read()
 
 
 async def _classified(service: Service, model: Model, upload: Upload, file: UploadFile | None) -> dict[str, Any]:
-    prediction = await service.classify(model, upload)
+    with _named(model):
+        prediction = await service.classify(model, upload)
     return as_object(prediction) | {"file": None if file is None else file.filename}
 
 

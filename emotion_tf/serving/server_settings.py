@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from urllib.parse import urlsplit
 
 from emotion_tf.serving.sources import MAX_SECONDS
 from pipelines.command import InputError
@@ -26,6 +28,10 @@ _FLAGS = {
 """Limits above 0, and their flags."""
 
 LEAST_TOKEN_LENGTH = 16
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # RFC 6750, 2.1.
+
+_USUAL_PORTS = {"http": 80, "https": 443}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,5 +87,26 @@ class ServerSettings:
             raise InputError("--batch-wait-ms must lie between 0 and 1000.")
         if not 0 <= self.poll_seconds < math.inf:
             raise InputError("--poll-seconds cannot work: give a number from 0, which looks for no version.")
+        for origin in self.origins:
+            if _origin_of(origin) != origin:
+                raise InputError(
+                    f"--allow-origin {origin} is none that a browser names: give scheme and host, and a port where it"
+                    " is not the usual one, as in https://example.org."
+                )
         if any(len(token) < LEAST_TOKEN_LENGTH for token in self.tokens):
             raise InputError(f"a token has fewer than {LEAST_TOKEN_LENGTH} characters: make longer ones.")
+        if not all(_TOKEN.fullmatch(token) for token in self.tokens):
+            raise InputError("a token holds more than letters, digits and ._~+/=-: no client may send it.")
+
+
+def _origin_of(url: str) -> str | None:
+    """Writes the origin of a URL as browsers do (RFC 6454); None: it has none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.scheme or not parts.hostname:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, _USUAL_PORTS.get(parts.scheme)) else "")

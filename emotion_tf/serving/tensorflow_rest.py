@@ -14,15 +14,17 @@ from emotion_tf.serving import tensors
 from emotion_tf.serving.bodies import answer_json, example
 from emotion_tf.serving.served_model import Model
 from emotion_tf.serving.service import Service
+from emotion_tf.serving.tensors import DEFAULT_SIGNATURE
 from pipelines.command import InputError
 
-DEFAULT_SIGNATURE = "serving_default"
 
-_EXAMPLE = {"instances": [{"waveform": [0.01, -0.02, 0.03], "transcript": "Kids are talking by the door"}]}
+def make_router(service: Service, row: Mapping[str, Any]) -> APIRouter:
+    """Makes the routes; the name of a model or its version come from the path, and are looked up, never opened.
 
-
-def make_router(service: Service) -> APIRouter:
-    """Makes the routes; the name of a model or its version come from the path, and are looked up, never opened."""
+    Args:
+      service: The models.
+      row: An example, of `tensors.example_row`.
+    """
     router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
 
     async def status(name: str, version: str | None = None) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def make_router(service: Service) -> APIRouter:
         return await answer_json(request, service, name, version, _predict)
 
     for prefix in ("/{name}", "/{name}/versions/{version}"):
-        extra = example(_EXAMPLE)
+        extra = example({"instances": [row]})
         router.add_api_route(f"{prefix}:predict", predict, methods=["POST"], openapi_extra=extra, summary="Predict")
         router.add_api_route(f"{prefix}/metadata", metadata, methods=["GET"], summary="Signatures")
         router.add_api_route(prefix, status, methods=["GET"], summary="State")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from emotion_tf.serving.batches import MAX_SECONDS_OF_SOUND, STEP
-from emotion_tf.serving.predictor import Predictor
+from emotion_tf.serving.loading import LITERT
+from emotion_tf.serving.predictor import MAX_CHARACTERS, Predictor
 from pipelines.audio import SAMPLE_RATE
 from pipelines.command import InputError
 
@@ -20,9 +21,41 @@ MAX_ROWS = 128
 MAX_VALUES = 2**22
 """Of all arrays of a request together: activations of a network grow with them."""
 
+MAX_TEXT = 100_000
+"""Characters, or ids of pieces, of all rows together: networks of text take them one after the other."""
+
+
+DEFAULT_SIGNATURE = "serving_default"
+
+_EXAMPLES = {"waveform": [0.01, -0.02, 0.03], "transcript": "Kids are talking by the door", "context": ""}
+_MOST_ZEROS = 4096
+
+
+def example_row(predictor: Predictor) -> dict[str, Any]:
+    """Makes a row that the model answers; empty where it takes none, or that would be long, as pictures are."""
+    row: dict[str, Any] = {}
+    if predictor.model_format == LITERT:
+        return row
+    for name, spec in inputs_of(predictor, DEFAULT_SIGNATURE).items():
+        if name not in _EXAMPLES and (spec.shape[1:].num_elements() or _MOST_ZEROS + 1) > _MOST_ZEROS:
+            return {}
+        row[name] = _EXAMPLES[name] if name in _EXAMPLES else np.zeros(spec.shape[1:]).tolist()
+    return row
+
 
 def inputs_of(predictor: Predictor, signature: str) -> dict[str, Any]:
-    """Finds what a signature takes: name -> TensorSpec."""
+    """Finds what a signature takes: name -> TensorSpec.
+
+    Raises:
+      InputError: The model has no such signature, or none at all.
+    """
+    if predictor.model_format == LITERT:
+        raise InputError(
+            "the model is served by LiteRT, without signatures: send recordings and words to /v1/classify."
+        )
+    known = predictor.metadata["signatures"]
+    if signature not in known:
+        raise InputError(f"the model has no signature {signature[:100]!r}: name one of {', '.join(known)}.")
     return dict(predictor.signature(signature).structured_input_signature[1])
 
 
@@ -98,6 +131,8 @@ def _numbers(values: Any, spec: Any) -> np.ndarray:
     raw = np.asarray(values)
     if raw.size and raw.dtype.kind not in "biuf":
         raise ValueError("no numbers")
+    if raw.size and spec.dtype.is_integer and not spec.dtype.min <= raw.min() <= raw.max() <= spec.dtype.max:
+        raise OverflowError
     return raw.astype(spec.dtype.as_numpy_dtype, casting="same_kind" if spec.dtype.is_integer else "unsafe")
 
 
@@ -129,6 +164,17 @@ def _check_sizes(arrays: Mapping[str, np.ndarray]) -> None:
         raise InputError(f"a batch has at most {MAX_ROWS} rows and {MAX_VALUES} values: send less at once.")
     if "waveform" in arrays and arrays["waveform"].size > MAX_SECONDS_OF_SOUND * SAMPLE_RATE:
         raise InputError(f"a batch has at most {MAX_SECONDS_OF_SOUND:g} s of sound: send less at once.")
+    for name, array in arrays.items():
+        if (lengths := _lengths(name, array)) and (max(lengths) > MAX_CHARACTERS or sum(lengths) > MAX_TEXT):
+            what = "ids" if name == "token_ids" else "characters"
+            raise InputError(f"{name} has at most {MAX_CHARACTERS} {what} a row, and {MAX_TEXT} in all: send less.")
+
+
+def _lengths(name: str, array: np.ndarray) -> list[int]:
+    """Measures the texts of rows, in characters or pieces; nothing of other arrays."""
+    if name == "token_ids":
+        return [array.shape[1]] * len(array)
+    return [len(one.decode(errors="replace")) for one in array] if array.dtype == object else []
 
 
 def _padded(waveform: np.ndarray) -> np.ndarray:
