@@ -218,6 +218,14 @@ SECTIONS: Mapping[str, Section] = {
             "python -m benchmarks.latency --model saved_models/recognition/base/fold-0-seed-0 --whisper base.pt",
         ),
     ),
+    "word_errors": Section(
+        "Words by whisper on RAVDESS",
+        rows.word_errors,
+        ("word_errors",),
+        "1200 clips of 20 actors, who speak two sentences; 95 % intervals over actors; processor time is of all cores"
+        " together.",
+        ("python -m benchmarks.word_errors --source data/ravdess",),
+    ),
     "whisper_gates": Section(
         "The gates of whisper",
         rows.whisper_gates,
