@@ -59,6 +59,7 @@ def test_settings_that_are_off_are_null_in_json():
     values = json.loads(Config("audio", "x").to_json())["training"]
     assert [name for name, value in values.items() if value is None] == [
         "patience",
+        "shuffle_size",
         "video_frames",
         "noise_snr_db",
         "release_rate",

@@ -59,7 +59,8 @@ def spec(*shape):
 )
 def test_examples_hold_what_the_model_takes(specs, expected):
     signature = types.SimpleNamespace(structured_input_signature=((), specs))
-    predictor = types.SimpleNamespace(metadata={"signatures": ["serving_default"]}, signature=lambda name: signature)
+    facts = {"metadata": {"signatures": ["serving_default"]}, "model_format": "savedmodel"}
+    predictor = types.SimpleNamespace(**facts, signature=lambda name: signature)
     row = tensors.example_row(predictor)
     assert {name: str if isinstance(value, str) else value for name, value in row.items()} == expected
 
