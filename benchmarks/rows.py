@@ -372,7 +372,7 @@ def server(result: Result) -> Rows:
         if "processor_ms" in result[key]
     ]
     litert = [
-        {"what": f"serve with `{name}`", "found": f"{held(one)}; {one['times_plain']:.2f} times the plain endpoint"}
+        {"what": f"serve with `{name}`", "found": _of_litert(held(one), one)}
         for name, one in result.get("litert", {}).items()
     ]
     return [
@@ -382,13 +382,18 @@ def server(result: Result) -> Rows:
         *litert,
         *spent,
         {"what": f"twice that rate for {over['seconds']:.0f} s: statuses", "found": statuses},
-        {"what": "memory meanwhile", "found": f"{over['mib_a_minute']:+.1f} MiB a minute"},
+        {"what": "memory meanwhile", "found": f"{over['memory_mib'][-1]:,} MiB, {over['mib_a_minute']:+.1f} a minute"},
         {
             "what": f"{streams['clients']} WebSockets at once",
             "found": f"{streams['share_in_half_a_second']:.0%} of answers within 0.5 s, p95 {streams['p95_ms']:.0f} ms",
         },
         {"what": "killed under load, from its start to ready", "found": f"{restart['seconds_to_ready']:.1f} s"},
     ]
+
+
+def _of_litert(rate: str, found: Result) -> str:
+    times = f"{found['times_plain']:.2f} times the plain endpoint"
+    return f"{rate}; {times}; {found['memory_mib']:,} MiB, ready in {found['seconds_to_ready']:.1f} s"
 
 
 def server_fuzz(result: Result) -> Rows:
