@@ -65,7 +65,7 @@ _STATES = "--branch audio --audio-features encoder --normalise training --epochs
 _LATE = "--branch fusion --fusion late"
 
 MODELS = {
-    "cnn": Model("CNN, from scratch", "log-mel", "--branch audio", has_one_seed=True),
+    "cnn": Model("CNN, from scratch", "log-mel", "--branch audio --precision auto", has_one_seed=True),
     "egemaps-svm": Model("eGeMAPS, linear SVM", functionals="egemaps"),
     "compare-svm": Model("ComParE, linear SVM", functionals="compare"),
     "tiny.en": Model("Whisper tiny.en, frozen", "tiny.en", _STATES),
@@ -73,7 +73,7 @@ MODELS = {
     "base-cnn-early": Model(
         "Whisper base with the CNN, early fusion",
         "base",
-        "--branch audio --audio-features log_mel encoder",
+        "--branch audio --audio-features log_mel encoder --precision auto",
         has_one_seed=True,
     ),
     "base-cnn-late": Model(
