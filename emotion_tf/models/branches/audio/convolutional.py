@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from emotion_tf.config import AudioConfig
 from emotion_tf.models.branches.audio.frames import image_of
+from emotion_tf.models.branches.batch_normalization import BatchNormalization
 from emotion_tf.models.branches.layers import MaskFrames, MeanPooling, StepMask
 from emotion_tf.models.branches.outputs import Steps
 
@@ -82,7 +83,7 @@ def _block(
 ) -> keras.KerasTensor:
     """Convolution, norm, ReLU, maximum and dropout; `stride` frames are a step of the input."""
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    x = BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     x = MaskFrames(stride, name=f"{name}_mask")(layers.ReLU(name=f"{name}_relu")(x), num_frames)
     # Behind a ReLU the zeros of padding change no maximum. "same" keeps the last band of an odd number.
     x = layers.MaxPooling2D(pool, padding="same", name=f"{name}_pool")(x)
@@ -91,7 +92,7 @@ def _block(
 
 def _stem(x: keras.KerasTensor, num_frames: keras.KerasTensor, channels: int) -> keras.KerasTensor:
     x = layers.Conv2D(channels, 5, 2, "same", use_bias=False, name="audio_stem")(x)
-    x = layers.BatchNormalization(momentum=0.9, name="audio_stem_norm")(x)
+    x = BatchNormalization(momentum=0.9, name="audio_stem_norm")(x)
     return MaskFrames(2, name="audio_stem_mask")(layers.ReLU(name="audio_stem_relu")(x), num_frames)
 
 
@@ -104,7 +105,7 @@ def _residual(
         around = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_around")(x)
     for step in ("a", "b"):
         x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_{step}")(x)
-        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_{step}_norm")(x)
+        x = BatchNormalization(momentum=0.9, name=f"{name}_{step}_norm")(x)
         if step == "a":
             x = layers.ReLU(name=f"{name}_{step}_relu")(x)
             x = MaskFrames(stride, name=f"{name}_{step}_mask")(x, num_frames)
