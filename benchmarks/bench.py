@@ -7,7 +7,7 @@ Parts, each written to results/bench.json as it ends, so that a later call may d
     inference  their logits
     training   whole trainings of a few epochs
     encoder    whisper's encoder, and openai-whisper's own
-    crossval   a cross-validation, and its fits one by one
+    crossval   a cross-validation, its fits one by one, and the same on Ray
     growth     what 1, 4 and 16 times as large a corpus costs, and with which exponent
 
 What is compared is timed in turn, each library in a process of its own; a number is the median of several rounds.

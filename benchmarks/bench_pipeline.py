@@ -2,20 +2,25 @@
 
 import contextlib
 import dataclasses
+import importlib.util
+import os
+import secrets
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from benchmarks.prepare import librosa_loop, prepare_records
 from benchmarks.side_by_side import compared, in_process, in_turn
 from pipelines.corpora import ravdess, synthetic
+from pipelines.processes import num_cores
 from pipelines.utterance import Corpus
 
 NUM_VOICES = synthetic.NUM_SPEAKERS
@@ -96,7 +101,10 @@ def encoder(work: Path, checkpoint: Path | None, repetitions: int) -> list[dict[
 
 
 def crossval(records: Path, epochs: int, num_folds: int, repetitions: int) -> list[dict[str, Any]]:
-    """Times a cross-validation and, in turn, the same fits one after the other, all with their starts."""
+    """Times a cross-validation and, in turn, the same fits one after the other, all with their starts.
+
+    Where Ray is installed the cross-validation runs on it, too, in a cluster of as many cores that is there before.
+    """
     shared = ["--branch", "audio", "--records", str(records), "--folds", "group-kfold", "--num-folds", str(num_folds)]
     shared += ["--epochs", str(epochs), "--num-frames", "128"]
 
@@ -112,9 +120,29 @@ def crossval(records: Path, epochs: int, num_folds: int, repetitions: int) -> li
             run("emotion_tf.fit", "--fold", str(fold))
 
     calls = {"crossval": lambda: run("emotion_tf.crossval"), "fit, fold by fold": one_by_one}
-    seconds = in_turn(calls, repetitions, warm_up=0)
-    found = compared(f"cross-validation, {num_folds} folds", seconds, [("crossval", "fit, fold by fold")], 0, "s")
+    pairs = [("crossval", "fit, fold by fold")]
+    with contextlib.ExitStack() as stack:
+        if importlib.util.find_spec("ray"):
+            address = stack.enter_context(_cluster())
+            calls["crossval on Ray"] = lambda: run("emotion_tf.crossval", "--ray", address)
+            pairs.append(("crossval on Ray", "crossval"))
+        seconds = in_turn(calls, repetitions, warm_up=0)
+    found = compared(f"cross-validation, {num_folds} folds", seconds, pairs, 0, "s")
     return [found | {"epochs": epochs}]
+
+
+@contextlib.contextmanager
+def _cluster() -> Iterator[str]:
+    """Starts Ray on the cores of this machine, for commands that know the token; returns its address."""
+    given = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with mock.patch.dict(os.environ, given):
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(True, head_node_args={"num_cpus": num_cores(), "include_dashboard": False})
+        try:
+            yield cluster.address
+        finally:
+            cluster.shutdown()
 
 
 def growth(work: Path, num_speakers: int, factors: Sequence[int], repetitions: int) -> list[dict[str, Any]]:
