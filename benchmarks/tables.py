@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import audio_ablation, bench_rows, recognition_rows, rows
+from benchmarks import audio_ablation, bench_rows, recognition_rows, rows, whole_fits
 from benchmarks.result_files import read_result
 from pipelines.command import run_command
 
@@ -293,6 +293,19 @@ SECTIONS: Mapping[str, Section] = {
         (
             "python -m benchmarks.fit_parts --records data/records/ravdess -- --folds lj5",
             "python -m benchmarks.fit_parts --records data/records/ravdess -- --folds lj5 --precision bfloat16",
+        ),
+    ),
+    "whole_fits": Section(
+        "Whole trainings, by precision and beside an older build",
+        whole_fits.table,
+        ("whole_fits",),
+        "The CNN on RAVDESS, lj5 fold 0 (780 clips of 13 speakers, 2 to validate on), as many seeds as scores; a process"
+        " each, with its start and all that it writes. Times as long: medians of seeds, in brackets the"
+        " least and the most.",
+        (
+            "git worktree add ../older f2ef77b",
+            "(cd ../older && python -m pipelines.prepare --corpus ravdess --source DIR --records RECORDS)",
+            "python -m benchmarks.whole_fits --records data/records/ravdess --older ../older RECORDS",
         ),
     ),
     "large_records": Section(

@@ -215,3 +215,22 @@ def test_the_parts_of_a_training_are_told(three_speaker_records, tmp_path, monke
     # Two convolutions of 3 x 3 over 64 frames of 64 bands at least, forwards and backwards, of 4 channels.
     assert found["million_operations_a_clip"] >= 3 * 2 * 9 * 64 * 64 * 4 / 1e6
     assert [row["part"] for row in rows.fit_parts(result)][:8] == list(found["seconds"])
+
+
+@pytest.mark.slow
+def test_whole_trainings_are_set_side_by_side_and_a_finished_one_is_kept(three_speaker_records, tmp_path, monkeypatch):
+    from benchmarks import result_files, whole_fits
+
+    monkeypatch.setattr(result_files, "FOLDER", tmp_path)
+    flags = ["--records", str(three_speaker_records), "--folder", str(tmp_path / "fits"), "--seeds", "1"]
+    flags += ["--folds", "holdout", "--", "--audio-channels", "4", "4", "--num-frames", "64", "--epochs", "2"]
+    whole_fits.main(flags)
+    result = json.loads((tmp_path / "whole_fits.json").read_text())
+    written = (tmp_path / "fits" / "auto-seed-0" / "history.csv").stat().st_mtime_ns
+    whole_fits.main(flags)
+    assert (tmp_path / "fits" / "auto-seed-0" / "history.csv").stat().st_mtime_ns == written
+    assert json.loads((tmp_path / "whole_fits.json").read_text())["ways"] == result["ways"]
+    auto, single = whole_fits.table(result)
+    assert (auto["fit --branch audio"], single["fit --branch audio"]) == ("--precision auto", "--precision float32")
+    assert auto["times as long"].startswith("1.00")
+    assert auto["epochs"] == single["epochs"] == "2"
