@@ -299,8 +299,8 @@ SECTIONS: Mapping[str, Section] = {
         "Whole trainings, by precision and beside an older build",
         whole_fits.table,
         ("whole_fits",),
-        "The CNN on RAVDESS, lj5 fold 0 (780 clips of 13 speakers, 2 to validate on), as many seeds as scores; a process"
-        " each, with its start and all that it writes. Times as long: medians of seeds, in brackets the"
+        "The CNN on RAVDESS, lj5 fold 0 (780 clips of 13 speakers, 2 to validate on), as many seeds as scores; a"
+        " process each, with its start and all that it writes. Times as long: medians of seeds, in brackets the"
         " least and the most.",
         (
             "git worktree add ../older f2ef77b",
