@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emotion_tf.config import AudioConfig, VideoConfig
 from emotion_tf.evaluation.calibration import set_temperature
 from emotion_tf.evaluation.split import split_of
 from emotion_tf.fit import fit
@@ -35,14 +36,20 @@ def test_where_nothing_is_said_of_the_processor_there_is_no_bfloat16(tmp_path):
 @pytest.mark.parametrize(
     ("branch", "values", "asked", "expected"),
     [
-        ("audio", {}, "auto", "bfloat16"),
+        ("audio", {"audio": AudioConfig()}, "auto", "bfloat16"),
+        ("audio", {"audio": AudioConfig(model="crnn")}, "auto", "bfloat16"),
+        ("audio", {"audio": AudioConfig(model="efficientnet")}, "auto", "float32"),
+        ("audio", {"audio": AudioConfig(model="gru")}, "auto", "float32"),
+        ("audio", {"audio": AudioConfig(channels=(8, 15))}, "auto", "float32"),
+        ("video", {"video": VideoConfig()}, "auto", "bfloat16"),
+        ("video", {"video": VideoConfig((4, 8))}, "auto", "float32"),
         ("text", {}, "auto", "float32"),
         ("text", {}, "bfloat16", "bfloat16"),
         ("audio", {}, "float32", "float32"),
     ],
 )
 def test_auto_takes_bfloat16_for_what_gains_by_it(make_config, branch, values, asked, expected):
-    config = with_precision(make_config(branch, **values), asked)
+    config = with_precision(dataclasses.replace(make_config(branch), **values), asked)
     assert precision_of(config, True) == expected
     assert precision_of(config, False) == (asked if asked == "bfloat16" else "float32")
 

@@ -81,7 +81,7 @@ class TrainingConfig:
         None, "Stop after N epochs without a better validation score.", at_least(1), word="off"
     )
     keep_epoch: str = _training("auto", "Keep the weights of the epoch with this.", choices=KEPT_EPOCHS)
-    precision: str = _training("float32", "Compute the steps of training in these numbers.", choices=PRECISIONS)
+    precision: str = _training("auto", "Compute the steps of training in these numbers.", choices=PRECISIONS)
     shuffle_size: int | None = _training(
         None,
         "Hold N utterances in memory to shuffle them and read the records anew in each epoch, in another order of their"

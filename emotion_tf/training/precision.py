@@ -20,6 +20,13 @@ FLAGS = ("avx512_bf16", "amx_bf16")
 
 _CPUINFO = Path("/proc/cpuinfo")
 
+_CONVOLUTIONAL = ("cnn", "cnn_attention", "crnn")
+"""Audio networks whose steps take two thirds of the time; of `transformer` as long, of `resnet` and `efficientnet` a
+fifth longer."""
+
+_NARROW = 16
+"""Channels below which a convolution saves nothing in bfloat16."""
+
 
 def has_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
     """Tells whether the processor multiplies bfloat16 by itself; False where that cannot be found out.
@@ -38,8 +45,8 @@ def precision_of(config: Config, is_available: bool) -> str:
     """Decides in which numbers a model learns: "float32" or "bfloat16".
 
     Args:
-      config: Of the run; auto takes bfloat16 where it saves time: for networks of convolutions and attention, which
-        multiply large matrices, and not for recurrent ones alone.
+      config: Of the run; auto takes bfloat16 where it saves time: for plain convolutional networks that are not narrow,
+        and for pretrained text.
       is_available: Whether the processor multiplies bfloat16.
     """
     asked = config.training.precision
@@ -49,11 +56,16 @@ def precision_of(config: Config, is_available: bool) -> str:
 
 
 def _gains(config: Config) -> bool:
-    """Tells whether most of a step is convolution or attention."""
-    if "video" in config.modalities or ("text" in config.modalities and config.text.is_pretrained):
+    """Tells whether a step is quicker in bfloat16, as measured of each network."""
+    if "text" in config.modalities and config.text.is_pretrained:
         return True
-    frames = set(config.audio.features) - {"encoder"}
-    return "audio" in config.modalities and bool(frames) and config.audio.model != "gru"
+    widths = [0]
+    if "video" in config.modalities:
+        widths += config.video.channels
+    reads_frames = "audio" in config.modalities and set(config.audio.features) != {"encoder"}
+    if reads_frames and config.audio.model in _CONVOLUTIONAL:
+        widths += config.audio.channels
+    return max(widths) >= _NARROW
 
 
 @contextlib.contextmanager
