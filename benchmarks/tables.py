@@ -291,7 +291,7 @@ SECTIONS: Mapping[str, Section] = {
         ("fit_parts",),
         "The CNN on RAVDESS, lj5 fold 0: 780 clips, 5 epochs; operations counted as multiplications and additions.",
         (
-            "python -m benchmarks.fit_parts --records data/records/ravdess -- --folds lj5",
+            "python -m benchmarks.fit_parts --records data/records/ravdess -- --folds lj5 --precision float32",
             "python -m benchmarks.fit_parts --records data/records/ravdess -- --folds lj5 --precision bfloat16",
         ),
     ),

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+_VECTOR = 16
+"""Channels that oneDNN takes at once."""
+
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -21,11 +24,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
+        # Of other numbers of channels oneDNN has no quick way in bfloat16: it takes ten times as long.
+        given = inputs if inputs.shape[-1] % _VECTOR == 0 else ops.cast(inputs, "float32")
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, self.gamma.value, self.beta.value, epsilon=self.epsilon
+            given, self.gamma.value, self.beta.value, epsilon=self.epsilon
         )
         # TensorFlow estimates the variance of what the batch was drawn from; Keras keeps that of the batch.
         count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
         for statistic, value in ((self.moving_mean, mean), (self.moving_variance, variance * (count - 1) / count)):
             statistic.assign(statistic * self.momentum + value * (1 - self.momentum))
-        return outputs
+        return ops.cast(outputs, self.compute_dtype)
