@@ -160,7 +160,8 @@ def copy_weights(model, network, case):
 def test_parts_of_each_kind_come_out(tmp_path):
     """Runs in a process of its own: what is timed there needs one that has not begun anything."""
     pytest.importorskip("torch")
-    parts = ("prepare", "step", "growth")
+    pytest.importorskip("ray")
+    parts = ("prepare", "step", "crossval", "growth")
     command = [sys.executable, "-m", "benchmarks.bench", "--quick", "--work", str(tmp_path / "work"), "--parts", *parts]
     finished = subprocess.run(
         [*command, "--output", str(tmp_path / "bench.json")], cwd=ROOT, capture_output=True, text=True, check=False
@@ -175,6 +176,8 @@ def test_parts_of_each_kind_come_out(tmp_path):
         assert part["measured"]
         assert all("exponent" in one or one["ratios"] for one in part["measured"])
     assert all(one["parameters"] for one in result["parts"]["step"]["measured"])
+    [crossval] = result["parts"]["crossval"]["measured"]
+    assert list(crossval["medians"]) == ["crossval", "fit, fold by fold", "crossval on Ray"]
     assert "times as fast" in finished.stdout
     assert "| cost of |" in finished.stdout
 
