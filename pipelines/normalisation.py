@@ -46,16 +46,27 @@ class Normalisation:
         [num_blocks * width] over all steps.
       num_alone: Utterances of the records whose speaker has no other clip with audio; with "enrolled" the statistics of
         training stand in for them.
+      by_clip: Features that are read as with "clip" all the same, by a run of that which late fusion joins.
     """
 
     mode: str
     mean: Mapping[str, Sequence[float]]
     std: Mapping[str, Sequence[float]]
     num_alone: int = 0
+    by_clip: Sequence[str] = ()
 
     def with_features_of(self, other: Normalisation) -> Normalisation:
         """Adds features that another run of the same mode and training split reads."""
         return dataclasses.replace(self, mean={**self.mean, **other.mean}, std={**self.std, **other.std})
+
+    def with_clips(self, names: Sequence[str]) -> Normalisation:
+        """Leaves features to the statistics of each clip."""
+        mean, std = ({name: of[name] for name in of if name not in names} for of in (self.mean, self.std))
+        return dataclasses.replace(self, mean=mean, std=std, by_clip=tuple(names))
+
+    def scale_of(self, name: str) -> str:
+        """Names the mode of a feature."""
+        return "clip" if name in self.by_clip else self.mode
 
     def vectors(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Joins mean and std of the columns of some features, [num_columns] float64 each."""
@@ -291,6 +302,11 @@ def normalise(
 
     if normalisation is None:
         return audio.normalise_frames(features, num_frames)
+    if by_clip := {name: features[name] for name in features if name in normalisation.by_clip}:
+        others = {name: features[name] for name in features if name not in by_clip}
+        found = audio.normalise_frames(by_clip, num_frames)
+        found |= normalise(others, num_frames, normalisation, mean, std) if others else {}
+        return {name: found[name] for name in features}
     own = normalisation.vectors(list(features))
     if mean is not None and std is not None:
         mean, std = mean[:, : len(own[0])], std[:, : len(own[0])]
@@ -319,7 +335,7 @@ def normalise_states(
     """
     import tensorflow as tf
 
-    if normalisation is None:
+    if normalisation is None or STATES in normalisation.by_clip:
         return states
     own = normalisation.vectors([STATES])
     if mean is not None and std is not None:

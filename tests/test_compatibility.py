@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from emotion_tf.config import AudioConfig
-from emotion_tf.runs.compatibility import inputs_of, label_targets, late_targets, misfit, resolve
+from emotion_tf.runs import compatibility
+from emotion_tf.runs.compatibility import RunInputs, inputs_of, label_targets, late_targets, misfit, resolve
 from emotion_tf.runs.folder import Run
 from pipelines import files
 from pipelines.audio import NUM_MFCC_COLUMNS
 from pipelines.command import InputError
 from pipelines.emotions import EKMAN, GOEMOTIONS, RAVDESS, SEVEN
+from pipelines.normalisation import Normalisation
 from pipelines.records import read_metadata
 
 FACTS = {"emotions": ["joy"], "is_multi_label": False, "front_end": {}, "vocabulary_sha256": "a", "encoder": None}
@@ -112,6 +114,26 @@ def test_runs_on_several_scales_or_of_several_folds_are_not_joined(make_config, 
     files.write_json(other.normalisation_path, dataclasses.asdict(changed))
     with pytest.raises(InputError, match="have statistics of different training splits: join runs of one fold"):
         resolve(late(make_config, enrolled_run, other), audio_run.metadata())
+
+
+def scaled(mode, *features, by_clip=()):
+    """What a run reads whose audio features are of a mode, all but some."""
+    fitted = {name: [1.0] for name in {"log_mel", *features} - set(by_clip)}
+    found = Normalisation(mode, fitted, fitted, by_clip=by_clip) if mode != "clip" else None
+    return RunInputs(("audio",), features, None, found, {})
+
+
+def test_runs_of_several_scales_join_where_no_feature_has_two_of_them():
+    states, frames = scaled("training", "encoder"), scaled("clip", "log_mel")
+    joined = compatibility._joined_normalisation({"a": states, "b": frames, "c": states})
+    assert (joined.mode, list(joined.mean), joined.by_clip) == ("training", ["encoder"], ("log_mel",))
+    again = compatibility._joined_normalisation({"late": scaled("training", "log_mel", "encoder", by_clip=("log_mel",)),
+                                                 "frames": frames})  # fmt: skip
+    assert again == joined
+    assert compatibility._joined_normalisation({"b": frames, "c": frames}) is None
+    for one, other in ((scaled("training", "log_mel"), frames), (scaled("enrolled", "encoder"), frames)):
+        with pytest.raises(InputError, match=r"a \(--normalise \w+\), b \(--normalise clip\) read .* several scales"):
+            compatibility._joined_normalisation({"a": one, "b": other})
 
 
 def test_labels_lead_to_the_emotions_of_their_names_in_any_order():

@@ -223,3 +223,28 @@ def test_states_have_the_last_columns_of_a_speaker():
 def test_states_stay_as_they_are_where_nothing_was_fitted():
     states = tf.ones([1, 3, 2, 8], tf.float16)
     assert normalise_states(states, None) is states
+
+
+def test_features_of_a_run_that_looks_at_each_clip_alone_stay_so_beside_those_of_training():
+    both = FITTED.with_features_of(Normalisation(FITTED.mode, {"encoder": [1.0] * 4}, {"encoder": [2.0] * 4}))
+    mixed = both.with_clips(["log_mel"])
+    assert (mixed.scale_of("log_mel"), mixed.scale_of("encoder"), list(mixed.mean)) == (
+        "clip",
+        FITTED.mode,
+        ["encoder"],
+    )
+    log_mel, states = tf.constant(clip(4, 4)[np.newaxis]), tf.constant(clip(6, 3).reshape(1, 3, 2, 2))
+    found = normalise({"log_mel": log_mel}, tf.constant([4]), mixed)["log_mel"]
+    np.testing.assert_array_equal(found, normalise({"log_mel": log_mel}, tf.constant([4]), None)["log_mel"])
+    np.testing.assert_allclose(normalise_states(states, mixed), (states - 1) / 2, rtol=1e-5)
+    assert normalise_states(states, both.with_clips(["encoder"])) is states
+
+
+def test_some_features_of_frames_are_scaled_by_training_and_others_clip_by_clip():
+    log_mel, mfcc = tf.constant(clip(4, 4)[np.newaxis]), tf.constant(clip(4, 3, 3)[np.newaxis])
+    features = {"log_mel": log_mel, "mfcc": mfcc}
+    fitted = Normalisation("training", {"mfcc": [1.0] * 3}, {"mfcc": [2.0] * 3}, by_clip=("log_mel",))
+    found = normalise(features, tf.constant([4]), fitted)
+    assert list(found) == ["log_mel", "mfcc"]
+    np.testing.assert_allclose(found["mfcc"], (mfcc - 1) / 2, rtol=1e-5)
+    np.testing.assert_array_equal(found["log_mel"], normalise(features, tf.constant([4]), None)["log_mel"])

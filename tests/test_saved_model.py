@@ -331,6 +331,31 @@ def test_weights_are_stored_once_and_half_as_large_in_float16(encoder_run, encod
     assert np.abs(found - expected).max() > 0
 
 
+def test_states_on_the_scale_of_training_join_frames_on_that_of_each_clip(make_config, states_and_waveforms, tmp_path):
+    heads = [Run(tmp_path / "states"), Run(tmp_path / "frames")]
+    states = encoder_config(make_config, states_and_waveforms, "encoder")
+    fit(dataclasses.replace(states, normalise="training"), heads[0])
+    fit(encoder_config(make_config, states_and_waveforms, "log_mel"), heads[1])
+    late, runs = Run(tmp_path / "late"), tuple(str(run.folder) for run in heads)
+    fit(make_config("fusion", fusion="late", records=str(states_and_waveforms), runs=runs), late)
+    names = late.metadata().emotions
+    columns = [f"probability_{emotion}" for emotion in names]
+    joined, *alone = (run.predictions().set_index("utterance_id")[columns] for run in (late, *heads))
+    # The mean rule, calibrated anew: what is most probable of the mean of both stays so.
+    mean = (alone[0].loc[joined.index] + alone[1].loc[joined.index]) / 2
+    np.testing.assert_array_equal(joined.to_numpy().argmax(axis=1), mean.to_numpy().argmax(axis=1))
+    assert "agrees with the run on 50 examples of stored clips to" in export(late, late.export)
+    metadata = json.loads((late.export / "1" / "metadata.json").read_text())
+    assert (metadata["normalise"], metadata["normalised_by_clip"]) == ("training", ["log_mel"])
+    units = {name: metadata["interface"]["features"]["inputs"][name]["unit"] for name in ("log_mel", "encoder")}
+    assert units["log_mel"].endswith("normalised clip by clip")
+    assert units["encoder"] == "states, normalised (normalise)"
+    examples = read_examples(states_and_waveforms, late.metadata().fold.validation, 30)
+    waveforms = audio.pad_together([one.waveform for one in examples])
+    found = Predictor(late.export).predict_batch(waveforms, [""] * 30)[0]
+    np.testing.assert_allclose(found, joined.to_numpy(), atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["early", "late"])
 def test_encoder_states_beside_frames_and_text_export_all_their_inputs(

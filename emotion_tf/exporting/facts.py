@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from emotion_tf.evaluation.counts import TITLES, UAR
 from emotion_tf.runs.folder import Run
 from pipelines import audio
-from pipelines.normalisation import Normalisation
 
 if TYPE_CHECKING:
     import keras
@@ -33,10 +32,12 @@ def export_metadata(run: Run, model: "keras.Model", variables: str = "float32") 
     names = ("corpus", "marks", "emotions", "is_multi_label", "front_end", "vocabulary_sha256", "tokenizer", "encoder")
     facts = {name: getattr(found, name) for name in (*names, "video", "bandwidth_hz", "context")}
     thresholds = run.thresholds()
-    hop_seconds, mode = found.front_end["hop_seconds"], _mode(run.normalisation())
+    hop_seconds, normalisation = found.front_end["hop_seconds"], run.normalisation()
+    mode = normalisation.mode if normalisation else "clip"
     return facts | {
         "run": run.folder.name,
         "normalise": mode,
+        "normalised_by_clip": list(normalisation.by_clip) if normalisation else [],
         "thresholds": None if thresholds is None else dict(zip(found.emotions, thresholds.tolist(), strict=True)),
         "sample_rate": audio.SAMPLE_RATE,
         "max_tokens": run.config().training.max_tokens,
@@ -93,7 +94,3 @@ def _signatures(mode: str, has_encoder: bool) -> list[str]:
         *([] if has_encoder else ["to_features"]),
         *(["enrol"] if mode == "enrolled" else []),
     ]
-
-
-def _mode(normalisation: Normalisation | None) -> str:
-    return normalisation.mode if normalisation else "clip"

@@ -96,6 +96,8 @@ def _one(name: str, spec: "tf.TensorSpec", metadata: Mapping[str, Any], batch: A
     if name in ("probabilities", "emotions", "predicted"):
         columns = metadata["emotions"]
     shape = [axis if size is None or index == 0 else size for index, (size, axis) in enumerate(_zip(sizes, names))]
+    if name in metadata["normalised_by_clip"]:
+        unit = unit.replace("(normalise)", "clip by clip")
     found = {"shape": shape, "dtype": spec.dtype.name, "unit": unit.format(**metadata), "meaning": meaning}
     return found | ({"columns": list(columns)} if columns else {})
 

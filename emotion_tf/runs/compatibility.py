@@ -106,17 +106,31 @@ def _joined_tokenizer(sources: Mapping[str, RunInputs]) -> text.Tokenizer | None
 
 def _joined_normalisation(sources: Mapping[str, RunInputs]) -> Normalisation | None:
     """Joins the statistics of the runs that late fusion joins; they all get the same audio features."""
-    found = {run: source.normalisation for run, source in sources.items() if "audio" in source.modalities}
-    modes = {run: one.mode if one else "clip" for run, one in found.items()}
-    if len(set(modes.values())) > 1:
-        named = ", ".join(f"{run} (--normalise {mode})" for run, mode in modes.items())
-        raise InputError(f"{named} read audio features on several scales: join runs of one --normalise.")
+    found = {run: source for run, source in sources.items() if "audio" in source.modalities}
+    scales = [(name, _scale(source, name)) for source in found.values() for name in source.audio_features]
+    modes = dict(scales)
+    is_enrolled = "enrolled" in modes.values() and len(set(modes.values())) > 1
+    if is_enrolled or any(modes[name] != mode for name, mode in scales):
+        raise InputError(
+            f"{', '.join(f'{run} (--normalise {_mode(source)})' for run, source in found.items())} read audio features"
+            " on several scales: join runs of one --normalise, or of clip and training that read other features."
+        )
     joined: Normalisation | None = None
-    for one in filter(None, found.values()):
+    for one in filter(None, (source.normalisation for source in found.values())):
         if joined and any(one.mean[name] != joined.mean[name] for name in set(one.mean) & set(joined.mean)):
             raise InputError(f"{', '.join(found)} have statistics of different training splits: join runs of one fold.")
         joined = joined.with_features_of(one) if joined else one
-    return joined
+    by_clip = [name for name, mode in modes.items() if mode == "clip"]
+    return joined.with_clips(by_clip) if joined and by_clip else joined
+
+
+def _mode(source: RunInputs) -> str:
+    return source.normalisation.mode if source.normalisation else "clip"
+
+
+def _scale(source: RunInputs, name: str) -> str:
+    """Names the mode in which a run reads a feature."""
+    return source.normalisation.scale_of(name) if source.normalisation else "clip"
 
 
 def misfit(run: RunMetadata, records: Metadata, facts: Sequence[str] = tuple(_FACTS)) -> str:

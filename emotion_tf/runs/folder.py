@@ -278,9 +278,9 @@ class Run(Scored):
             return None
         values = read_json(self.normalisation_path, AGAIN)
         try:
-            found = Normalisation(**values)
+            found = Normalisation(**values | {"by_clip": tuple(values.get("by_clip", ()))})
             widths, read = self.metadata().widths, self.metadata().audio_features
-            for name in sorted({*found.mean, *read}):
+            for name in sorted({*found.mean, *read} - {*found.by_clip}):
                 width = math.prod(widths[name]) if name == STATES else widths[name]
                 if not len(found.mean[name]) == len(found.std[name]) == width or not min(found.std[name]) > 0:
                     raise ValueError(f"{name} has {width} columns and as many deviations above 0")
