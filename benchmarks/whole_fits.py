@@ -51,16 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     for seed in range(arguments.seeds):
         for name, (checkout, records, flags) in ways.items():
-            flags = [
-                "--folds",
-                arguments.folds,
-                "--fold",
-                str(arguments.fold),
-                "--seed",
-                str(seed),
-                *flags,
-                *arguments.flags,
-            ]
+            fold = ["--folds", arguments.folds, "--fold", str(arguments.fold)]
+            flags = [*fold, "--seed", str(seed), *flags, *arguments.flags]
             run = arguments.folder / f"{name.split()[-1]}-seed-{seed}"
             found[name].append(train(checkout.resolve(), records.resolve(), run.resolve(), flags))
             print(f"{name}, seed {seed}: {found[name][-1]}", file=sys.stderr, flush=True)

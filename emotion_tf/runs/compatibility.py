@@ -111,9 +111,10 @@ def _joined_normalisation(sources: Mapping[str, RunInputs]) -> Normalisation | N
     modes = dict(scales)
     is_enrolled = "enrolled" in modes.values() and len(set(modes.values())) > 1
     if is_enrolled or any(modes[name] != mode for name, mode in scales):
+        named = ", ".join(f"{run} (--normalise {_mode(source)})" for run, source in found.items())
         raise InputError(
-            f"{', '.join(f'{run} (--normalise {_mode(source)})' for run, source in found.items())} read audio features"
-            " on several scales: join runs of one --normalise, or of clip and training that read other features."
+            f"{named} read audio features on several scales: join runs of one --normalise, or of clip and training that"
+            " read other features."
         )
     joined: Normalisation | None = None
     for one in filter(None, (source.normalisation for source in found.values())):
