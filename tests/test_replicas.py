@@ -91,7 +91,7 @@ from emotion_tf.fit import fit
 from emotion_tf.runs.folder import Run
 from emotion_tf.training.placement import Placement
 branch, records, folder = sys.argv[1:]
-training = TrainingConfig(epochs=2, batch_size=7, num_frames=32, max_tokens=8)
+training = TrainingConfig(epochs=2, batch_size=7, num_frames=32, max_tokens=8, precision="float32")
 config = Config(branch, records, "group-kfold", num_folds=3, audio=AudioConfig(channels=(4,), dropout=0.0),
     text=TextConfig(dropout=0.0), video=VideoConfig(dropout=0.0), training=training)
 placement = Placement(2)
