@@ -14,7 +14,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from emotion_tf.runs.folder import Run
-from emotion_tf.training import callbacks
+from emotion_tf.training import callbacks, checkpoints
 from pipelines.command import InputError
 
 
@@ -49,10 +49,10 @@ def test_without_an_average_the_weights_themselves_are_scored(model):
 
 def test_weights_and_average_come_back_from_disk(model, tmp_path):
     path = tmp_path / "checkpoints" / "x.weights.h5"
-    callbacks.save_weights(model, path)
+    checkpoints.save_weights(model, path)
     model.set_weights([np.zeros((1, 1))])
     model.optimizer._model_variables_moving_average[0].assign([[0.0]])
-    callbacks.load_weights(model, path)
+    checkpoints.load_weights(model, path)
     assert float(model.get_weights()[0][0, 0]) == 1.0
     assert float(model.optimizer._model_variables_moving_average[0][0, 0]) == 0.5
     assert list(path.parent.iterdir()) == [path]
@@ -75,7 +75,7 @@ def test_a_full_disk_is_an_os_error_of_one_line_and_leaves_no_half_file(model, t
     path.write_text("the one before")
     monkeypatch.setattr(model, "save_weights", fail)
     with pytest.raises(OSError, match="No space left on device") as raised:
-        callbacks.save_weights(model, path)
+        checkpoints.save_weights(model, path)
     assert raised.value.errno == errno.ENOSPC
     assert str(raised.value).count("\n") == 0
     assert path.read_text() == "the one before"
@@ -84,20 +84,20 @@ def test_a_full_disk_is_an_os_error_of_one_line_and_leaves_no_half_file(model, t
 
 def test_missing_and_foreign_weights_get_a_sentence(model, tmp_path):
     with pytest.raises(InputError, match="is missing or corrupt"):
-        callbacks.load_weights(model, tmp_path / "none.weights.h5")
+        checkpoints.load_weights(model, tmp_path / "none.weights.h5")
     inputs = keras.Input((3,))
     other = keras.Model(inputs, keras.layers.Dense(7)(inputs))
-    callbacks.save_weights(other, tmp_path / "other.weights.h5")
+    checkpoints.save_weights(other, tmp_path / "other.weights.h5")
     warnings.simplefilter("ignore")  # Keras warns before it fails.
     with pytest.raises(InputError, match="is missing or corrupt"):
-        callbacks.load_weights(model, tmp_path / "other.weights.h5")
+        checkpoints.load_weights(model, tmp_path / "other.weights.h5")
 
 
 def test_the_best_and_the_last_weights_are_kept_and_no_others(model, tmp_path):
     run = Run(tmp_path)
     validation = callbacks.Validation(run, lambda model: None, ("calm", "sad"), patience=2)
     validation.set_model(model)
-    assert callbacks.last_epoch(run) == validation.best["epoch"] == -1
+    assert checkpoints.last_epoch(run) == validation.best["epoch"] == -1
     for epoch, score in enumerate([0.3, 0.5, 0.4, 0.5]):
         if score > validation.best["score"]:
             validation._keep_best(epoch, score, 1 - score)
@@ -105,7 +105,7 @@ def test_the_best_and_the_last_weights_are_kept_and_no_others(model, tmp_path):
     names = sorted(path.name for path in run.checkpoints.iterdir())
     assert names == ["best-0001.weights.h5", "best.json", "last-0003.weights.h5"]
     assert json.loads((run.checkpoints / "best.json").read_text())["score"] == 0.5
-    assert callbacks.last_epoch(run) == 3
+    assert checkpoints.last_epoch(run) == 3
 
 
 @pytest.mark.parametrize(("keep_epoch", "kept"), [("score", 1), ("loss", 2), ("last", 3)])

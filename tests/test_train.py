@@ -22,7 +22,7 @@ from emotion_tf.fit import fit
 from emotion_tf.late_rules import combine
 from emotion_tf.models.build import build_model
 from emotion_tf.runs.folder import Run
-from emotion_tf.training import callbacks, optimizer, train
+from emotion_tf.training import callbacks, checkpoints, optimizer, train
 from pipelines.command import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,7 @@ def test_the_kept_model_has_no_optimizer_and_loads_like_the_best_checkpoint(text
     optimizer.compile_model(checkpoint, config, 2, keras.losses.CategoricalCrossentropy())
     pointer = json.loads((text_run.checkpoints / "best.json").read_text())
     checkpoint.optimizer.build(checkpoint.trainable_variables)
-    callbacks.load_weights(checkpoint, text_run.checkpoints / pointer["file"])
+    checkpoints.load_weights(checkpoint, text_run.checkpoints / pointer["file"])
     assert float(checkpoint.get_layer("logits").temperature) == 1  # Calibrated after training.
     set_temperature(checkpoint, text_run.temperature())
     for kept, saved in zip(model.get_weights(), checkpoint.get_weights(), strict=True):
@@ -205,7 +205,7 @@ def test_early_stopping_survives_a_resume(text_run, tmp_path):
     run = Run(tmp_path / "run")
     shutil.copytree(text_run.folder, run.folder)
     run.scores_path.unlink()
-    last, best = callbacks.last_epoch(run), json.loads((run.checkpoints / "best.json").read_text())
+    last, best = checkpoints.last_epoch(run), json.loads((run.checkpoints / "best.json").read_text())
     (run.checkpoints / "best.json").write_text(json.dumps(best | {"epoch": last - 1}))
     config = run.config()
     patient = dataclasses.replace(config, training=dataclasses.replace(config.training, patience=1, epochs=50))
@@ -246,7 +246,7 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence(make_config, tmp_path, m
     monkeypatch.setattr(train.Split, "predict", nan_in_the_second_epoch)
     with pytest.raises(InputError, match=r"the loss became nan in epoch 2: .* --learning-rate below 0.002"):
         fit(config, run)
-    assert callbacks.last_epoch(run) == 0
+    assert checkpoints.last_epoch(run) == 0
     assert list(history_of(run)["epoch"]) == [0]
     assert not run.is_finished
 
@@ -255,7 +255,7 @@ def test_weights_that_run_away_stop_with_the_same_sentence(make_config, tmp_path
     run = Run(tmp_path / "run")
     with pytest.raises(InputError, match=r"the loss became nan in epoch 1: .* below 1e\+30"):
         fit(make_config("text", learning_rate=1e30), run)
-    assert callbacks.last_epoch(run) == -1
+    assert checkpoints.last_epoch(run) == -1
     assert not run.checkpoints.exists()
 
 
@@ -286,12 +286,12 @@ def test_a_killed_run_finishes_with_the_same_command(three_speaker_records, tmp_
     run = Run(tmp_path / "run")
     process = start_fit(run, three_speaker_records)
     deadline = time.monotonic() + 120
-    while callbacks.last_epoch(run) < 1 and time.monotonic() < deadline:
+    while checkpoints.last_epoch(run) < 1 and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    done, before = callbacks.last_epoch(run), history_of(run)
+    done, before = checkpoints.last_epoch(run), history_of(run)
     again = start_fit(run, three_speaker_records)
     output = again.communicate(timeout=120)[0]
     assert again.returncode == 0, output

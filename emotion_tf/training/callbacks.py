@@ -5,13 +5,10 @@ BackupAndRestore may be killed between its two files; `Validation` keeps all of 
 """
 
 import contextlib
-import errno
 import importlib.metadata
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -26,11 +23,20 @@ from emotion_tf.evaluation.counts import HEADLINES
 from emotion_tf.reporting import plots
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
+from emotion_tf.training.checkpoints import (
+    last_epoch,
+    last_path,
+    load_epoch,
+    load_weights,
+    remove_others,
+    save_weights,
+    sentence_if_corrupt,
+)
 from emotion_tf.training.precision import copy_weights
 from emotion_tf.training.replicas import FAILED, GO_ON, IS_OVER, LOST, Replicas
 from pipelines import audio
-from pipelines.command import InputError, is_disk_full
-from pipelines.files import read_json, replacing, write_csv, write_json
+from pipelines.command import InputError
+from pipelines.files import read_json, write_csv, write_json
 from pipelines.records import Example
 
 
@@ -93,7 +99,7 @@ class Validation(keras.callbacks.Callback):
         done = last_epoch(self.run) + 1
         if done:
             load_epoch(self.run, self.model, done - 1)
-            with _sentence_if_corrupt(self.run.history_path):
+            with sentence_if_corrupt(self.run.history_path):
                 self.history = pd.read_csv(self.run.history_path).to_dict("records")[:done]
             if self.run.training_path.exists():
                 found = read_json(self.run.training_path, AGAIN, {"epochs": list})["epochs"]
@@ -169,12 +175,12 @@ class Validation(keras.callbacks.Callback):
         write_json(
             self.run.checkpoints / "best.json", {"epoch": epoch, "score": score, "loss": loss, "file": path.name}
         )
-        _remove_others(path, "best-*.weights.h5")
+        remove_others(path, "best-*.weights.h5")
 
     def _keep_last(self, epoch: int) -> None:
-        path = _last_path(self.run, epoch)
+        path = last_path(self.run, epoch)
         save_weights(self.model, path)
-        _remove_others(path, "last-*.weights.h5")
+        remove_others(path, "last-*.weights.h5")
 
 
 class Following(keras.callbacks.Callback):
@@ -345,59 +351,3 @@ def written_precision(run: Run) -> str | None:
     if not run.training_path.exists():
         return None
     return str(read_json(run.training_path, AGAIN).get("precision", "float32"))
-
-
-def save_weights(model: keras.Model, path: Path) -> None:
-    """Writes weights, the optimizer's state among them, as a .weights.h5 file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with replacing(path) as temporary:
-            model.save_weights(temporary)
-    except Exception as error:
-        if is_disk_full(error):  # h5py says it in a dozen lines.
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
-        raise
-
-
-def load_weights(model: keras.Model, path: Path) -> None:
-    """Reads what `save_weights` wrote.
-
-    Raises:
-      InputError: A file that is missing, cut off, or of another model.
-    """
-    with _sentence_if_corrupt(path):
-        model.load_weights(path)
-
-
-@contextlib.contextmanager
-def _sentence_if_corrupt(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is missing or corrupt ({reason}): {AGAIN}.") from None
-
-
-def load_epoch(run: Run, model: keras.Model, epoch: int) -> None:
-    """Reads the weights and the optimizer's state of the last epoch, whose number is given.
-
-    Raises:
-      InputError: A file that is missing, cut off, or of another model.
-    """
-    model.optimizer.build(model.trainable_variables)
-    load_weights(model, _last_path(run, epoch))
-
-
-def last_epoch(run: Run) -> int:
-    """Returns the last epoch whose weights are kept; -1 where there is none."""
-    return max((int(path.name[5:9]) for path in run.checkpoints.glob("last-*.weights.h5")), default=-1)
-
-
-def _last_path(run: Run, epoch: int) -> Path:
-    return run.checkpoints / f"last-{epoch:04d}.weights.h5"
-
-
-def _remove_others(path: Path, pattern: str) -> None:
-    for other in path.parent.glob(pattern):
-        if other != path:
-            other.unlink()

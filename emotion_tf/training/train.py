@@ -20,6 +20,7 @@ from emotion_tf.runs.compatibility import RunInputs, inputs_of, late_targets
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training import callbacks
+from emotion_tf.training.checkpoints import load_epoch
 from emotion_tf.training.optimizer import compile_model, make_loss
 from emotion_tf.training.precision import computing_in, copy_weights, has_bfloat16, precision_of
 from emotion_tf.training.replicas import Replicas, digest_of
@@ -82,7 +83,7 @@ def follow(run: Run, replicas: Replicas) -> None:
         print(f"{run.folder}: nothing is left to train", flush=True)
         return
     if first_epoch:
-        callbacks.load_epoch(run, learner, first_epoch - 1)
+        load_epoch(run, learner, first_epoch - 1)
     called = [callbacks.Following(run, replicas)]
     _fit(learner, config, metadata, inputs, range(first_epoch, epochs), called, replicas)
     print(f"{run.folder}: weights {digest_of(learner)} at worker {replicas.index}", flush=True)

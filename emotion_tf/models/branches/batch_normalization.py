@@ -24,7 +24,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
-        # Of other numbers of channels oneDNN has no quick way in bfloat16: it takes ten times as long.
+        # Of other numbers of channels oneDNN has no quick way in bfloat16: it takes several times as long.
         given = inputs if inputs.shape[-1] % _VECTOR == 0 else ops.cast(inputs, "float32")
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             given, self.gamma.value, self.beta.value, epsilon=self.epsilon
