@@ -134,6 +134,9 @@ def test_runs_of_several_scales_join_where_no_feature_has_two_of_them():
     for one, other in ((scaled("training", "log_mel"), frames), (scaled("enrolled", "encoder"), frames)):
         with pytest.raises(InputError, match=r"a \(--normalise \w+\), b \(--normalise clip\) read .* several scales"):
             compatibility._joined_normalisation({"a": one, "b": other})
+    late, other = scaled("training", "log_mel", "mfcc", by_clip=("log_mel",)), scaled("training", "log_mel")
+    with pytest.raises(InputError, match=r"a \(--normalise clip and training\), b \(--normalise training\) read"):
+        compatibility._joined_normalisation({"a": late, "b": other})
 
 
 def test_labels_lead_to_the_emotions_of_their_names_in_any_order():

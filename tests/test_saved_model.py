@@ -23,6 +23,7 @@ from emotion_tf.fit import fit
 from emotion_tf.runs.folder import Run
 from emotion_tf.serving.predictor import Predictor
 from pipelines import audio, text
+from pipelines.command import InputError
 from pipelines.files import write_json
 from pipelines.normalisation import Sums
 from pipelines.records import read_examples
@@ -354,6 +355,11 @@ def test_states_on_the_scale_of_training_join_frames_on_that_of_each_clip(make_c
     waveforms = audio.pad_together([one.waveform for one in examples])
     found = Predictor(late.export).predict_batch(waveforms, [""] * 30)[0]
     np.testing.assert_allclose(found, joined.to_numpy(), atol=1e-4)
+    written = json.loads(late.normalisation_path.read_text())
+    for names in (["log_mel", "nope"], ["log_mel", "encoder"], 5):
+        late.normalisation_path.write_text(json.dumps(written | {"by_clip": names}))
+        with pytest.raises(InputError, match=r"normalisation\.json is corrupt"):
+            late.normalisation()
 
 
 @pytest.mark.slow

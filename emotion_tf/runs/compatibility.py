@@ -126,7 +126,8 @@ def _joined_normalisation(sources: Mapping[str, RunInputs]) -> Normalisation | N
 
 
 def _mode(source: RunInputs) -> str:
-    return source.normalisation.mode if source.normalisation else "clip"
+    """Names the modes of a run, several where it joins runs itself."""
+    return " and ".join(sorted({_scale(source, name) for name in source.audio_features}))
 
 
 def _scale(source: RunInputs, name: str) -> str:

@@ -280,6 +280,8 @@ class Run(Scored):
         try:
             found = Normalisation(**values | {"by_clip": tuple(values.get("by_clip", ()))})
             widths, read = self.metadata().widths, self.metadata().audio_features
+            if not {*found.by_clip} <= {*read} - {*found.mean}:
+                raise ValueError("by_clip names features that are not read, or that have statistics")
             for name in sorted({*found.mean, *read} - {*found.by_clip}):
                 width = math.prod(widths[name]) if name == STATES else widths[name]
                 if not len(found.mean[name]) == len(found.std[name]) == width or not min(found.std[name]) > 0:
