@@ -6,9 +6,10 @@ encoder the text branch of every fold starts; it was trained on none of the pair
 
 Cross-validates audio alone, text alone, every rule of late and every join of early fusion over the same folds, early
 fusion with modality dropout, and fusion under the control of shuffled transcripts. Early fusion joins the frozen
-branches of its fold, with fewer seeds. Late fusion needs no training, and joins predictions. Fitted rules are fitted
-twice: on the validation split, and (`crossfit`) on predictions of training speakers by branches that were trained
-without them.
+branches of its fold, with fewer seeds. Late fusion needs no training, and joins predictions. Cross-fitting (`crossfit`)
+joins what branches make of clips that they do not know: fitted rules, else fitted on the validation split, are fitted
+on predictions of training speakers by branches that were trained without them; joins of early fusion learn on the third
+of the training speakers without which their branches were trained.
 
 Which fusion is called the best, and which branch the better one, the validation split says, but of rules that are
 fitted on it, whose scores there are too good; the test split is read as soon as a fit is done, and chooses nothing.
@@ -18,6 +19,7 @@ of all systems that --work holds.
 """
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -50,12 +52,22 @@ EARLY = (
     " --learning-rate 1e-3"
 )
 
+CROSSFIT_EARLY = EARLY.replace("epochs 4", "epochs 12")
+"""On a third of the clips: as many steps."""
+
+CROSSFIT_JOINS = {
+    "early-concat-crossfit": f"{CROSSFIT_EARLY} --join concat",
+    "early-gated-dropout-crossfit": f"{CROSSFIT_EARLY} --join gated --modality-dropout 0.3",
+}
+"""Name -> flags of early fusion whose branches were trained on other clips."""
+
 SYSTEMS: Mapping[str, str | Late] = {
     **BRANCHES,
     **{f"late-{rule}": Late(rule) for rule in RULES},
     **{f"late-{rule}-crossfit": Late(rule, is_crossfit=True) for rule in FITTED},
     **{f"early-{join}": f"{EARLY} --join {join}" for join in JOINS},
     "early-gated-dropout": f"{EARLY} --join gated --modality-dropout 0.3",
+    **CROSSFIT_JOINS,
     "late-product-shuffled": Late("product", is_shuffled=True),
     "late-weighted-shuffled": Late("weighted", is_shuffled=True),
     "late-stacker-crossfit-shuffled": Late("stacker", is_crossfit=True, is_shuffled=True),
@@ -146,33 +158,52 @@ class Bench:
     def measure(self, name: str) -> None:
         """Trains and scores a system, or finds that done."""
         system = SYSTEMS[name]
-        if isinstance(system, str):
-            seeds = self._arguments.seeds if name in BRANCHES else self._arguments.early_seeds
-            self._crossval(system, self.work / name, self._arguments.folds, seeds)
-            return
-        fit_on = [self._crossfitted(branch) for branch in BRANCHES] if system.is_crossfit else []
         branches = {branch: self.work / branch for branch in BRANCHES}
-        (self.work / name).mkdir(exist_ok=True)
-        late_joins.join_late(system, branches, fit_on, Scored(self.work / name))
+        if name in CROSSFIT_JOINS:
+            branches = {branch: self._without_part(branch, 0) for branch in BRANCHES}
+            folds_of_joins = self._folds("joins", [late_joins.join_fold(fold) for fold in self._made_folds])
+            self._crossval(str(system), branches, self.work / name, folds_of_joins, self._arguments.early_seeds)
+        elif isinstance(system, str):
+            seeds = self._arguments.seeds if name in BRANCHES else self._arguments.early_seeds
+            self._crossval(system, branches, self.work / name, self._arguments.folds, seeds)
+        else:
+            fit_on = [self._crossfitted(branch) for branch in BRANCHES] if system.is_crossfit else []
+            (self.work / name).mkdir(exist_ok=True)
+            late_joins.join_late(system, branches, fit_on, Scored(self.work / name))
 
-    def _crossval(self, flags: str, run: Path, name_of_folds: str, seeds: int) -> None:
-        places = {branch: self.work / branch for branch in BRANCHES} | {"text_run": self._arguments.text_run}
+    def _crossval(self, flags: str, branches: Mapping[str, Path], run: Path, name_of_folds: str, seeds: int) -> None:
+        filled = flags.format(**branches, text_run=self._arguments.text_run)
         shared = ["--records", str(self._arguments.records), "--folds", name_of_folds, "--seeds", str(seeds)]
-        crossval.main([*flags.format(**places).split(), *shared, "--split", "test", "--run", str(run)])
+        crossval.main([*filled.split(), *shared, "--split", "test", "--run", str(run)])
+
+    @functools.cached_property
+    def _made_folds(self) -> list[folds.Fold]:
+        return folds.make_folds(self._arguments.folds, read_index(self._arguments.records))
+
+    def _folds(self, name: str, made: Sequence[Mapping[str, Sequence[str]]]) -> str:
+        """Writes a file of folds, and returns its path."""
+        path = self.work / "crossfit" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, made)
+        return str(path)
+
+    def _without_part(self, branch: str, part: int) -> Path:
+        """Trains a branch without a part of the training speakers of each fold, one seed, or finds that done.
+
+        Early fusion starts from as many seeds as it has.
+        """
+        run = self.work / "crossfit" / f"{branch}-part-{part}"
+        made = [late_joins.parts_of(fold)[part] for fold in self._made_folds]
+        seeds = self._arguments.early_seeds if part == 0 else 1
+        self._crossval(BRANCHES[branch], {}, run, self._folds(f"part-{part}", made), seeds)
+        return run
 
     def _crossfitted(self, branch: str) -> Path:
-        """Makes cross-fitted predictions of a branch, of one seed: a cross-validation over the parts of each fold."""
+        """Makes cross-fitted predictions of a branch: each part of the training speakers by what the others train."""
         path = self.work / "crossfit" / f"{branch}-{self._arguments.seeds}.csv"
         if not path.exists():
-            made = folds.make_folds(self._arguments.folds, read_index(self._arguments.records))
-            runs = [path.parent / f"{branch}-fold-{number}" for number in range(len(made))]
-            for number, fold in enumerate(made):
-                print(f"    {branch} without parts of the training speakers of fold {number}", flush=True)
-                parts = path.parent / f"fold-{number}.json"
-                parts.parent.mkdir(parents=True, exist_ok=True)
-                write_json(parts, late_joins.parts_of(fold))
-                self._crossval(BRANCHES[branch], runs[number], str(parts), 1)
-            write_csv(path, late_joins.crossfitted(runs, range(self._arguments.seeds)))
+            parts = [self._without_part(branch, part) for part in range(late_joins.NUM_PARTS)]
+            write_csv(path, late_joins.crossfitted(parts, range(self._arguments.seeds)))
         return path
 
     def about(self) -> dict[str, Any]:

@@ -62,20 +62,29 @@ def parts_of(fold: Fold) -> list[dict[str, tuple[str, ...]]]:
     ]
 
 
+def join_fold(fold: Fold) -> dict[str, tuple[str, ...]]:
+    """Makes the fold of a join whose branches know none of its training clips: they trained without the first part.
+
+    Returns:
+      A fold as a JSON file of --folds holds it: that part trains, and the fold's own speakers validate and test.
+    """
+    return {"train": parts_of(fold)[0]["test"], "validation": fold.validation, "test": fold.test}
+
+
 def crossfitted(parts: Sequence[Path], seeds: Sequence[int]) -> pd.DataFrame:
     """Sets cross-fitted predictions below each other, in the form that `emotion_tf.fuse --fit-on` reads.
 
     Args:
-      parts: Of each fold, the cross-validation over its parts; each has one seed, which stands in for all.
+      parts: Of each part, the cross-validation whose folds test it; its first seed stands in for all.
       seeds: Of what is fused.
 
     Returns:
       Rows of predictions.csv under split "validation": fold is the fold whose training speakers they are of.
     """
     tables = []
-    for fold, folder in enumerate(parts):
+    for folder in parts:
         found = Scored(folder).predictions()
-        rows = found[found["split"] == "test"].assign(split="validation", fold=fold)
+        rows = found[(found["split"] == "test") & (found["seed"] == 0)].assign(split="validation")
         tables += [rows.assign(seed=seed) for seed in seeds]
     return pd.concat(tables, ignore_index=True)
 

@@ -76,10 +76,12 @@ def fit_on(branches, tmp_path):
     """Cross-fitted predictions of the training speakers of both folds."""
     paths = []
     for place, (name, known) in enumerate({"audio": EMOTIONS[:2], "text": EMOTIONS[2:]}.items()):
-        parts = [Fold(**part) for part in itertools.chain(*map(late_joins.parts_of, FOLDS))]
+        parts = zip(*map(late_joins.parts_of, FOLDS), strict=True)
         runs = [
-            write_crossval(tmp_path / f"{name}-{fold}", predictions_of(known, 1, parts[3 * fold :][:3], place))
-            for fold in range(2)
+            write_crossval(
+                tmp_path / f"{name}-{part}", predictions_of(known, 1, [Fold(**fold) for fold in of_folds], place)
+            )
+            for part, of_folds in enumerate(parts)
         ]
         paths.append(tmp_path / f"{name}.csv")
         late_joins.crossfitted(runs, range(2)).to_csv(paths[-1], index=False)
@@ -110,6 +112,15 @@ def test_parts_test_each_training_speaker_once_and_know_no_test_speaker():
             assert {*part["train"], *part["test"]} == set(fold.train)
             assert not {*part["train"]} & {*part["test"]}
             assert part["validation"] == fold.validation
+
+
+def test_a_crossfitted_join_trains_on_clips_that_its_branches_do_not_know():
+    index = pd.DataFrame({"speaker": [f"{number:02}" for number in range(1, 25)]})
+    for fold in make_folds("lj5", index):
+        join, branches = late_joins.join_fold(fold), late_joins.parts_of(fold)[0]
+        assert {*join["train"], *branches["train"]} == set(fold.train)
+        assert not {*join["train"]} & {*branches["train"]}
+        assert (join["validation"], join["test"]) == (fold.validation, fold.test)
 
 
 def test_crossfitted_rows_are_of_the_training_speakers_of_each_fold(fit_on):
@@ -225,7 +236,7 @@ def records(tmp_path, monkeypatch):
 
 
 def test_the_bench_trains_what_it_needs_and_writes_a_result_of_all_that_is_done(records, tmp_path, monkeypatch):
-    chosen = (*BRANCHES, "late-mean", "late-weighted-crossfit", "early-gated")
+    chosen = (*BRANCHES, "late-mean", "late-weighted-crossfit", "early-gated", "early-concat-crossfit")
     monkeypatch.setattr(fusion, "SYSTEMS", {name: SYSTEMS[name] for name in chosen})
     flags = ["--records", "records", "--text-run", "run", "--work", str(tmp_path / "work"), "--seeds", "2"]
     fusion.main([*flags, "--systems", "late-mean"])
@@ -234,15 +245,20 @@ def test_the_bench_trains_what_it_needs_and_writes_a_result_of_all_that_is_done(
     assert list(result["paired"]["systems"]) == ["audio", "text", "late-mean"]
     records.clear()
     fusion.main(flags)
-    seeds = {arguments.run.name: arguments.seeds for arguments in records}
-    assert seeds["audio"] == 2
-    assert seeds["early-gated"] == seeds["audio-fold-0"] == 1
-    assert len([name for name in seeds if "-fold-" in name]) == 2 * len(FOLDS)
+    called = {arguments.run.name: arguments for arguments in records}
+    assert called["audio"].seeds == 2
+    assert called["early-gated"].seeds == called["audio-part-0"].seeds == 1
+    assert {name for name in called if "-part-" in name} == {
+        f"{branch}-part-{part}" for branch in BRANCHES for part in range(late_joins.NUM_PARTS)
+    }
+    join = called["early-concat-crossfit"]
+    assert (Path(join.init_audio).name, Path(join.init_text).name) == ("audio-part-0", "text-part-0")
+    made = [json.loads(Path(one.folds).read_text()) for one in (join, called["audio-part-0"])]
+    for of_join, of_branch, fold in zip(*made, FOLDS, strict=True):
+        assert sorted(of_join["train"]) == sorted({*fold.train} - {*of_branch["train"]})
+        assert tuple(of_join["test"]) == fold.test
     result = json.loads((tmp_path / "results" / "fusion.json").read_text())
     assert list(result["paired"]["systems"]) == list(chosen)
-    records.clear()
-    fusion.main(flags)
-    assert not [arguments for arguments in records if "-fold-" in arguments.run.name]
 
 
 @pytest.mark.parametrize("number", ["0", "4"])
