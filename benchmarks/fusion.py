@@ -85,14 +85,15 @@ ABOUT = (
 )
 
 COMMANDS = (
-    "python -m pipelines.prepare --corpus goemotions",
-    "python -m emotion_tf.fit --branch text --records data/records/goemotions --folds published --text-model pretrained"
-    " --text-preset MINILM --max-tokens 64 --layer-decay 0.9 --text-preset-rate 1e-4 --batch-size 32"
-    " --learning-rate 1e-3 --epochs 4 --warm-up-epochs 1"
-    " --run saved_models/goemotions-minilm",
+    "python -m pipelines.prepare --corpus meld",
+    "python -m pipelines.prepare --corpus goemotions --exclude-sentences data/records/meld"
+    " --records data/records/goemotions-for-meld",
+    "python -m emotion_tf.fit --branch text --records data/records/goemotions-for-meld --folds published"
+    " --text-model pretrained --text-preset MINILM --max-tokens 64 --layer-decay 0.9 --text-preset-rate 1e-4"
+    " --batch-size 32 --learning-rate 1e-3 --epochs 4 --warm-up-epochs 1 --run saved_models/minilm-for-meld",
     "python -m pipelines.prepare --corpus ravdess --transcripts paired --sentences data/goemotions --encoder whisper"
     " --encoder-model base --records data/records/ravdess-paired",
-    "python -m benchmarks.fusion --records data/records/ravdess-paired --text-run saved_models/goemotions-minilm",
+    "python -m benchmarks.fusion --records data/records/ravdess-paired --text-run saved_models/minilm-for-meld",
 )
 
 
