@@ -12,7 +12,7 @@ from pipelines.command import InputError
 from pipelines.normalisation import Normalisation
 from pipelines.padding import pad_samples, pad_steps, pad_with
 from pipelines.stored_audio import WAVEFORM, Change, StoredAudio
-from pipelines.tensorflow_runtime import as_written
+from pipelines.tensorflow_runtime import as_written, untuned
 
 MODALITIES = ("audio", "text", "video")
 
@@ -158,18 +158,7 @@ def make_dataset(
     epochs = epochs if training else range(1)
     found = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(as_written(batches)) if training else batches(0)
     counted = _counted(found, metadata, members, by, batch_size, len(epochs))
-    return _untuned(counted.prefetch(tf.data.AUTOTUNE))
-
-
-def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Lets maps run on all cores from the start, without the thread that would tune on how many.
-
-    Who drops an iterator waits for that thread to end. TensorFlow 2.21 often fails to wake it, for the wake-up comes
-    before the mark that it looks for, and it sleeps for about as long as the iterator has lived, up to a minute.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
+    return untuned(counted.prefetch(tf.data.AUTOTUNE))
 
 
 def _map(dataset: tf.data.Dataset, function: Callable[..., Any], **options: Any) -> tf.data.Dataset:

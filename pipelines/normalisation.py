@@ -207,7 +207,7 @@ def read_sums(
         return record[by], record["speaker"], parts_of(record, names, metadata.settings)
 
     shards = records.paths_of(folder, sorted(metadata.shards))
-    dataset = tf.data.TFRecordDataset(shards).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = records.serialised_records(shards).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     sums: dict[str, Sums] = {}
     with records.named_if_corrupt(folder):
         for member, name, parts in dataset.as_numpy_iterator():

@@ -27,7 +27,7 @@ from pipelines.records.decode_workers import decoding
 from pipelines.records.metadata import read_metadata
 from pipelines.records.schema import parse
 from pipelines.records.shard_content import transformed
-from pipelines.records.shards import named_if_corrupt, paths_of
+from pipelines.records.shards import named_if_corrupt, paths_of, serialised_records
 from pipelines.utterance import Corpus, Segment, Utterance
 
 if TYPE_CHECKING:
@@ -233,13 +233,12 @@ def _decibels(energy: float, gain_db: float) -> float:
 
 def _records(folder: Path) -> Iterator[Mapping[str, Any]]:
     """Yields what is read of each record, in the order of the shards."""
-    import tensorflow as tf
 
     metadata = read_metadata(folder)
     fields = ["utterance_id", "speaker", "label", "published_split", "trial", "log_mel"]
     fields += ["waveform"] * metadata.has_waveform
     shards = paths_of(folder, sorted(metadata.shards))
-    dataset = tf.data.TFRecordDataset(shards).map(lambda record: parse(record, fields, metadata.columns))
+    dataset = serialised_records(shards).map(lambda record: parse(record, fields, metadata.columns))
     yield from dataset.as_numpy_iterator()
 
 

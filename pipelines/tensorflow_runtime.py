@@ -40,6 +40,20 @@ def as_written(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.autograph.experimental.do_not_convert(function)
 
 
+def untuned(dataset: Any) -> Any:
+    """Lets a `tf.data.Dataset` run on all cores from the start, without the thread that would tune on how many.
+
+    Who drops an iterator waits for that thread to end. TensorFlow 2.21 often fails to wake it, for the wake-up comes
+    before the mark that it looks for, and it sleeps for about as long as the iterator has lived, up to a minute. What
+    is made of the dataset goes without it, too.
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 @contextlib.contextmanager
 def keras_postponed() -> Iterator[None]:
     """Lets `import tensorflow` find Keras and not load it, which it takes for a Keras that is not installed."""

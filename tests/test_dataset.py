@@ -662,6 +662,13 @@ def test_bad_arguments_are_refused(three_speaker_records, arguments, error, mess
         make_dataset(three_speaker_records, **{"members": SPEAKERS} | arguments)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_nothing_tunes_what_a_dataset_does_and_maps_of_others_keep_that(three_speaker_records, training):
+    dataset = make_dataset(three_speaker_records, SPEAKERS, training=training).map(lambda *batch: batch)
+    # The thread that tunes may sleep for a minute when an iterator is dropped, and who drops it waits.
+    assert not dataset.options().autotune.enabled
+
+
 def test_incomplete_records_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no complete records"):
         make_dataset(tmp_path, SPEAKERS)

@@ -13,7 +13,7 @@ from emotion_tf.reporting import pictures, plots
 from emotion_tf.reporting.blocks import Clip, Picture
 from emotion_tf.runs.predictions import SEPARATOR, emotion_probabilities
 from pipelines.audio import SAMPLE_RATE
-from pipelines.records import named_if_corrupt, parse, paths_of, read_metadata
+from pipelines.records import named_if_corrupt, parse, paths_of, read_metadata, serialised_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def read_stored(records: Path, wanted: Iterable[str]) -> dict[str, Stored]:
     def read(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
         return parse(serialised, fields, metadata.columns)
 
-    shards = tf.data.TFRecordDataset(paths_of(records, sorted(metadata.shards)))
+    shards = serialised_records(paths_of(records, sorted(metadata.shards)))
     chosen = shards.filter(is_wanted).map(read)
     hop_seconds = metadata.front_end["hop_seconds"]
     with named_if_corrupt(records):

@@ -19,6 +19,7 @@ from pipelines.records.shards import (
     plan_shards,
     read_examples,
     read_index,
+    serialised_records,
     write_shard,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "read_index",
     "read_metadata",
     "serialise",
+    "serialised_records",
     "widths_of",
     "write_metadata",
     "write_shard",

@@ -14,7 +14,7 @@ from pipelines.command import InputError, import_tensorflow, progress_bar
 from pipelines.emotions import LABEL_MAPS
 from pipelines.files import locked, replacing
 from pipelines.records.metadata import METADATA, Metadata, read_metadata, write_metadata
-from pipelines.records.shards import named_if_corrupt, paths_of
+from pipelines.records.shards import named_if_corrupt, paths_of, serialised_records
 from pipelines.speakers import people_of
 
 JOINED = "joined"
@@ -201,7 +201,7 @@ def _examples(part: _Part, name: str, emotions: Sequence[str]) -> Iterator[tuple
     """Reads the records of a shard whose labels lead to an emotion, changed to be told from those of other corpora."""
     import tensorflow as tf
 
-    for serialised in tf.data.TFRecordDataset(paths_of(part.folder, [name])).as_numpy_iterator():
+    for serialised in serialised_records(paths_of(part.folder, [name])).as_numpy_iterator():
         example = tf.train.Example.FromString(serialised)
         feature = example.features.feature
         labels = feature["label"].int64_list.value

@@ -16,7 +16,7 @@ from pipelines.files import UNFINISHED, replacing
 from pipelines.records.metadata import read_metadata
 from pipelines.records.remote import fetched, url_of
 from pipelines.records.schema import parse, serialise
-from pipelines.tensorflow_runtime import as_written
+from pipelines.tensorflow_runtime import as_written, untuned
 from pipelines.utterance import Utterance
 
 if TYPE_CHECKING:
@@ -101,13 +101,24 @@ def relabel_shard(path: Path, numbers: Mapping[int, int]) -> None:
 
     with replacing(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for serialised in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            for serialised in serialised_records([path]).as_numpy_iterator():
                 example = tf.train.Example.FromString(serialised)
                 labels = example.features.feature["label"].int64_list.value
                 labels[:] = [numbers[label] for label in labels]
                 writer.write(example.SerializeToString(deterministic=True))
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def serialised_records(paths: "Sequence[Path] | tf.data.Dataset") -> "tf.data.Dataset":
+    """Streams the records of shards as they are stored.
+
+    Args:
+      paths: Of the shards; those of `paths_of` may be of a URL.
+    """
+    import tensorflow as tf
+
+    return untuned(tf.data.TFRecordDataset([str(path) for path in paths] if isinstance(paths, Sequence) else paths))
 
 
 def paths_of(folder: Path, names: Iterable[str], seed: "tf.Tensor | None" = None) -> "tf.data.Dataset":
@@ -170,7 +181,7 @@ def read_index(folder: Path) -> "pd.DataFrame":
     metadata = read_metadata(folder)
     shards = paths_of(folder, sorted(metadata.shards))
     with named_if_corrupt(folder):
-        batches = list(tf.data.TFRecordDataset(shards).batch(256).map(to_columns).as_numpy_iterator())
+        batches = list(serialised_records(shards).batch(256).map(to_columns).as_numpy_iterator())
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     index = {name: [value.decode() for value in columns[name]] for name in (*texts, "video_sha256")}
     ends = np.cumsum(columns["counts"])
@@ -218,7 +229,7 @@ def _is_readable(shard: Path) -> bool:
 
     features = {"utterance_id": tf.io.FixedLenFeature([], tf.string)}
     try:
-        for serialised in tf.data.TFRecordDataset(str(shard)):
+        for serialised in serialised_records([shard]):
             tf.io.parse_single_example(serialised, features)
     except tf.errors.OpError:
         return False
@@ -258,7 +269,6 @@ def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "s
     Raises:
       InputError: Records that are not complete, or a corrupt shard.
     """
-    import tensorflow as tf
 
     metadata, chosen = read_metadata(folder), set(members)
     shards = [name for name, shard in metadata.shards.items() if by != "speaker" or set(shard["speakers"]) & chosen]
@@ -269,7 +279,7 @@ def read_examples(folder: Path, members: Sequence[str], count: int, by: str = "s
         "context": metadata.context,
     }
     fields = tuple(dict.fromkeys((by, "transcript", *(name for name, is_there in has.items() if is_there))))
-    serialised = tf.data.TFRecordDataset(paths_of(folder, shards))
+    serialised = serialised_records(paths_of(folder, shards))
 
     def read(fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """Reads some fields of the chosen records."""
