@@ -133,7 +133,7 @@ def export(
         made = Path(temporary) / "export" / "1"
         metadata["interface"] = write_saved_model(model, encoder, metadata, run, made)
         write_json(made / "metadata.json", metadata)
-        write_json(made / "calibration.json", read_json(run.calibration_path, AGAIN))
+        write_json(made / "calibration.json", read_json(run.calibration_path, AGAIN, {"temperature": (int, float)}))
         worst, source = verify_export(run, model, encoder, metadata, made.parent)
         metadata["formats"] = _add_formats(formats, run, model, encoder, metadata, made)
         write_json(made / "metadata.json", metadata)

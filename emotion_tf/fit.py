@@ -145,6 +145,7 @@ def _fit(config: Config, run: Run, overwrite: bool, anew: bool, placement: Place
             if isinstance(error, InputError):
                 run.end_overwriting()
             raise
+        run.remove_replaced()
 
 
 def _follow(run: Run, config: Config, checked: Checked, replicas: "Replicas") -> None:

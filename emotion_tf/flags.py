@@ -295,9 +295,10 @@ def _check_trained(arguments: argparse.Namespace, modality: str, given: Iterable
     """Refuses flags of a branch that is not trained, or that starts from a run as it is."""
     flags, changed = _flags(given), _flags(name for name in given if not name.startswith("encoder_"))
     if flags and (modality not in modalities_of(arguments) or arguments.fusion == "late"):
-        raise InputError(f"{flags} change nothing here, where no {modality} branch is trained: leave them out.")
+        change = "change" if "," in flags else "changes"
+        raise InputError(f"{flags} {change} nothing here, where no {modality} branch is trained: leave that out.")
     if changed and getattr(arguments, f"init_{modality}"):
-        raise InputError(f"{changed} cannot change the branch that --init-{modality} starts from: leave them out.")
+        raise InputError(f"{changed} cannot change the branch that --init-{modality} starts from: leave that out.")
 
 
 def _flags(names: Iterable[str]) -> str:

@@ -279,6 +279,8 @@ def _transcripts(files: Sequence[Path], given: Sequence[str]) -> list[str]:
     count = max(1, len(files))
     if not files and not given:
         raise InputError('there is nothing to predict: name recordings, or give --transcript "...".')
+    if not files and len(given) > 1:
+        raise InputError(f"--transcript takes one without recordings, and there are {len(given)}: give one.")
     if len(given) not in (0, 1, count):
         raise InputError(f"{len(given)} transcripts for {count} recordings: give one for all of them, or one for each.")
     transcripts = [printable(transcript) for transcript in given]

@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from pipelines.command import InputError
-from pipelines.text_presets import MODELS, Preset, find_preset, padding_id, preset_tokenizer
+from pipelines.text_presets import MODELS, Preset, find_preset, padding_id, preset_tokenizer, reason_of
 from pipelines.text_weights import readable_folder
 
 _ACTIVATIONS = {
@@ -39,6 +39,12 @@ _FIXED = {
     "pruned_heads": (None, {}),
 }
 """Entries of config.json that change the network, and what they may be."""
+
+_COUNTS = (
+    *("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"),
+    *("max_position_embeddings", "type_vocab_size", "num_hidden_groups", "dim", "hidden_dim", "n_heads", "n_layers"),
+)
+_SHARES = ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 
 
 @keras.saving.register_keras_serializable("emotion_tf")
@@ -214,17 +220,34 @@ def _asked_for(preset: Preset) -> tuple[str, float]:
     config = preset.config
     if not config:
         return "", 0.0
+    _check_numbers(preset)
     fixed = _FIXED | ({"pad_token_id": (None, 1)} if padding_id(preset) else {})
     for name, allowed in fixed.items():
         if config.get(name) not in allowed:
             raise InputError(f"{preset.name} asks in config.json for {name} {config[name]}, which is not known here.")
     name = "activation" if preset.model == "DistilBert" else "hidden_act"
     asked = config.get(name, "gelu_new" if preset.model == "Albert" else "gelu")
-    if asked not in _ACTIVATIONS:
+    if not isinstance(asked, str) or asked not in _ACTIVATIONS:
         known = ", ".join(_ACTIVATIONS)
         raise InputError(f"{preset.name} asks in config.json for {name} {asked}, which is none of {known}.")
     epsilon = _DEFAULT_EPSILON if preset.model == "DistilBert" else config.get("layer_norm_eps", _DEFAULT_EPSILON)
     return _ACTIVATIONS[asked], float(epsilon)
+
+
+def _check_numbers(preset: Preset) -> None:
+    """Refuses numbers in config.json of Hugging Face that no network can have."""
+
+    def is_number(value: Any, least: float, below: float) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and least <= value < below
+
+    for name, value in preset.config.items():
+        if name in _COUNTS and not (isinstance(value, int) and is_number(value, 1, 2**31)):
+            raise InputError(f"{preset.name} has {name} {value!r} in config.json: it must be a whole number above 0.")
+        if name in _SHARES and not is_number(value, 0, 1):
+            raise InputError(f"{preset.name} has {name} {value!r} in config.json: it must be from 0 to below 1.")
+    for width, heads in (("hidden_size", "num_attention_heads"), ("dim", "n_heads")):
+        if preset.config.get(width, 0) % preset.config.get(heads, 1):
+            raise InputError(f"{preset.name} has {heads} in config.json that do not divide {width}: correct them.")
 
 
 def _read(preset: Preset, load_weights: bool) -> Any:
@@ -236,8 +259,7 @@ def _read(preset: Preset, load_weights: bool) -> Any:
             backbone = _class_of(preset.model).from_preset(folder, load_weights=load_weights, **options)
     except Exception as error:  # Whatever a download or a file raises.
         what = "the weights of the preset" if load_weights else "the preset"
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"cannot read {what} {preset.name}: {reason}.") from error
+        raise InputError(f"cannot read {what} {preset.name}: {reason_of(error)}.") from error
     if (place := padding_id(preset)) and load_weights:
         table = backbone.token_embedding.embeddings
         rows = np.array(table)

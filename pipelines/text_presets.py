@@ -31,6 +31,9 @@ _NOT_CONVERTED = ("electra", "deberta-v2")
 _KIND_OF = {"Roberta": "bpe", "XLMRoberta": "sentencepiece", "Albert": "sentencepiece", "DebertaV3": "sentencepiece"}
 _SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 
+_EXAMPLES = "bert_tiny_en_uncased or distil_bert_base_en_uncased"
+_LONGEST_REASON = 200
+
 _KNOWN = "BERT, DistilBERT, ELECTRA, RoBERTa, XLM-RoBERTa, ALBERT or DeBERTa-v3"
 
 
@@ -101,8 +104,8 @@ def _named(name: str) -> Preset:
             return Preset(name, model)
     is_known = name in keras_nlp.models.Backbone.presets
     what = "a preset of another architecture" if is_known else "no folder and no preset that keras-hub knows"
-    names = ", ".join(sorted(name for model in ("Bert", "DistilBert") for name in _backbone(model).presets))
-    raise InputError(f"{name} is {what}: give a folder or a preset of {_KNOWN}, such as {names}.")
+    what = "a folder that does not exist" if "/" in name else what
+    raise InputError(f"{name} is {what}: give a folder or a preset of {_KNOWN}, such as {_EXAMPLES}.")
 
 
 def _at(address: str) -> Preset:
@@ -114,8 +117,7 @@ def _at(address: str) -> Preset:
     try:
         found = type(keras_nlp.models.Backbone.from_preset(address, load_weights=False)).__name__
     except Exception as error:  # Whatever a download raises.
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"cannot read the preset {address}: {reason}.") from error
+        raise InputError(f"cannot read the preset {address}: {reason_of(error)}.") from error
     if (model := found.removesuffix("Backbone")) not in MODELS.values():
         raise InputError(f"{address} is a preset of the architecture {found}: give one of {_KNOWN}.")
     return Preset(address, model)
@@ -161,9 +163,22 @@ def preset_tokenizer(name: str) -> Tokenizer:
         made = _with_padding_first(preset, pieces, settings, model)
         made([""])
     except Exception as error:  # Whatever downloads, archives and their readers raise.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"cannot read the tokenizer of the preset {name}: {reason.rstrip('.')}.") from error
+        raise InputError(f"cannot read the tokenizer of the preset {name}: {reason_of(error)}.") from error
     return made
+
+
+def reason_of(error: Exception) -> str:
+    """Says why a preset cannot be read, by an error of whatever reads it: its first line where that is for people."""
+    said = (str(error).splitlines() or [""])[0].rstrip(".")
+    if isinstance(error, KeyError):
+        return f"its files have no entry {said}, so they are damaged, or of another model"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if "shape" in said:
+        return "its weights have other shapes than config.json says"
+    if isinstance(error, TypeError | AttributeError | IndexError | ArithmeticError):
+        return "its files are damaged, or of another model"
+    return said if len(said) <= _LONGEST_REASON else said[:_LONGEST_REASON] + "..."
 
 
 def padding_id(preset: Preset) -> int:
@@ -176,6 +191,8 @@ def _with_padding_first(preset: Preset, pieces: Sequence[str], settings: Mapping
     ordered, place = list(pieces), padding_id(preset)
     if "pad" not in ordered[place].lower():
         raise ValueError(f"its vocabulary has {ordered[place]}, not padding, in place {place}")
+    if missing := sorted({settings[mark] for mark in ("start", "end", "unknown")} - set(ordered)):
+        raise ValueError(f"its vocabulary has no {' and no '.join(missing)}")
     ordered[0], ordered[place] = ordered[place], ordered[0]
     return KINDS[preset.kind](preset.name, tuple(ordered), settings, model)
 
@@ -220,6 +237,9 @@ def _read_hugging_face(preset: Preset) -> Found:
     if (path := preset.folder / "tokenizer.json").exists():
         content = json.loads(path.read_text(encoding="utf-8"))
         return (_bpe_of if preset.kind == "bpe" else _wordpiece_of)(content)
+    needed = ("vocab.json", "merges.txt") if preset.kind == "bpe" else ("vocab.txt",)
+    if missing := [name for name in needed if not (preset.folder / name).exists()]:
+        raise ValueError(f"it has neither tokenizer.json nor {' and '.join(missing)}")
     if preset.kind == "bpe":
         pieces = json.loads((preset.folder / "vocab.json").read_text(encoding="utf-8"))
         merges = (preset.folder / "merges.txt").read_text(encoding="utf-8").split("\n")
@@ -272,6 +292,8 @@ def _bpe_of(content: Mapping[str, Any]) -> Found:
 
 def _in_order(vocabulary: Mapping[str, int], content: Mapping[str, Any]) -> list[str]:
     """Puts pieces in the order of their ids, those that were added among them."""
+    if not isinstance(vocabulary, Mapping):
+        raise ValueError("the vocabulary in tokenizer.json is no object")
     found = dict(vocabulary) | {added["content"]: added["id"] for added in content.get("added_tokens", [])}
     by_id = {index: piece for piece, index in found.items()}
     if sorted(by_id) != list(range(len(by_id))):

@@ -166,7 +166,7 @@ def test_words_of_flags_say_what_0_cannot(with_records, trained, audio_run, flag
         (["--control", "shuffled-video"], "changes nothing for --branch audio"),
         (["--patience", "0"], "--patience 0 cannot work: give a number of at least 1, or off"),
         (["--video-frames", "8"], "--video-frames changes nothing for --branch audio"),
-        (["--video-pooling", "gru"], "change nothing here, where no video branch is trained"),
+        (["--video-pooling", "gru"], "changes nothing here, where no video branch is trained"),
         (["--image-flip", "2"], "--image-flip 2.0 cannot work: give a number from 0 to 1"),
         (["--time-shift", "-1"], "--time-shift -1 cannot work: give a number of at least 0"),
         (["--speed", "0.6"], r"--speed 0.6 cannot work: give a number from 0 to 0\.5"),
@@ -223,7 +223,7 @@ def test_bad_flags_get_one_sentence_and_leave_no_run(with_records, trained, caps
         (["--init-video", "a"], "--init-video changes nothing for --modalities audio text"),
         (["--modalities", "audio", "video"], "hold no video: prepare them with --video-frames"),
         (["--modalities", "audio", "--control", "shuffled-transcripts"], "changes nothing for --modalities audio"),
-        (["--modalities", "text", "--audio-model", "cnn"], "change nothing here, where no audio branch is trained"),
+        (["--modalities", "text", "--audio-model", "cnn"], "changes nothing here, where no audio branch is trained"),
         (["--init-audio", "a", "--normalise", "clip"], "with --init-audio or --runs it is that of those runs"),
     ],
 )

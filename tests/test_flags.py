@@ -73,13 +73,13 @@ def test_the_help_says_whose_a_flag_is_and_what_holds_without_it():
         ),
         (["--audio-units", "8"], {}, "--audio-units belongs to --audio-model crnn or gru, not cnn_attention"),
         (["--audio-heads", "2"], {}, "--audio-heads belongs to --audio-model transformer, not cnn_attention"),
-        (["--audio-model", "cnn"], {"branch": "text"}, "change nothing here, where no audio branch is trained"),
+        (["--audio-model", "cnn"], {"branch": "text"}, "changes? nothing here, where no audio branch is trained"),
         (
             ["--audio-model", "cnn"],
             {"branch": "fusion", "modalities": ["text"]},
-            "change nothing here, where no audio branch is trained",
+            "changes? nothing here, where no audio branch is trained",
         ),
-        (["--audio-dropout", "0"], {"branch": "fusion", "fusion": "late"}, "--audio-dropout change nothing here"),
+        (["--audio-dropout", "0"], {"branch": "fusion", "fusion": "late"}, "--audio-dropout changes nothing here"),
         (
             ["--audio-features", "mfcc"],
             {"branch": "fusion", "init_audio": "x"},

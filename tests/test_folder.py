@@ -13,6 +13,7 @@ from emotion_tf.runs import folder as folder_module
 from emotion_tf.runs.folder import Run, next_free
 from pipelines import files
 from pipelines.command import InputError
+from pipelines.text_presets import preset_tokenizer
 
 CONFIG = Config("audio", "data/records/x")
 OTHER = dataclasses.replace(CONFIG, seed=1, training=TrainingConfig(epochs=3))
@@ -123,10 +124,31 @@ def test_a_finished_run_is_refused(finished):
         finished.start(CONFIG)
 
 
-def test_overwrite_replaces_a_run(finished):
+def test_overwrite_replaces_a_run_and_removes_it_once_another_is_finished(finished):
     finished.start(OTHER, overwrite=True)
-    assert [path.name for path in finished.folder.iterdir()] == ["config.json"]
+    assert {path.name for path in finished.folder.iterdir()} == {"config.json", ".replaced"}
     assert finished.config() == OTHER
+    with_epoch(finished).write_scores({"marks": [], "test_reads": 0})
+    finished.remove_replaced()
+    assert {path.name for path in finished.folder.iterdir()} == {"config.json", "checkpoints", "scores.json"}
+
+
+def test_a_run_that_was_to_be_replaced_comes_back_where_the_other_one_has_no_epoch(finished):
+    finished.history_path.write_text("epoch\n0\n")
+    before = {path.name: path.read_bytes() for path in finished.folder.iterdir()}
+    finished.start(OTHER, overwrite=True)
+    # As after a kill, of which the next command of any kind begins anew.
+    finished.start(OTHER)
+    finished.remove_if_empty()
+    assert {path.name: path.read_bytes() for path in finished.folder.iterdir()} == before
+
+
+def test_overwriting_once_more_keeps_the_finished_run_and_not_the_attempt(finished):
+    finished.start(OTHER, overwrite=True)
+    with_epoch(finished).start(CONFIG, overwrite=True)
+    finished.remove_if_empty()
+    assert finished.is_finished
+    assert not finished.has_epochs
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -279,6 +301,35 @@ def test_scores_on_other_records_go_below_the_run_by_the_name_of_their_folder(st
 
 def test_scores_are_json(finished):
     assert json.loads(finished.scores_path.read_text()) == finished.scores()
+
+
+def test_statistics_that_are_gone_get_a_sentence_where_a_run_was_trained_with_them(enrolled_run, tmp_path):
+    run = Run(shutil.copytree(enrolled_run.folder, tmp_path / "run"))
+    run.normalisation_path.unlink()
+    with pytest.raises(InputError, match=r"normalisation\.json is missing .* --overwrite"):
+        run.normalisation()
+
+
+def test_a_tokenizer_that_is_gone_or_another_one_gets_a_sentence(started, make_run_metadata, tiny_preset):
+    run, tokenizer = started, preset_tokenizer(tiny_preset)
+    run.write_metadata(make_run_metadata(tokenizer={"preset": tokenizer.preset, "sha256": tokenizer.sha256}))
+    tokenizer.write(run.tokenizer_path)
+    assert run.tokenizer().sha256 == tokenizer.sha256
+    pieces = run.tokenizer_path / "vocabulary.txt"
+    pieces.write_text("".join(pieces.read_text().splitlines(True)[:-1]))
+    with pytest.raises(InputError, match=r"tokenizer is not the tokenizer that .* was trained with: train again"):
+        run.tokenizer()
+    shutil.rmtree(run.tokenizer_path)
+    with pytest.raises(InputError, match=r"tokenizer is missing or corrupt"):
+        run.tokenizer()
+
+
+def test_a_model_that_is_no_archive_is_not_said_to_be_missing(started):
+    started.model_path.write_bytes(b"none")
+    with pytest.raises(
+        InputError, match=r"model\.keras is missing or corrupt \(cut off, or no .*: train again with --"
+    ):
+        started.model()
 
 
 def test_a_corrupt_file_of_statistics_gets_a_sentence(enrolled_run, tmp_path):

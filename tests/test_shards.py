@@ -13,6 +13,7 @@ from pipelines import records
 from pipelines.audio import FrontEnd
 from pipelines.command import InputError
 from pipelines.normalisation import read_sums
+from pipelines.records import shards
 from pipelines.utterance import Utterance
 
 
@@ -141,6 +142,17 @@ def test_a_shard_with_a_flipped_byte_is_named_wherever_it_is_read(tmp_path, read
     content[place] ^= 255
     (tmp_path / "0.tfrecord").write_bytes(bytes(content))
     with pytest.raises(InputError, match=r"0\.tfrecord is corrupt, .* again with python -m pipelines.prepare"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_shard_that_goes_while_it_is_read_is_named(tmp_path, read, monkeypatch):
+    metadata_of(tmp_path)
+    metadata = records.read_metadata(tmp_path)
+    monkeypatch.setattr(shards, "read_metadata", lambda folder: metadata)
+    monkeypatch.setattr(records, "read_metadata", lambda folder: metadata)
+    (tmp_path / "0.tfrecord").unlink()
+    with pytest.raises(InputError, match=r"0\.tfrecord is gone: bring it back, or prepare these records again"):
         read(tmp_path)
 
 

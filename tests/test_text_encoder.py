@@ -170,6 +170,13 @@ def test_sizes_are_read_without_weights(networks, tmp_path):
         ("bert", {"position_embedding_type": "relative_key"}, "asks .* position_embedding_type relative_key, which is"),
         ("bert", {"is_decoder": True}, "asks in config.json for is_decoder True"),
         ("roberta", {"pad_token_id": 0}, "asks in config.json for pad_token_id 0"),
+        ("bert", {"hidden_act": ["gelu"]}, r"asks in config.json for hidden_act \['gelu'\], which is none of gelu"),
+        ("bert", {"layer_norm_eps": None}, "has layer_norm_eps None in config.json: it must be from 0 to below 1"),
+        ("bert", {"hidden_dropout_prob": 1.0}, "has hidden_dropout_prob 1.0 in config.json: it must be from 0"),
+        ("bert", {"max_position_embeddings": "38"}, "has max_position_embeddings '38' .*: it must be a whole number"),
+        ("bert", {"num_attention_heads": 0}, "has num_attention_heads 0 in config.json: it must be a whole number"),
+        ("bert", {"num_attention_heads": 5}, "has num_attention_heads in config.json that do not divide hidden_size"),
+        ("bert", {"intermediate_size": 10}, "its weights have other shapes than config.json says"),
     ],
 )
 def test_what_config_json_asks_for_and_nothing_does_gets_a_sentence(networks, tmp_path, name, entry, sentence):

@@ -322,7 +322,7 @@ def test_flags_of_another_text_model_are_refused_in_a_sentence(three_speaker_rec
     "flags", [["--branch", "audio"], ["--branch", "fusion", "--fusion", "late", "--runs", "a", "b"]]
 )
 def test_text_flags_are_refused_where_no_text_branch_is_trained(three_speaker_records, flags):
-    with pytest.raises(InputError, match="--text-model change nothing here"):
+    with pytest.raises(InputError, match="--text-model changes nothing here"):
         main([*flags, "--records", str(three_speaker_records), "--text-model", "lstm"])
 
 

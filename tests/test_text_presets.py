@@ -88,10 +88,11 @@ WEIGHTS = {"model.safetensors": ""}
             {"config.json": BERT, "pytorch_model.bin": ""},
             r"only as a pickle \(pytorch_model\.bin\), which is not opened: write model\.safetensors",
         ),
-        ({"config.json": BERT, **WEIGHTS}, r"cannot read the tokenizer of the preset .*vocab\.txt"),
+        ({"config.json": BERT, **WEIGHTS}, r"tokenizer of the preset .*it has neither tokenizer\.json nor vocab\.txt"),
         ({"config.json": BERT, "vocab.txt": "a\nb\n", **WEIGHTS}, "its vocabulary has a, not padding, in place 0"),
-        ({"config.json": BERT, "vocab.txt": "[PAD]\na\n", **WEIGHTS}, "cannot read the tokenizer of the preset"),
-        ({"config.json": BERT, "tokenizer.json": "{}", **WEIGHTS}, "cannot read the tokenizer of the preset"),
+        ({"config.json": BERT, "vocab.txt": "[PAD]\na\n", **WEIGHTS}, r"has no \[CLS\] and no \[SEP\] and no \[UNK\]"),
+        ({"config.json": BERT, "tokenizer.json": "{}", **WEIGHTS}, "have no entry 'model', so they are damaged, or of"),
+        ({"config.json": BERT, "tokenizer.json": "[]", **WEIGHTS}, "its files are damaged, or of another model"),
         ({"config.json": '{"model_type": "albert"}', **WEIGHTS}, "needs the SentencePiece model, one of"),
         ({"config.json": '{"model_type": "roberta"}', **WEIGHTS}, r"vocab\.json"),
     ],
@@ -110,6 +111,7 @@ def test_a_folder_that_is_no_encoder_of_text_gets_a_sentence(tmp_path, files, se
         ({"pre_tokenizer": {"type": "Metaspace"}}, "asks for the pre_tokenizer Metaspace"),
         ({"model": {"type": "Unigram"}}, "asks for the model Unigram"),
         ({"added_tokens": [{"content": "[NEW]", "id": 99}]}, "the ids of its vocabulary have gaps"),
+        ({"model": {"unk_token": "[UNK]", "vocab": ["a"]}}, "the vocabulary in tokenizer.json is no object"),
     ],
 )
 def test_what_tokenizer_json_asks_for_and_nothing_does_gets_a_sentence(
@@ -125,6 +127,7 @@ def test_what_tokenizer_json_asks_for_and_nothing_does_gets_a_sentence(
     [
         ("gpt2_base_en", "is a preset of another architecture"),
         ("nonsense", "is no folder and no preset that keras-hub knows"),
+        ("presets/gone", "is a folder that does not exist"),
     ],
 )
 def test_a_name_that_is_no_encoder_of_text_gets_a_sentence_with_names(name, sentence):

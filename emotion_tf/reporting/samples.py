@@ -13,6 +13,7 @@ from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import RunMetadata
 from pipelines import text
 from pipelines.dataset import make_dataset
+from pipelines.records import named_if_corrupt
 
 _NUM_SAMPLES = 8
 
@@ -47,14 +48,15 @@ def samples(config: Config, metadata: RunMetadata, inputs: RunInputs) -> Iterato
         cache=False,
         shuffle_size=_NUM_SHUFFLED,
     )
-    for features, label, about in dataset.take(_NUM_SAMPLES):
-        words = " ".join(pieces[token] for token in features["token_ids"][0].numpy()[1:]).replace(" ##", "")
-        numbers = np.flatnonzero(label[0].numpy()) if metadata.is_multi_label else label.numpy()
-        emotions = ", ".join(metadata.emotions[number] for number in numbers)
-        title = f"{about['utterance_id'][0].numpy().decode()}: {emotions}, “{words}”"
-        hop_seconds = metadata.front_end["hop_seconds"]
-        has_audio = "audio" in config.modalities and int(features["num_frames"][0])
-        yield title, plots.spectrogram(features["log_mel"][0].numpy(), title, hop_seconds) if has_audio else None
+    with named_if_corrupt(Path(config.records)):
+        for features, label, about in dataset.take(_NUM_SAMPLES):
+            words = " ".join(pieces[token] for token in features["token_ids"][0].numpy()[1:]).replace(" ##", "")
+            numbers = np.flatnonzero(label[0].numpy()) if metadata.is_multi_label else label.numpy()
+            emotions = ", ".join(metadata.emotions[number] for number in numbers)
+            title = f"{about['utterance_id'][0].numpy().decode()}: {emotions}, “{words}”"
+            hop_seconds = metadata.front_end["hop_seconds"]
+            has_audio = "audio" in config.modalities and int(features["num_frames"][0])
+            yield title, plots.spectrogram(features["log_mel"][0].numpy(), title, hop_seconds) if has_audio else None
 
 
 def draw_frames(run: Run) -> None:
@@ -72,13 +74,14 @@ def draw_frames(run: Run) -> None:
         cache=False,
     )
     strips = {}
-    for features, label, about in dataset:
-        number = int(np.argmax(label[0])) if metadata.is_multi_label else int(label[0])
-        frames, emotion = features["video_frames"][0].numpy(), metadata.emotions[number]
-        if emotion not in strips and frames.any():
-            strips[emotion] = (frames, about["face_boxes"][0].numpy(), about["utterance_id"][0].numpy())
-        if len(strips) == len(metadata.emotions):
-            break
+    with named_if_corrupt(Path(config.records)):
+        for features, label, about in dataset:
+            number = int(np.argmax(label[0])) if metadata.is_multi_label else int(label[0])
+            frames, emotion = features["video_frames"][0].numpy(), metadata.emotions[number]
+            if emotion not in strips and frames.any():
+                strips[emotion] = (frames, about["face_boxes"][0].numpy(), about["utterance_id"][0].numpy())
+            if len(strips) == len(metadata.emotions):
+                break
     if strips:
         named = {f"{emotion}\n{name.decode()}": (frames, boxes) for emotion, (frames, boxes, name) in strips.items()}
         title = f"{run.folder.name}: what the model reads, green where a face was found, red where the box is another's"

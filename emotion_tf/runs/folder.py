@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import shutil
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,26 +85,29 @@ class Run(Scored):
     fusion_path = property(lambda self: self.folder / "fusion.json")
     normalisation_path = property(lambda self: self.folder / "normalisation.json")
     export = property(lambda self: self.folder / "export")
+    _replaced = property(lambda self: self.folder / ".replaced")
 
     def start(self, config: Config, *, overwrite: bool = False) -> None:
         """Makes the folder, or finds an unfinished run of the same config in it; one without an epoch begins anew.
 
         Args:
           config: Of the run.
-          overwrite: Removes what run is there.
+          overwrite: Removes what run is there; a finished one is set aside until this one is finished, too.
 
         Raises:
           InputError: A finished run, or an unfinished one of another config.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file: give --run a folder.")
+        if overwrite and self.is_finished and self.config_path.exists():
+            self._set_aside()
         if overwrite:
             self._remove()
         if self.config_path.exists() and not self.is_finished and not self.has_epochs:
             self._remove()
         if self.config_path.exists():
             self.refuse_another(config)
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self._files():
             raise InputError(f"{self.folder} holds files that are no run: give --run another folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.config_path.exists():
@@ -150,22 +154,45 @@ class Run(Scored):
         return [name for name in asked if found[name] != asked[name]]
 
     def remove_if_empty(self) -> None:
-        """Removes an unfinished run without an epoch: there is nothing to go on with."""
+        """Removes an unfinished run without an epoch, with which nothing can go on; one that it replaces comes back."""
         if self.config_path.exists() and not self.is_finished and not self.has_epochs:
             self._remove()
-            if not self.folder.is_symlink():
+            if self._replaced.exists():
+                for path in sorted(self._replaced.iterdir(), key=self._from_scores_to_config, reverse=True):
+                    path.rename(self.folder / path.name)
+                self._replaced.rmdir()
+            elif not self.folder.is_symlink():
                 self.folder.rmdir()
+
+    def remove_replaced(self) -> None:
+        """Removes the run that this one, which is finished now, was to replace."""
+        shutil.rmtree(self._replaced, ignore_errors=True)
+
+    def _set_aside(self) -> None:
+        """Moves a run out of the way, into the folder itself."""
+        shutil.rmtree(self._replaced, ignore_errors=True)
+        self._replaced.mkdir()
+        for path in self._files():
+            path.rename(self._replaced / path.name)
 
     def _remove(self) -> None:
         """Removes a run, and refuses to remove anything else."""
-        if not self.folder.exists():
-            return
-        if any(self.folder.iterdir()) and not self.config_path.exists():
+        files = self._files()
+        if files and not self.config_path.exists():
             raise InputError(f"{self.folder} holds files that are no run: --overwrite replaces runs only.")
-        # scores.json first and config.json last: what is left by a kill is an unfinished run.
-        order = {self.scores_path: -1, self.config_path: 1}
-        for path in sorted(self.folder.iterdir(), key=lambda path: order.get(path, 0)):
+        for path in files:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _files(self) -> list[Path]:
+        """Lists what lies in the folder, but for a run that this one replaces; nothing where there is no folder.
+
+        scores.json comes first and config.json last: what a kill leaves of a removal is an unfinished run.
+        """
+        found = self.folder.iterdir() if self.folder.exists() else ()
+        return sorted({*found} - {self._replaced}, key=self._from_scores_to_config)
+
+    def _from_scores_to_config(self, path: Path) -> int:
+        return {self.scores_path.name: -1, self.config_path.name: 1}.get(path.name, 0)
 
     def refuse_changed(self, metadata: RunMetadata) -> None:
         """Makes sure that this run was started on the records and folds of some metadata.
@@ -270,11 +297,19 @@ class Run(Scored):
 
     def tokenizer(self) -> text.Tokenizer | None:
         """Reads the tokenizer of a preset, whose folder may be gone; None: the token ids of the records are read."""
-        return text.read_tokenizer(self.tokenizer_path) if self.tokenizer_path.exists() else None
+        expected = self.metadata().tokenizer
+        if not expected["preset"] and not self.tokenizer_path.exists():
+            return None
+        found = text.read_tokenizer(self.tokenizer_path)
+        if found.sha256 != expected["sha256"]:
+            raise InputError(
+                f"{self.tokenizer_path} is not the tokenizer that {self.folder} was trained with: {AGAIN}."
+            )
+        return found
 
     def normalisation(self) -> Normalisation | None:
         """Reads the statistics that bring audio features to one scale; None: each clip is normalised by itself."""
-        if not self.normalisation_path.exists():
+        if not self.normalisation_path.exists() and not self._has_statistics():
             return None
         values = read_json(self.normalisation_path, AGAIN)
         try:
@@ -290,6 +325,13 @@ class Run(Scored):
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"{self.normalisation_path} is corrupt ({error}): {AGAIN}.") from None
 
+    def _has_statistics(self) -> bool:
+        """Whether the run was trained with statistics of its records, or joins a run that was."""
+        config = self.config()
+        reads_audio = "audio" in self.metadata().modalities
+        joined = (Run(Path(source)).normalisation_path.exists() for source in config.runs)
+        return reads_audio and (any(joined) if config.is_late else config.normalise != "clip")
+
     def cross_corpus(self, records: Path) -> Scored:
         """Names the folder for scores on other records, cross_corpus/<name of their folder>/."""
         return Scored(self.folder / "cross_corpus" / records.resolve().name)
@@ -304,8 +346,10 @@ class Run(Scored):
         try:
             return keras.saving.load_model(self.model_path, compile=False, safe_mode=True)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self.model_path} is missing or corrupt ({reason}): train again.") from None
+            # Keras says of a file that is no archive that it is not there.
+            is_archive = not self.model_path.exists() or zipfile.is_zipfile(self.model_path)
+            reason = str(error).splitlines()[0] if is_archive else "cut off, or no file of Keras"
+            raise InputError(f"{self.model_path} is missing or corrupt ({reason}): {AGAIN}.") from None
 
 
 def _with_paths(config: Config, change: Callable[[str], str]) -> Config:

@@ -197,6 +197,8 @@ def _header(path: Path, cells: Sequence[str]) -> list[str]:
             f"{path} has no column {', '.join(missing)} (found: {', '.join(header) or 'nothing'}): its first line must"
             f" name {','.join(REQUIRED)}, separated by commas."
         )
+    if "" in header:
+        raise InputError(f"{path}: column {header.index('') + 1} has no name: give it one, or remove it.")
     if twice := [column for column in header if header.count(column) > 1]:
         raise InputError(f"{path} has the column {twice[0]} twice: keep one of them.")
     return header
@@ -205,7 +207,9 @@ def _header(path: Path, cells: Sequence[str]) -> list[str]:
 def _fitted(row: list[str], width: int, where: str) -> list[str]:
     if any(row[width:]):
         raise InputError(f"{where} has more cells than the header: put cells that hold a comma in double quotes.")
-    return (row + [""] * width)[:width]
+    if len(row) < width:
+        raise InputError(f"{where} has fewer cells than the header, cut off perhaps: write the file anew.")
+    return row[:width]
 
 
 def _first(is_bad: pd.Series) -> int:

@@ -103,7 +103,8 @@ def _describe_words(metadata: Metadata) -> str:
 
 
 def _describe_context(metadata: Metadata) -> str:
-    return f"; the {metadata.context} lines before in the dialogue as context" if metadata.context else ""
+    lines = "line" if metadata.context == 1 else f"{metadata.context} lines"
+    return f"; the {lines} before in the dialogue as context" if metadata.context else ""
 
 
 def _describe_quality(metadata: Metadata) -> str:

@@ -216,6 +216,8 @@ def named_if_corrupt(folder: Path) -> Iterator[None]:
                         f"{shard} was corrupt, and is removed: run the same command again, which fetches it from {url};"
                         " if it is corrupt there, too, prepare these records again."
                     ) from None
+                if not shard.exists():
+                    raise InputError(f"{shard} is gone: bring it back, or prepare these records again.") from None
                 raise InputError(
                     f"{folder / name} is corrupt, a disk or a copy that went wrong perhaps: make these records again"
                     " with python -m pipelines.prepare --overwrite."
