@@ -81,7 +81,8 @@ ABOUT = (
     " frozen Whisper base, text a head on MiniLM fine-tuned on GoEmotions and frozen: 131 of the sentences"
     " stand in the split that chose its epoch, none in what trained it."
     " `weighted` and `stacker` are fitted on the validation split, where their scores are then too good,"
-    " or (`crossfit`) on predictions of the training speakers by branches that were trained without them."
+    " or (`crossfit`) on predictions of the training speakers by branches that were trained without them. Early joins"
+    " of `crossfit` learn on the third of the training speakers without which their branches were trained."
 )
 
 COMMANDS = (
