@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Guess: dropping an iterator of tf.data takes no time once nothing is computed any more.
-# Behaviour (TensorFlow 2.21.0): every third or fourth drop waits, doing nothing, for half as long as the iterator has lived,
+# Behaviour (TensorFlow 2.21.0): every third drop or so waits, doing nothing, for half as long as the iterator has lived,
 # up to a minute: for the thread that tunes how many calls run in parallel, which sleeps on. So `model.fit` returned 4 to
 # 28 s after its last epoch in a quarter of our trainings, and each pass over a dataset may end so. With
 # `options.autotune.enabled = False` there is no such thread, and batches come as fast.
