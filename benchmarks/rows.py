@@ -72,7 +72,7 @@ def overview() -> Rows:
         ),
         _scored("text, GRU", "GoEmotions, 28 emotions", "macro-F1", words[0], read_result("text_corpora")),
         _scored("text, MiniLM", "GoEmotions, 28 emotions", "macro-F1", words[4], read_result("text_corpora")),
-        _scored("text, MiniLM", "MELD, 7 emotions, two lines before", "weighted F1", words[7], read_result("text_corpora")),
+        _scored("text, MiniLM", "MELD, 7 emotions, context 2", "weighted F1", words[7], read_result("text_corpora")),
         _scored("video", "synthetic, drawn faces", "UAR", video[0], read_result("synthetic_video")),
     ]
 
