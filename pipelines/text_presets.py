@@ -169,7 +169,7 @@ def preset_tokenizer(name: str) -> Tokenizer:
 
 def reason_of(error: Exception) -> str:
     """Says why a preset cannot be read, by an error of whatever reads it: its first line where that is for people."""
-    said = (str(error).splitlines() or [""])[0].rstrip(".")
+    said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     if isinstance(error, KeyError):
         return f"its files have no entry {said}, so they are damaged, or of another model"
     if isinstance(error, OSError) and error.strerror and error.filename:
