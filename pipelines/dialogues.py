@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 
-from pipelines import folds
+from pipelines import fold_audit
 from pipelines.command import InputError
 from pipelines.utterance import Corpus, Utterance
 
@@ -42,12 +42,12 @@ def without_lines(corpus: Corpus, sentences: Collection[str]) -> Corpus:
 
     Args:
       corpus: Its contexts are there.
-      sentences: Which lines, in the spelling of `pipelines.folds.sentences_of`.
+      sentences: Which lines, in the spelling of `pipelines.fold_audit.sentences_of`.
     """
     different = sorted({line for utterance in corpus.utterances for line in utterance.context})
     if not different:
         return corpus
-    pairs = zip(different, folds.sentences_of(different), strict=True)
+    pairs = zip(different, fold_audit.sentences_of(different), strict=True)
     excluded = {line for line, sentence in pairs if sentence in sentences}
     utterances = (
         dataclasses.replace(utterance, context=tuple(line for line in utterance.context if line not in excluded))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines import audio, folds, records, transcripts
+from pipelines import audio, fold_audit, records, transcripts
 from pipelines.audio.front_end import LONGEST_FFT, LONGEST_FRAME_SECONDS
 from pipelines.audio.speech_encoder import KINDS, EncoderSettings
 from pipelines.cluster import ADDRESS_HELP
@@ -277,8 +277,8 @@ def _without_sentences(corpus: Corpus, folder: Path) -> Corpus:
     import_tensorflow()
     index = records.read_index(folder)
     tested = index[index["published_split"] == "test"] if index["published_split"].any() else index
-    excluded = set(folds.sentences_of(tested["transcript"].tolist())) - {""}
-    sentences = folds.sentences_of([utterance.transcript for utterance in corpus.utterances])
+    excluded = set(fold_audit.sentences_of(tested["transcript"].tolist())) - {""}
+    sentences = fold_audit.sentences_of([utterance.transcript for utterance in corpus.utterances])
     pairs = zip(corpus.utterances, sentences, strict=True)
     kept = tuple(utterance for utterance, sentence in pairs if sentence not in excluded)
     count = len(corpus.utterances) - len(kept)

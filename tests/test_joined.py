@@ -12,7 +12,7 @@ from emotion_tf.config.training_config import BALANCES
 from emotion_tf.fit import make_parser
 from emotion_tf.training.checks import check
 from emotion_tf.training.training_data import training_dataset
-from pipelines import folds, prepare, records
+from pipelines import fold_audit, folds, prepare, records
 from pipelines.command import InputError
 
 MAPS = {"speech": "ravdess-six", "crema": "crema-d-six"}
@@ -89,7 +89,7 @@ def test_folds_keep_people_apart_and_songs_in_training(joined):
     index = records.read_index(joined)
     for number, fold in enumerate(folds.make_folds("loso", index)):
         split = fold.splits(index)
-        assert folds.audit(fold, index, f"fold {number}").overlaps["speakers"] == 0
+        assert fold_audit.audit(fold, index, f"fold {number}").overlaps["speakers"] == 0
         assert set(split[index["only_train"]]) <= {"train", ""}
 
 
@@ -100,7 +100,7 @@ def test_holdout_cuts_the_speakers_of_each_corpus(joined):
     few = records.read_index(joined).query("speaker != 'RAVDESS/03' and speaker != 'RAVDESS/03 song'")
     [fold] = folds.make_folds("holdout", few)
     assert {"RAVDESS/01", "RAVDESS/02", "RAVDESS/01 song"} < set(fold.train)
-    assert folds.audit(fold, few, "holdout").overlaps["speakers"] == 0
+    assert fold_audit.audit(fold, few, "holdout").overlaps["speakers"] == 0
 
 
 def test_those_who_speak_and_those_who_sing_are_the_same_people(both):

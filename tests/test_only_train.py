@@ -6,7 +6,7 @@ import pytest
 from emotion_tf.config import Config
 from emotion_tf.runs.audit import audit_cross_corpus
 from emotion_tf.runs.folder import Run
-from pipelines import folds, prepare, records
+from pipelines import fold_audit, folds, prepare, records
 from pipelines.command import InputError
 
 
@@ -42,7 +42,7 @@ def test_songs_of_people_who_train_join_them_and_are_in_no_other_split(index, na
             people = {one: set(index["person"][split == one]) for one in ("train", "validation", "test")}
             assert not people["train"] & (people["validation"] | people["test"])
             assert set(index["person"][songs & (split == "train")]) <= set(index["person"][~songs & (split == "train")])
-            assert folds.audit(fold, index, name).overlaps["speakers"] == 0
+            assert fold_audit.audit(fold, index, name).overlaps["speakers"] == 0
 
 
 def test_the_audit_stops_songs_of_those_who_are_tested_and_songs_that_test(index):
@@ -50,9 +50,9 @@ def test_the_audit_stops_songs_of_those_who_are_tested_and_songs_that_test(index
     with pytest.raises(
         InputError, match=r"03-01-.*-03 in test and 03-02-.*-03 in train are of one person \(RAVDESS/03"
     ):
-        folds.audit(leaking, index, "fold 0")
+        fold_audit.audit(leaking, index, "fold 0")
     with pytest.raises(InputError, match=r"03-02-.*-02 is in test .*and what its speaker sings may train alone"):
-        folds.audit(folds.Fold(("01",), ("03",), ("02 song",)), index, "fold 0")
+        fold_audit.audit(folds.Fold(("01",), ("03",), ("02 song",)), index, "fold 0")
 
 
 def test_metadata_and_table_say_who_trains_alone(index, tmp_path, tree, capsys, in_process):

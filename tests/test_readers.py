@@ -7,7 +7,7 @@ import pytest
 import test_emobox
 import test_kaldi
 
-from pipelines import folds, prepare, records
+from pipelines import fold_audit, folds, prepare, records
 from pipelines.command import InputError
 from pipelines.corpora import readers
 
@@ -65,7 +65,7 @@ def test_published_folds_of_speakers_lie_beside_the_records(tmp_path, in_process
     assert len(json.loads(path.read_text())) == 4
     index = records.read_index(tmp_path / "r")
     for number, fold in enumerate(folds.make_folds(str(path), index)):
-        assert folds.audit(fold, index, f"fold {number}").marks == ()
+        assert fold_audit.audit(fold, index, f"fold {number}").marks == ()
 
 
 def test_a_fold_that_leaks_is_marked_by_the_audit(tmp_path, in_process):
@@ -73,7 +73,7 @@ def test_a_fold_that_leaks_is_marked_by_the_audit(tmp_path, in_process):
     prepared(tmp_path, "--corpus", "emobox", "--source", data, "--speaker-leaking", "1")
     index = records.read_index(tmp_path / "r")
     [fold] = folds.make_folds("published", index)
-    assert folds.audit(fold, index, "published").marks == ("speaker-leaking",)
+    assert fold_audit.audit(fold, index, "published").marks == ("speaker-leaking",)
     assert not (tmp_path / "r" / "folds.json").exists()
 
 

@@ -1,6 +1,6 @@
 """Whether the scores of a run can be believed: its fold, its sources, and what was fitted on which split.
 
-The fold itself is audited by `pipelines.folds.audit`. Here its test split is compared with the utterances that the
+The fold itself is audited by `pipelines.fold_audit.audit`. Here its test split is compared with the utterances that the
 sources of a run, and their own sources, were trained or validated on. A run's audit.json holds the result.
 """
 
@@ -13,7 +13,7 @@ from emotion_tf.config import Config
 from emotion_tf.late_rules import FITTED
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import RunMetadata
-from pipelines import folds
+from pipelines import fold_audit, folds
 from pipelines.command import InputError
 from pipelines.records import Metadata, read_index, read_metadata
 
@@ -40,7 +40,7 @@ class _TestSplit:
     """The utterances that a score is of, and the words for a leak into them.
 
     Attributes:
-      test: The rows of the test split, as `folds.comparable` gives them.
+      test: The rows of the test split, as `fold_audit.comparable` gives them.
       fitted: Those of the training and validation splits of the same fold. What the test split shares with them was
         stopped or marked by the audit of the fold, and is no leak of a source.
       corpus: Name of their corpus.
@@ -68,7 +68,7 @@ class _TestSplit:
         if folder not in self.indices:
             try:
                 is_same = read_metadata(folder).corpus == corpus
-                self.indices[folder] = folds.comparable(read_index(folder)) if is_same else None
+                self.indices[folder] = fold_audit.comparable(read_index(folder)) if is_same else None
             except InputError:
                 self.indices[folder] = None
         return self.indices[folder]
@@ -122,7 +122,7 @@ def audit_run(
     Raises:
       InputError: A fold or a source that makes the score unbelievable.
     """
-    found = folds.audit(fold, index, where)
+    found = fold_audit.audit(fold, index, where)
     split = _test_split(config, index, facts.corpus, fold, where) if config.sources else None
     sources, marks = _check_sources(split, _all_sources(config)) if split else ([], [])
     return {
@@ -153,7 +153,7 @@ def audit_cross_corpus(run: Run, index: "pd.DataFrame", corpus: str, where: str)
     Raises:
       InputError: Samples, or speakers or trials of the same corpus, that the run was trained or validated on.
     """
-    rows = folds.comparable(index)
+    rows = fold_audit.comparable(index)
     speakers = sorted(set(index["speaker"]) - {""})
     split = _TestSplit(
         test=rows,
@@ -181,7 +181,7 @@ def audit_cross_corpus(run: Run, index: "pd.DataFrame", corpus: str, where: str)
 
 
 def _test_split(config: Config, index: "pd.DataFrame", corpus: str, fold: folds.Fold, where: str) -> _TestSplit:
-    rows = folds.comparable(index)
+    rows = fold_audit.comparable(index)
     splits = fold.splits(rows)
     return _TestSplit(
         test=rows[splits == "test"],
@@ -305,7 +305,7 @@ def _inherited_marks(run: Run, split: _TestSplit, is_same_corpus: bool) -> list[
     return [mark for mark in marks if not mark.startswith(of_others)]
 
 
-def _fitted(config: Config, facts: Metadata | RunMetadata, found: folds.Findings) -> dict[str, str]:
+def _fitted(config: Config, facts: Metadata | RunMetadata, found: fold_audit.Findings) -> dict[str, str]:
     """Says on which split every number was fitted that was fitted on data, or could have been."""
     training = f"training split, {found.splits['train']['num_utterances']} utterances"
     validation = f"validation split, {found.splits['validation']['num_utterances']} utterances"

@@ -54,8 +54,8 @@ def unpack(
             left = most_bytes
             for info, path in chosen:
                 left -= _write(opened, info, folder / path, left, told)
-    # zipfile raises NotImplementedError of a file that is packed by a method which it has no decompressor for.
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+    # RuntimeError is what zipfile says of passwords, and of methods of packing that it lacks.
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         raise _damaged(archive, error) from None
     except OSError as error:
         if is_disk_full(error):
