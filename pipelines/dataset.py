@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines import audio, records, text, video
+from pipelines import records, text
 from pipelines.command import InputError
+from pipelines.examples import Tensors, crop, to_batch, to_example, weigher
 from pipelines.normalisation import Normalisation
-from pipelines.padding import pad_samples, pad_steps, pad_with
 from pipelines.stored_audio import WAVEFORM, Change, StoredAudio
 from pipelines.tensorflow_runtime import as_written, untuned
 
@@ -29,9 +29,6 @@ _PREPARED_BY = {"acoustic": "--acoustic", "encoder": "--encoder whisper", "wavef
 """Field of a record -> what stores it."""
 
 _METADATA_FIELDS = ("utterance_id", "speaker", "attributes")
-_ABOUT = (*_METADATA_FIELDS, "face_boxes")
-
-Tensors = dict[str, tf.Tensor]
 
 
 def make_dataset(
@@ -124,7 +121,7 @@ def make_dataset(
     read = _reader(folder, metadata, members, by, tokenise)
     read_wanted = stored.reader(read, fields)
     moved = _moved(shuffled, fields, stored) if shuffled else []
-    weigh = _weigher(corpus_weights) if corpus_weights is not None else None
+    weigh = weigher(corpus_weights) if corpus_weights is not None else None
     about = {"metadata": metadata, "stored": stored, "with_metadata": with_metadata, "weigh": weigh}
 
     def examples(shard_seed: tf.Tensor | None = None) -> tf.data.Dataset:
@@ -132,7 +129,7 @@ def make_dataset(
         found = read_wanted(shard_seed)
         # A control comes first: whatever follows treats a shuffled record as it treats any.
         found = _shuffled_among(found, read(moved, None), moved, metadata.num_utterances, seed) if moved else found
-        return _map(found, _to_example, **about)
+        return _map(found, to_example, **about)
 
     dataset = examples().cache() if cache else examples()
     # What a control shuffles depends on the order in which it is read.
@@ -149,11 +146,11 @@ def make_dataset(
         # A waveform is changed whole, so that its features can be normalised whole, before the crop.
         found = _map(found, stored.recompute) if stored.recomputes else found
         # Masks come behind the crop, so that they fall on what is read.
-        found = _map(found, _crop, training=training, augment=augment if training else None, **sizes)
+        found = _map(found, crop, training=training, augment=augment if training else None, **sizes)
         # Padding comes last, with the silence of each clip: no step before it can mistake padding for frames.
         sorts = training and tuple(modalities) == ("text",)
         found = _of_like_lengths(found, batch_size, epoch_seed) if sorts else found.ragged_batch(batch_size)
-        return _map(found, _to_batch, num_frames=num_frames, class_weights=class_weights, with_metadata=with_metadata)
+        return _map(found, to_batch, num_frames=num_frames, class_weights=class_weights, with_metadata=with_metadata)
 
     epochs = epochs if training else range(1)
     found = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(as_written(batches)) if training else batches(0)
@@ -310,79 +307,6 @@ def _with_random(index: tf.Tensor, example: Tensors, epoch_seed: tf.Tensor) -> t
     return example, tf.random.stateless_uniform([], tf.random.fold_in(epoch_seed, index), 0, 2**32, tf.int64)
 
 
-def _weigher(corpus_weights: Mapping[str, Sequence[float]]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Makes what finds the weight of an utterance by its speaker, "CREMA-D/1001", and its label."""
-    names = sorted(corpus_weights)
-    rows = tf.constant(range(len(names)), tf.int32)
-    places = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(names), rows), -1)
-    weights = tf.constant([list(corpus_weights[name]) for name in names], tf.float32)  # [num_corpora, num_emotions]
-
-    def weigh(speaker: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """Returns a scalar."""
-        place = places.lookup(tf.strings.split(speaker, "/", maxsplit=1)[0])
-        return weights[place, label]
-
-    return weigh
-
-
-def _to_example(
-    record: Tensors,
-    metadata: records.Metadata,
-    stored: StoredAudio,
-    with_metadata: bool,
-    weigh: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
-) -> Tensors:
-    """Keeps what a model and its user need, audio features normalised over the whole clip."""
-    example = {"label": _to_label(record["label"], metadata)} | stored.to_features(record)
-    example |= {name: record[name] for name in ("token_ids",) if name in record}
-    example |= {"weight": weigh(record["speaker"], example["label"])} if weigh else {}
-    settings = metadata.video_settings
-    if settings and "video_frames" in record:
-        example["video_frames"] = video.decode_frames(record["video_frames"], settings)
-    return example | ({name: record[name] for name in _ABOUT if name in record} if with_metadata else {})
-
-
-def _to_label(labels: tf.Tensor, metadata: records.Metadata) -> tf.Tensor:
-    """Takes the only label, a scalar; of multi-label records puts 1 for each, [num_emotions]."""
-    if metadata.is_multi_label:
-        return tf.reduce_max(tf.one_hot(labels, len(metadata.emotions)), axis=0)
-    return tf.cast(labels[0], tf.int32)
-
-
-def _crop(
-    example: Tensors,
-    random: tf.Tensor,
-    num_frames: int | None,
-    num_video_frames: int | None,
-    max_tokens: int | None,
-    training: bool,
-    augment: Callable[[Tensors, tf.Tensor], Tensors] | None,
-) -> Tensors:
-    """Cuts clips that are longer than num_frames: anywhere in training, else in the middle; makes pictures of bytes."""
-    names = [name for name in audio.FRAME_FEATURES if name in example]
-    if names and num_frames is not None:
-        spare = tf.maximum(tf.shape(example[names[0]], tf.int64)[0] - num_frames, 0)
-        start = random % (spare + 1) if training else spare // 2
-        example = example | {name: example[name][start : start + num_frames] for name in names}
-    if "token_ids" in example:
-        example = example | {"token_ids": example["token_ids"][:max_tokens]}
-    if "video_frames" in example:
-        frames = example["video_frames"]
-        frames = _some_of(frames, num_video_frames, random) if training and num_video_frames else frames
-        example = example | {"video_frames": tf.cast(frames, tf.float32) / 255}
-    return example if augment is None else augment(example, tf.stack([random, 2]))
-
-
-def _some_of(frames: tf.Tensor, count: int, random: tf.Tensor) -> tf.Tensor:
-    """Draws one frame of each of `count` equal stretches of a video, in their order; all where there are no more."""
-    if count >= frames.shape[0]:
-        return frames
-    noise = tf.random.stateless_uniform([count], tf.stack([random, 1]))
-    places = (tf.range(count, dtype=tf.float32) + noise) * frames.shape[0] / count
-    chosen = tf.gather(frames, tf.minimum(tf.cast(places, tf.int32), frames.shape[0] - 1))
-    return tf.ensure_shape(chosen, [count, *frames.shape[1:]])
-
-
 def _of_like_lengths(dataset: tf.data.Dataset, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
     """Batches sentences with others of about their length, in random order; recurrent steps over padding are lost."""
     windows = dataset.ragged_batch(_SORTED_BATCHES * batch_size).map(as_written(_sort_by_length))
@@ -392,33 +316,6 @@ def _of_like_lengths(dataset: tf.data.Dataset, batch_size: int, seed: tf.Tensor)
 def _sort_by_length(window: Tensors) -> Tensors:
     order = tf.argsort(window["token_ids"].row_lengths(), stable=True)
     return {name: tf.gather(values, order) for name, values in window.items()}
-
-
-def _to_batch(
-    batch: Tensors, num_frames: int | None, class_weights: Mapping[int, float] | None, with_metadata: bool
-) -> tuple[Any, ...]:
-    """Pads a batch and puts it in the order that `model.fit` takes."""
-    features = {}
-    for name in audio.FRAME_FEATURES:
-        if name in batch:
-            features["num_frames"] = tf.cast(batch[name].row_lengths(), tf.int32)
-            features[name] = pad_with(batch[name], batch[f"{name}_silence"], num_frames)
-    if "encoder" in batch:
-        features["num_steps"] = tf.cast(batch["encoder"].row_lengths(), tf.int32)
-        features["encoder"] = pad_steps(batch["encoder"])
-    if WAVEFORM in batch:
-        features[WAVEFORM] = pad_samples(batch[WAVEFORM])
-    if "token_ids" in batch:
-        features["token_ids"] = batch["token_ids"].to_tensor()
-    if "video_frames" in batch:
-        features["video_frames"] = batch["video_frames"]
-    elements: tuple[Any, ...] = (features, batch["label"])
-    if "weight" in batch:
-        elements += (batch["weight"],)
-    elif class_weights is not None:
-        weights = tf.constant([class_weights[label] for label in range(len(class_weights))], tf.float32)
-        elements += (tf.gather(weights, batch["label"]),)
-    return elements + (({name: batch[name] for name in _ABOUT if name in batch},) if with_metadata else ())
 
 
 def _counted(
