@@ -1,8 +1,8 @@
 """Sets whole trainings side by side: `python -m benchmarks.whole_fits --records DIR [--older CHECKOUT RECORDS]`.
 
-Trains the CNN (`python -m emotion_tf.fit --branch audio`) on a fold with some seeds, in single precision and in
-what `--precision auto` takes, and with the code of an older checkout on records that this prepared. Seed by seed in
-turn, a process each, with its start and all that it writes. Scores are those of the validation split. Every finished
+Trains the CNN (`python -m emotion_tf.fit --branch audio`) on a fold with some seeds, in what `--precision auto` takes,
+in single precision, for fewer epochs, and with the code of an older checkout on records that this prepared. Seed by
+seed in turn, a process each, with its start and all that it writes. Scores are those of the validation split. Every finished
 training stays in --folder, so that a stopped call goes on. Prints, and writes results/whole_fits.json beside this file.
 """
 
@@ -22,6 +22,9 @@ from pipelines.command import InputError, make_folder, run_command
 from pipelines.files import read_json, write_json
 
 _SCORE = "unweighted_average_recall"
+
+_FEWER = 40
+"""Epochs, of the usual 60."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     ways = {
         "--precision auto": (here, arguments.records, ["--precision", "auto"]),
         "--precision float32": (here, arguments.records, ["--precision", "float32"]),
+        f"--epochs {_FEWER}": (here, arguments.records, ["--epochs", str(_FEWER)]),
     }
     if arguments.older:
         checkout, records = arguments.older
@@ -52,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     for seed in range(arguments.seeds):
         for name, (checkout, records, flags) in ways.items():
             fold = ["--folds", arguments.folds, "--fold", str(arguments.fold)]
-            flags = [*fold, "--seed", str(seed), *flags, *arguments.flags]
+            flags = [*fold, "--seed", str(seed), *arguments.flags, *flags]
             run = arguments.folder / f"{name.split()[-1]}-seed-{seed}"
             found[name].append(train(checkout.resolve(), records.resolve(), run.resolve(), flags))
             print(f"{name}, seed {seed}: {found[name][-1]}", file=sys.stderr, flush=True)
