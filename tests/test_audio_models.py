@@ -13,6 +13,7 @@ from test_branches import VOCABULARY_SIZE, audio_config, audio_model_of, clip, r
 from emotion_tf.config import AUDIO_MODELS, AudioConfig, Config, TextConfig
 from emotion_tf.export import export
 from emotion_tf.fit import fit
+from emotion_tf.models.branches.audio import recurrent
 from emotion_tf.models.branches.audio.convolutional import excite
 from emotion_tf.models.branches.audio.efficientnet import WINDOW
 from emotion_tf.models.build import build_model
@@ -47,6 +48,34 @@ def build(config, seed=0):
 
 def audio_of(model, **values):
     return Config("audio", "x", audio=audio_config(model, **values))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_stacked_gru_layers_are_those_of_keras_one_above_the_other(monkeypatch, training):
+    x = np.random.default_rng(0).standard_normal((2, 7, 5)).astype(np.float32)
+    together = recurrent.StackedGRU((4, 3, 2), 0.0)
+    expected = x
+    assert together(x).shape == together.compute_output_shape(x.shape) == (2, 7, 2)
+    for layer, width in zip(together.stack, (5, 4, 3), strict=True):
+        alone = keras.layers.GRU(layer.units, return_sequences=True)
+        alone.build((None, None, width))
+        alone.set_weights(layer.get_weights())
+        expected = alone(expected)
+    np.testing.assert_allclose(together(x, training=training), expected, atol=1e-6)
+    # As on a GPU.
+    monkeypatch.setattr(recurrent, "_has_gpu", lambda: True)
+    np.testing.assert_allclose(together(x, training=training), expected, atol=1e-6)
+
+
+def test_stacked_gru_layers_drop_the_same_inputs_of_all_but_the_first_at_every_step():
+    layer = recurrent.StackedGRU((16, 16), 0.5)
+    layer.build((None, None, 3))
+    x = np.ones((1, 40, 3), np.float32)
+    drawn = [np.asarray(layer(x, training=True)) for _ in range(2)]
+    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
+    # A mask that changed from step to step would keep the states from settling.
+    assert np.abs(np.diff(drawn[0][0, -5:], axis=0)).max() < 1e-3
+    np.testing.assert_array_equal(layer(x), layer(x))
 
 
 def test_squeeze_and_excitation_weighs_channels_by_the_mean_over_the_clip():

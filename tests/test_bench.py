@@ -144,7 +144,7 @@ def copy_weights(model, network, case):
             gru(theirs, both.backward_layer, "_reverse")
     elif case.config.audio.model == "gru":
         for index, theirs in enumerate(network.layers):
-            gru(theirs, model.get_layer(f"audio_gru_{index}"))
+            gru(theirs, model.get_layer("audio_gru_layers").stack[index])
     else:
         conv(network.stem, "audio_stem")
         norm(network.stem_norm, "audio_stem_norm")
@@ -225,6 +225,7 @@ def test_whole_trainings_are_set_side_by_side_and_a_finished_one_is_kept(three_s
     from benchmarks import result_files, whole_fits
 
     monkeypatch.setattr(result_files, "FOLDER", tmp_path)
+    monkeypatch.setattr(whole_fits, "_FEWER", 1)
     flags = ["--records", str(three_speaker_records), "--folder", str(tmp_path / "fits"), "--seeds", "1"]
     flags += ["--folds", "holdout", "--", "--audio-channels", "4", "4", "--num-frames", "64", "--epochs", "2"]
     whole_fits.main(flags)
@@ -233,7 +234,8 @@ def test_whole_trainings_are_set_side_by_side_and_a_finished_one_is_kept(three_s
     whole_fits.main(flags)
     assert (tmp_path / "fits" / "auto-seed-0" / "history.csv").stat().st_mtime_ns == written
     assert json.loads((tmp_path / "whole_fits.json").read_text())["ways"] == result["ways"]
-    auto, single = whole_fits.table(result)
-    assert (auto["fit --branch audio"], single["fit --branch audio"]) == ("--precision auto", "--precision float32")
+    auto, single, fewer = whole_fits.table(result)
+    names = [row["fit --branch audio"] for row in (auto, single, fewer)]
+    assert names == ["--precision auto", "--precision float32", "--epochs 1"]
     assert auto["times as long"].startswith("1.00")
-    assert auto["epochs"] == single["epochs"] == "2"
+    assert (auto["epochs"], single["epochs"], fewer["epochs"]) == ("2", "2", "1")
