@@ -3,8 +3,9 @@
 Runs `python -m emotion_tf.fit --branch audio --epochs 5`, with further FLAGS of it, in this process, and tells its
 parts: imports; checks of records and folds; model, validation split and samples; tracing of the step; steps;
 validation with checkpoints; pictures; calibration and scores at the end. Counts the floating-point operations of a step
-(TensorFlow's profiler counts those of inference, which backpropagation triples) and sets them beside what a product of
-large matrices reaches on this machine in the same run, both in single precision. Prints, and writes
+(TensorFlow's profiler counts those of inference, which backpropagation triples) and the bytes that its operations read
+and write (of inference, tripled as well, each operation by itself), and sets them beside what a product of large
+matrices and a sum of large vectors reach on this machine in the same run, both in single precision. Prints, and writes
 results/fit_parts.json beside this file, a training of each precision.
 """
 
@@ -16,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,6 +27,10 @@ from pipelines.command import import_tensorflow, run_command
 
 _BACKPROPAGATION = 3
 _MATRIX = 2048
+_VECTOR = 2**26
+
+_NO_WORK = ("Const", "Identity", "Placeholder", "ReadVariableOp", "Reshape", "Squeeze", "ExpandDims", "NoOp")
+"""Operations that move no data."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,8 +57,9 @@ def measure(flags: Sequence[str], folder: Path) -> dict[str, Any]:
       folder: The run that they name.
 
     Returns:
-      `seconds` of each part; `step_ms`, the median; `precision`; how many operations a step has for each clip, and how
-      many a second a step and a product of matrices do.
+      `seconds` of each part; `step_ms`, the median; `precision`; how many operations and megabytes a step has for each
+      clip; how many operations a second a step and a product of matrices do; how many bytes a second a step and a sum
+      of vectors move.
     """
     watch = _Watch()
     with watch.over("imports"):
@@ -135,7 +141,7 @@ class _Watch:
 
 
 def _speeds(folder: Path, step: float) -> dict[str, Any]:
-    """Counts the operations of a step, and times a product of matrices.
+    """Counts the operations and bytes of a step, and times a product of matrices and a sum of vectors.
 
     Args:
       folder: The run.
@@ -148,6 +154,29 @@ def _speeds(folder: Path, step: float) -> dict[str, Any]:
     from emotion_tf.runs.folder import Run
 
     run = Run(folder)
+    precision = json.loads(run.training_path.read_text())["precision"]
+    batch_size, graph = run.config().training.batch_size, _graph(run)
+    options = ProfileOptionBuilder(ProfileOptionBuilder.float_operation()).with_empty_output().build()
+    operations = _BACKPROPAGATION * profile(graph, options=options).total_float_ops
+    moved = _BACKPROPAGATION * _num_elements(graph) * tf.as_dtype(precision).size
+    matrix, vector = tf.random.normal([_MATRIX, _MATRIX]), tf.random.normal([_VECTOR])
+    return {
+        "step_ms": round(1000 * step, 1),
+        "clips_a_step": batch_size,
+        "precision": precision,
+        "million_operations_a_clip": round(operations / batch_size / 1e6),
+        "step_gflops": round(operations / step / 1e9, 1),
+        "matrix_gflops": round(2 * _MATRIX**3 / _least_seconds(lambda: matrix @ matrix) / 1e9, 1),
+        "megabytes_a_clip": round(moved / batch_size / 1e6, 1),
+        "step_gigabytes_a_second": round(moved / step / 1e9, 2),
+        "vector_gigabytes_a_second": round(3 * 4 * _VECTOR / _least_seconds(lambda: vector + vector) / 1e9, 2),
+    }
+
+
+def _graph(run: Any) -> Any:
+    """Traces inference on a batch of the sizes of a training step."""
+    import tensorflow as tf
+
     model, training, metadata = run.model(), run.config().training, run.metadata()
     lengths = {"log_mel": min(training.num_frames, metadata.longest_frames)}
     specs = {
@@ -155,25 +184,26 @@ def _speeds(folder: Path, step: float) -> dict[str, Any]:
                              *one.shape[2:]], one.dtype, name)
         for name, one in model.input.items()
     }  # fmt: skip
-    graph = (
-        tf.function(lambda inputs: model(inputs, training=False), autograph=False).get_concrete_function(specs).graph
-    )
-    options = ProfileOptionBuilder(ProfileOptionBuilder.float_operation()).with_empty_output().build()
-    operations = _BACKPROPAGATION * profile(graph, options=options).total_float_ops
-    matrix = tf.random.normal([_MATRIX, _MATRIX])
+    return tf.function(lambda inputs: model(inputs, training=False), autograph=False).get_concrete_function(specs).graph
+
+
+def _num_elements(graph: Any) -> int:
+    """Counts the floating-point numbers that operations read and write."""
+    working = [one for one in graph.get_operations() if one.type not in _NO_WORK]
+    tensors = [tensor for one in working for tensor in (*one.inputs, *one.outputs) if tensor.dtype.is_floating]
+    sizes = [tensor.shape.num_elements() for tensor in tensors]
+    if None in sizes:
+        raise RuntimeError(f"the size of {tensors[sizes.index(None)].name} is unknown: bytes cannot be counted.")
+    return sum(sizes)
+
+
+def _least_seconds(call: Callable[[], Any]) -> float:
     seconds = []
     for _ in range(12):
         start = time.perf_counter()
-        (matrix @ matrix).numpy()
+        call().numpy()
         seconds.append(time.perf_counter() - start)
-    return {
-        "step_ms": round(1000 * step, 1),
-        "clips_a_step": training.batch_size,
-        "precision": json.loads(run.training_path.read_text())["precision"],
-        "million_operations_a_clip": round(operations / training.batch_size / 1e6),
-        "step_gflops": round(operations / step / 1e9, 1),
-        "matrix_gflops": round(2 * _MATRIX**3 / min(seconds) / 1e9, 1),
-    }
+    return min(seconds)
 
 
 if __name__ == "__main__":

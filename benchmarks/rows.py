@@ -436,6 +436,9 @@ def fit_parts(result: Result) -> Rows:
         "operations of a clip, millions": "million_operations_a_clip",
         "operations a second of a step, thousand millions": "step_gflops",
         "of a product of matrices": "matrix_gflops",
+        "bytes of a clip, read and written, millions": "megabytes_a_clip",
+        "bytes a second of a step, thousand millions": "step_gigabytes_a_second",
+        "of a sum of vectors": "vector_gigabytes_a_second",
     }
     return table + [
         {"part": what} | {f"{name}: s": f"{found[key]:,.0f}" for name, found in trainings.items()}

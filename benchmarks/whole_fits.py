@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--older", nargs=2, type=Path, metavar=("CHECKOUT", "RECORDS"), help="of the older code")
     parser.add_argument("--folder", type=Path, default=Path("saved_models/whole_fits"), help="for fits (%(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="(%(default)s)")
+    parser.add_argument("--older-seeds", type=int, help="of them for the older code (all)")
     parser.add_argument("--folds", default="lj5", help="(%(default)s)")
     parser.add_argument("--fold", type=int, default=0, help="of them (%(default)s)")
     parser.add_argument("flags", nargs="*", metavar="FLAGS", help="of fit, behind --")
@@ -55,6 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     for seed in range(arguments.seeds):
         for name, (checkout, records, flags) in ways.items():
+            if checkout != here and arguments.older_seeds is not None and seed >= arguments.older_seeds:
+                continue
             fold = ["--folds", arguments.folds, "--fold", str(arguments.fold)]
             flags = [*fold, "--seed", str(seed), *arguments.flags, *flags]
             run = arguments.folder / f"{name.split()[-1]}-seed-{seed}"

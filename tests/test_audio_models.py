@@ -67,15 +67,12 @@ def test_stacked_gru_layers_are_those_of_keras_one_above_the_other(monkeypatch, 
     np.testing.assert_allclose(together(x, training=training), expected, atol=1e-6)
 
 
-def test_stacked_gru_layers_drop_the_same_inputs_of_all_but_the_first_at_every_step():
+def test_stacked_gru_layers_drop_in_training_alone():
     layer = recurrent.StackedGRU((16, 16), 0.5)
-    layer.build((None, None, 3))
-    x = np.ones((1, 40, 3), np.float32)
-    drawn = [np.asarray(layer(x, training=True)) for _ in range(2)]
-    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
-    # A mask that changed from step to step would keep the states from settling.
-    assert np.abs(np.diff(drawn[0][0, -5:], axis=0)).max() < 1e-3
-    np.testing.assert_array_equal(layer(x), layer(x))
+    x = np.ones((1, 4, 3), np.float32)
+    zeros = [(np.asarray(layer(x, training=training)) == 0).mean() for training in (True, False)]
+    assert 0.2 < zeros[0] < 0.8
+    assert zeros[1] == 0
 
 
 def test_squeeze_and_excitation_weighs_channels_by_the_mean_over_the_clip():

@@ -217,6 +217,9 @@ def test_the_parts_of_a_training_are_told(three_speaker_records, tmp_path, monke
     assert 0 < found["step_gflops"] < found["matrix_gflops"]
     # Two convolutions of 3 x 3 over 64 frames of 64 bands at least, forwards and backwards, of 4 channels.
     assert found["million_operations_a_clip"] >= 3 * 2 * 9 * 64 * 64 * 4 / 1e6
+    # Each reads what the one before wrote: 4 channels of 32 x 32 after the stem, forwards and backwards.
+    assert 3 * 2 * 2 * 4 * 4 * 32 * 32 / 1e6 < found["megabytes_a_clip"] < 100
+    assert min(found["step_gigabytes_a_second"], found["vector_gigabytes_a_second"]) > 0
     assert [row["part"] for row in rows.fit_parts(result)][:8] == list(found["seconds"])
 
 

@@ -15,23 +15,22 @@ STACKED = 4
 
 @keras.saving.register_keras_serializable("emotion_tf")
 class StackedGRU(keras.layers.Layer):
-    """GRU layers one above the other, with dropout in front of all but the first, of one mask for all steps of a clip.
+    """GRU layers one above the other, each with dropout behind it.
 
-    On a processor all layers share one loop over time, so that a core may compute a layer's step while another computes
-    the step before of the layer above. On a GPU each layer has a loop of its own, cuDNN's.
+    In inference on a processor all layers share one loop over time, so that a core may compute a layer's step while
+    another computes the step before of the layer above. In training, and on a GPU, where it is cuDNN's, each layer has
+    a loop of its own.
 
     [batch, num_steps, width] -> [batch, num_steps, units[-1]]
-
-    Source: Gal and Ghahramani 2016, arXiv:1512.05287 (dropout).
     """
 
     def __init__(self, units: Sequence[int], dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.units, self.dropout = tuple(units), dropout
         self.stack = [
-            keras.layers.GRU(size, dropout=dropout if index else 0.0, return_sequences=True, name=f"gru_{index}")
-            for index, size in enumerate(units)
+            keras.layers.GRU(size, return_sequences=True, name=f"gru_{index}") for index, size in enumerate(units)
         ]
+        self.drops = [keras.layers.Dropout(dropout, name=f"dropout_{index}") for index in range(len(units))]
         self.loop = keras.layers.RNN([layer.cell for layer in self.stack], return_sequences=True, name="loop")
 
     def build(self, input_shape):
@@ -40,10 +39,10 @@ class StackedGRU(keras.layers.Layer):
             layer.build((*input_shape[:-1], width))
 
     def call(self, inputs, training=None):
-        if not _has_gpu():
-            return self.loop(inputs, training=training)
-        for layer in self.stack:
-            inputs = layer(inputs, training=training)
+        if not training and not _has_gpu():
+            return self.loop(inputs)
+        for layer, drop in zip(self.stack, self.drops, strict=True):
+            inputs = drop(layer(inputs), training=training)
         return inputs
 
     def compute_output_shape(self, input_shape):
@@ -69,5 +68,4 @@ def gru(frames: keras.KerasTensor, num_frames: keras.KerasTensor, config: AudioC
     x = stack_frames(frames, num_frames, STACKED)
     is_step = StepMask(STACKED, name="audio_steps")(x, num_frames)
     # No mask: it changes steps behind the end of a clip, which nothing reads.
-    x = StackedGRU(config.units, config.dropout / 4, name="audio_gru_layers")(x)
-    return Steps(keras.layers.Dropout(config.dropout / 4, name="audio_gru_dropout")(x), is_step)
+    return Steps(StackedGRU(config.units, config.dropout / 4, name="audio_gru_layers")(x), is_step)
