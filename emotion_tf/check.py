@@ -8,12 +8,13 @@ network.
 """
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
 
 from pipelines import prepare
-from pipelines.command import InputError, make_folder, run_command
+from pipelines.command import InputError, folder_for, run_command
 from pipelines.corpora import readers
 from pipelines.files import replacing, write_json
 from pipelines.parsers import add_flag, command_parser
@@ -32,8 +33,12 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("give either --corpus NAME, with --source, or --records DIR.")
     if arguments.output and arguments.output.exists() and not arguments.output.is_dir():
         raise InputError(f"{arguments.output} is a file: give --output a folder.")
-    if arguments.output:
-        make_folder(arguments.output, "--output")  # What is wrong with it must not cost the reading.
+    # What is wrong with it must not cost the reading.
+    with folder_for(arguments.output, "--output") if arguments.output else contextlib.nullcontext():
+        _check(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> None:
     from emotion_tf.evaluation.corpus import summarise
     from pipelines import survey
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_tf.runs.audit import audit_cross_corpus, audit_run
+from emotion_tf.runs.audit import audit_again, audit_cross_corpus
 from emotion_tf.runs.compatibility import label_targets, misfit, targets_by_name
 from emotion_tf.runs.folder import Run, Scored
 from pipelines.command import InputError, import_tensorflow, run_command
@@ -206,10 +206,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     from emotion_tf.reporting.board import write_board
     from emotion_tf.reporting.plots import draw_scores
 
-    config, metadata = run.config(), run.metadata()
-    index = read_index(Path(config.records))
-    audit = audit_run(config, index, metadata, metadata.fold, f"fold {config.fold} of {config.folds}")
-    write_json(run.audit_path, audit)
+    audit = audit_again(run)
     model = run.model()
     marks = list(dict.fromkeys([*run.scores()["marks"], *audit["marks"]]))
     split = split_of(run, "test", modalities_of(model), audio_features_of(model))

@@ -44,7 +44,7 @@ from emotion_tf.exporting.verify import single_examples, verify_export
 from emotion_tf.exporting.versions import is_replaceable, put_in_place, versions_of
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
-from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
+from pipelines.command import InputError, folder_for, import_tensorflow, progress_bar, run_command
 from pipelines.files import read_json, write_json
 from pipelines.parsers import add_flag, command_parser
 
@@ -128,8 +128,10 @@ def export(
     import_tensorflow()
     model, encoder = run.model(), load_encoder(run, encoder_model)
     metadata = export_metadata(run, model, variables)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary:
+    with (
+        folder_for(output.parent, "--output"),
+        tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary,
+    ):
         made = Path(temporary) / "export" / "1"
         metadata["interface"] = write_saved_model(model, encoder, metadata, run, made)
         write_json(made / "metadata.json", metadata)

@@ -20,7 +20,7 @@ from emotion_tf import late_rules
 from emotion_tf.evaluation.counts import UAR
 from emotion_tf.evaluation.joined_predictions import Fit, Joined, enumeration, fit_set_of, fuse, join
 from emotion_tf.runs.folder import Scored
-from emotion_tf.runs.prediction_files import file_of, first_repeated, unique_names
+from emotion_tf.runs.prediction_files import file_of, first_repeated, same_by_name, unique_names
 from pipelines.command import InputError, make_folder, run_command
 from pipelines.files import write_csv, write_json
 from pipelines.parsers import add_flag, command_parser
@@ -73,7 +73,18 @@ def _check_flags(paths: Sequence[Path], fit_on: Sequence[Path], output: Path) ->
     for flag, files in (("--predictions", paths), ("--fit-on", fit_on)):
         if twice := first_repeated(files):
             raise InputError(f"{files[twice]} is named twice: give {flag} each file once.")
+    _check_order(paths, fit_on)
     _check_output(output, {file.resolve() for file in (*paths, *fit_on)})
+
+
+def _check_order(paths: Sequence[Path], fit_on: Sequence[Path]) -> None:
+    """Refuses files to fit on in another order than the models, as far as names tell."""
+    for place, own in enumerate(same_by_name(paths, fit_on) or ()):
+        if place != own:
+            raise InputError(
+                f"--fit-on {fit_on[place]} stands in the place of {paths[place]}, and is named after {paths[own]}:"
+                " give the files of both flags in the same order."
+            )
 
 
 def _check_output(output: Path, inputs: set[Path]) -> None:
@@ -122,7 +133,9 @@ def report(joined: Joined, rule: str, fits: Sequence[Fit], fit_set: Joined, fuse
 
     blocks = [_counted(joined)]
     if fit_set.paths != joined.paths:
+        pairs = zip(joined.paths, fit_set.paths, strict=True)
         blocks[0] += f"\nfit set: {_counted(fit_set)}"
+        blocks[0] += "".join(f"\nfit set of {path}: {fitted}" for path, fitted in pairs)
     blocks += [text for text in (_fitted(joined, rule, fits), _warnings(joined, fits, fit_set)) if text]
     scores = _scores(joined, rule, fused)
     splits = [split for split in SPLITS if all(split in found for found in scores.values())]

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipelines.command import InputError, import_tensorflow, make_folder, run_command
+from pipelines.command import InputError, folder_for, import_tensorflow, run_command
 from pipelines.files import replacing
 from pipelines.parsers import add_flag, command_parser
 
@@ -62,8 +62,7 @@ def write(folders: list[Path], output: Path, *, has_audio: bool = True, explains
     from emotion_tf.reporting import docx, html, pictures
     from emotion_tf.reporting.content import gather
 
-    make_folder(output, "--output")
-    with pictures.theme():
+    with folder_for(output, "--output"), pictures.theme():
         report = gather(subjects, has_audio=has_audio, explains_every=explains_every)
         with replacing(output / "report.html") as temporary:
             temporary.write_text(html.page(report), encoding="utf-8")

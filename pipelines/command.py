@@ -71,6 +71,24 @@ def make_folder(folder: Path, flag: str) -> None:
         raise InputError(f"{folder} cannot be written to: give another folder to {flag}, or allow it.")
 
 
+@contextlib.contextmanager
+def folder_for(folder: Path, flag: str) -> Iterator[None]:
+    """Makes a folder to write to before long work; where that fails, what was made and is still empty goes again.
+
+    Raises:
+      InputError: As `make_folder`.
+    """
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folder(folder, flag)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # The first that holds something stays, and those above it.
+            for path in absent:
+                path.rmdir()
+        raise
+
+
 def import_tensorflow(*, with_keras: bool = True) -> None:
     """Imports TensorFlow without the dozen lines that it prints about this machine's processor and missing GPUs.
 

@@ -202,7 +202,7 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
     front_end, label_map = _front_end(arguments), arguments.label_map or ""
     words = transcripts.WordSource.of(arguments, shared=("device",) if arguments.encoder else ())
     video = _video(arguments)
-    corpus = read_corpus(arguments, with_video=video is not None)
+    corpus = read_corpus(arguments, with_video=video is not None, makes=False)
     encoder = _encoder(arguments, corpus)
     if not corpus.has_audio:
         _stop_without_audio(arguments, corpus)
@@ -211,11 +211,9 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
     if arguments.exclude_sentences:
         corpus = _without_sentences(corpus, arguments.exclude_sentences)
         origin["excluded"] = records.read_metadata(arguments.exclude_sentences).fingerprint
-    name = readers.name_of(arguments, corpus)
-    return Preparation(
-        # After the words: clips without a paired sentence are left out.
-        corpus=words.fill(corpus, label_map).with_present_emotions(),
-        folder=arguments.records or Path("data/records") / name,
+    planned = Preparation(
+        corpus=corpus,
+        folder=arguments.records or Path("data/records") / readers.name_of(arguments, corpus),
         front_end=front_end,
         label_map=label_map,
         store_waveform=arguments.store_waveform,
@@ -226,6 +224,11 @@ def _preparation(arguments: argparse.Namespace) -> Preparation:
         video=video,
         context=arguments.context,
     )
+    planned.check()  # What is wrong with flags must not cost the making of clips, nor their transcription.
+    if arguments.corpus == "synthetic":
+        corpus = read_corpus(arguments, with_video=video is not None)
+    # After the words: clips without a paired sentence are left out.
+    return dataclasses.replace(planned, corpus=words.fill(corpus, label_map).with_present_emotions())
 
 
 def _stop_without_audio(arguments: argparse.Namespace, corpus: Corpus) -> None:
@@ -246,17 +249,18 @@ def _stop_without_video(corpus: Corpus, kind: str) -> None:
         raise InputError(f"{corpus.name} in {corpus.source} holds no video: leave --video-frames out, or add them.")
 
 
-def read_corpus(arguments: argparse.Namespace, *, with_video: bool) -> Corpus:
+def read_corpus(arguments: argparse.Namespace, *, with_video: bool, makes: bool = True) -> Corpus:
     """Reads the corpus, relabelled, with those files that are to be read: audio, and video where it is asked for.
 
     Args:
       arguments: The flags of `pipelines.corpora.readers.add_arguments`, and `context` and `with_video`.
       with_video: Whether frames of videos are read.
+      makes: As of `pipelines.corpora.readers.read`.
 
     Raises:
       InputError: Whatever is wrong with the flags or the corpus.
     """
-    corpus = readers.read(arguments)
+    corpus = readers.read(arguments, makes=makes)
     # Before labels are mapped: lines whose emotion is dropped were spoken all the same.
     corpus = with_context(corpus, arguments.context) if arguments.context else corpus
     corpus = corpus.relabelled(arguments.label_map) if arguments.label_map else corpus

@@ -177,6 +177,13 @@ def test_what_is_wrong_with_the_output_is_said_before_reading(noise_clips, tmp_p
         main(flags)
 
 
+def test_a_corpus_that_cannot_be_read_leaves_no_folder(tmp_path):
+    flags = ["--corpus", "manifest", "--source", str(tmp_path / "none.csv"), "--output", str(tmp_path / "new" / "out")]
+    with pytest.raises(InputError, match=r"none\.csv"):
+        main(flags)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.real_data
 def test_real_ravdess_has_one_identical_pair_and_louder_anger(real_data, tmp_path, capsys, monkeypatch):
     chosen = tmp_path / "some"

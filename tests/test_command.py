@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pipelines.command import InputError, is_disk_full, run_command
+from pipelines.command import InputError, folder_for, is_disk_full, run_command
 
 
 def raising(error):
@@ -66,3 +66,17 @@ def test_a_reader_that_leaves_causes_no_noise():
     finished = subprocess.run(["bash", "-c", command, code], capture_output=True, text=True, check=True)
     assert finished.stdout == "x"
     assert finished.stderr == ""
+
+
+def test_of_a_folder_that_nothing_was_written_to_nothing_stays(tmp_path):
+    with pytest.raises(InputError), folder_for(tmp_path / "a" / "b", "--output"):
+        raise InputError("no.")
+    assert not [*tmp_path.iterdir()]
+    with pytest.raises(FileNotFoundError), folder_for(tmp_path / "a" / "b", "--output"):
+        (tmp_path / "a" / "b").rename(tmp_path / "a" / "file").joinpath("none").unlink()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+    with pytest.raises(InputError), folder_for(tmp_path, "--output"):
+        raise InputError("no.")
+    with folder_for(tmp_path / "new", "--output"):
+        pass
+    assert (tmp_path / "new").is_dir()

@@ -117,9 +117,12 @@ def test_the_report_of_one_run_has_chance_on_the_headline_and_tables_below(run, 
     assert len(tables[0].splitlines()) == 9
 
 
-def test_the_audit_of_the_fold_is_written_again(run):
+def test_an_audit_that_is_gone_is_made_again_and_that_is_said(run, capsys):
     run.audit_path.unlink()
     evaluate(run.folder)
+    assert f"note: {run.audit_path} was gone: made again, of " in capsys.readouterr().err
+    evaluate(run.folder, "--again")
+    assert "was gone" not in capsys.readouterr().err
     audit, fold = json.loads(run.audit_path.read_text()), run.metadata().fold
     assert {name: split["speakers"] for name, split in audit["splits"].items()} == {
         name: list(getattr(fold, name)) for name in ("train", "validation", "test")

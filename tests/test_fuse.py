@@ -91,6 +91,19 @@ def test_weights_in_the_file_are_named_after_the_files(write, tmp_path):
     assert (fit["num_utterances"], fit["speakers"]) == (18, ["x", "y"])
 
 
+def test_files_to_fit_on_in_another_order_are_refused_where_names_tell_it(write, tmp_path, capsys):
+    known = rows_of(3, "validation", "xy"), rows_of(4, "validation", "xy")
+    named = write(rows_of(1), rows_of(2), *known, names=["audio", "text", "val_audio", "val_text"])
+    audio, text, audio_known, text_known = map(str, named)
+    rest = ["--rule", "weighted", "--output", str(tmp_path / "fused.csv")]
+    with pytest.raises(InputError, match=r"val_text.csv stands in the place of .*audio.csv, and is named after .*text"):
+        main(["--predictions", audio, text, "--fit-on", text_known, audio_known, *rest])
+    assert not (tmp_path / "fused.csv").exists()
+    main(["--predictions", audio, text, "--fit-on", audio_known, text_known, *rest])
+    printed = capsys.readouterr().out
+    assert f"fit set of {audio}: {audio_known}\nfit set of {text}: {text_known}\n" in printed
+
+
 def test_several_emotions_are_predicted_by_thresholds_of_the_fit_set(write, tmp_path, capsys):
     tables = [pd.concat([several_of(n), several_of(n + 2, "validation")], ignore_index=True) for n in (1, 2)]
     output = tmp_path / "fused.csv"

@@ -30,6 +30,17 @@ def test_the_newest_version_is_taken(tmp_path):
     assert find_version(tmp_path).name == "10"
 
 
+def test_the_newest_version_of_a_format_is_taken(tmp_path):
+    for version, mark in (("1", "litert/model.tflite"), ("2", "litert/model.tflite"), ("3", "saved_model.pb")):
+        (tmp_path / version / mark).parent.mkdir(parents=True)
+        (tmp_path / version / mark).touch()
+    older = tmp_path / "2"
+    assert find_model(tmp_path, "litert") == (older, older / "litert" / "model.tflite")
+    assert find_model(tmp_path, "savedmodel") == find_model(tmp_path) == (tmp_path / "3", None)
+    with pytest.raises(InputError, match=r"3 holds no litert/model\.tflite: export the run again with --format litert"):
+        find_model(tmp_path / "3", "litert")
+
+
 def test_a_folder_that_is_no_model_gets_a_sentence(tmp_path):
     for folder in (tmp_path, str(tmp_path / "nowhere")):
         with pytest.raises(InputError, match="holds no exported model: name a run"):

@@ -10,6 +10,7 @@ import yaml
 
 from emotion_tf.exporting.model_card import _CORPORA, _license, _yaml, model_card
 from emotion_tf.runs.folder import Run
+from pipelines.command import InputError
 from pipelines.corpora import ravdess
 from pipelines.corpora.file_names import CORPORA
 from pipelines.files import write_json
@@ -63,6 +64,28 @@ def test_every_score_of_the_card_stands_in_scores_json(card, early_run):
     assert len(rows) >= 6
     assert {value for _, value in rows} <= known
     assert "UAR without audio" in dict(rows)
+
+
+def test_an_audit_that_is_gone_is_made_again_and_that_is_said(copied, capsys):
+    run, metadata = copied
+    expected, audit = model_card(run, metadata), json.loads(run.audit_path.read_text())
+    run.audit_path.unlink()
+    assert model_card(run, metadata) == expected
+    assert json.loads(run.audit_path.read_text()) == audit
+    assert capsys.readouterr().err.count(f"note: {run.audit_path} was gone: made again, of ") == 1
+    run.audit_path.write_text("{")
+    with pytest.raises(InputError, match=r"audit\.json is missing or corrupt .*: remove it, and it is made again"):
+        model_card(run, metadata)
+
+
+def test_without_audit_and_records_there_is_a_sentence(copied):
+    run, metadata = copied
+    run.audit_path.unlink()
+    config = json.loads(run.config_path.read_text())
+    run.config_path.write_text(json.dumps(config | {"records": "gone"}))
+    with pytest.raises(InputError, match=r"audit\.json is gone and cannot be made again: gone"):
+        model_card(run, metadata)
+    assert not run.audit_path.exists()
 
 
 def test_a_test_split_that_was_not_read_is_said_and_one_that_was_has_its_scores(copied):

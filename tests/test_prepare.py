@@ -492,6 +492,17 @@ def test_the_real_video_becomes_a_record_with_a_face_in_nearly_every_frame(real_
         (["--corpus", "meld"], "data.meld is not a folder"),
         (["--corpus", "manifest", "--source", "mine.csv", "--exclude-sentences", "empty"], "mine has recordings"),
         (["--corpus", "synthetic", "--source", "wrong"], "holds something other than a synthetic corpus"),
+        (
+            ["--corpus", "manifest", "--source", "mine.csv", "--transcripts", "simulated", "--mel-bins", "200"],
+            "mel bands would be empty",
+        ),
+        (["--corpus", "synthetic", "--context", "1"], "synthetic has no dialogues"),
+        (["--corpus", "synthetic", "--exclude-sentences", "empty"], "synthetic has recordings"),
+        (["--corpus", "synthetic", "--label-map", "emodb-ravdess"], "does not know the label"),
+        (["--corpus", "synthetic", "--video-frames", "2"], "holds 0 of 600 videos: --with-video makes them"),
+        (["--corpus", "synthetic", "--mel-bins", "200"], "mel bands would be empty"),
+        (["--corpus", "synthetic", "--encoder-blocks", "1"], "--encoder-blocks belongs to --encoder whisper"),
+        (["--corpus", "synthetic", "--encoder", "whisper", "--encoder-model", "no"], "is neither a checkpoint file"),
         (["--corpus", "manifest", "--source", "mine.csv", "--mel-bins", "200"], "mel bands would be empty"),
         (
             ["--corpus", "manifest", "--source", "mine.csv", "--acoustic", "--mel-bins", "32"],

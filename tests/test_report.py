@@ -384,6 +384,14 @@ def test_anchors_stand_beside_ravdess_alone(page, text_run, noise_records, tmp_p
     assert all(anchor.source in text and anchor.protocol in text for anchor in ANCHORS)
 
 
+def test_a_report_that_fails_leaves_no_folder(text_run, tmp_path):
+    run = copy_of(text_run, tmp_path / "run")
+    run.calibration_path.write_text("{")
+    with pytest.raises(InputError, match=r"calibration\.json is missing or corrupt"):
+        main([str(run.folder), "--output", str(tmp_path / "new")])
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_is_no_run_and_what_is_named_twice_get_sentences(text_run, tmp_path):
     with pytest.raises(InputError, match="is no folder"):
         main([str(tmp_path / "none")])

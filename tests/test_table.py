@@ -1,10 +1,12 @@
 """Tests of emotion_tf.serving.table: rows that are written stay, half of one goes, those of another model are kept."""
 
+import contextlib
 import csv
 import json
 
 import pytest
 
+from emotion_tf.serving import table
 from emotion_tf.serving.prediction import Prediction
 from emotion_tf.serving.table import NOT_SURE, SUFFIXES, Settings, open_table, row_of
 from pipelines.command import InputError
@@ -120,6 +122,40 @@ def test_a_table_that_someone_changed_gets_a_sentence(tmp_path):
 def test_two_processes_cannot_write_one_table(path):
     with open_table(path, SETTINGS), pytest.raises(InputError, match="another process is writing to"):
         write(path, "a.wav")
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_of_two_processes_that_begin_one_table_the_first_says_what_it_holds(path, monkeypatch, is_finished):
+    lock = table.lock_file
+
+    def lock_late(*arguments):
+        """Lets another process begin the table before this one has the lock."""
+        monkeypatch.setattr(table, "lock_file", lock)
+        with contextlib.nullcontext() if is_finished else pytest.raises(Killed):
+            write(path, "a.wav", ends=None if is_finished else Killed)
+        lock(*arguments)
+
+    monkeypatch.setattr(table, "lock_file", lock_late)
+    with pytest.raises(InputError, match="holds predictions of another model"):
+        write(path, "b.wav", settings=SETTINGS._replace(model="bad"))
+    assert json.loads(path.with_name(f"{path.name}.model.json").read_text())["model"] == SETTINGS.model
+    write(path, "b.wav")
+    assert [row["file"] for row in rows_in(path)] == [str(path.parent / name) for name in ("a.wav", "b.wav")]
+
+
+def test_a_table_that_another_process_writes_keeps_what_is_said_of_it(path):
+    with open_table(path, SETTINGS), pytest.raises(InputError, match="another process is writing to"):
+        write(path, settings=SETTINGS._replace(model="bad"))
+    write(path, "a.wav")
+
+
+def test_a_refused_parquet_is_left_alone(tmp_path):
+    pytest.importorskip("pyarrow")
+    write(tmp_path / "out.parquet", "a.wav")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="another model"):
+        write(tmp_path / "out.parquet", settings=SETTINGS._replace(model="bad"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_names_that_cannot_be_written_get_a_sentence(tmp_path):

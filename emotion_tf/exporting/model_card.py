@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from emotion_tf.evaluation.counts import TITLES, UAR
 from emotion_tf.reporting.wording import format_count, format_interval
+from emotion_tf.runs.audit import read_audit
 from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import AGAIN
 from pipelines.command import InputError
@@ -231,7 +232,7 @@ def _inputs(metadata: Mapping[str, Any]) -> str:
 
 
 def _data(run: Run, metadata: Mapping[str, Any], licence: str) -> str:
-    splits = read_json(run.audit_path, AGAIN, {"splits": dict})["splits"]
+    splits = read_audit(run)["splits"]
     rows = [
         f"| {name} | {found['num_utterances']} | {_people(found.get('speakers', []))} |"
         for name, found in splits.items()
@@ -323,7 +324,7 @@ def _controls(run: Run, scores: Mapping[str, Any]) -> str:
 
 
 def _limits(run: Run, metadata: Mapping[str, Any]) -> str:
-    num_speakers = len(read_json(run.audit_path, AGAIN, {"splits": dict})["splits"]["train"].get("speakers", []))
+    num_speakers = len(read_audit(run)["splits"]["train"].get("speakers", []))
     speakers = (
         f"It was trained on {format_count(num_speakers, 'speaker')}" if num_speakers else "Its speakers are not known"
     )

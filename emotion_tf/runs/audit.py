@@ -5,6 +5,7 @@ sources of a run, and their own sources, were trained or validated on. A run's a
 """
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from emotion_tf.runs.folder import Run
 from emotion_tf.runs.metadata import RunMetadata
 from pipelines import fold_audit, folds
 from pipelines.command import InputError
+from pipelines.files import read_json, write_json
 from pipelines.records import Metadata, read_index, read_metadata
 
 if TYPE_CHECKING:
@@ -136,6 +138,38 @@ def audit_run(
         "marks": list(dict.fromkeys([*found.marks, *marks])),
         "fitted": _fitted(config, facts, found),
     }
+
+
+def audit_again(run: Run) -> dict[str, Any]:
+    """Audits a run on its records, as they are now, and writes audit.json; where that was gone, it is said.
+
+    Returns:
+      As `audit_run`.
+
+    Raises:
+      InputError: As `audit_run`; or the records are gone.
+    """
+    config, metadata, is_gone = run.config(), run.metadata(), not run.audit_path.exists()
+    index = read_index(Path(config.records))
+    audit = audit_run(config, index, metadata, metadata.fold, f"fold {config.fold} of {config.folds}")
+    write_json(run.audit_path, audit)
+    if is_gone:
+        print(f"note: {run.audit_path} was gone: made again, of {config.records} as they are now", file=sys.stderr)
+    return audit
+
+
+def read_audit(run: Run) -> dict[str, Any]:
+    """Reads audit.json of a run, which is made again where it is gone.
+
+    Raises:
+      InputError: It is corrupt, or gone and cannot be made again.
+    """
+    if not run.audit_path.exists():
+        try:
+            return audit_again(run)
+        except InputError as error:
+            raise InputError(f"{run.audit_path} is gone and cannot be made again: {error}") from None
+    return read_json(run.audit_path, "remove it, and it is made again", {"splits": dict})
 
 
 def audit_cross_corpus(run: Run, index: "pd.DataFrame", corpus: str, where: str) -> dict[str, Any]:

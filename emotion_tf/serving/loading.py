@@ -38,7 +38,7 @@ _BLOCK_BYTES = 2**20
 
 
 def find_model(path: Path, model_format: str | None = None) -> tuple[Path, Path | None]:
-    """Finds which version, and which format of it, is to answer.
+    """Finds which version, and which format of it, is to answer: of several the newest that has the format.
 
     Args:
       path: A run, an export folder, a version folder, its folder litert/, or a .tflite file in that.
@@ -61,9 +61,13 @@ def find_model(path: Path, model_format: str | None = None) -> tuple[Path, Path 
         return file.parent if own.exists() else file.parent.parent, file
     if path.suffix == ".tflite":
         raise InputError(f"{path} does not exist: export the run with --format litert.")
-    version = find_version(path, (SAVED_MODEL,) if model_format == SAVED_MODEL else FORMATS)
-    if not (version / _MARKS[LITERT]).exists() and model_format == LITERT:
-        raise InputError(f"{version} holds no {_MARKS[LITERT]}: export the run again with --format litert.")
+    try:
+        version = find_version(path, FORMATS if model_format is None else (model_format,))
+    except InputError:
+        if model_format != LITERT:
+            raise
+        version = find_version(path, FORMATS)
+        raise InputError(f"{version} holds no {_MARKS[LITERT]}: export the run again with --format litert.") from None
     is_litert = model_format == LITERT or not (version / _MARKS[SAVED_MODEL]).exists()
     return version, version / _MARKS[LITERT] if is_litert else None
 

@@ -118,18 +118,50 @@ def open_table(path: Path, settings: Settings) -> Iterator[Table]:
     _check(path, suffix)
     is_parquet = suffix == ".parquet"
     journal = path.with_name(f"{path.name}.rows") if is_parquet else path
-    _agree(path, journal, settings)
-    if is_parquet and path.exists() and not journal.exists():
-        with replacing(journal) as temporary:
-            temporary.write_bytes(_lines_of_json(_read_parquet(path), settings.columns))
-    # Without a buffer, which would be written once more when the file is closed.
-    with journal.open("ab+", buffering=0) as file:
-        lock_file(file.fileno(), path, FLAG)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_locked(journal, path))
+        is_empty = not os.fstat(file.fileno()).st_size
+        is_whole = is_parquet and is_empty and path.exists()
+        try:
+            _agree(path, settings, is_new=is_empty and not is_whole)
+            if is_whole:
+                file = stack.enter_context(_journal_of(path, journal, settings.columns))
+        except InputError:
+            if is_whole:
+                journal.unlink()
+            raise
         rows = _mended(file, path, suffix, settings.columns)
         yield Table(path, settings, file, rows)
         if is_parquet:
             _write_parquet(path, journal, settings.columns)
             journal.unlink()
+
+
+def _locked(journal: Path, path: Path) -> BinaryIO:
+    """Opens the file that rows are appended to, or a new one, and keeps other processes out of it until it is closed.
+
+    Raises:
+      InputError: Another process has it.
+    """
+    while True:
+        with contextlib.ExitStack() as stack:
+            # Without a buffer, which would be written once more when the file is closed.
+            file = stack.enter_context(journal.open("ab+", buffering=0))
+            lock_file(file.fileno(), path, FLAG)
+            # A process that ended meanwhile may have removed what was opened.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), journal.stat()):
+                    stack.pop_all()
+                    return file
+
+
+def _journal_of(path: Path, journal: Path, columns: Sequence[str]) -> BinaryIO:
+    """Puts the rows of a .parquet in the place of its empty journal, whole and locked as that is."""
+    with replacing(journal) as temporary:
+        temporary.write_bytes(_lines_of_json(_read_parquet(path), columns))
+        file = temporary.open("ab+", buffering=0)
+        lock_file(file.fileno(), path, FLAG)
+    return file
 
 
 def _check(path: Path, suffix: str) -> None:
@@ -145,11 +177,14 @@ def _check(path: Path, suffix: str) -> None:
         _pyarrow()
 
 
-def _agree(path: Path, journal: Path, settings: Settings) -> None:
-    """Keeps what the rows of a new file have in common; of one that is there it must be the same."""
+def _agree(path: Path, settings: Settings, *, is_new: bool) -> None:
+    """Keeps what the rows of a new file have in common; of one that is there it must be the same.
+
+    Called under the lock: of two processes that begin one file at once, one alone says what it holds.
+    """
     beside = path.with_name(f"{path.name}.model.json")
     stated = json.loads(json.dumps(settings._asdict()))
-    if not path.exists() and not journal.exists():
+    if is_new:
         write_json(beside, stated)
         return
     if not beside.exists():

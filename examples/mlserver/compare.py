@@ -58,11 +58,20 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def environment(folder: Path) -> Path:
-    """Makes an environment with MLServer, unless it is there: its Python."""
+    """Makes an environment with MLServer, or finishes one whose making failed, unless it is there: its Python."""
     python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    try:
+        if not python.exists():
+            venv.create(folder, with_pip=True)
+        if not python.with_name("mlserver").exists():
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}): give another --environment.") from None
+    except subprocess.CalledProcessError as error:
+        raise InputError(
+            f"{' and '.join(PACKAGES)} could not be installed into {folder} (exit status {error.returncode}): see what"
+            " pip printed, and run the same command again."
+        ) from None
     return python
 
 

@@ -42,6 +42,7 @@ class _Asked:
       is_part: Whether a part of a corpus is meant.
       with_song, with_video: Whether those join.
       leaking_fold: The fold of EmoBox that shares speakers and is meant; None: none.
+      makes: Whether what is made, the synthetic corpus, is made now; else it is only described.
     """
 
     source: Path | None
@@ -53,6 +54,7 @@ class _Asked:
     with_song: bool
     with_video: bool
     leaking_fold: int | None
+    makes: bool
 
     def folder(self, name: str) -> Path:
         """Returns where a corpus lies: what is named, else data/<corpus>."""
@@ -70,6 +72,8 @@ def _named(name: str) -> Callable[[_Asked], Corpus]:
 
 def _read_synthetic(asked: _Asked) -> Corpus:
     folder = asked.folder("synthetic")
+    if not asked.makes:
+        return synthetic.plan(folder, with_video=asked.with_video)
     synthetic.make(folder, with_video=asked.with_video)
     return synthetic.read(folder)
 
@@ -180,8 +184,12 @@ def _corpora(flag: str) -> str:
     return f"corpus {', '.join(names)} only" if len(names) == 1 else f"corpora {', '.join(names)} only"
 
 
-def read(arguments: argparse.Namespace) -> Corpus:
+def read(arguments: argparse.Namespace, *, makes: bool = True) -> Corpus:
     """Reads the corpus that the flags of `add_arguments` ask for; labels are those of the corpus.
+
+    Args:
+      arguments: The flags.
+      makes: Whether the synthetic corpus is made where it is absent; else it is described, and its files may be absent.
 
     Raises:
       InputError: Flags of another corpus, or whatever is wrong with this one.
@@ -207,6 +215,7 @@ def read(arguments: argparse.Namespace) -> Corpus:
         with_song=arguments.with_song,
         with_video=arguments.with_video,
         leaking_fold=arguments.speaker_leaking,
+        makes=makes,
     )
     return READERS[arguments.corpus](asked)
 

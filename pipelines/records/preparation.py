@@ -56,7 +56,7 @@ class Preparation:
 
         Raises:
           InputError: No utterances, one speaker in two spellings, settings that leave mel bands empty or acoustic
-            features without room.
+            features without room, or an encoder that there is not.
         """
         stop_on_nothing(self.corpus)
         stop_on_alike(self.corpus.speakers, str(self.corpus.source))
@@ -64,6 +64,8 @@ class Preparation:
             audio.mel_matrix(self.front_end)
         if self.has_acoustic:
             audio.check_acoustic(self.front_end)
+        if self.encoder is not None:
+            _ = self.encoder.chosen_blocks
 
     @property
     def has_clips(self) -> bool:

@@ -116,7 +116,20 @@ def read(source: Path) -> Corpus:
             f"the synthetic corpus in {source} lacks {len(absent)} of {len(clips)} clips or their sentences"
             f" ({absent[0]} first): make it again in the same folder, which finishes it."
         )
-    utterances = [_utterance(source, clip, transcripts[clip.stem]) for clip in clips]
+    return _corpus(source, [_utterance(source, clip, transcripts[clip.stem]) for clip in clips])
+
+
+def plan(source: Path, with_video: bool = False) -> Corpus:
+    """Describes the corpus that `make` would make or finish in a folder, and makes nothing."""
+    utterances = [_utterance(source, clip, _sentence(clip, seed=0)) for clip in _clips(NUM_SPEAKERS)]
+    if with_video:
+        videos = (source / clip.video_path for clip in _clips(NUM_SPEAKERS))
+        pairs = zip(utterances, videos, strict=True)
+        utterances = [dataclasses.replace(utterance, video=video) for utterance, video in pairs]
+    return _corpus(source, utterances)
+
+
+def _corpus(source: Path, utterances: list[Utterance]) -> Corpus:
     return Corpus(
         name="synthetic",
         source=source,
