@@ -64,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repetitions", type=int, help="measured rounds (3, for short calls 7)")
     parser.add_argument("--source", type=Path, help="prepare RAVDESS in this folder, not the built-in corpus")
     parser.add_argument("--whisper", type=Path, help="a checkpoint (.pt); random weights of its size without")
-    parser.add_argument("--speakers", type=int, default=10, help="voices of the smallest corpus of growth (10)")
+    parser.add_argument("--speakers", type=int, default=20, help="voices of the smallest corpus of growth (20)")
     parser.add_argument("--work", type=Path, help=f"a folder for corpora and records ({WORK})")
     parser.add_argument("--output", type=Path, help="the JSON file (results/bench.json)")
     return parser
