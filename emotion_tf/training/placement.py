@@ -115,7 +115,7 @@ class Placement:
         task = {"type": "worker", "index": self.index}
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(self.workers)}, "task": task})
         try:
-            with _ended_by_ctrl_c():
+            with self._ended_by_signals():
                 return tf.distribute.MultiWorkerMirroredStrategy()
         except tf.errors.UnknownError as error:
             if "gRPC server" not in str(error):
@@ -126,15 +126,18 @@ class Placement:
                 " perhaps: give another port, or another --worker-index."
             ) from None
 
+    @contextlib.contextmanager
+    def _ended_by_signals(self) -> Iterator[None]:
+        """Lets Ctrl-C and SIGTERM end the process meanwhile: handlers of Python's wait for TensorFlow, and it for others.
 
-@contextlib.contextmanager
-def _ended_by_ctrl_c() -> Iterator[None]:
-    """Lets Ctrl-C end the process meanwhile: Python's own handler waits for TensorFlow, which waits for others."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        SIGTERM later, too, unless this is the chief: the others write nothing, and wait in TensorFlow all the time.
+        """
+        before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number in before if self.is_chief else [signal.SIGINT]:
+                signal.signal(number, before[number])
 
 
 def add_placement_arguments(group: Group) -> None:
