@@ -21,7 +21,7 @@ class InputError(ValueError):
 
 
 class TerminatedError(KeyboardInterrupt):
-    """SIGTERM came. Whatever cleans up after Ctrl-C does so after this, too."""
+    """SIGTERM came."""
 
 
 def run_command(
@@ -63,21 +63,30 @@ def _interrupted_by_sigterm() -> Iterator[None]:
     """Lets SIGTERM, by which Slurm, Kubernetes, systemd and `kill` end a command, interrupt it as Ctrl-C does.
 
     Not a worker, which its parent ends by that signal, and not where something else handles or ignores it.
+
+    Raises:
+      TerminatedError: It came.
     """
     is_worker = multiprocessing.parent_process() is not None
     is_main_thread = threading.current_thread() is threading.main_thread()
     if is_worker or not is_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    came = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except KeyboardInterrupt:  # Not by its kind: what Ray raises then is its own one.
+        if came:
+            raise TerminatedError from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _raise_terminated(number: int, frame: Any) -> None:
-    raise TerminatedError
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -128,7 +128,7 @@ class Placement:
 
     @contextlib.contextmanager
     def _ended_by_signals(self) -> Iterator[None]:
-        """Lets Ctrl-C and SIGTERM end the process meanwhile: handlers of Python's wait for TensorFlow, and it for others.
+        """Lets Ctrl-C and SIGTERM end the process meanwhile: Python's handlers wait for TensorFlow, and it for others.
 
         SIGTERM later, too, unless this is the chief: the others write nothing, and wait in TensorFlow all the time.
         """
