@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from emotion_tf import fit
+from emotion_tf.training import restarts
 from emotion_tf.training.placement import Placement
 from emotion_tf.training.replicas import share_of
 from pipelines.command import InputError
@@ -125,12 +126,37 @@ runpy.run_module("emotion_tf.fit", run_name="__main__")
 """
 
 
+def two_free_ports():
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0)), two.bind(("127.0.0.1", 0))
+        return ",".join(f"127.0.0.1:{found.getsockname()[1]}" for found in (one, two))
+
+
+@pytest.mark.slow
+def test_a_worker_whose_chief_fails_each_time_stops_with_a_sentence(three_speaker_records, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("no run")
+    command = [sys.executable, "-m", "emotion_tf.fit", "--branch", "audio", "--records", str(three_speaker_records)]
+    command += ["--run", str(tmp_path / "run"), "--workers", two_free_ports(), "--worker-index"]
+    # It has been started again as often as it may be, but for once.
+    environment = os.environ | {restarts._VARIABLE: f"-1 {restarts.MOST_IN_VAIN - 1}"}
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "1"], env=environment, **options) as worker:
+        for _ in range(2):
+            chief = subprocess.run([*command, "0"], **options, check=False, timeout=600)
+            assert chief.returncode == 1
+            assert "holds files that are no run" in chief.stderr
+        output, errors = worker.communicate(timeout=600)
+    assert worker.returncode == 1, errors
+    assert output.count("starts again and waits for it") == 1
+    assert f"ended {restarts.MOST_IN_VAIN + 1} times before an epoch was finished" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_killed_and_started_again_goes_on_from_the_checkpoint(three_speaker_records, tmp_path):
     run = tmp_path / "run"
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0)), two.bind(("127.0.0.1", 0))
-        workers = ",".join(f"127.0.0.1:{found.getsockname()[1]}" for found in (one, two))
+    workers = two_free_ports()
     flags = [
         *("--branch", "audio", "--records", str(three_speaker_records), "--folds", "group-kfold", "--num-folds", "3"),
         *("--audio-channels", "4", "--num-frames", "32", "--epochs", "4", "--batch-size", "8", "--run", str(run)),
