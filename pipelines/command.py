@@ -24,6 +24,9 @@ class TerminatedError(KeyboardInterrupt):
     """SIGTERM came."""
 
 
+_sigterms: list[int] = []
+
+
 def run_command(
     main: Callable[[list[str] | None], None], argv: list[str] | None = None, *, is_server: bool = False
 ) -> int:
@@ -72,21 +75,30 @@ def _interrupted_by_sigterm() -> Iterator[None]:
     if is_worker or not is_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    came = []
 
     def interrupt(number: int, frame: Any) -> None:
-        came.append(number)
+        _sigterms.append(number)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     except KeyboardInterrupt:  # Not by its kind: what Ray raises then is its own one.
-        if came:
-            raise TerminatedError from None
+        stop_if_terminated()
         raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _sigterms.clear()
+
+
+def stop_if_terminated() -> None:
+    """Makes sure that SIGTERM has not come: Python ignores what is raised while an object is being deleted.
+
+    Raises:
+      TerminatedError: It has.
+    """
+    if _sigterms:
+        raise TerminatedError from None
 
 
 def is_disk_full(error: BaseException) -> bool:

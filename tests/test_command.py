@@ -1,5 +1,6 @@
 """Tests of pipelines.command: a mistake ends in one sentence and a status, a fault in a traceback."""
 
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.command import InputError, TerminatedError, is_disk_full, run_command
+from pipelines.command import InputError, TerminatedError, is_disk_full, run_command, stop_if_terminated
 
 
 def raising(error):
@@ -110,6 +111,17 @@ def test_sigterm_ends_a_command_in_a_sentence_and_leaves_it_to_a_server(tmp_path
     assert process.communicate(timeout=60) == ("", said)
     assert process.returncode == status
     assert bool(list(tmp_path.iterdir())) == bool(words), "what is half written goes with Ctrl-C's cleanup alone"
+
+
+@pytest.mark.usefixtures("nothing_handles_sigterm")
+def test_sigterm_that_comes_while_an_object_is_deleted_is_not_forgotten():
+    def main(argv):
+        with contextlib.suppress(KeyboardInterrupt):  # As Python does around __del__.
+            signal.raise_signal(signal.SIGTERM)
+        stop_if_terminated()
+
+    assert run_command(main, []) == 143
+    assert run_command(lambda argv: stop_if_terminated(), []) == 0
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from emotion_tf.training import restarts
 from emotion_tf.training.placement import Placement
 from emotion_tf.training.replicas import share_of
 from pipelines.command import InputError
+from pipelines.files import UNFINISHED
 
 ROOT = Path(__file__).parents[1]
 
@@ -111,6 +112,34 @@ def test_two_devices_train_what_one_does(branch, request, tmp_path):
     pd.testing.assert_frame_equal(two, one, rtol=1e-4)
     one, two = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(two, one, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_chief_in_a_sentence_and_the_others_at_once(three_speaker_records, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "emotion_tf.fit", "--branch", "audio", "--records", str(three_speaker_records)]
+    command += ["--folds", "group-kfold", "--num-folds", "3", "--audio-channels", "4", "--num-frames", "32"]
+    command += ["--epochs", "999", "--run", str(run), "--workers", two_free_ports(), "--worker-index"]
+    with (tmp_path / "log").open("w+") as log:
+        options = {"cwd": ROOT, "stdout": log, "stderr": subprocess.STDOUT}
+        chief, other = (subprocess.Popen([*command, index], **options) for index in "01")
+        try:
+            deadline = time.monotonic() + 600
+            while not list(run.glob("checkpoints/last-*.h5")):
+                assert time.monotonic() < deadline
+                assert chief.poll() is other.poll() is None
+                time.sleep(0.05)
+            chief.terminate(), other.terminate()
+            assert (other.wait(60), chief.wait(60)) == (-signal.SIGTERM, 143)
+        finally:
+            for one in (chief, other):
+                one.kill()
+                one.wait()
+        log.seek(0)
+        said = log.read()
+    assert "error: terminated; the same command again continues where it stopped.\n" in said
+    assert "Traceback" not in said
+    assert not list(run.rglob(f"{UNFINISHED}*"))
 
 
 WORKER = """

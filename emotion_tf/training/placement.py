@@ -128,16 +128,17 @@ class Placement:
 
     @contextlib.contextmanager
     def _ended_by_signals(self) -> Iterator[None]:
-        """Lets Ctrl-C and SIGTERM end the process meanwhile: Python's handlers wait for TensorFlow, and it for others.
+        """Lets Ctrl-C end the process meanwhile: Python's own handler waits for TensorFlow, which waits for others.
 
-        SIGTERM later, too, unless this is the chief: the others write nothing, and wait in TensorFlow all the time.
+        TensorFlow begins to catch SIGTERM, and lets it do nothing. Afterwards it interrupts the chief again, and ends
+        any other worker at once: that writes nothing, and handlers of Python's would wait here, too.
         """
-        before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+        on_ctrl_c, on_sigterm = signal.signal(signal.SIGINT, signal.SIG_DFL), signal.getsignal(signal.SIGTERM)
         try:
             yield
         finally:
-            for number in before if self.is_chief else [signal.SIGINT]:
-                signal.signal(number, before[number])
+            signal.signal(signal.SIGINT, on_ctrl_c)
+            signal.signal(signal.SIGTERM, on_sigterm if self.is_chief else signal.SIG_DFL)
 
 
 def add_placement_arguments(group: Group) -> None:

@@ -5,7 +5,7 @@ import sys
 from typing import NoReturn
 
 from emotion_tf.runs.folder import Run
-from pipelines.command import InputError
+from pipelines.command import InputError, stop_if_terminated
 
 MOST_IN_VAIN = 5
 """Starts in a row without a finished epoch between them: more would hide that one of the workers cannot train."""
@@ -21,9 +21,11 @@ def start_again(run: Run) -> NoReturn:
 
     Raises:
       InputError: That was in vain too often.
+      TerminatedError: This worker is to end, too.
     """
     from emotion_tf.training.checkpoints import last_epoch
 
+    stop_if_terminated()
     epoch = str(last_epoch(run))
     before, _, count = os.environ.get(_VARIABLE, "").partition(" ")
     in_vain = int(count) + 1 if before == epoch else 1
