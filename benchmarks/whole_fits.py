@@ -2,8 +2,9 @@
 
 Trains the CNN (`python -m emotion_tf.fit --branch audio`) on a fold with some seeds, in what `--precision auto` takes,
 in single precision, for fewer epochs, and with the code of an older checkout on records that this prepared. Seed by
-seed in turn, a process each, with its start and all that it writes. Scores are those of the validation split. Every finished
-training stays in --folder, so that a stopped call goes on. Prints, and writes results/whole_fits.json beside this file.
+seed in turn, a process each, with its start and all that it writes. Scores are those of the validation split. Every
+finished training stays in --folder, so that a stopped call goes on. Prints, and writes results/whole_fits.json beside
+this file.
 """
 
 import argparse

@@ -11,7 +11,6 @@ nothing.
 import argparse
 import contextlib
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from emotion_tf.runs.folder import ROOT, Run, next_free, records_of
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import Checked, check, with_branches
 from emotion_tf.training.placement import Placement, add_placement_arguments, placement_of
+from emotion_tf.training.restarts import start_again
 from pipelines import normalisation
 from pipelines.audio import FRAME_FEATURES
 from pipelines.command import InputError, import_tensorflow, run_command
@@ -54,8 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         fit(config, run, arguments.overwrite, placement=placement)
     except WorkerLostError:
-        print(f"{run.folder}: another worker is gone; starts again and waits for it", flush=True)
-        os.execv(sys.executable, sys.orig_argv)  # TensorFlow joins workers once in the life of a process.
+        start_again(run)
 
 
 def make_parser() -> argparse.ArgumentParser:

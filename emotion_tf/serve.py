@@ -265,4 +265,4 @@ def _add_limit_flags(group: Group) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_command(main))
+    raise SystemExit(run_command(main, is_server=True))

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +53,7 @@ def join(address: str, *, log_level: str = "error") -> Any:
     except ImportError:
         raise InputError("Ray is not installed: python -m pip install 'emotion_tf[ray]'.") from None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": log_level}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address == LOCAL:
             ray.init(LOCAL, num_cpus=num_cores(), include_dashboard=False, **options)
@@ -63,4 +65,6 @@ def join(address: str, *, log_level: str = "error") -> Any:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         advice = "free memory and cores" if address == LOCAL else "start one with ray start --head"
         raise InputError(f"--ray {address}: no cluster answers there ({reason}): {advice}.") from None
+    if callable(on_sigterm):  # Ray's own handler ends the process without a word.
+        signal.signal(signal.SIGTERM, on_sigterm)
     return ray

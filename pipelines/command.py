@@ -2,10 +2,14 @@
 
 import contextlib
 import errno
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,20 +20,33 @@ class InputError(ValueError):
     """A user's mistake. Its text is one sentence that says what is wrong, where, and what to do."""
 
 
-def run_command(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+_sigterms: list[int] = []
+
+
+def run_command(
+    main: Callable[[list[str] | None], None], argv: list[str] | None = None, *, is_server: bool = False
+) -> int:
     """Runs the main function of a command line and turns users' mistakes into sentences.
 
     Args:
       main: Takes the arguments (None: those of the process) and raises `InputError` on bad input.
       argv: Arguments to hand on.
+      is_server: Leaves SIGTERM to it, which finishes what is under way.
 
     Returns:
-      The exit status: 0, 1 after a mistake or a full disk, 130 after Ctrl-C.
+      The exit status: 0, 1 after a mistake or a full disk, 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
-        main(argv)
+        with contextlib.nullcontext() if is_server else _interrupted_by_sigterm():
+            main(argv)
     except InputError as error:
         return _complain(str(error), 1)
+    except TerminatedError:
+        return _complain("terminated; the same command again continues where it stopped.", 143)
     except KeyboardInterrupt:
         return _complain("interrupted; the same command again continues where it stopped.", 130)
     except BrokenPipeError:
@@ -42,6 +59,46 @@ def run_command(main: Callable[[list[str] | None], None], argv: list[str] | None
         reason = str(error).partition("\n")[0]
         return _complain(f"the disk is full ({reason}); free some space and run the same command again.", 1)
     return 0
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Lets SIGTERM, by which Slurm, Kubernetes, systemd and `kill` end a command, interrupt it as Ctrl-C does.
+
+    Not a worker, which its parent ends by that signal, and not where something else handles or ignores it.
+
+    Raises:
+      TerminatedError: It came.
+    """
+    is_worker = multiprocessing.parent_process() is not None
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if is_worker or not is_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        _sigterms.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:  # Not by its kind: what Ray raises then is its own one.
+        stop_if_terminated()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _sigterms.clear()
+
+
+def stop_if_terminated() -> None:
+    """Makes sure that SIGTERM has not come: Python ignores what is raised while an object is being deleted.
+
+    Raises:
+      TerminatedError: It has.
+    """
+    if _sigterms:
+        raise TerminatedError from None
 
 
 def is_disk_full(error: BaseException) -> bool:

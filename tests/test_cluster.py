@@ -34,6 +34,34 @@ def test_an_address_without_a_cluster_is_said_in_a_sentence():
         pass
 
 
+WAITING = """
+import sys, time
+from pipelines.cluster import connected
+from pipelines.command import run_command
+
+def main(argv):
+    with connected("local"):
+        import ray
+        print("waits", flush=True)
+        ray.get(ray.remote(lambda: time.sleep(300)).remote())
+
+sys.exit(run_command(main))
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_command_on_ray_in_a_sentence():
+    pytest.importorskip("ray")
+    command = [sys.executable, "-c", WAITING]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "waits\n"
+        time.sleep(2)
+        process.terminate()
+        said = process.communicate(timeout=120)[1]
+    assert process.returncode == 143, said
+    assert said == "error: terminated; the same command again continues where it stopped.\n"
+
+
 @pytest.fixture
 def cluster(monkeypatch):
     """A head and two nodes of one core each, on loopback."""

@@ -1,5 +1,6 @@
 """Tests of pipelines.records.remote: records at a URL, in memory, and on a server that speaks S3."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from emotion_tf.flags import config_of
 from emotion_tf.runs.folder import Run
 from pipelines import prepare
 from pipelines.command import InputError
-from pipelines.records import read_index, read_metadata, remote
+from pipelines.records import named_if_corrupt, paths_of, read_index, read_metadata, remote, serialised_records
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -173,6 +174,73 @@ def test_records_that_were_made_anew_take_the_place_of_the_old_ones(uploaded, st
     assert len(shards_in(uploaded)) == len(metadata["shards"]) - 1
 
 
+@pytest.fixture
+def made_anew(uploaded, store, noise_records):
+    """Puts other records of the same sizes at the URL, and lets another process of this machine read them.
+
+    Returns:
+      Their metadata.json.
+    """
+
+    def make_anew(has_sha256=True):
+        metadata = json.loads((noise_records / "metadata.json").read_text())
+        for name, facts in metadata["shards"].items():
+            changed = bytearray((noise_records / name).read_bytes())
+            changed[100] ^= 1
+            store.pipe_file(f"/bucket/corpora/noise/{name}", bytes(changed))
+            facts["sha256"] = hashlib.sha256(changed).hexdigest()
+            if not has_sha256:
+                del facts["sha256"]
+        metadata["fingerprint"] = "another"
+        store.pipe_file("/bucket/corpora/noise/metadata.json", json.dumps(metadata).encode())
+        code = "import sys, types; from pipelines.records import remote; remote._file_system = lambda url: types"
+        code += (
+            ".SimpleNamespace(cat_file=lambda path: sys.stdin.buffer.read()); remote.refresh(remote.local(sys.argv[1]))"
+        )
+        content = json.dumps(metadata).encode()
+        subprocess.run([sys.executable, "-c", code, URL], cwd=ROOT, input=content, check=True)
+        return metadata
+
+    return make_anew
+
+
+def test_records_that_another_process_fetches_anew_stop_this_one_in_a_sentence(uploaded, made_anew):
+    epoch = serialised_records(paths_of(uploaded, read_metadata(uploaded).shards))
+    assert sum(1 for _ in epoch) == 40
+    made_anew()
+    said = "were made anew while this command reads them, and another one has fetched the new ones"
+    with pytest.raises(InputError, match=said), named_if_corrupt(uploaded):
+        sum(1 for _ in epoch)
+    with pytest.raises(InputError, match="run the same command again, which reads those alone"):
+        read_index(uploaded)
+
+
+def test_an_old_shard_that_is_still_under_way_takes_no_name_among_new_ones(uploaded, made_anew, monkeypatch):
+    name = next(iter(read_metadata(uploaded).shards))
+    append = remote._append
+
+    def overtaken(*arguments):
+        whole = append(*arguments)
+        made_anew()
+        return whole
+
+    monkeypatch.setattr(remote, "_append", overtaken)
+    with pytest.raises(InputError, match="were made anew while this command reads them"):
+        remote.fetched(uploaded, name)
+    assert name not in shards_in(uploaded)
+
+
+def test_shards_without_a_hash_are_fetched_again_where_metadata_changed(uploaded, store, made_anew, noise_records):
+    metadata = json.loads((noise_records / "metadata.json").read_text())
+    for facts in metadata["shards"].values():
+        del facts["sha256"]
+    store.pipe_file("/bucket/corpora/noise/metadata.json", json.dumps(metadata).encode())
+    read_index(uploaded)
+    assert shards_in(uploaded)
+    made_anew(has_sha256=False)
+    assert not shards_in(uploaded)
+
+
 def test_shards_used_longest_ago_go_where_the_cache_is_full(uploaded, monkeypatch):
     names = list(read_metadata(uploaded).shards)
     monkeypatch.setattr(remote, "_LEAST_SHARDS", 1)
@@ -309,11 +377,45 @@ def command(*words, **variables):
     )
 
 
+UPLOAD = """
+import sys, s3fs
+s3 = s3fs.S3FileSystem()
+s3.makedirs("bucket", exist_ok=True)
+s3.put(sys.argv[1].rstrip("/") + "/", "bucket/mine/", recursive=True)
+"""
+
+FETCH = """
+import hashlib
+from pipelines.records import remote
+folder = remote.local("s3://bucket/mine")
+remote.refresh(folder)
+for name in remote._shards((folder / "metadata.json").read_bytes()):
+    print(name, hashlib.sha256(remote.fetched(folder, name).read_bytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_records_on_s3_that_were_made_anew_are_fetched_anew(s3, noise_records, tmp_path):
+    variables = s3["endpoint"] | s3["keys"]
+    made = tmp_path / "made"
+    shutil.copytree(noise_records, made)
+    for _ in range(2):
+        metadata = json.loads((made / "metadata.json").read_text())
+        name, facts = next(iter(metadata["shards"].items()))
+        changed = bytearray((made / name).read_bytes())
+        changed[100] ^= 1
+        (made / name).write_bytes(changed)
+        facts["sha256"] = hashlib.sha256(changed).hexdigest()
+        (made / "metadata.json").write_text(json.dumps(metadata))
+        assert command("-c", UPLOAD, made, **variables).returncode == 0
+        fetched = command("-c", FETCH, **variables)
+        assert f"{name} {facts['sha256']}" in fetched.stdout, fetched.stderr
+
+
 @pytest.mark.slow
 def test_fit_check_and_evaluate_read_s3(s3, three_speaker_records, tmp_path):
     variables = s3["endpoint"] | s3["keys"]
-    upload = "import sys, s3fs; s = s3fs.S3FileSystem(); s.mkdir('bucket'); s.put(sys.argv[1], 'bucket/mine', True)"
-    uploaded = command("-c", upload, three_speaker_records, **variables)
+    uploaded = command("-c", UPLOAD, three_speaker_records, **variables)
     assert uploaded.returncode == 0, uploaded.stderr
     flags = ("--branch", "audio", "--epochs", "1", "--num-frames", "32", "--audio-channels", "4", "4")
     scores = []

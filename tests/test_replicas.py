@@ -14,9 +14,11 @@ import pytest
 import tensorflow as tf
 
 from emotion_tf import fit
+from emotion_tf.training import restarts
 from emotion_tf.training.placement import Placement
 from emotion_tf.training.replicas import share_of
 from pipelines.command import InputError
+from pipelines.files import UNFINISHED
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,6 +114,34 @@ def test_two_devices_train_what_one_does(branch, request, tmp_path):
     pd.testing.assert_frame_equal(two, one, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
+def test_sigterm_ends_the_chief_in_a_sentence_and_the_others_at_once(three_speaker_records, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "emotion_tf.fit", "--branch", "audio", "--records", str(three_speaker_records)]
+    command += ["--folds", "group-kfold", "--num-folds", "3", "--audio-channels", "4", "--num-frames", "32"]
+    command += ["--epochs", "999", "--run", str(run), "--workers", two_free_ports(), "--worker-index"]
+    with (tmp_path / "log").open("w+") as log:
+        options = {"cwd": ROOT, "stdout": log, "stderr": subprocess.STDOUT}
+        chief, other = (subprocess.Popen([*command, index], **options) for index in "01")
+        try:
+            deadline = time.monotonic() + 600
+            while not list(run.glob("checkpoints/last-*.h5")):
+                assert time.monotonic() < deadline
+                assert chief.poll() is other.poll() is None
+                time.sleep(0.05)
+            chief.terminate(), other.terminate()
+            assert (other.wait(60), chief.wait(60)) == (-signal.SIGTERM, 143)
+        finally:
+            for one in (chief, other):
+                one.kill()
+                one.wait()
+        log.seek(0)
+        said = log.read()
+    assert "error: terminated; the same command again continues where it stopped.\n" in said
+    assert "Traceback" not in said
+    assert not list(run.rglob(f"{UNFINISHED}*"))
+
+
 WORKER = """
 import os, runpy, sys
 folder = sys.argv.pop(1)
@@ -125,12 +155,37 @@ runpy.run_module("emotion_tf.fit", run_name="__main__")
 """
 
 
+def two_free_ports():
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0)), two.bind(("127.0.0.1", 0))
+        return ",".join(f"127.0.0.1:{found.getsockname()[1]}" for found in (one, two))
+
+
+@pytest.mark.slow
+def test_a_worker_whose_chief_fails_each_time_stops_with_a_sentence(three_speaker_records, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("no run")
+    command = [sys.executable, "-m", "emotion_tf.fit", "--branch", "audio", "--records", str(three_speaker_records)]
+    command += ["--run", str(tmp_path / "run"), "--workers", two_free_ports(), "--worker-index"]
+    # It has been started again as often as it may be, but for once.
+    environment = os.environ | {restarts._VARIABLE: f"-1 {restarts.MOST_IN_VAIN - 1}"}
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "1"], env=environment, **options) as worker:
+        for _ in range(2):
+            chief = subprocess.run([*command, "0"], **options, check=False, timeout=600)
+            assert chief.returncode == 1
+            assert "holds files that are no run" in chief.stderr
+        output, errors = worker.communicate(timeout=600)
+    assert worker.returncode == 1, errors
+    assert output.count("starts again and waits for it") == 1
+    assert f"ended {restarts.MOST_IN_VAIN + 1} times before an epoch was finished" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_killed_and_started_again_goes_on_from_the_checkpoint(three_speaker_records, tmp_path):
     run = tmp_path / "run"
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0)), two.bind(("127.0.0.1", 0))
-        workers = ",".join(f"127.0.0.1:{found.getsockname()[1]}" for found in (one, two))
+    workers = two_free_ports()
     flags = [
         *("--branch", "audio", "--records", str(three_speaker_records), "--folds", "group-kfold", "--num-folds", "3"),
         *("--audio-channels", "4", "--num-frames", "32", "--epochs", "4", "--batch-size", "8", "--run", str(run)),

@@ -24,6 +24,7 @@ from emotion_tf.models.build import build_model
 from emotion_tf.runs.folder import Run
 from emotion_tf.training import callbacks, checkpoints, optimizer, train
 from pipelines.command import InputError
+from pipelines.files import UNFINISHED
 
 ROOT = Path(__file__).parents[1]
 
@@ -282,15 +283,21 @@ def start_fit(run, records):
 
 
 @pytest.mark.slow
-def test_a_killed_run_finishes_with_the_same_command(three_speaker_records, tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
+def test_a_killed_run_finishes_with_the_same_command(three_speaker_records, tmp_path, number, status):
     run = Run(tmp_path / "run")
     process = start_fit(run, three_speaker_records)
     deadline = time.monotonic() + 120
     while checkpoints.last_epoch(run) < 1 and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    os.kill(process.pid, number)
+    output = process.communicate()[0]
+    assert process.returncode == status, output
+    if number == signal.SIGTERM:
+        assert output.endswith("error: terminated; the same command again continues where it stopped.\n")
+        assert "Traceback" not in output
+        assert not list(run.folder.rglob(f"{UNFINISHED}*"))
     done, before = checkpoints.last_epoch(run), history_of(run)
     again = start_fit(run, three_speaker_records)
     output = again.communicate(timeout=120)[0]

@@ -318,15 +318,18 @@ def test_a_killed_run_leaves_no_process_and_continues_to_the_same_bytes(many_cli
     assert output.splitlines()[:3] == ["corpus    mine", "clips     60", "hours     0.50"]
 
 
-def test_ctrl_c_ends_in_one_sentence_and_no_metadata(many_clips, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_ctrl_c_and_sigterm_end_in_one_sentence_and_no_metadata(many_clips, tmp_path, number, status, word):
     process = start("--corpus", "manifest", "--source", many_clips, "--records", tmp_path / "r")
     wait_for(process, tmp_path / "r", f"{UNFINISHED}*")
     children = children_of(process)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     output, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == status, errors
     assert output == ""
-    assert errors.splitlines()[-1].endswith("error: interrupted; the same command again continues where it stopped.")
+    assert errors.splitlines()[-1].endswith(f"error: {word}; the same command again continues where it stopped.")
     assert "Traceback" not in errors
     assert not list((tmp_path / "r").glob(f"{UNFINISHED}*"))
     assert not (tmp_path / "r" / "metadata.json").exists()

@@ -115,7 +115,7 @@ class Placement:
         task = {"type": "worker", "index": self.index}
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(self.workers)}, "task": task})
         try:
-            with _ended_by_ctrl_c():
+            with self._ended_by_signals():
                 return tf.distribute.MultiWorkerMirroredStrategy()
         except tf.errors.UnknownError as error:
             if "gRPC server" not in str(error):
@@ -126,15 +126,19 @@ class Placement:
                 " perhaps: give another port, or another --worker-index."
             ) from None
 
+    @contextlib.contextmanager
+    def _ended_by_signals(self) -> Iterator[None]:
+        """Lets Ctrl-C end the process meanwhile: Python's own handler waits for TensorFlow, which waits for others.
 
-@contextlib.contextmanager
-def _ended_by_ctrl_c() -> Iterator[None]:
-    """Lets Ctrl-C end the process meanwhile: Python's own handler waits for TensorFlow, which waits for others."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        TensorFlow begins to catch SIGTERM, and lets it do nothing. Afterwards it interrupts the chief again, and ends
+        any other worker at once: that writes nothing, and handlers of Python's would wait here, too.
+        """
+        on_ctrl_c, on_sigterm = signal.signal(signal.SIGINT, signal.SIG_DFL), signal.getsignal(signal.SIGTERM)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, on_ctrl_c)
+            signal.signal(signal.SIGTERM, on_sigterm if self.is_chief else signal.SIG_DFL)
 
 
 def add_placement_arguments(group: Group) -> None:

@@ -2,7 +2,8 @@
 
 That folder begins with metadata.json alone. A shard comes when it is first read, is compared with the size and the
 SHA-256 that metadata.json tells of it, and takes its name when it is whole; what a killed process leaves of one is gone
-on with. Where the folder of all of them grows beyond a limit, the shards go that were used longest ago. So
+on with. A process reads the records that it began with: where another one fetches newer ones into the folder, it stops.
+Where the folder of all of them grows beyond a limit, the shards go that were used longest ago. So
 
     EMOTION_TF_RECORDS_CACHE      where: ~/.cache/emotion_tf/records
     EMOTION_TF_RECORDS_CACHE_GB   how much: no limit
@@ -17,7 +18,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,29 +103,55 @@ def refresh(folder: Path) -> None:
 
 
 @functools.cache
-def _refreshed(folder: Path, url: str) -> None:
-    with _told(url, f"{url}/{_METADATA}"):
-        content = _file_system(url).cat_file(f"{url}/{_METADATA}")
-    path = folder / _METADATA
-    if not path.exists() or path.read_bytes() != content:
-        before = path.read_bytes() if path.exists() else content
-        if _values(before).get("encoder") != _values(content).get("encoder"):
-            for stale in (folder / _ENCODER).glob("*"):  # Weights of the same size may be other ones.
-                stale.unlink(missing_ok=True)
-        new, old = _shards(content), _shards(before)
-        for name in {name for name in old if old[name] != new.get(name)}:
-            for stale in (folder / name, _partial(folder / name)):
-                stale.unlink(missing_ok=True)
-        with replacing(path, is_shared=True) as temporary:
-            temporary.write_bytes(content)
+def _refreshed(folder: Path, url: str) -> dict[str, Any]:
+    """Returns what metadata.json tells of each shard; within this process that stays what it is."""
+    with _alone(folder):
+        with _told(url, f"{url}/{_METADATA}"):
+            content = _file_system(url).cat_file(f"{url}/{_METADATA}")
+        path = folder / _METADATA
+        if not path.exists() or path.read_bytes() != content:
+            _drop_changed(folder, path.read_bytes() if path.exists() else content, content)
+            with replacing(path, is_shared=True) as temporary:
+                temporary.write_bytes(content)
     if _values(content).get("encoder"):
         _fetch_encoder(folder, url)
+    return _shards(content)
+
+
+def _drop_changed(folder: Path, before: bytes, content: bytes) -> None:
+    """Drops what an older metadata.json tells otherwise than the new one."""
+    if _values(before).get("encoder") != _values(content).get("encoder"):
+        for stale in (folder / _ENCODER).glob("*"):  # Weights of the same size may be other ones.
+            stale.unlink(missing_ok=True)
+    new, old = _shards(content), _shards(before)
+    for name in {name for name in old if old[name] != new.get(name)}:
+        for stale in (folder / name, _partial(folder / name)):
+            stale.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes from changing meanwhile which records a folder holds."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # Some file systems of networks know no locks.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _shards(content: bytes) -> dict[str, Any]:
-    """Reads which shards a metadata.json names, and what it tells of each."""
+    """Reads which shards a metadata.json names, and what it tells of each.
+
+    That of older versions tells no hash: each shard may be another one where anything in it is, so its own stands in.
+    """
     found = _values(content).get("shards")
-    return {name: facts for name, facts in found.items() if _SHARD.fullmatch(name)} if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    of_all = {"metadata_sha256": hashlib.sha256(content).hexdigest()}
+    shards = {name: facts for name, facts in found.items() if _SHARD.fullmatch(name)}
+    return {name: facts if "sha256" in facts else {**facts, **of_all} for name, facts in shards.items()}
 
 
 def _values(content: bytes) -> dict[str, Any]:
@@ -152,27 +179,48 @@ def fetched(folder: Path, name: str) -> Path:
     """Names a shard that is there: one of a URL is fetched where it is not, and counts as used now.
 
     Raises:
-      InputError: It cannot be fetched, or is another one than metadata.json says.
+      InputError: It cannot be fetched, is another one than metadata.json says, or is no longer the one that this
+        process began with.
     """
     path, url = folder / name, url_of(folder)
     if not url:
         return path
-    facts = _shards((folder / _METADATA).read_bytes()).get(name)
+    facts = _refreshed(local(url), url).get(name)
     if facts is None:
         raise InputError(f"{url} names no shard {name}: prepare these records again, and upload them.")
+    _stop_on_newer(path, url, facts)
     with contextlib.suppress(OSError):  # Another process may drop it, and the next line finds that out.
         if path.stat().st_size == facts["num_bytes"]:
             os.utime(path)
         else:
             path.unlink()
     if not path.is_file():
-        _download(f"{url}/{name}", path, facts)
+        _download(f"{url}/{name}", path, facts, lambda: _stop_on_newer(path, url, facts))
         _make_room()
     return path
 
 
-def _download(url: str, path: Path, facts: dict[str, Any]) -> None:
-    """Fetches a file, or goes on with it; it takes its name once it is whole and the one that is meant."""
+def _stop_on_newer(path: Path, url: str, facts: dict[str, Any]) -> None:
+    """Stops where another process has found other records at the URL since this one began.
+
+    Raises:
+      InputError: The shard is another one there.
+    """
+    if _shards((path.parent / _METADATA).read_bytes()).get(path.name) != facts:
+        raise InputError(
+            f"the records at {url} were made anew while this command reads them, and another one has fetched the new"
+            " ones: run the same command again, which reads those alone."
+        )
+
+
+def _download(url: str, path: Path, facts: dict[str, Any], check: Callable[[], None] = lambda: None) -> None:
+    """Fetches a file, or goes on with it; it takes its name once it is whole and the one that is meant.
+
+    Args:
+      url, path: From where, and to where.
+      facts: Its size, and its hash where that is known.
+      check: Raises where it is not to take the name.
+    """
     partial = _partial(path)
     with partial.open("ab") as file:
         # Whoever else wants it waits here, and finds it made.
@@ -191,7 +239,9 @@ def _download(url: str, path: Path, facts: dict[str, Any]) -> None:
                 )
         file.flush()
         os.fsync(file.fileno())
-        partial.replace(path)
+        with _alone(path.parent):
+            check()
+            partial.replace(path)
 
 
 def _append(url: str, partial: Path, file: Any, facts: dict[str, Any]) -> bool:
