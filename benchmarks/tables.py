@@ -330,7 +330,7 @@ SECTIONS: Mapping[str, Section] = {
         "Two cores; in turn, medians of several rounds, in brackets the least and the most of a round. Networks are the"
         " defaults, with as many parameters on both sides. Costs are of 90, 600, 2400 and 9600 clips of the built-in"
         " corpus; exponents are of what they take beyond the first.",
-        ('make bench',),
+        ("make bench",),
     ),
     "speed": Section(
         "Speed",
