@@ -305,7 +305,7 @@ SECTIONS: Mapping[str, Section] = {
         (
             "git worktree add ../older f2ef77b",
             "(cd ../older && python -m pipelines.prepare --corpus ravdess --source DIR --records RECORDS)",
-            "python -m benchmarks.whole_fits --records data/records/ravdess --seeds 2 --older ../older RECORDS",
+            "python -m benchmarks.whole_fits --records data/records/ravdess --older-seeds 1 --older ../older RECORDS",
         ),
     ),
     "large_records": Section(

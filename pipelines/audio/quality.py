@@ -97,10 +97,11 @@ def inspect(waveform: np.ndarray, peak: float | None = None, bits: int = 16) -> 
     steps = min(highest, 2 ** (bits - 1) * peak) if peak else highest
     rounding = 1 / 12 / steps**2 if waveform.dtype.kind == "i" else 0.0  # The variance of uniform noise of one step.
     power = _power(samples)  # [num_frames, num_bins]
+    clipped_share = _clipped_share(samples) if seconds >= MIN_SECONDS else 0.0
     return Quality(
         seconds,
         bandwidth_hz=_bandwidth_hz(power, rounding) if seconds >= MIN_SECONDS else None,
-        clipped_share=_clipped_share(samples) if seconds >= MIN_SECONDS and not _is_tone(power) else 0.0,
+        clipped_share=clipped_share if clipped_share and not _is_tone(power) else 0.0,
         snr_db=_snr_db(samples, power) if seconds >= _MIN_SNR_SECONDS else None,
         hum_hz=_hum_hz(samples) if seconds >= _MIN_HUM_SECONDS else None,
     )
@@ -270,21 +271,25 @@ def _hum_hz(samples: np.ndarray) -> float | None:
     power = np.abs(np.fft.rfft(low * np.hanning(count))) ** 2  # [count // 2 + 1]
     least = float(samples @ samples) / len(samples) * 10 ** (_MIN_HUM_DB / 10)
     bin_hz = SAMPLE_RATE / _HUM_DECIMATION / count
+    width = round(_MAX_HUM_WANDER_HZ / bin_hz)
     for mains in (50.0, 60.0):
-        lines = sum(_line(power, harmonic * mains / bin_hz, bin_hz) for harmonic in (1, 2))
+        centres = [round(harmonic * mains / bin_hz) for harmonic in (1, 2)]
+        peaks = [float(power[centre - width : centre + width + 1].max()) for centre in centres]
         # A sine of power P gives a Hann-windowed spectrum the peak P * count**2 / 8.
-        if lines * 8 / count**2 > least:
-            return mains
+        least_peak = least * count**2 / 8
+        if sum(peaks) > least_peak:
+            pairs = zip(peaks, centres, strict=True)
+            if sum(peak for peak, centre in pairs if _stands_out(peak, power, centre, bin_hz)) > least_peak:
+                return mains
     return None
 
 
-def _line(power: np.ndarray, position: float, bin_hz: float) -> float:
-    """Returns the power of a line at a place of a spectrum if it stands out of what surrounds it, and else 0."""
+def _stands_out(peak: float, power: np.ndarray, centre: int, bin_hz: float) -> bool:
+    """Tells whether a peak of a spectrum is a line: far above what surrounds it."""
     # Two bins more on both sides are the width that the window gives to a line.
-    centre, width = round(position), round(_MAX_HUM_WANDER_HZ / bin_hz)
-    inner, outer = width + 3, width + 3 + max(4, round(_HUM_SURROUNDINGS_HZ / bin_hz))
-    peak = power[centre - width : centre + width + 1].max()
+    inner = round(_MAX_HUM_WANDER_HZ / bin_hz) + 3
+    outer = inner + max(4, round(_HUM_SURROUNDINGS_HZ / bin_hz))
     around = np.concatenate([power[centre - outer : centre - inner], power[centre + inner + 1 : centre + outer + 1]])
     over_median = 10 ** (_MIN_LINE_OVER_MEDIAN_DB / 10) * np.median(around)
     over_peaks = 10 ** (_MIN_LINE_OVER_PEAKS_DB / 10) * around.max()
-    return float(peak) if peak > max(over_median, over_peaks) else 0.0
+    return bool(peak > max(over_median, over_peaks))
