@@ -5,7 +5,7 @@
 # before they look whether it is training. Inference does not use them, and moves the generator on all the same: what
 # a training draws next depends on how many batches were predicted before. The Dropout layer draws in training alone.
 # The generator becomes part of the graph of inference, too: tf.saved_model.save refuses a function that holds it where
-# the module does not track it ("references an 'untracked' resource"; seen with tensorflow 2.21.0, which is not installed here).
+# the module does not track it ("references an 'untracked' resource"; tensorflow 2.21.0, not run here).
 # Seen: "draws of two inferences: Dropout 0, GRU 2, LSTM 8; the same mask after a prediction: Dropout True, GRU False".
 # Source: keras/src/layers/rnn/rnn.py, RNN.call: _maybe_config_dropout_masks is called whatever `training` is.
 set -euo pipefail
