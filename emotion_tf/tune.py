@@ -24,12 +24,12 @@ from emotion_tf.tuning.importance import FEWEST, importances
 from emotion_tf.tuning.search import Trial, search
 from emotion_tf.tuning.space import Space, read_space, words_of
 from pipelines import processes
-from pipelines.cluster import ADDRESS_HELP, LOCAL
-from pipelines.command import InputError, import_tensorflow, run_command
+from pipelines.cluster import ADDRESS_HELP, LOCAL, connected
+from pipelines.command import InputError, import_tensorflow, make_folder, run_command
 from pipelines.files import locked, read_json, write_csv, write_json
 from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_metadata
-from pipelines.settings import at_least
+from pipelines.settings import at_least, require
 
 NUM_SHOWN = 10
 """Trials that are printed."""
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("trials", "processes", "fewest_epochs"):
         if (given := getattr(arguments, name)) is not None and given < 1:
             raise InputError(f"--{name.replace('_', '-')} {given} cannot work: give 1 or more.")
+    require("seed", [arguments.seed], fit.SEEDS)
     space = read_space(arguments.space, fit.make_parser())
     tuning = Tuning(arguments.run.absolute())
     base = config_of(arguments)
@@ -56,11 +57,16 @@ def main(argv: list[str] | None = None) -> None:
     import_tensorflow()
     checked = [check(one.config) for one in trials]
     headline = checked[0].metadata.headline
-    tuning.start(space, base, arguments.seed, overwrite=arguments.overwrite)
-    with locked(tuning.folder, "--run"):
-        shared = arguments.processes or min(processes.MOST_SIDE_BY_SIDE, processes.num_cores())
-        search(trials, headline, arguments.ray, shared, arguments.fewest_epochs, tuning.folder)
-        print(tuning.report(space, trials, headline))
+    # An address that does not answer must not cost the search that is there.
+    with connected(arguments.ray):
+        tuning.start(space, base, arguments.seed, overwrite=arguments.overwrite)
+        with locked(tuning.folder, "--run"):
+            for one, found in zip(trials, checked, strict=True):
+                if one.run.is_finished:
+                    one.run.refuse_changed(found.metadata)
+            shared = arguments.processes or min(processes.MOST_SIDE_BY_SIDE, processes.num_cores())
+            search(trials, headline, shared, arguments.fewest_epochs, tuning.folder)
+            print(tuning.report(space, trials, headline))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -153,8 +159,9 @@ class Tuning:
                 )
             if differing:
                 self._remove()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.settings_path, asked)
+        make_folder(self.folder, "--run")
+        if not self.settings_path.exists():
+            write_json(self.settings_path, asked)
 
     def _remove(self) -> None:
         """Removes the trials of another search, and nothing else."""

@@ -35,5 +35,9 @@ def test_files_of_the_same_name_are_called_by_their_paths():
         (["a_02.csv", "b_03.csv"], ["a_03.csv", "b_04.csv"], None),
     ],
 )
-def test_words_of_names_and_folders_tell_which_files_are_of_the_same_model(files, others, expected):
+def test_words_of_names_and_folders_tell_which_files_are_of_the_same_model(
+    tmp_path, monkeypatch, files, others, expected
+):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")  # Words of where one is tell nothing.
     assert same_by_name([*map(Path, files)], [*map(Path, others)]) == expected

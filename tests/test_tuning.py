@@ -1,9 +1,13 @@
 """Tests of emotion_tf.tune and emotion_tf.tuning: what is searched, what is drawn, what mattered, what is written."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +69,11 @@ def test_a_space_names_flags_with_or_without_hyphens(space_of):
         ("epochs: {from: 0, to: 4, scale: log}", "must begin above 0"),
         ("epochs: {from: 1, to: 4, scale: cubic}", "scale cubic cannot work"),
         ("epochs: {from: 1.5, to: 4, whole: true}", "are not whole numbers"),
-        ("epochs: [false]", "--epochs cannot be false"),
+        ("patience: [off, 5]", '--patience cannot be false, as YAML reads off and no: write "off", in quotes'),
+        ("epochs: [2024-13-45]", "no YAML"),
+        ("epochs: [!!int abc]", "no YAML"),
+        ("devices: [1, 2]", "--devices is the same for all trials"),
+        (f"epochs: {{from: 1, to: {'9' * 400}}}", "from and to must be numbers"),
     ],
 )
 def test_what_cannot_be_searched_is_said_in_a_sentence(space_of, text, said):
@@ -211,18 +219,43 @@ def test_flags_of_the_search_are_not_given_to_fit():
     assert tune._fit_words(argv) == ["--branch", "text", "--epochs", "2", "--fold", "1", "--seed", "0"]
 
 
+def test_an_address_that_does_not_answer_costs_no_search(space_of, three_speaker_records, tmp_path, monkeypatch):
+    def refuse(address):
+        raise InputError(f"--ray {address}: no cluster answers there")
+
+    space_of("epochs: [1, 2]")
+    monkeypatch.setattr(tune, "connected", refuse)
+    kept = tmp_path / "search" / "tune.json"
+    kept.parent.mkdir()
+    kept.write_text('{"seed": 1, "space": {}, "config": {}}')
+    flags = ["--space", str(tmp_path / "space.yaml"), "--branch", "text", "--records", str(three_speaker_records)]
+    with pytest.raises(InputError, match="no cluster answers there"):
+        tune.main([*flags, "--run", str(kept.parent), "--overwrite", "--ray", "auto"])
+    assert json.loads(kept.read_text())["seed"] == 1
+
+
 @pytest.mark.slow
 def test_a_search_stops_trials_early_goes_on_and_reads_no_test_split(three_speaker_records, tmp_path):
     pytest.importorskip("ray")
     space = tmp_path / "space.yaml"
     space.write_text("learning-rate: {from: 1e-4, to: 1e-2, scale: log}\ntext-model: [gru, lstm]\n")
     command = [
-        *(sys.executable, "-m", "emotion_tf.tune", "--space", str(space), "--branch", "text"),
-        *("--records", str(three_speaker_records), "--run", str(tmp_path / "search"), "--epochs", "4"),
+        *(sys.executable, "-m", "emotion_tf.tune", "--space", "space.yaml", "--branch", "text"),
+        # Ray starts trials in folders of their own.
+        *("--records", os.path.relpath(three_speaker_records, tmp_path), "--run", "search", "--epochs", "4"),
         *("--fewest-epochs", "1", "--text-units", "4", "--word-dim", "4", "--max-tokens", "16"),
     ]
+    how: dict[str, Any] = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "text": True}
+    with subprocess.Popen([*command, "--trials", "3"], stderr=subprocess.PIPE, **how) as stopped:
+        first = tmp_path / "search" / "trials" / "trial-000.log"
+        while not first.exists() and stopped.poll() is None:
+            time.sleep(0.5)
+        stopped.send_signal(signal.SIGINT)
+        said = stopped.communicate(timeout=120)[1]
+    assert stopped.returncode == 130, said
+    assert "interrupted; the same command again continues" in said
     for count in ("3", "5"):
-        done = subprocess.run([*command, "--trials", count], cwd=ROOT, check=True, text=True, capture_output=True)
+        done = subprocess.run([*command, "--trials", count], check=True, capture_output=True, **how)
         table = pd.read_csv(tmp_path / "search" / "trials.csv")
         assert len(table) == int(count)
         assert set(table["state"]) <= {"finished", "stopped"}
@@ -232,6 +265,6 @@ def test_a_search_stops_trials_early_goes_on_and_reads_no_test_split(three_speak
         scores = json.loads(path.read_text())
         assert scores["test_reads"] == 0
         assert "test" not in scores
-    again = subprocess.run([*command, "--trials", "5", "--epochs", "5"], cwd=ROOT, text=True, capture_output=True)
+    again = subprocess.run([*command, "--trials", "5", "--epochs", "5"], capture_output=True, check=False, **how)
     assert again.returncode != 0
     assert "holds a search with another config" in again.stderr

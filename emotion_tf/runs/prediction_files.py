@@ -1,5 +1,6 @@
 """Files of predictions that a command is given: which file stands for a run, and what each is called in a table."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -32,14 +33,16 @@ def same_by_name(files: Sequence[Path], others: Sequence[Path]) -> list[int] | N
     Returns:
       Of each of others, the place of its file; None where the paths do not tell all of them, each another one.
     """
-    words, of_others = _own_words(files), _own_words(others)
+    # Words of folders that all lie in tell nothing, and may hide those of names.
+    shared = Path(os.path.commonpath([path.resolve().parent for path in (*files, *others)]))
+    words, of_others = _own_words(files, shared), _own_words(others, shared)
     found = [[place for place, own in enumerate(words) if own & wanted] for wanted in of_others]
     places = [fitting[0] for fitting in found if len(fitting) == 1]
     return places if len({*places}) == len(others) else None
 
 
-def _own_words(paths: Sequence[Path]) -> list[set[str]]:
-    """Lists the words in each path that no other path has."""
-    words = [set(re.findall(r"[^\W_]+", str(path.resolve()).lower())) for path in paths]
+def _own_words(paths: Sequence[Path], shared: Path) -> list[set[str]]:
+    """Lists the words in each path, below a folder that they share, that no other path has."""
+    words = [set(re.findall(r"[^\W_]+", str(path.resolve().relative_to(shared)).lower())) for path in paths]
     counts = Counter(word for of_path in words for word in of_path)
     return [{word for word in of_path if counts[word] == 1} for of_path in words]

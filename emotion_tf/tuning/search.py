@@ -8,7 +8,9 @@ Source: Li et al. 2020, arXiv:1810.05934 (ASHA).
 
 import contextlib
 import dataclasses
+import logging
 import multiprocessing
+import os
 import shutil
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -19,7 +21,6 @@ from emotion_tf.config import Config
 from emotion_tf.fit import fit
 from emotion_tf.runs.folder import Run
 from pipelines import processes
-from pipelines.cluster import connected
 from pipelines.command import progress_bar, run_command
 from pipelines.files import write_json
 
@@ -81,46 +82,52 @@ class Trial:
         return lines[-1].removeprefix("error: ") if lines else "it was killed, perhaps for lack of memory"
 
 
-def search(
-    trials: Sequence[Trial], headline: str, address: str, num_processes: int, fewest_epochs: int, folder: Path
-) -> None:
-    """Runs trials to their end, or until they are stopped early.
+def search(trials: Sequence[Trial], headline: str, num_processes: int, fewest_epochs: int, folder: Path) -> None:
+    """Runs trials to their end, or until they are stopped early, on Ray, which is connected.
 
     Args:
       trials: All of as many epochs, at most.
       headline: The validation score to compare them by.
-      address: Of Ray, as `pipelines.cluster.connected` takes it.
       num_processes: Trials side by side on this machine; on a cluster, how many share the cores of a machine like it.
       fewest_epochs: Before which no trial is stopped.
       folder: Absolute; where Ray keeps what it needs while it runs. All machines of a cluster must reach it.
-
-    Raises:
-      InputError: No cluster answers.
     """
-    with connected(address):
-        from ray import tune
-        from ray.tune.schedulers import ASHAScheduler
+    # Of Ray's own handler of Ctrl-C a search ends as if it had come to its end.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
 
-        threads = max(1, processes.num_cores() // num_processes)
-        epochs = max(one.config.training.epochs for one in trials)
-        work = tune.with_parameters(_train, trials=list(trials), headline=headline, threads=threads)
-        asha = ASHAScheduler("epoch", max_t=epochs, grace_period=min(fewest_epochs, epochs), reduction_factor=3)
-        state = folder / ".ray"
-        with progress_bar(len(trials), "search", "trial", leave=False) as bar:
-            tuner = tune.Tuner(
-                tune.with_resources(work, {"cpu": threads}),
-                param_space={"number": tune.grid_search(list(range(len(trials))))},
-                tune_config=tune.TuneConfig(
-                    metric="score", mode="max", scheduler=asha, trial_dirname_creator=lambda one: one.trial_id
-                ),
-                run_config=tune.RunConfig(
-                    name="search", storage_path=str(state), verbose=0, callbacks=[_shown(trials, headline, bar)]
-                ),
-            )
-            try:
-                tuner.fit()
-            finally:
-                shutil.rmtree(state, ignore_errors=True)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # Each trial that fails says why in its log.
+    resources = _resources(num_processes)
+    epochs = max(one.config.training.epochs for one in trials)
+    given: dict[str, Any] = {"trials": list(trials), "headline": headline, "threads": int(resources["cpu"])}
+    work = tune.with_parameters(_train, folder=str(Path.cwd()), **given)
+    asha = ASHAScheduler("epoch", max_t=epochs, grace_period=min(fewest_epochs, epochs), reduction_factor=3)
+    state = folder / ".ray"
+    with progress_bar(len(trials), "search", "trial", leave=False) as bar:
+        tuner = tune.Tuner(
+            tune.with_resources(work, resources),
+            param_space={"number": tune.grid_search(list(range(len(trials))))},
+            tune_config=tune.TuneConfig(
+                metric="score", mode="max", scheduler=asha, trial_dirname_creator=lambda one: one.trial_id
+            ),
+            run_config=tune.RunConfig(
+                name="search", storage_path=str(state), verbose=0, callbacks=[_shown(trials, headline, bar)]
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            shutil.rmtree(state, ignore_errors=True)
+
+
+def _resources(num_processes: int) -> dict[str, float]:
+    """Says what a trial takes of a machine: cores, no more than the largest one has, and a GPU where there are any."""
+    import ray
+
+    most = max(int(one["Resources"].get("CPU", 1)) for one in ray.nodes() if one["Alive"])
+    cores = max(1, min(processes.num_cores() // num_processes, most))
+    return {"cpu": cores} | ({"gpu": 1} if ray.cluster_resources().get("GPU") else {})
 
 
 def _shown(trials: Sequence[Trial], headline: str, bar: "tqdm") -> Any:
@@ -151,10 +158,17 @@ def _flat(pair: tuple[str, Sequence[str]]) -> list[str]:
     return [pair[0], *pair[1]]
 
 
-def _train(params: Mapping[str, Any], *, trials: Sequence[Trial], headline: str, threads: int) -> None:
-    """Trains one trial on whatever machine of the cluster, and reports its epochs to Ray."""
+def _train(params: Mapping[str, Any], *, trials: Sequence[Trial], headline: str, threads: int, folder: str) -> None:
+    """Trains one trial on whatever machine of the cluster, and reports its epochs to Ray.
+
+    Args:
+      params: Which of the trials, as `number`.
+      trials, headline, threads: All of them, the score, and the cores of one.
+      folder: Where the search runs: Ray starts a trial in a folder of its own, and paths may be relative.
+    """
     from ray import tune
 
+    os.chdir(folder)
     one, reported = trials[params["number"]], 0
     one.run.folder.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(_epochs(one, headline, threads)) as found:

@@ -13,7 +13,7 @@ import numpy as np
 from pipelines.command import InputError
 
 FIXED = ("--branch", "--records", "--run", "--overwrite", "--folds", "--fold", "--num-folds", "--fold-seed", "--seed",
-         "--help", "-h", "--runs", "--control")  # fmt: skip
+         "--help", "-h", "--runs", "--control", "--devices", "--workers", "--worker-index")  # fmt: skip
 """Flags that a search cannot vary: the trials would not be told apart by settings alone."""
 
 _KEYS = {"from", "to", "scale", "whole"}
@@ -115,7 +115,7 @@ def read_space(path: Path, parser: argparse.ArgumentParser) -> Space:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"--space {path}: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # Of dates and numbers that are none, too.
         reason = str(getattr(error, "problem", None) or error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)
         raise InputError(f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({reason}).") from None
@@ -151,7 +151,9 @@ def _words(path: Path, flag: str, value: Any) -> Iterator[str]:
     """Writes a value as a command line has it; true is the flag alone, a list several words."""
     if value is True:
         return
-    if value is False or value is None or isinstance(value, dict):
+    if value is False:
+        raise InputError(f'{path}: {flag} cannot be false, as YAML reads off and no: write "off", in quotes.')
+    if value is None or isinstance(value, dict):
         raise InputError(f"{path}: {flag} cannot be {str(value).lower()}: write values as fit takes them.")
     yield from map(str, value if isinstance(value, list) else [value])
 
@@ -164,7 +166,7 @@ def _range(path: Path, flag: str, values: Mapping[str, Any]) -> Range:
     try:
         # YAML 1.1 reads 1e-4 as text.
         low, high = float(values["from"]), float(values["to"])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{path}: {flag}: from and to must be numbers.") from None
     scale = values.get("scale", "linear")
     if scale not in _SCALES:

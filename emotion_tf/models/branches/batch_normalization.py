@@ -1,4 +1,4 @@
-"""Batch normalisation of pictures: the one module of the models that knows TensorFlow, where Keras runs on it."""
+"""Batch normalisation of pictures, by an operation of TensorFlow where Keras runs on it."""
 
 import keras
 from keras import ops
