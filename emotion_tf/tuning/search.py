@@ -126,8 +126,8 @@ def _resources(num_processes: int) -> dict[str, float]:
     import ray
 
     most = max(int(one["Resources"].get("CPU", 1)) for one in ray.nodes() if one["Alive"])
-    cores = max(1, min(processes.num_cores() // num_processes, most))
-    return {"cpu": cores} | ({"gpu": 1} if ray.cluster_resources().get("GPU") else {})
+    cores = float(max(1, min(processes.num_cores() // num_processes, most)))
+    return {"cpu": cores, "gpu": 1.0} if ray.cluster_resources().get("GPU") else {"cpu": cores}
 
 
 def _shown(trials: Sequence[Trial], headline: str, bar: "tqdm") -> Any:
