@@ -78,6 +78,18 @@ def test_workers_of_this_machine_are_none_of_ray(tmp_path):
         prepare.main(["--corpus", "ravdess", "--source", str(tmp_path), "--workers", "2", "--ray", "local"])
 
 
+def test_a_cluster_that_does_not_answer_costs_no_records(noise_clips, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    kept = {tmp_path / name: name for name in ("00000-of-00001.tfrecord", "00000-of-00001.tfrecord.json")}
+    kept[tmp_path / "metadata.json"] = "{}"
+    for path, content in kept.items():
+        path.write_text(content)
+    flags = ["--corpus", "ravdess", "--source", str(noise_clips), "--records", str(tmp_path), "--overwrite"]
+    with pytest.raises(InputError, match="Ray is not installed"):
+        prepare.main([*flags, "--ray", "local"])
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == kept
+
+
 @pytest.mark.parametrize("missing", ["records", "corpus"])
 def test_a_machine_that_does_not_reach_a_folder_says_so(noise_clips, tmp_path, monkeypatch, missing):
     from pipelines import audio
