@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +32,23 @@ def test_without_ray_its_installation_is_named(monkeypatch):
 def test_an_address_without_a_cluster_is_said_in_a_sentence():
     pytest.importorskip("ray")
     with pytest.raises(InputError, match="--ray auto: no cluster answers there"), connected("auto"):
+        pass
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_listens_is_said_at_once(scheme):
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"--ray {address}: no cluster answers there .*refused"), connected(address):
+        pass
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("address", ["lokal", "head:", ":6379", "head:port", "ray://head"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(InputError, match=f"--ray {address} is no address: give local, auto, or"), connected(address):
         pass
 
 
