@@ -139,6 +139,56 @@ def test_a_machine_that_may_not_write_says_so(noise_clips, tmp_path):
     assert found.startswith(f"{preparation.folder / name} could not be written on {platform.node()} (")
 
 
+def test_a_machine_where_tensorflow_may_not_write_says_so(noise_clips, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    from pipelines import audio
+    from pipelines.corpora import ravdess
+    from pipelines.records import cluster_writer
+    from pipelines.records.preparation import Preparation
+
+    def refuse(*_, **__):
+        raise tf.errors.PermissionDeniedError(None, None, "Permission denied\nin C++")
+
+    monkeypatch.setattr(cluster_writer, "write_shard", refuse)
+    preparation = Preparation(ravdess.read(noise_clips), tmp_path, audio.FrontEnd())
+    name, shard = next(iter(preparation.shards.items()))
+    found = cluster_writer._write(preparation, name, shard, str(tmp_path))
+    assert found == f"{tmp_path / name} could not be written on {platform.node()} (Permission denied)"
+
+
+FAILING = """
+import sys
+from pipelines import prepare
+from pipelines.command import run_command
+from pipelines.records import cluster_writer
+
+write = cluster_writer._write
+
+def write_but_the_first(preparation, name, *more):
+    if name.startswith("00000-"):
+        raise RuntimeError("failed to import on the worker:\\na traceback")
+    return write(preparation, name, *more)
+
+cluster_writer._write = write_but_the_first
+sys.exit(run_command(prepare.main))
+"""
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_is_said_once_the_others_are_done(noise_clips, tmp_path):
+    pytest.importorskip("ray")
+    flags = ["--corpus", "ravdess", "--source", str(noise_clips), "--records", str(tmp_path), "--ray", "local"]
+    command = [sys.executable, "-c", FAILING, *flags]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: 00000-of-00004.tfrecord was not written, for its task failed (failed to import on the worker):"
+        " run the same command again, which goes on where it stopped."
+    )
+    assert {path.name[:5] for path in tmp_path.glob("*.tfrecord")} == {"00001", "00002", "00003"}
+
+
 @pytest.mark.slow
 def test_records_that_a_node_was_lost_over_are_those_of_one_machine(cluster, noise_clips, encoder_checkpoint, tmp_path):
     cluster, nodes = cluster

@@ -40,8 +40,8 @@ def write_on_cluster(
       progress: Gets the utterances of each shard.
 
     Raises:
-      InputError: A shard whose tasks were lost each time, or where something cannot be read. The others come to their
-        end first.
+      InputError: A shard whose task failed or was lost each time, or where something cannot be read or written. The
+        others come to their end first.
     """
     import ray
 
@@ -55,8 +55,8 @@ def write_on_cluster(
             name = working.pop(done)
             try:
                 found = ray.get(done)
-            except ray.exceptions.RayTaskError:  # What it raised, which would come again.
-                raise
+            except ray.exceptions.RayTaskError as error:  # It would come again.
+                found = f"{name} was not written, for its task failed ({_reason(error.cause)})"
             except ray.exceptions.RayError:
                 found = f"{name} was not written, for its task was lost {_NUM_TRIES} times, perhaps for lack of memory"
             if isinstance(found, str):
@@ -100,6 +100,8 @@ def _write(preparation: Preparation, name: str, shard: Sequence[Utterance], fold
             return f"{path} does not exist on {platform.node()}, and every machine must reach it under this path"
     processes.limit_threads(1)
     import_tensorflow()
+    import tensorflow as tf
+
     try:
         if preparation.encoder:
             vars(preparation)["loaded_encoder"] = _loaded(preparation.encoder)
@@ -112,9 +114,14 @@ def _write(preparation: Preparation, name: str, shard: Sequence[Utterance], fold
             write_shard(preparation.folder / name, records, is_shared=True)
     except InputError as error:
         return str(error)
-    except OSError as error:
-        return f"{preparation.folder / name} could not be written on {platform.node()} ({error})"
+    except (OSError, tf.errors.OpError) as error:
+        return f"{preparation.folder / name} could not be written on {platform.node()} ({_reason(error)})"
     return counters
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the first line of what an error says, or its name."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".: ")
 
 
 @functools.lru_cache(maxsize=1)
