@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,10 @@ from pipelines.processes import num_cores
 
 LOCAL = "local"
 """On this machine alone, in a cluster that ends with the command."""
+
+_AUTO = "auto"
+_CLIENT = "ray://"
+_SECONDS_TO_ANSWER = 5
 
 ADDRESS_HELP = "Run on Ray: local (the cores of this machine), auto (the cluster of this machine), or HOST:PORT."
 
@@ -24,7 +29,7 @@ def connected(address: str) -> Iterator[None]:
       address: As `join` takes it.
 
     Raises:
-      InputError: Ray is not installed, or no cluster answers there.
+      InputError: As `join`.
     """
     ray = join(address)
     try:
@@ -41,8 +46,9 @@ def join(address: str, *, log_level: str = "error") -> Any:
       log_level: Of what Ray says.
 
     Raises:
-      InputError: Ray is not installed, or no cluster answers there.
+      InputError: That is no address, Ray is not installed, or no cluster answers there.
     """
+    place = _place(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # It would send what it runs on to its makers.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tables that no verbosity turns off.
     if address == LOCAL:
@@ -58,6 +64,8 @@ def join(address: str, *, log_level: str = "error") -> Any:
         if address == LOCAL:
             ray.init(LOCAL, num_cpus=num_cores(), include_dashboard=False, **options)
         else:
+            if place:  # Ray itself would try for a quarter of an hour.
+                socket.create_connection(place, timeout=_SECONDS_TO_ANSWER).close()
             ray.init(address, **options)
     except Exception as error:
         if is_disk_full(error):
@@ -68,3 +76,17 @@ def join(address: str, *, log_level: str = "error") -> Any:
     if callable(on_sigterm):  # Ray's own handler ends the process without a word.
         signal.signal(signal.SIGTERM, on_sigterm)
     return ray
+
+
+def _place(address: str) -> tuple[str, int] | None:
+    """Takes an address apart into host and port; None: Ray finds the cluster on this machine.
+
+    Raises:
+      InputError: It is no address.
+    """
+    if address in (LOCAL, _AUTO):
+        return None
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()):
+        raise InputError(f"--ray {address} is no address: give {LOCAL}, {_AUTO}, or HOST:PORT of a cluster's head.")
+    return host.strip("[]"), int(port)

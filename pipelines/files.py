@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -44,20 +45,21 @@ def replacing(path: Path, *, is_shared: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, flag: str) -> Iterator[None]:
+def locked(folder: Path, flag: str, *, waits: bool = False) -> Iterator[None]:
     """Keeps other processes that ask for it out of a folder; one that ends in whatever way keeps nothing.
 
     Args:
       folder: Made where it is missing.
       flag: The one that takes another folder, for the sentence.
+      waits: Waits until no other process has it.
 
     Raises:
-      InputError: Another process has it, or it cannot be made.
+      InputError: Another process has it and `waits` is false, or it cannot be made.
     """
     make_folder(folder, flag)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        lock_file(descriptor, folder, flag)
+        lock_file(descriptor, folder, flag, waits=waits)
         yield
     finally:
         # Not by closing alone: processes that were forked meanwhile hold the same lock.
@@ -66,20 +68,25 @@ def locked(folder: Path, flag: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def lock_file(descriptor: int, path: Path, flag: str) -> None:
+def lock_file(descriptor: int, path: Path, flag: str, *, waits: bool = False) -> None:
     """Keeps other processes that ask for it out of an open file or folder until it is closed.
 
     Args:
       descriptor: Of it.
       path: Its name, for the sentence.
       flag: The one that takes another.
+      waits: Waits until no other process has it.
 
     Raises:
-      InputError: Another process has it.
+      InputError: Another process has it and `waits` is false.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        if waits:
+            print(f"waiting for another process, which is writing to {path}", file=sys.stderr)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return
         raise InputError(
             f"another process is writing to {path}: wait until it has ended, or give another {flag}."
         ) from None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +32,23 @@ def test_without_ray_its_installation_is_named(monkeypatch):
 def test_an_address_without_a_cluster_is_said_in_a_sentence():
     pytest.importorskip("ray")
     with pytest.raises(InputError, match="--ray auto: no cluster answers there"), connected("auto"):
+        pass
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_listens_is_said_at_once(scheme):
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"--ray {address}: no cluster answers there .*refused"), connected(address):
+        pass
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("address", ["lokal", "head:", ":6379", "head:port", "ray://head"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(InputError, match=f"--ray {address} is no address: give local, auto, or"), connected(address):
         pass
 
 
@@ -78,6 +96,18 @@ def test_workers_of_this_machine_are_none_of_ray(tmp_path):
         prepare.main(["--corpus", "ravdess", "--source", str(tmp_path), "--workers", "2", "--ray", "local"])
 
 
+def test_a_cluster_that_does_not_answer_costs_no_records(noise_clips, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    kept = {tmp_path / name: name for name in ("00000-of-00001.tfrecord", "00000-of-00001.tfrecord.json")}
+    kept[tmp_path / "metadata.json"] = "{}"
+    for path, content in kept.items():
+        path.write_text(content)
+    flags = ["--corpus", "ravdess", "--source", str(noise_clips), "--records", str(tmp_path), "--overwrite"]
+    with pytest.raises(InputError, match="Ray is not installed"):
+        prepare.main([*flags, "--ray", "local"])
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == kept
+
+
 @pytest.mark.parametrize("missing", ["records", "corpus"])
 def test_a_machine_that_does_not_reach_a_folder_says_so(noise_clips, tmp_path, monkeypatch, missing):
     from pipelines import audio
@@ -107,6 +137,56 @@ def test_a_machine_that_may_not_write_says_so(noise_clips, tmp_path):
     (preparation.folder / name).mkdir()
     found = cluster_writer._write(preparation, name, shard, str(tmp_path))
     assert found.startswith(f"{preparation.folder / name} could not be written on {platform.node()} (")
+
+
+def test_a_machine_where_tensorflow_may_not_write_says_so(noise_clips, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    from pipelines import audio
+    from pipelines.corpora import ravdess
+    from pipelines.records import cluster_writer
+    from pipelines.records.preparation import Preparation
+
+    def refuse(*_, **__):
+        raise tf.errors.PermissionDeniedError(None, None, "Permission denied\nin C++")
+
+    monkeypatch.setattr(cluster_writer, "write_shard", refuse)
+    preparation = Preparation(ravdess.read(noise_clips), tmp_path, audio.FrontEnd())
+    name, shard = next(iter(preparation.shards.items()))
+    found = cluster_writer._write(preparation, name, shard, str(tmp_path))
+    assert found == f"{tmp_path / name} could not be written on {platform.node()} (Permission denied)"
+
+
+FAILING = """
+import sys
+from pipelines import prepare
+from pipelines.command import run_command
+from pipelines.records import cluster_writer
+
+write = cluster_writer._write
+
+def write_but_the_first(preparation, name, *more):
+    if name.startswith("00000-"):
+        raise RuntimeError("failed to import on the worker:\\na traceback")
+    return write(preparation, name, *more)
+
+cluster_writer._write = write_but_the_first
+sys.exit(run_command(prepare.main))
+"""
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_is_said_once_the_others_are_done(noise_clips, tmp_path):
+    pytest.importorskip("ray")
+    flags = ["--corpus", "ravdess", "--source", str(noise_clips), "--records", str(tmp_path), "--ray", "local"]
+    command = [sys.executable, "-c", FAILING, *flags]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: 00000-of-00004.tfrecord was not written, for its task failed (failed to import on the worker):"
+        " run the same command again, which goes on where it stopped."
+    )
+    assert {path.name[:5] for path in tmp_path.glob("*.tfrecord")} == {"00001", "00002", "00003"}
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Tests of pipelines.records.joined: several corpora as one, speakers never mixed up, corpora balanced."""
 
+import concurrent.futures
 import json
+import shutil
 
 import corpus_trees
 import numpy as np
@@ -14,6 +16,7 @@ from emotion_tf.training.checks import check
 from emotion_tf.training.training_data import training_dataset
 from pipelines import fold_audit, folds, prepare, records
 from pipelines.command import InputError
+from pipelines.files import locked
 
 MAPS = {"speech": "ravdess-six", "crema": "crema-d-six"}
 
@@ -83,6 +86,34 @@ def test_the_same_command_finds_them_and_another_map_makes_others(both, joined):
     metadata = records.read_metadata(other)
     assert metadata.emotions == ["angry", "happy", "neutral", "sad"]
     assert metadata.ignored["left out by crema-d-four (CREMA-D)"] == 4
+
+
+@pytest.fixture
+def copied(both, joined, tmp_path):
+    """The records of both, those of the two joined, and a call that joins them: of the test alone."""
+    for folder in (both / "speech", both / "crema", joined):
+        shutil.copytree(folder, tmp_path / folder.relative_to(both))
+    return tmp_path / joined.relative_to(both), lambda: records.join([tmp_path / "speech", tmp_path / "crema"], MAPS)
+
+
+def test_complete_ones_are_found_without_their_lock(copied):
+    folder, join = copied
+    with locked(folder, "--records"):
+        assert join() == folder
+
+
+def test_two_commands_make_them_once(copied, capsys):
+    folder, join = copied
+    (folder / "metadata.json").rename(folder / "kept")
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.tfrecord")}
+    with concurrent.futures.ThreadPoolExecutor() as pool, locked(folder, "--records"):
+        found = pool.submit(join)
+        with pytest.raises(TimeoutError):
+            found.result(timeout=1)
+        (folder / "kept").rename(folder / "metadata.json")
+    assert found.result() == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.tfrecord")} == times
+    assert f"waiting for another process, which is writing to {folder}\n" in capsys.readouterr().err
 
 
 def test_folds_keep_people_apart_and_songs_in_training(joined):

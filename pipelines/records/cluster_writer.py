@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from pipelines import processes
 from pipelines.audio.speech_encoder import Encoder, EncoderSettings
-from pipelines.cluster import connected
 from pipelines.command import InputError, import_tensorflow
 from pipelines.records.counters import Counters
 from pipelines.records.decode_workers import decoded_here
@@ -31,44 +30,40 @@ _NUM_TRIES = 4
 
 
 def write_on_cluster(
-    preparation: Preparation, pending: Mapping[str, Sequence[Utterance]], address: str, progress: tqdm
+    preparation: Preparation, pending: Mapping[str, Sequence[Utterance]], progress: tqdm
 ) -> Iterator[tuple[str, Counters]]:
-    """Writes shards side by side; yields the counters of each as it is done.
+    """Writes shards side by side on the cluster that this process has joined; yields the counters of each when done.
 
     Args:
       preparation: What is asked for; the weights of its encoder are kept in its folder already.
       pending: Shard -> its utterances.
-      address: Of Ray, as `pipelines.cluster.connected` takes it.
       progress: Gets the utterances of each shard.
 
     Raises:
-      InputError: No cluster answers; a shard whose tasks were lost each time, or where something cannot be read. The
+      InputError: A shard whose task failed or was lost each time, or where something cannot be read or written. The
         others come to their end first.
     """
-    with connected(address):
-        import ray
+    import ray
 
-        # Without what is loaded here, which cannot be sent.
-        shared = ray.put(dataclasses.replace(preparation, encoder=_kept(preparation)))
-        task = ray.remote(num_cpus=1, max_retries=_NUM_TRIES - 1)(_write)
-        working = {task.remote(shared, name, pending[name], str(Path.cwd())): name for name in pending}
-        failures = []
-        while working:
-            for done in ray.wait(list(working))[0]:
-                name = working.pop(done)
-                try:
-                    found = ray.get(done)
-                except ray.exceptions.RayTaskError:  # What it raised, which would come again.
-                    raise
-                except ray.exceptions.RayError:
-                    found = (
-                        f"{name} was not written, for its task was lost {_NUM_TRIES} times, perhaps for lack of memory"
-                    )
-                if isinstance(found, str):
-                    failures.append(found)
-                else:
-                    progress.update(len(pending[name]))
-                    yield name, found
+    # Without what is loaded here, which cannot be sent.
+    shared = ray.put(dataclasses.replace(preparation, encoder=_kept(preparation)))
+    task = ray.remote(num_cpus=1, max_retries=_NUM_TRIES - 1)(_write)
+    working = {task.remote(shared, name, pending[name], str(Path.cwd())): name for name in pending}
+    failures = []
+    while working:
+        for done in ray.wait(list(working))[0]:
+            name = working.pop(done)
+            try:
+                found = ray.get(done)
+            except ray.exceptions.RayTaskError as error:  # It would come again.
+                found = f"{name} was not written, for its task failed ({_reason(error.cause)})"
+            except ray.exceptions.RayError:
+                found = f"{name} was not written, for its task was lost {_NUM_TRIES} times, perhaps for lack of memory"
+            if isinstance(found, str):
+                failures.append(found)
+            else:
+                progress.update(len(pending[name]))
+                yield name, found
     remove_unfinished(preparation.folder)
     if missing := [name for name in pending if not failures and not (preparation.folder / name).exists()]:
         failures.append(
@@ -105,6 +100,8 @@ def _write(preparation: Preparation, name: str, shard: Sequence[Utterance], fold
             return f"{path} does not exist on {platform.node()}, and every machine must reach it under this path"
     processes.limit_threads(1)
     import_tensorflow()
+    import tensorflow as tf
+
     try:
         if preparation.encoder:
             vars(preparation)["loaded_encoder"] = _loaded(preparation.encoder)
@@ -117,9 +114,14 @@ def _write(preparation: Preparation, name: str, shard: Sequence[Utterance], fold
             write_shard(preparation.folder / name, records, is_shared=True)
     except InputError as error:
         return str(error)
-    except OSError as error:
-        return f"{preparation.folder / name} could not be written on {platform.node()} ({error})"
+    except (OSError, tf.errors.OpError) as error:
+        return f"{preparation.folder / name} could not be written on {platform.node()} ({_reason(error)})"
     return counters
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the first line of what an error says, or its name."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".: ")
 
 
 @functools.lru_cache(maxsize=1)

@@ -59,7 +59,7 @@ class _Part:
 
 
 def join(folders: Sequence[Path], label_maps: Mapping[str, str]) -> Path:
-    """Joins records, or finds them joined.
+    """Joins records, or finds them joined, perhaps once another process has done so.
 
     Speakers are called by their corpus, "CREMA-D/1001", so that two of one name stay two; those of RAVDESS's speech and
     song are the same people. Each utterance has its corpus among its attributes.
@@ -82,7 +82,9 @@ def join(folders: Sequence[Path], label_maps: Mapping[str, str]) -> Path:
     fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     name = "+".join(part.folder.resolve().name for part in parts)
     folder = parts[0].folder.parent / JOINED / f"{name}-{fingerprint[:8]}"
-    with locked(folder, "--records"):
+    if _is_finished(folder, fingerprint):  # Before the lock, which a folder that is only read does not give.
+        return folder
+    with locked(folder, "--records", waits=True):
         if not _is_finished(folder, fingerprint):
             (folder / METADATA).unlink(missing_ok=True)
             _write(folder, parts, emotions, fingerprint)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from pipelines import audio, text
 from pipelines.audio.whisper_checkpoint import remove_kept
+from pipelines.cluster import connected
 from pipelines.command import InputError, import_tensorflow, progress_bar
 from pipelines.files import locked, write_json
 from pipelines.records.counters import Counters
@@ -55,8 +56,8 @@ def prepare(
       The metadata of complete records.
 
     Raises:
-      InputError: What `Preparation.check` stops on, other records in the folder, another process that writes to it, or
-        unreadable recordings (all of them are named).
+      InputError: What `Preparation.check` stops on, other records in the folder, another process that writes to it, no
+        cluster at the address, or unreadable recordings (all of them are named).
     """
     preparation.check()
     finished = _finished_before(preparation, overwrite)
@@ -68,17 +69,21 @@ def prepare(
         print(f"{preparation.folder} holds these records already, complete", file=sys.stderr)
         return finished
     _tell_size(preparation)
-    _ = preparation.loaded_encoder  # What is wrong with it must not cost the records that are there.
-    with locked(preparation.folder, "--records"):
+    _ = preparation.loaded_encoder  # What is wrong with it, or with the cluster, must not cost the records there.
+    with _cluster_at(cluster), locked(preparation.folder, "--records"):
         _clear(preparation, reads_again=overwrite or not skip_bad)
         _keep_encoder(preparation)
-        counters = _write_shards(preparation, num_workers, cluster)
+        counters = _write_shards(preparation, num_workers, on_cluster=bool(cluster))
         _stop_on_skipped(preparation.corpus, [bad for one in counters.values() for bad in one.skipped], skip_bad)
         metadata = _metadata(preparation, _with_read_emotions(preparation, counters), counters)
         write_metadata(preparation.folder, metadata)
         for name in counters:
             _counters_path(preparation.folder, name).unlink(missing_ok=True)
     return metadata
+
+
+def _cluster_at(address: str) -> contextlib.AbstractContextManager[None]:
+    return connected(address) if address else contextlib.nullcontext()
 
 
 def _finished_before(preparation: Preparation, overwrite: bool) -> Metadata | None:
@@ -155,18 +160,18 @@ def _read_counters(preparation: Preparation, name: str) -> Counters | None:
     return counters if fingerprint == preparation.fingerprints.get(name) else None
 
 
-def _write_shards(preparation: Preparation, num_workers: int | None, cluster: str) -> dict[str, Counters]:
-    """Writes the shards that are not there yet; returns the counters of all."""
+def _write_shards(preparation: Preparation, num_workers: int | None, *, on_cluster: bool) -> dict[str, Counters]:
+    """Writes the shards that are not there yet, here or on the cluster joined; returns the counters of all."""
     folder, total = preparation.folder, len(preparation.corpus.utterances)
     found = {name: _read_counters(preparation, name) for name in preparation.shards}
     pending = {name: shard for name, shard in preparation.shards.items() if found[name] is None}
     unit = "clip" if preparation.has_clips else "sentence"
     with progress_bar(total, f"preparing {preparation.corpus.name}", unit) as progress:
         progress.update(total - sum(map(len, pending.values())))
-        if cluster and pending:
+        if on_cluster and pending:
             from pipelines.records.cluster_writer import write_on_cluster
 
-            written = write_on_cluster(preparation, pending, cluster, progress)
+            written = write_on_cluster(preparation, pending, progress)
         else:
             written = _write_here(preparation, pending, num_workers, progress)
         for name, counters in written:
