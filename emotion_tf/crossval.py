@@ -28,7 +28,7 @@ from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
 from pipelines.cluster import ADDRESS_HELP, connected
-from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
+from pipelines.command import InputError, import_tensorflow, make_folder, progress_bar, run_command
 from pipelines.files import locked, read_json, write_json
 from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_index, read_metadata
@@ -55,12 +55,13 @@ def main(argv: list[str] | None = None) -> None:
     config = config_of(arguments)
     fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
     shared = arguments.processes or side_by_side()
-    if arguments.ray:
-        run_on_cluster(fits, arguments.split, shared, arguments.ray)
-    else:
-        run_all(fits, arguments.split, shared)
-    print(report(str(crossval.folder), crossval.pool(fits)))
-    print(crossval.table())
+    with locked(crossval.folder, "--run"):
+        if arguments.ray:
+            run_on_cluster(fits, arguments.split, shared, arguments.ray)
+        else:
+            run_all(fits, arguments.split, shared)
+        print(report(str(crossval.folder), crossval.pool(fits)))
+        print(crossval.table())
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -127,8 +128,8 @@ class Crossval(Scored):
         """Checks every fit, makes the folder, or finds the same cross-validation in it, perhaps with fewer seeds.
 
         Raises:
-          InputError: What `emotion_tf.training.checks.check` finds; a folder of something else, or of another
-            cross-validation.
+          InputError: What `emotion_tf.training.checks.check` finds; a folder of something else, of another
+            cross-validation, or that cannot be written.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file: give --run a folder.")
@@ -144,8 +145,8 @@ class Crossval(Scored):
             self._remove()
         for one in fits:
             one.refuse_changed()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.config_path, {"seeds": seeds, "config": json.loads(config.to_json())})
+        with locked(self.folder, "--run"):
+            write_json(self.config_path, {"seeds": seeds, "config": json.loads(config.to_json())})
         return fits
 
     def _check_sources(self, config: Config, seeds: int) -> None:
@@ -196,9 +197,10 @@ class Crossval(Scored):
 
     def _remove(self) -> None:
         """Moves the folder aside before it removes it: what a kill leaves must not look like a cross-validation."""
-        for run in filter(Path.is_dir, self.folder.glob("fold-*-seed-*")):
-            with locked(run, "--run"):
+        for path in (self.folder, *filter(Path.is_dir, self.folder.glob("fold-*-seed-*"))):
+            with locked(path, "--run"):
                 pass  # Nothing is removed that another process trains.
+        make_folder(self.folder.parent, "--run")
         aside = self.folder.with_name(f".{self.folder.name}.removed")
         if aside.exists():
             shutil.rmtree(aside)
