@@ -9,6 +9,7 @@ its first epoch. Choose on the validation splits; --split test reads the test sp
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import json
 import multiprocessing.connection
@@ -53,15 +54,14 @@ def main(argv: list[str] | None = None) -> None:
     crossval = Crossval(arguments.run)
     arguments.records = arguments.records or records_of(arguments.runs or ())
     config = config_of(arguments)
-    fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
-    shared = arguments.processes or side_by_side()
-    with locked(crossval.folder, "--run"):
-        if arguments.ray:
-            run_on_cluster(fits, arguments.split, shared, arguments.ray)
-        else:
-            run_all(fits, arguments.split, shared)
-        print(report(str(crossval.folder), crossval.pool(fits)))
-        print(crossval.table())
+    # Before anything is removed or written: perhaps no cluster answers.
+    with connected(arguments.ray) if arguments.ray else contextlib.nullcontext():
+        fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
+        with locked(crossval.folder, "--run"):
+            run = run_on_cluster if arguments.ray else run_all
+            run(fits, arguments.split, arguments.processes or side_by_side())
+            print(report(str(crossval.folder), crossval.pool(fits)))
+            print(crossval.table())
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -345,36 +345,31 @@ def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
         raise InputError(_failure(*failures[0]))
 
 
-def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int, address: str) -> None:
-    """Runs what is not done yet as tasks of Ray, each tried again where its machine goes.
+def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
+    """Runs what is not done yet as tasks of Ray, which is connected, each tried again where its machine goes.
 
     Args:
       fits: Which, all of as many epochs. All machines of a cluster must reach their folders and records.
       split: To score: "validation" or "test".
       num_processes: How many fits share the cores of a machine like this one.
-      address: Of Ray, as `pipelines.cluster.connected` takes it.
 
     Raises:
-      InputError: No cluster answers; a fit failed, and all others come to their end first.
+      InputError: A fit failed; all others come to their end first.
     """
+    import ray
+
     waiting, epochs = [one for one in fits if not _is_done(one, split)], fits[0].config.training.epochs
     threads = max(1, processes.num_cores() // num_processes)
     failures: list[tuple[Fit, int]] = []
-    with (
-        connected(address),
-        progress_bar(
-            len(fits) * epochs, "cross-validation", "epoch", initial=sum(one.epochs_done for one in fits), leave=False
-        ) as bar,
-    ):
-        import ray
-
+    done = sum(one.epochs_done for one in fits)
+    with progress_bar(len(fits) * epochs, "cross-validation", "epoch", initial=done, leave=False) as bar:
         task = ray.remote(num_cpus=threads, max_retries=3)(_work_on_cluster)
         working = {task.remote(dataclasses.replace(one, metadata=None), split, threads): one for one in waiting}
         while working:
-            for done in ray.wait(list(working), timeout=2)[0]:
-                one = working.pop(done)
+            for ended in ray.wait(list(working), timeout=2)[0]:
+                one = working.pop(ended)
                 try:
-                    exit_code = ray.get(done)
+                    exit_code = ray.get(ended)
                 except ray.exceptions.RayError:  # Its worker went each time that it was tried.
                     exit_code = -1
                 failures += [(one, exit_code)] if exit_code else []

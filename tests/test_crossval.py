@@ -289,6 +289,19 @@ def test_the_folder_is_kept_from_others_while_fits_are_trained(whole, flags, tmp
         pass
 
 
+def test_without_a_cluster_nothing_is_removed(whole, flags, tmp_path, monkeypatch):
+    def refuse(address):
+        raise InputError(f"--ray {address}: no cluster answers there")
+
+    monkeypatch.setattr(crossval_module, "connected", refuse)
+    crossval = copy_of(whole, tmp_path / "copy")
+    for folder in (crossval.folder, tmp_path / "new"):
+        with pytest.raises(InputError, match="--ray nowhere:1: no cluster answers"):
+            main(["--run", str(folder), *flags, "--fold-seed", "3", "--overwrite", "--ray", "nowhere:1"])
+    assert all(crossval.run(fold, 0).is_finished for fold in range(3))
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_folder_that_cannot_be_written_gets_a_sentence(flags, tmp_path, without_processes, monkeypatch):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"file/new cannot be made \(Not a directory\): give another folder to --run"):
