@@ -359,11 +359,11 @@ def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
     import ray
 
     waiting, epochs = [one for one in fits if not _is_done(one, split)], fits[0].config.training.epochs
-    threads = max(1, processes.num_cores() // num_processes)
+    threads, num_gpus = _resources(ray.nodes(), max(1, processes.num_cores() // num_processes))
     failures: list[tuple[Fit, int]] = []
     done = sum(one.epochs_done for one in fits)
     with progress_bar(len(fits) * epochs, "cross-validation", "epoch", initial=done, leave=False) as bar:
-        task = ray.remote(num_cpus=threads, max_retries=3)(_work_on_cluster)
+        task = ray.remote(num_cpus=threads, num_gpus=num_gpus, max_retries=3)(_work_on_cluster)
         working = {task.remote(dataclasses.replace(one, metadata=None), split, threads): one for one in waiting}
         while working:
             for ended in ray.wait(list(working), timeout=2)[0]:
@@ -377,6 +377,19 @@ def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
             bar.update(sum(one.epochs_done for one in fits) - bar.n)
     if failures:
         raise InputError(_failure(*failures[0]))
+
+
+def _resources(nodes: Sequence[dict[str, Any]], threads: int) -> tuple[int, int]:
+    """Says what each fit asks of a cluster: cores, of which a machine must have as many, and a GPU where there are any.
+
+    Args:
+      nodes: As `ray.nodes` gives them.
+      threads: Cores to ask for at most.
+    """
+    found = [node["Resources"] for node in nodes if node["Alive"]]
+    with_gpu = [resources for resources in found if resources.get("GPU", 0) >= 1]
+    most = max((int(resources.get("CPU", 0)) for resources in with_gpu or found), default=0)
+    return max(1, min(threads, most)), min(1, len(with_gpu))
 
 
 def _work_on_cluster(one: Fit, split: str, threads: int) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from emotion_tf import crossval
 from pipelines import prepare
 from pipelines.cluster import connected
 from pipelines.command import InputError
@@ -139,6 +140,21 @@ def test_records_that_a_node_was_lost_over_are_those_of_one_machine(cluster, noi
     assert [name for name in found if found[name] != expected[name]] == []
 
 
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([{}, {"CPU": 2.0}, {"CPU": 4.0}], (4, 0)),
+        ([{"CPU": 64.0}], (8, 0)),
+        ([{"CPU": 64.0}, {"CPU": 4.0, "GPU": 2.0}], (4, 1)),
+        ([{}], (1, 0)),
+    ],
+)
+def test_fits_ask_for_what_a_machine_of_the_cluster_has(nodes, expected):
+    alive = [{"Alive": True, "Resources": resources} for resources in nodes]
+    gone = {"Alive": False, "Resources": {"CPU": 16.0, "GPU": 1.0}}
+    assert crossval._resources([*alive, gone], 8) == expected
+
+
 @pytest.mark.slow
 def test_a_cross_validation_survives_a_node_and_scores_as_without_ray(cluster, three_speaker_records, tmp_path):
     cluster, nodes = cluster
@@ -147,7 +163,7 @@ def test_a_cross_validation_survives_a_node_and_scores_as_without_ray(cluster, t
         *("--epochs", "2", "--max-tokens", "4", "--batch-size", "30", "--processes", "2"),
     ]
 
-    def crossval(name, *more):
+    def cross_validate(name, *more):
         command = [sys.executable, "-m", "emotion_tf.crossval", *flags, "--run", str(tmp_path / name), *more]
         subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True)
 
@@ -158,9 +174,9 @@ def test_a_cross_validation_survives_a_node_and_scores_as_without_ray(cluster, t
 
     killer = threading.Thread(target=kill_one_in_the_middle, daemon=True)
     killer.start()
-    crossval("cluster", "--ray", cluster.address)
+    cross_validate("cluster", "--ray", cluster.address)
     killer.join(timeout=5)
     assert not killer.is_alive()
-    crossval("here")
+    cross_validate("here")
     found, expected = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("cluster", "here"))
     pd.testing.assert_frame_equal(found, expected, rtol=1e-5)
