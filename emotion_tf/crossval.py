@@ -360,7 +360,7 @@ def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
 
     waiting, epochs = [one for one in fits if not _is_done(one, split)], fits[0].config.training.epochs
     threads, num_gpus = _resources(ray.nodes(), max(1, processes.num_cores() // num_processes))
-    failures: list[tuple[Fit, int]] = []
+    failures: list[str] = []
     done = sum(one.epochs_done for one in fits)
     with progress_bar(len(fits) * epochs, "cross-validation", "epoch", initial=done, leave=False) as bar:
         task = ray.remote(num_cpus=threads, num_gpus=num_gpus, max_retries=3)(_work_on_cluster)
@@ -368,15 +368,11 @@ def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
         while working:
             for ended in ray.wait(list(working), timeout=2)[0]:
                 one = working.pop(ended)
-                try:
-                    exit_code = ray.get(ended)
-                except ray.exceptions.RayError:  # Its worker went each time that it was tried.
-                    exit_code = -1
-                failures += [(one, exit_code)] if exit_code else []
+                failures += _failures_on_cluster(ended, one)
                 _say(bar, one, split, len(working))
             bar.update(sum(one.epochs_done for one in fits) - bar.n)
     if failures:
-        raise InputError(_failure(*failures[0]))
+        raise InputError(failures[0])
 
 
 def _resources(nodes: Sequence[dict[str, Any]], threads: int) -> tuple[int, int]:
@@ -398,6 +394,20 @@ def _work_on_cluster(one: Fit, split: str, threads: int) -> int:
     process, _ = _start(one, split, threads)
     process.join()
     return process.exitcode or 0
+
+
+def _failures_on_cluster(ended: Any, one: Fit) -> list[str]:
+    """Takes what the task of a fit returned; says in a sentence why it failed, if it did."""
+    import ray
+
+    try:
+        exit_code = ray.get(ended)
+    except ray.exceptions.RayTaskError as error:  # What it raised, outside of the process that trains.
+        name = type(error.cause).__name__
+        return [f"{one.run.folder} failed on the cluster: {(str(error.cause).splitlines() or [name])[0]}"]
+    except ray.exceptions.RayError:  # Its worker went each time that it was tried.
+        exit_code = -1
+    return [_failure(one, exit_code)] if exit_code else []
 
 
 def _failure(one: Fit, exit_code: int) -> str:

@@ -1,17 +1,20 @@
 """Tests of pipelines.cluster, and of prepare and a cross-validation on a cluster one of whose machines goes."""
 
 import dataclasses
+import functools
 import platform
 import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from emotion_tf import crossval
+from emotion_tf.config import Config
 from pipelines import prepare
 from pipelines.cluster import connected
 from pipelines.command import InputError
@@ -153,6 +156,58 @@ def test_fits_ask_for_what_a_machine_of_the_cluster_has(nodes, expected):
     alive = [{"Alive": True, "Resources": resources} for resources in nodes]
     gone = {"Alive": False, "Resources": {"CPU": 16.0, "GPU": 1.0}}
     assert crossval._resources([*alive, gone], 8) == expected
+
+
+class FakeRay:
+    """A cluster of one machine that runs each task when its result is asked for."""
+
+    class RayError(Exception):
+        cause = None
+
+    class RayTaskError(RayError):
+        pass
+
+    exceptions = types.SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}]
+
+    def remote(self, **resources):
+        return lambda work: types.SimpleNamespace(remote=lambda *arguments: functools.partial(work, *arguments))
+
+    def wait(self, tasks, timeout):
+        return tasks, []
+
+    def get(self, task):
+        return task()
+
+
+@pytest.fixture
+def one(tmp_path, monkeypatch):
+    """A fit that fails on a cluster as a test lets it."""
+    monkeypatch.setitem(sys.modules, "ray", FakeRay())
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return crossval.Fit(0, 0, Config("text", "x"), crossval.Crossval(Path("run")).run(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("raised", "cause", "reason"),
+    [
+        (FakeRay.RayTaskError, RuntimeError("The function failed to import.\n\nTraceback:"), "on the cluster: The function failed to import.$"),
+        (FakeRay.RayTaskError, PermissionError(), "on the cluster: PermissionError$"),
+        (FakeRay.RayError, None, ".*it was killed, perhaps for lack of memory"),
+    ],
+)
+def test_what_a_task_raises_is_no_lack_of_memory(one, monkeypatch, raised, cause, reason):
+    def work(*arguments):
+        error = raised("x")
+        error.cause = cause
+        raise error
+
+    monkeypatch.setattr(crossval, "_work_on_cluster", work)
+    with pytest.raises(InputError, match=rf"^run/fold-0-seed-0 failed {reason}"):
+        crossval.run_on_cluster([one], "validation", 1)
 
 
 @pytest.mark.slow
