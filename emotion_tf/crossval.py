@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import json
 import multiprocessing.connection
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -364,11 +365,12 @@ def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
     done = sum(one.epochs_done for one in fits)
     with progress_bar(len(fits) * epochs, "cross-validation", "epoch", initial=done, leave=False) as bar:
         task = ray.remote(num_cpus=threads, num_gpus=num_gpus, max_retries=3)(_work_on_cluster)
-        working = {task.remote(dataclasses.replace(one, metadata=None), split, threads): one for one in waiting}
+        shared = (split, threads, str(Path.cwd()))
+        working = {task.remote(dataclasses.replace(one, metadata=None), *shared): one for one in waiting}
         while working:
             for ended in ray.wait(list(working), timeout=2)[0]:
                 one = working.pop(ended)
-                failures += _failures_on_cluster(ended, one)
+                failures += _failures_on_cluster(ended, one, split)
                 _say(bar, one, split, len(working))
             bar.update(sum(one.epochs_done for one in fits) - bar.n)
     if failures:
@@ -388,15 +390,17 @@ def _resources(nodes: Sequence[dict[str, Any]], threads: int) -> tuple[int, int]
     return max(1, min(threads, most)), min(1, len(with_gpu))
 
 
-def _work_on_cluster(one: Fit, split: str, threads: int) -> int:
-    """Trains and scores one fit in a process of its own; returns its exit code."""
+def _work_on_cluster(one: Fit, split: str, threads: int, folder: str) -> int:
+    """Trains and scores one fit in a process of its own, relative paths from a folder on; returns its exit code."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
     one.run.folder.parent.mkdir(parents=True, exist_ok=True)
     process, _ = _start(one, split, threads)
     process.join()
     return process.exitcode or 0
 
 
-def _failures_on_cluster(ended: Any, one: Fit) -> list[str]:
+def _failures_on_cluster(ended: Any, one: Fit, split: str) -> list[str]:
     """Takes what the task of a fit returned; says in a sentence why it failed, if it did."""
     import ray
 
@@ -407,7 +411,13 @@ def _failures_on_cluster(ended: Any, one: Fit) -> list[str]:
         return [f"{one.run.folder} failed on the cluster: {(str(error.cause).splitlines() or [name])[0]}"]
     except ray.exceptions.RayError:  # Its worker went each time that it was tried.
         exit_code = -1
-    return [_failure(one, exit_code)] if exit_code else []
+    if exit_code < 0 or (exit_code and one.log_path.exists()):
+        return [_failure(one, exit_code)]
+    if exit_code == 0 and _is_done(one, split):
+        return []
+    return [
+        f"{one.run.folder} was trained where this machine does not see it: give --run a folder that all machines share."
+    ]
 
 
 def _failure(one: Fit, exit_code: int) -> str:

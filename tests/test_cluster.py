@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import platform
 import subprocess
 import sys
@@ -194,7 +195,11 @@ def one(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("raised", "cause", "reason"),
     [
-        (FakeRay.RayTaskError, RuntimeError("The function failed to import.\n\nTraceback:"), "on the cluster: The function failed to import.$"),
+        (
+            FakeRay.RayTaskError,
+            ImportError("no module x\n\nTraceback:"),
+            "on the cluster: no module x$",
+        ),
         (FakeRay.RayTaskError, PermissionError(), "on the cluster: PermissionError$"),
         (FakeRay.RayError, None, ".*it was killed, perhaps for lack of memory"),
     ],
@@ -207,6 +212,33 @@ def test_what_a_task_raises_is_no_lack_of_memory(one, monkeypatch, raised, cause
 
     monkeypatch.setattr(crossval, "_work_on_cluster", work)
     with pytest.raises(InputError, match=rf"^run/fold-0-seed-0 failed {reason}"):
+        crossval.run_on_cluster([one], "validation", 1)
+
+
+def test_relative_paths_begin_where_the_command_was_given(one, tmp_path, monkeypatch):
+    """Also in workers that were started elsewhere."""
+
+    def start(one, *rest):
+        one.run.folder.mkdir()
+        one.run.write_scores({"validation": {}, "marks": []})
+        return types.SimpleNamespace(join=lambda: None, exitcode=0), one
+
+    def get(self, task):
+        os.chdir(tmp_path)
+        return task()
+
+    monkeypatch.setattr(FakeRay, "get", get)
+    monkeypatch.setattr(crossval, "_start", start)
+    monkeypatch.setattr(crossval, "_say", lambda *rest: None)
+    crossval.run_on_cluster([one], "validation", 1)
+    assert (tmp_path / "here" / "run" / "fold-0-seed-0").is_dir()
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_fit_on_a_machine_that_shares_no_folder_is_missed(one, monkeypatch, exit_code):
+    monkeypatch.setattr(crossval, "_work_on_cluster", lambda *rest: exit_code)
+    sentence = "fold-0-seed-0 was trained where this machine does not see it: give --run a folder that all machines"
+    with pytest.raises(InputError, match=sentence):
         crossval.run_on_cluster([one], "validation", 1)
 
 
