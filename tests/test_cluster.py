@@ -1,5 +1,6 @@
 """Tests of pipelines.cluster, and of prepare and a cross-validation on a cluster one of whose machines goes."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -68,12 +69,13 @@ def test_sigterm_ends_a_command_on_ray_in_a_sentence():
 
 
 @pytest.fixture
-def cluster(monkeypatch):
-    """A head and two nodes of one core each, on loopback."""
+def cluster(monkeypatch, tmp_path):
+    """A head and two nodes of one core each, on loopback, started in another folder than commands are."""
     utils = pytest.importorskip("ray.cluster_utils")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    with contextlib.chdir(tmp_path):
+        cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     yield cluster, nodes
     cluster.shutdown()
 
@@ -195,11 +197,7 @@ def one(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("raised", "cause", "reason"),
     [
-        (
-            FakeRay.RayTaskError,
-            ImportError("no module x\n\nTraceback:"),
-            "on the cluster: no module x$",
-        ),
+        (FakeRay.RayTaskError, ImportError("no module x\n\nTraceback:"), "on the cluster: no module x$"),
         (FakeRay.RayTaskError, PermissionError(), "on the cluster: PermissionError$"),
         (FakeRay.RayError, None, ".*it was killed, perhaps for lack of memory"),
     ],
@@ -247,11 +245,12 @@ def test_a_cross_validation_survives_a_node_and_scores_as_without_ray(cluster, t
     cluster, nodes = cluster
     flags = [
         *("--branch", "text", "--records", str(three_speaker_records), "--folds", "group-kfold", "--num-folds", "3"),
-        *("--epochs", "2", "--max-tokens", "4", "--batch-size", "30", "--processes", "2"),
+        *("--epochs", "2", "--max-tokens", "4", "--batch-size", "30", "--processes", "1"),
     ]
 
     def cross_validate(name, *more):
-        command = [sys.executable, "-m", "emotion_tf.crossval", *flags, "--run", str(tmp_path / name), *more]
+        run = os.path.relpath(tmp_path / name, ROOT)
+        command = [sys.executable, "-m", "emotion_tf.crossval", *flags, "--run", run, *more]
         subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True)
 
     def kill_one_in_the_middle():
