@@ -9,9 +9,11 @@ its first epoch. Choose on the validation splits; --split test reads the test sp
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import json
 import multiprocessing.connection
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
 from pipelines.cluster import ADDRESS_HELP, connected
-from pipelines.command import InputError, import_tensorflow, progress_bar, run_command
+from pipelines.command import InputError, import_tensorflow, make_folder, progress_bar, run_command
 from pipelines.files import locked, read_json, write_json
 from pipelines.parsers import add_flag, command_parser
 from pipelines.records import read_index, read_metadata
@@ -53,14 +55,14 @@ def main(argv: list[str] | None = None) -> None:
     crossval = Crossval(arguments.run)
     arguments.records = arguments.records or records_of(arguments.runs or ())
     config = config_of(arguments)
-    fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
-    shared = arguments.processes or side_by_side()
-    if arguments.ray:
-        run_on_cluster(fits, arguments.split, shared, arguments.ray)
-    else:
-        run_all(fits, arguments.split, shared)
-    print(report(str(crossval.folder), crossval.pool(fits)))
-    print(crossval.table())
+    # Before anything is removed or written: perhaps no cluster answers.
+    with connected(arguments.ray) if arguments.ray else contextlib.nullcontext():
+        fits = crossval.start(config, arguments.seeds, overwrite=arguments.overwrite)
+        with locked(crossval.folder, "--run"):
+            run = run_on_cluster if arguments.ray else run_all
+            run(fits, arguments.split, arguments.processes or side_by_side())
+            print(report(str(crossval.folder), crossval.pool(fits)))
+            print(crossval.table())
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -127,8 +129,8 @@ class Crossval(Scored):
         """Checks every fit, makes the folder, or finds the same cross-validation in it, perhaps with fewer seeds.
 
         Raises:
-          InputError: What `emotion_tf.training.checks.check` finds; a folder of something else, or of another
-            cross-validation.
+          InputError: What `emotion_tf.training.checks.check` finds; a folder of something else, of another
+            cross-validation, or that cannot be written.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file: give --run a folder.")
@@ -144,8 +146,8 @@ class Crossval(Scored):
             self._remove()
         for one in fits:
             one.refuse_changed()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.config_path, {"seeds": seeds, "config": json.loads(config.to_json())})
+        with locked(self.folder, "--run"):
+            write_json(self.config_path, {"seeds": seeds, "config": json.loads(config.to_json())})
         return fits
 
     def _check_sources(self, config: Config, seeds: int) -> None:
@@ -196,9 +198,10 @@ class Crossval(Scored):
 
     def _remove(self) -> None:
         """Moves the folder aside before it removes it: what a kill leaves must not look like a cross-validation."""
-        for run in filter(Path.is_dir, self.folder.glob("fold-*-seed-*")):
-            with locked(run, "--run"):
+        for path in (self.folder, *filter(Path.is_dir, self.folder.glob("fold-*-seed-*"))):
+            with locked(path, "--run"):
                 pass  # Nothing is removed that another process trains.
+        make_folder(self.folder.parent, "--run")
         aside = self.folder.with_name(f".{self.folder.name}.removed")
         if aside.exists():
             shutil.rmtree(aside)
@@ -343,51 +346,78 @@ def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
         raise InputError(_failure(*failures[0]))
 
 
-def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int, address: str) -> None:
-    """Runs what is not done yet as tasks of Ray, each tried again where its machine goes.
+def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
+    """Runs what is not done yet as tasks of Ray, which is connected, each tried again where its machine goes.
 
     Args:
       fits: Which, all of as many epochs. All machines of a cluster must reach their folders and records.
       split: To score: "validation" or "test".
       num_processes: How many fits share the cores of a machine like this one.
-      address: Of Ray, as `pipelines.cluster.connected` takes it.
 
     Raises:
-      InputError: No cluster answers; a fit failed, and all others come to their end first.
+      InputError: A fit failed; all others come to their end first.
     """
-    waiting, epochs = [one for one in fits if not _is_done(one, split)], fits[0].config.training.epochs
-    threads = max(1, processes.num_cores() // num_processes)
-    failures: list[tuple[Fit, int]] = []
-    with (
-        connected(address),
-        progress_bar(
-            len(fits) * epochs, "cross-validation", "epoch", initial=sum(one.epochs_done for one in fits), leave=False
-        ) as bar,
-    ):
-        import ray
+    import ray
 
-        task = ray.remote(num_cpus=threads, max_retries=3)(_work_on_cluster)
-        working = {task.remote(dataclasses.replace(one, metadata=None), split, threads): one for one in waiting}
+    waiting, epochs = [one for one in fits if not _is_done(one, split)], fits[0].config.training.epochs
+    threads, num_gpus = _resources(ray.nodes(), max(1, processes.num_cores() // num_processes))
+    failures: list[str] = []
+    done = sum(one.epochs_done for one in fits)
+    with progress_bar(len(fits) * epochs, "cross-validation", "epoch", initial=done, leave=False) as bar:
+        task = ray.remote(num_cpus=threads, num_gpus=num_gpus, max_retries=3)(_work_on_cluster)
+        shared = (split, threads, str(Path.cwd()))
+        working = {task.remote(dataclasses.replace(one, metadata=None), *shared): one for one in waiting}
         while working:
-            for done in ray.wait(list(working), timeout=2)[0]:
-                one = working.pop(done)
-                try:
-                    exit_code = ray.get(done)
-                except ray.exceptions.RayError:  # Its worker went each time that it was tried.
-                    exit_code = -1
-                failures += [(one, exit_code)] if exit_code else []
+            for ended in ray.wait(list(working), timeout=2)[0]:
+                one = working.pop(ended)
+                failures += _failures_on_cluster(ended, one, split)
                 _say(bar, one, split, len(working))
             bar.update(sum(one.epochs_done for one in fits) - bar.n)
     if failures:
-        raise InputError(_failure(*failures[0]))
+        raise InputError(failures[0])
 
 
-def _work_on_cluster(one: Fit, split: str, threads: int) -> int:
-    """Trains and scores one fit in a process of its own; returns its exit code."""
+def _resources(nodes: Sequence[dict[str, Any]], threads: int) -> tuple[int, int]:
+    """Says what each fit asks of a cluster: cores, of which a machine must have as many, and a GPU where there are any.
+
+    Args:
+      nodes: As `ray.nodes` gives them.
+      threads: Cores to ask for at most.
+    """
+    found = [node["Resources"] for node in nodes if node["Alive"]]
+    with_gpu = [resources for resources in found if resources.get("GPU", 0) >= 1]
+    most = max((int(resources.get("CPU", 0)) for resources in with_gpu or found), default=0)
+    return max(1, min(threads, most)), min(1, len(with_gpu))
+
+
+def _work_on_cluster(one: Fit, split: str, threads: int, folder: str) -> int:
+    """Trains and scores one fit in a process of its own, relative paths from a folder on; returns its exit code."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
     one.run.folder.parent.mkdir(parents=True, exist_ok=True)
     process, _ = _start(one, split, threads)
     process.join()
     return process.exitcode or 0
+
+
+def _failures_on_cluster(ended: Any, one: Fit, split: str) -> list[str]:
+    """Takes what the task of a fit returned; says in a sentence why it failed, if it did."""
+    import ray
+
+    try:
+        exit_code = ray.get(ended)
+    except ray.exceptions.RayTaskError as error:  # What it raised, outside of the process that trains.
+        name = type(error.cause).__name__
+        return [f"{one.run.folder} failed on the cluster: {(str(error.cause).splitlines() or [name])[0]}"]
+    except ray.exceptions.RayError:  # Its worker went each time that it was tried.
+        exit_code = -1
+    if exit_code < 0 or (exit_code and one.log_path.exists()):
+        return [_failure(one, exit_code)]
+    if exit_code == 0 and _is_done(one, split):
+        return []
+    return [
+        f"{one.run.folder} was trained where this machine does not see it: give --run a folder that all machines share."
+    ]
 
 
 def _failure(one: Fit, exit_code: int) -> str:

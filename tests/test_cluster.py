@@ -1,17 +1,23 @@
 """Tests of pipelines.cluster, and of prepare and a cross-validation on a cluster one of whose machines goes."""
 
+import contextlib
 import dataclasses
+import functools
+import os
 import platform
 import socket
 import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from emotion_tf import crossval
+from emotion_tf.config import Config
 from pipelines import prepare
 from pipelines.cluster import connected
 from pipelines.command import InputError
@@ -81,12 +87,13 @@ def test_sigterm_ends_a_command_on_ray_in_a_sentence():
 
 
 @pytest.fixture
-def cluster(monkeypatch):
-    """A head and two nodes of one core each, on loopback."""
+def cluster(monkeypatch, tmp_path):
+    """A head and two nodes of one core each, on loopback, started in another folder than commands are."""
     utils = pytest.importorskip("ray.cluster_utils")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    with contextlib.chdir(tmp_path):
+        cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     yield cluster, nodes
     cluster.shutdown()
 
@@ -219,16 +226,111 @@ def test_records_that_a_node_was_lost_over_are_those_of_one_machine(cluster, noi
     assert [name for name in found if found[name] != expected[name]] == []
 
 
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([{}, {"CPU": 2.0}, {"CPU": 4.0}], (4, 0)),
+        ([{"CPU": 64.0}], (8, 0)),
+        ([{"CPU": 64.0}, {"CPU": 4.0, "GPU": 2.0}], (4, 1)),
+        ([{}], (1, 0)),
+    ],
+)
+def test_fits_ask_for_what_a_machine_of_the_cluster_has(nodes, expected):
+    alive = [{"Alive": True, "Resources": resources} for resources in nodes]
+    gone = {"Alive": False, "Resources": {"CPU": 16.0, "GPU": 1.0}}
+    assert crossval._resources([*alive, gone], 8) == expected
+
+
+class FakeRay:
+    """A cluster of one machine that runs each task when its result is asked for."""
+
+    class RayError(Exception):
+        cause = None
+
+    class RayTaskError(RayError):
+        pass
+
+    exceptions = types.SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}]
+
+    def remote(self, **resources):
+        return lambda work: types.SimpleNamespace(remote=lambda *arguments: functools.partial(work, *arguments))
+
+    def wait(self, tasks, timeout):
+        return tasks, []
+
+    def get(self, task):
+        return task()
+
+
+@pytest.fixture
+def one(tmp_path, monkeypatch):
+    """A fit that fails on a cluster as a test lets it."""
+    monkeypatch.setitem(sys.modules, "ray", FakeRay())
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return crossval.Fit(0, 0, Config("text", "x"), crossval.Crossval(Path("run")).run(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("raised", "cause", "reason"),
+    [
+        (FakeRay.RayTaskError, ImportError("no module x\n\nTraceback:"), "on the cluster: no module x$"),
+        (FakeRay.RayTaskError, PermissionError(), "on the cluster: PermissionError$"),
+        (FakeRay.RayError, None, ".*it was killed, perhaps for lack of memory"),
+    ],
+)
+def test_what_a_task_raises_is_no_lack_of_memory(one, monkeypatch, raised, cause, reason):
+    def work(*arguments):
+        error = raised("x")
+        error.cause = cause
+        raise error
+
+    monkeypatch.setattr(crossval, "_work_on_cluster", work)
+    with pytest.raises(InputError, match=rf"^run/fold-0-seed-0 failed {reason}"):
+        crossval.run_on_cluster([one], "validation", 1)
+
+
+def test_relative_paths_begin_where_the_command_was_given(one, tmp_path, monkeypatch):
+    """Also in workers that were started elsewhere."""
+
+    def start(one, *rest):
+        one.run.folder.mkdir()
+        one.run.write_scores({"validation": {}, "marks": []})
+        return types.SimpleNamespace(join=lambda: None, exitcode=0), one
+
+    def get(self, task):
+        os.chdir(tmp_path)
+        return task()
+
+    monkeypatch.setattr(FakeRay, "get", get)
+    monkeypatch.setattr(crossval, "_start", start)
+    monkeypatch.setattr(crossval, "_say", lambda *rest: None)
+    crossval.run_on_cluster([one], "validation", 1)
+    assert (tmp_path / "here" / "run" / "fold-0-seed-0").is_dir()
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_fit_on_a_machine_that_shares_no_folder_is_missed(one, monkeypatch, exit_code):
+    monkeypatch.setattr(crossval, "_work_on_cluster", lambda *rest: exit_code)
+    sentence = "fold-0-seed-0 was trained where this machine does not see it: give --run a folder that all machines"
+    with pytest.raises(InputError, match=sentence):
+        crossval.run_on_cluster([one], "validation", 1)
+
+
 @pytest.mark.slow
 def test_a_cross_validation_survives_a_node_and_scores_as_without_ray(cluster, three_speaker_records, tmp_path):
     cluster, nodes = cluster
     flags = [
         *("--branch", "text", "--records", str(three_speaker_records), "--folds", "group-kfold", "--num-folds", "3"),
-        *("--epochs", "2", "--max-tokens", "4", "--batch-size", "30", "--processes", "2"),
+        *("--epochs", "2", "--max-tokens", "4", "--batch-size", "30", "--processes", "1"),
     ]
 
-    def crossval(name, *more):
-        command = [sys.executable, "-m", "emotion_tf.crossval", *flags, "--run", str(tmp_path / name), *more]
+    def cross_validate(name, *more):
+        run = os.path.relpath(tmp_path / name, ROOT)
+        command = [sys.executable, "-m", "emotion_tf.crossval", *flags, "--run", run, *more]
         subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True)
 
     def kill_one_in_the_middle():
@@ -238,9 +340,9 @@ def test_a_cross_validation_survives_a_node_and_scores_as_without_ray(cluster, t
 
     killer = threading.Thread(target=kill_one_in_the_middle, daemon=True)
     killer.start()
-    crossval("cluster", "--ray", cluster.address)
+    cross_validate("cluster", "--ray", cluster.address)
     killer.join(timeout=5)
     assert not killer.is_alive()
-    crossval("here")
+    cross_validate("here")
     found, expected = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("cluster", "here"))
     pd.testing.assert_frame_equal(found, expected, rtol=1e-5)

@@ -263,6 +263,56 @@ def test_overwrite_leaves_fits_that_another_process_trains_alone(whole, tmp_path
     assert crossval.run(0, 0).is_finished
 
 
+@pytest.mark.parametrize("extra", [[], ["--seeds", "2"], ["--overwrite"]])
+def test_a_second_command_in_the_same_folder_changes_nothing(whole, flags, tmp_path, without_processes, extra):
+    crossval = copy_of(whole, tmp_path / "copy")
+    interrupt(crossval, 1)
+    log = (crossval.folder / "fold-1-seed-0.log").read_text()
+    with locked(crossval.folder, "--run"), pytest.raises(InputError, match=r"another process is writing to .*copy: "):
+        main(["--run", str(crossval.folder), *flags, *extra])
+    assert (crossval.folder / "fold-1-seed-0.log").read_text() == log
+    assert crossval.settings() == whole.settings()
+
+
+def test_the_folder_is_kept_from_others_while_fits_are_trained(whole, flags, tmp_path, monkeypatch):
+    crossval = copy_of(whole, tmp_path / "copy")
+
+    def refuse(*arguments):
+        with pytest.raises(InputError, match="another process is writing to"), locked(crossval.folder, "--run"):
+            pass
+        raise InputError("stopped")
+
+    monkeypatch.setattr(crossval_module, "run_all", refuse)
+    with pytest.raises(InputError, match="stopped"):
+        main(["--run", str(crossval.folder), *flags])
+    with locked(crossval.folder, "--run"):
+        pass
+
+
+def test_without_a_cluster_nothing_is_removed(whole, flags, tmp_path, monkeypatch):
+    def refuse(address):
+        raise InputError(f"--ray {address}: no cluster answers there")
+
+    monkeypatch.setattr(crossval_module, "connected", refuse)
+    crossval = copy_of(whole, tmp_path / "copy")
+    for folder in (crossval.folder, tmp_path / "new"):
+        with pytest.raises(InputError, match="--ray nowhere:1: no cluster answers"):
+            main(["--run", str(folder), *flags, "--fold-seed", "3", "--overwrite", "--ray", "nowhere:1"])
+    assert all(crossval.run(fold, 0).is_finished for fold in range(3))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_cannot_be_written_gets_a_sentence(flags, tmp_path, without_processes, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"file/new cannot be made \(Not a directory\): give another folder to --run"):
+        main(["--run", str(tmp_path / "file" / "new"), *flags])
+    (tmp_path / "kept").mkdir()
+    monkeypatch.setattr("pipelines.command.os.access", lambda *rest: False)
+    with pytest.raises(InputError, match="kept cannot be written to: give another folder to --run"):
+        main(["--run", str(tmp_path / "kept"), *flags])
+    assert not list((tmp_path / "kept").iterdir())
+
+
 def test_overwrite_goes_on_with_what_the_same_command_began(whole, tmp_path):
     """Whoever gives an interrupted command again, --overwrite in it, keeps the fits that are finished."""
     crossval = copy_of(whole, tmp_path / "begun")
