@@ -29,7 +29,7 @@ from emotion_tf.runs.folder import Run, Scored, records_of
 from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
-from pipelines.cluster import ADDRESS_HELP, connected
+from pipelines.cluster import ADDRESS_HELP, connected, share_of_machine
 from pipelines.command import InputError, import_tensorflow, make_folder, progress_bar, run_command
 from pipelines.files import locked, read_json, write_json
 from pipelines.parsers import add_flag, command_parser
@@ -360,7 +360,7 @@ def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
     import ray
 
     waiting, epochs = [one for one in fits if not _is_done(one, split)], fits[0].config.training.epochs
-    threads, num_gpus = _resources(ray.nodes(), max(1, processes.num_cores() // num_processes))
+    threads, num_gpus = share_of_machine(ray.nodes(), processes.num_cores() // num_processes)
     failures: list[str] = []
     done = sum(one.epochs_done for one in fits)
     with progress_bar(len(fits) * epochs, "cross-validation", "epoch", initial=done, leave=False) as bar:
@@ -375,19 +375,6 @@ def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
             bar.update(sum(one.epochs_done for one in fits) - bar.n)
     if failures:
         raise InputError(failures[0])
-
-
-def _resources(nodes: Sequence[dict[str, Any]], threads: int) -> tuple[int, int]:
-    """Says what each fit asks of a cluster: cores, of which a machine must have as many, and a GPU where there are any.
-
-    Args:
-      nodes: As `ray.nodes` gives them.
-      threads: Cores to ask for at most.
-    """
-    found = [node["Resources"] for node in nodes if node["Alive"]]
-    with_gpu = [resources for resources in found if resources.get("GPU", 0) >= 1]
-    most = max((int(resources.get("CPU", 0)) for resources in with_gpu or found), default=0)
-    return max(1, min(threads, most)), min(1, len(with_gpu))
 
 
 def _work_on_cluster(one: Fit, split: str, threads: int, folder: str) -> int:

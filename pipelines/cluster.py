@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.command import InputError, is_disk_full
@@ -76,6 +76,19 @@ def join(address: str, *, log_level: str = "error") -> Any:
     if callable(on_sigterm):  # Ray's own handler ends the process without a word.
         signal.signal(signal.SIGTERM, on_sigterm)
     return ray
+
+
+def share_of_machine(nodes: Sequence[Mapping[str, Any]], threads: int) -> tuple[int, int]:
+    """Says what each fit asks of a cluster: cores, of which a machine must have as many, and a GPU where there are any.
+
+    Args:
+      nodes: As `ray.nodes` gives them.
+      threads: Cores to ask for at most.
+    """
+    found = [node["Resources"] for node in nodes if node["Alive"]]
+    with_gpu = [resources for resources in found if resources.get("GPU", 0) >= 1]
+    most = max((int(resources.get("CPU", 0)) for resources in with_gpu or found), default=0)
+    return max(1, min(threads, most)), min(1, len(with_gpu))
 
 
 def _place(address: str) -> tuple[str, int] | None:

@@ -19,7 +19,7 @@ import pytest
 from emotion_tf import crossval
 from emotion_tf.config import Config
 from pipelines import prepare
-from pipelines.cluster import connected
+from pipelines.cluster import connected, share_of_machine
 from pipelines.command import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def test_what_is_no_address_is_refused(address):
 
 WAITING = """
 import sys, time
-from pipelines.cluster import connected
+from pipelines.cluster import connected, share_of_machine
 from pipelines.command import run_command
 
 def main(argv):
@@ -238,7 +238,7 @@ def test_records_that_a_node_was_lost_over_are_those_of_one_machine(cluster, noi
 def test_fits_ask_for_what_a_machine_of_the_cluster_has(nodes, expected):
     alive = [{"Alive": True, "Resources": resources} for resources in nodes]
     gone = {"Alive": False, "Resources": {"CPU": 16.0, "GPU": 1.0}}
-    assert crossval._resources([*alive, gone], 8) == expected
+    assert share_of_machine([*alive, gone], 8) == expected
 
 
 class FakeRay:

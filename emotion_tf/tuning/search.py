@@ -21,6 +21,7 @@ from emotion_tf.config import Config
 from emotion_tf.fit import fit
 from emotion_tf.runs.folder import Run
 from pipelines import processes
+from pipelines.cluster import share_of_machine
 from pipelines.command import progress_bar, run_command
 from pipelines.files import write_json
 
@@ -94,19 +95,20 @@ def search(trials: Sequence[Trial], headline: str, num_processes: int, fewest_ep
     """
     # Of Ray's own handler of Ctrl-C a search ends as if it had come to its end.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # Each trial that fails says why in its log.
-    resources = _resources(num_processes)
+    threads, num_gpus = share_of_machine(ray.nodes(), processes.num_cores() // num_processes)
     epochs = max(one.config.training.epochs for one in trials)
-    given: dict[str, Any] = {"trials": list(trials), "headline": headline, "threads": int(resources["cpu"])}
+    given: dict[str, Any] = {"trials": list(trials), "headline": headline, "threads": threads}
     work = tune.with_parameters(_train, folder=str(Path.cwd()), **given)
     asha = ASHAScheduler("epoch", max_t=epochs, grace_period=min(fewest_epochs, epochs), reduction_factor=3)
     state = folder / ".ray"
     with progress_bar(len(trials), "search", "trial", leave=False) as bar:
         tuner = tune.Tuner(
-            tune.with_resources(work, resources),
+            tune.with_resources(work, {"cpu": threads, "gpu": num_gpus}),
             param_space={"number": tune.grid_search(list(range(len(trials))))},
             tune_config=tune.TuneConfig(
                 metric="score", mode="max", scheduler=asha, trial_dirname_creator=lambda one: one.trial_id
@@ -119,15 +121,6 @@ def search(trials: Sequence[Trial], headline: str, num_processes: int, fewest_ep
             tuner.fit()
         finally:
             shutil.rmtree(state, ignore_errors=True)
-
-
-def _resources(num_processes: int) -> dict[str, float]:
-    """Says what a trial takes of a machine: cores, no more than the largest one has, and a GPU where there are any."""
-    import ray
-
-    most = max(int(one["Resources"].get("CPU", 1)) for one in ray.nodes() if one["Alive"])
-    cores = float(max(1, min(processes.num_cores() // num_processes, most)))
-    return {"cpu": cores, "gpu": 1.0} if ray.cluster_resources().get("GPU") else {"cpu": cores}
 
 
 def _shown(trials: Sequence[Trial], headline: str, bar: "tqdm") -> Any:
