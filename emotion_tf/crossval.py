@@ -25,8 +25,8 @@ from emotion_tf.evaluate import evaluate, report
 from emotion_tf.evaluation.counts import HEADLINES
 from emotion_tf.fit import fit
 from emotion_tf.flags import add_data_arguments, add_model_arguments, config_of
+from emotion_tf.runs.fits import Fit, pooled_predictions
 from emotion_tf.runs.folder import Run, Scored, records_of
-from emotion_tf.runs.metadata import RunMetadata
 from emotion_tf.training.checks import check, with_branches
 from pipelines import folds, processes
 from pipelines.cluster import ADDRESS_HELP, connected, share_of_machine
@@ -38,7 +38,6 @@ from pipelines.settings import at_least
 from pipelines.utterance import SPLITS
 
 if TYPE_CHECKING:
-    import pandas as pd
     from tqdm import tqdm
 
 
@@ -50,8 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     """
     arguments = make_parser().parse_args(argv)
     for name in ("seeds", "processes"):
-        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
-            raise InputError(f"--{name} {getattr(arguments, name)} cannot work: give 1 or more.")
+        if (given := getattr(arguments, name)) is not None and given < 1:
+            raise InputError(f"--{name} {given} cannot work: give 1 or more.")
     crossval = Crossval(arguments.run)
     arguments.records = arguments.records or records_of(arguments.runs or ())
     config = config_of(arguments)
@@ -85,34 +84,6 @@ def make_parser() -> argparse.ArgumentParser:
     add_flag(group, "--ray", ADDRESS_HELP, metavar="local|auto|ADDRESS", shown="none: processes of this command")
     add_model_arguments(parser)
     return parser
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """One fit of a cross-validation; metadata is what its run's metadata.json has to hold."""
-
-    fold: int
-    seed: int
-    config: Config
-    run: Run
-    metadata: RunMetadata | None = None
-
-    log_path = property(lambda self: self.run.folder.with_name(self.run.folder.name + ".log"))
-
-    def refuse_changed(self) -> None:
-        """Makes sure that a finished fit was trained on these records and folds."""
-        if self.run.is_finished and self.metadata:
-            self.run.refuse_changed(self.metadata)
-
-    @property
-    def epochs_done(self) -> int:
-        """Counts finished epochs; all of them for a finished fit, which may have stopped early."""
-        if self.run.is_finished:
-            return self.config.training.epochs
-        try:
-            return self.run.history_path.read_text(encoding="utf-8").count("\n") - 1
-        except OSError:
-            return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,10 +217,12 @@ class Crossval(Scored):
 
         scores = [one.run.scores() for one in fits]
         splits = [split for split in ("validation", "test") if all(split in found for found in scores)]
-        predictions = _pooled(fits, splits)
+        predictions = pooled_predictions(fits, splits)
         temperatures = predictions.pop("temperature")
         self.write_predictions(predictions)
-        lesser = {name: _pooled(fits, splits, name) for name in sorted(scores[0][splits[0]].get("without", {}))}
+        lesser = {
+            name: pooled_predictions(fits, splits, name) for name in sorted(scores[0][splits[0]].get("without", {}))
+        }
         for modality, rows in lesser.items():
             self.write_predictions(rows.drop(columns="temperature"), modality)
         emotions = fits[0].run.metadata().emotions
@@ -287,21 +260,6 @@ def _is_of_other_records(source: str, config: Config) -> bool:
     return Path(run.config().records).resolve() != Path(config.records).resolve()
 
 
-def _pooled(fits: Sequence[Fit], splits: Sequence[str], without: str = "") -> "pd.DataFrame":
-    """Sets the predictions of all fits, or those without a modality, below each other.
-
-    Fold, seed and each fit's temperature are columns.
-    """
-    import pandas as pd
-
-    tables = [
-        one.run.predictions(without).assign(fold=one.fold, seed=one.seed, temperature=one.run.temperature())
-        for one in fits
-    ]
-    pooled = pd.concat(tables, ignore_index=True)
-    return pooled[pooled["split"].isin(splits)]
-
-
 def side_by_side() -> int:
     """Returns how many fits train at once by default: one where they share a GPU."""
     import tensorflow as tf
@@ -320,9 +278,9 @@ def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
     Raises:
       InputError: A fit failed; those beside it come to their end first.
     """
-    waiting = collections.deque(one for one in fits if not _is_done(one, split))
+    waiting = collections.deque(one for one in fits if not one.is_scored(split))
     working: dict[Any, tuple[multiprocessing.process.BaseProcess, Fit]] = {}
-    failures: list[tuple[Fit, int]] = []
+    failures: list[str] = []
     epochs = fits[0].config.training.epochs
     done = sum(one.run.is_finished for one in fits) * epochs
     threads = max(1, processes.num_cores() // num_processes)
@@ -335,7 +293,7 @@ def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
                 for sentinel in multiprocessing.connection.wait(list(working), timeout=2):
                     process, one = working.pop(sentinel)
                     process.join()
-                    failures += [(one, process.exitcode)] if process.exitcode else []
+                    failures += [one.failure(process.exitcode)] if process.exitcode else []
                     _say(bar, one, split, len(waiting) + len(working))
                 at_work = [one for _, one in working.values()]
                 bar.update(sum(one.epochs_done for one in fits if one.run.is_finished or one in at_work) - bar.n)
@@ -343,7 +301,7 @@ def run_all(fits: Sequence[Fit], split: str, num_processes: int) -> None:
             for process, _ in working.values():
                 process.terminate()
     if failures:
-        raise InputError(_failure(*failures[0]))
+        raise InputError(failures[0])
 
 
 def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
@@ -359,7 +317,7 @@ def run_on_cluster(fits: Sequence[Fit], split: str, num_processes: int) -> None:
     """
     import ray
 
-    waiting, epochs = [one for one in fits if not _is_done(one, split)], fits[0].config.training.epochs
+    waiting, epochs = [one for one in fits if not one.is_scored(split)], fits[0].config.training.epochs
     threads, num_gpus = share_of_machine(ray.nodes(), processes.num_cores() // num_processes)
     failures: list[str] = []
     done = sum(one.epochs_done for one in fits)
@@ -394,30 +352,14 @@ def _failures_on_cluster(ended: Any, one: Fit, split: str) -> list[str]:
     try:
         exit_code = ray.get(ended)
     except ray.exceptions.RayTaskError as error:  # What it raised, outside of the process that trains.
-        name = type(error.cause).__name__
-        return [f"{one.run.folder} failed on the cluster: {(str(error.cause).splitlines() or [name])[0]}"]
+        reason = (str(error.cause).splitlines() or [type(error.cause).__name__])[0]
+        return [f"{one.run.folder} failed on the cluster: {reason}"]
     except ray.exceptions.RayError:  # Its worker went each time that it was tried.
         exit_code = -1
     if exit_code < 0 or (exit_code and one.log_path.exists()):
-        return [_failure(one, exit_code)]
-    if exit_code == 0 and _is_done(one, split):
-        return []
-    return [
-        f"{one.run.folder} was trained where this machine does not see it: give --run a folder that all machines share."
-    ]
-
-
-def _failure(one: Fit, exit_code: int) -> str:
-    """Says in a sentence why a fit failed: by the last line of its log, unless a signal (below 0) ended it."""
-    lines = one.log_path.read_text(encoding="utf-8", errors="replace").split("\n") if one.log_path.exists() else []
-    said = [line for line in lines if line.strip()]
-    killed = "it was killed, perhaps for lack of memory: run the same command again, with --processes 1."
-    reason = said[-1].removeprefix("error: ") if said and exit_code > 0 else killed
-    return f"{one.run.folder} failed ({one.log_path}): {reason}"
-
-
-def _is_done(one: Fit, split: str) -> bool:
-    return one.run.is_finished and split in one.run.scores()
+        return [one.failure(exit_code)]
+    unseen = "was trained where this machine does not see it: give --run a folder that all machines share."
+    return [] if exit_code == 0 and one.is_scored(split) else [f"{one.run.folder} {unseen}"]
 
 
 def _start(one: Fit, split: str, threads: int) -> tuple[multiprocessing.process.BaseProcess, Fit]:
@@ -442,7 +384,7 @@ def _fit_and_score(one: Fit, split: str) -> None:
 
 
 def _say(bar: "tqdm", one: Fit, split: str, num_left: int) -> None:
-    if _is_done(one, split):
+    if one.is_scored(split):
         headline = one.run.metadata().headline
         score = f"{HEADLINES[headline]} {one.run.scores()[split][headline]:.3f}"
         bar.write(f"fold {one.fold}, seed {one.seed}: {split} {score}; fits to go: {num_left}")

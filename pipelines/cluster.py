@@ -64,7 +64,7 @@ def join(address: str, *, log_level: str = "error") -> Any:
         if address == LOCAL:
             ray.init(LOCAL, num_cpus=num_cores(), include_dashboard=False, **options)
         else:
-            if place:  # Ray itself would try for a quarter of an hour.
+            if place:  # Ray itself tries twenty times, 40 s each.
                 socket.create_connection(place, timeout=_SECONDS_TO_ANSWER).close()
             ray.init(address, **options)
     except Exception as error:

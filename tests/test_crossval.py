@@ -184,10 +184,10 @@ def one(tmp_path):
 
 def test_the_last_words_of_a_fit_tell_why_it_failed_unless_it_was_killed(one):
     one.log_path.write_text("epoch 1/9\nTraceback:\nRuntimeError: no such thing\n\n")
-    assert crossval_module._failure(one, 1).endswith(".log): RuntimeError: no such thing")
-    assert "it was killed, perhaps for lack of memory" in crossval_module._failure(one, -9)
+    assert one.failure(1).endswith(".log): RuntimeError: no such thing")
+    assert "it was killed, perhaps for lack of memory" in one.failure(-9)
     one.log_path.unlink()
-    assert "it was killed" in crossval_module._failure(one, 1)
+    assert "it was killed" in one.failure(1)
 
 
 def test_epochs_are_counted_while_a_fit_runs_and_all_are_done_once_it_is_finished(one):

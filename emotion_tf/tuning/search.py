@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_tf.config import Config
 from emotion_tf.fit import fit
+from emotion_tf.runs.fits import last_line
 from emotion_tf.runs.folder import Run
 from pipelines import processes
 from pipelines.cluster import share_of_machine
@@ -78,9 +79,7 @@ class Trial:
     @property
     def reason(self) -> str:
         """The last line of the log, which says why a trial failed."""
-        text = self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
-        lines = [line for line in text.splitlines() if line.strip()]
-        return lines[-1].removeprefix("error: ") if lines else "it was killed, perhaps for lack of memory"
+        return last_line(self.log_path) or "it was killed, perhaps for lack of memory"
 
 
 def search(trials: Sequence[Trial], headline: str, num_processes: int, fewest_epochs: int, folder: Path) -> None:
